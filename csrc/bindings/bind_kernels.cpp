@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// One kernel row at a time, by name and on the caller's own memory: for tests and measurements.
+// The extents that each kernel.h promises are checked; the arrays may end exactly there.
+#include <optional>
+#include <string>
+
+#include "bindings/activation_names.h"
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "dispatch/registry.h"
+#include "layout/packed_b.h"
+#include "ops/scratch.h"
+
+namespace octavo {
+namespace {
+
+struct NamedForm {
+  const char* name;
+  AForm value;
+};
+constexpr NamedForm kForms[] = {{"s8", AForm::kS8}, {"s8_abs", AForm::kS8Abs}, {"u8", AForm::kU8}};
+
+AForm form_from(const std::string& name) {
+  for (const NamedForm& form : kForms) {
+    if (name == form.name) return form.value;
+  }
+  throw py::value_error("form: unknown name '" + name + "'");
+}
+
+const char* form_name(AForm value) {
+  for (const NamedForm& form : kForms) {
+    if (value == form.value) return form.name;
+  }
+  return "";
+}
+
+template <class Row>
+const Row& row_named(const std::vector<Row>& rows, const std::string& name) {
+  for (const Row& row : rows) {
+    if (name != row.name) continue;
+    if (!(detected_isas() & bit(row.isa))) {
+      throw py::value_error("name: kernel '" + name + "' is not supported here");
+    }
+    return row;
+  }
+  throw py::value_error("name: no kernel '" + name + "' in this family");
+}
+
+// A matrix with unit stride along its rows, at least m x n.
+template <class T>
+T* matrix(py::array& array, std::int64_t m, std::int64_t n, std::int64_t& stride,
+          const char* name) {
+  stride = rows<T>(array, name).stride;
+  if (array.shape(0) < m || array.shape(1) < n) bad_argument(name, "more rows or columns");
+  if (!array.writeable()) bad_argument(name, "a writable array");
+  return static_cast<T*>(array.mutable_data());
+}
+
+template <class T>
+const T* vector(const py::array& array, std::int64_t n, const char* name) {
+  const T* data = contiguous<T>(array, 1, name);
+  if (array.shape(0) < n) bad_argument(name, "more values");
+  return data;
+}
+
+template <class T>
+const T* optional_vector(const std::optional<py::array>& array, std::int64_t n, const char* name) {
+  return array ? vector<T>(*array, n, name) : nullptr;
+}
+
+void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, const py::array& b,
+             std::int64_t b_panel_stride, const std::optional<py::array>& b_orders, py::array c,
+             int m, int panels, int k_groups, bool accumulate) {
+  const GemmS8Row& row = row_named(gemm_s8_rows(), name);
+  if (m < 0 || panels < 0 || k_groups < 0)
+    bad_argument("m, panels, k_groups", "no negative counts");
+  if (a_abs_offset < 0 || b_panel_stride < 0)
+    bad_argument("a_abs_offset, b_panel_stride", "at least 0");
+  const std::int64_t m_rows = round_up(m, row.m_align);
+  const std::int64_t width = round_up(4 * std::int64_t{k_groups}, 64);
+  const std::int64_t abs_width = row.form == AForm::kS8Abs ? a_abs_offset : 0;
+  const std::int64_t b_bytes =
+      panels == 0 ? 0 : (panels - 1) * b_panel_stride + 64 * round_up(k_groups, 16);
+  GemmS8Args args;
+  args.a = matrix<std::uint8_t>(a, m_rows, abs_width + width, args.a_stride, "a");
+  args.a_abs_offset = a_abs_offset;
+  args.b = vector<std::int8_t>(b, b_bytes, "b");
+  args.b_panel_stride = b_panel_stride;
+  args.b_orders_stride = (k_groups + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
+  const std::int64_t order_bytes = panels * args.b_orders_stride * std::int64_t{sizeof(GroupOrder)};
+  args.b_orders = reinterpret_cast<const GroupOrder*>(
+      optional_vector<std::uint8_t>(b_orders, order_bytes, "b_orders"));
+  args.c = matrix<std::int32_t>(c, m_rows, 16 * std::int64_t{panels}, args.c_stride, "c");
+  args.m = m;
+  args.panels = panels;
+  args.k_groups = k_groups;
+  args.accumulate = accumulate;
+  const py::gil_scoped_release nogil;
+  row.run(args);
+}
+
+// The (k, n) matrix `b` of 8-bit codes at any strides, each xor `flip`: packed bytes (slack
+// included), the bytes of its orders, column sums, and whether a code is -128.
+py::tuple pack_b(const py::array& b, std::uint8_t flip) {
+  if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
+  const PackedB packed(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
+                       b.strides(0), b.strides(1), flip);
+  py::array_t<std::int8_t> codes(packed.code_bytes(), packed.panel(0));
+  const std::int64_t order_bytes =
+      packed.panels() * packed.orders_stride() * std::int64_t{sizeof(GroupOrder)};
+  py::array_t<std::uint8_t> orders(order_bytes,
+                                   reinterpret_cast<const std::uint8_t*>(packed.orders(0)));
+  py::array_t<std::int32_t> col_sum(packed.n(), packed.col_sum());
+  return py::make_tuple(codes, orders, col_sum, packed.has_minus128());
+}
+
+// unpack(pack(b)): the codes as rows of (n, k).
+py::array_t<std::int8_t> repack_b(const py::array& b, std::uint8_t flip) {
+  if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
+  py::array_t<std::int8_t> out({b.shape(1), b.shape(0)});
+  PackedB(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1), b.strides(0),
+          b.strides(1), flip)
+      .unpack(out.mutable_data());
+  return out;
+}
+
+void quantize_rows(const std::string& name, const py::array& x, const std::string& form,
+                   bool symmetric, std::optional<float> static_scale, int static_zero_point,
+                   py::array a, std::int64_t a_abs_offset, bool pad, py::array scale,
+                   py::array zero_point) {
+  const auto& row = row_named(kernel_rows<QuantizeRowsArgs>(), name);
+  const Rows<const float> in = rows<float>(x, "x");
+  const std::int64_t m = x.shape(0), k = x.shape(1), k_pad = round_up(k, 64);
+  QuantizeRowsArgs args;
+  args.form = form_from(form);
+  const bool abs = args.form == AForm::kS8Abs;
+  if (abs && a_abs_offset < k_pad) bad_argument("a_abs_offset", "at least k rounded up to 64");
+  args.x = in.data;
+  args.x_stride = in.stride;
+  args.m = static_cast<std::int32_t>(m);
+  args.k = static_cast<std::int32_t>(k);
+  args.symmetric = symmetric;
+  args.static_scale = static_scale ? &*static_scale : nullptr;
+  args.static_zero_point = static_zero_point;
+  args.a =
+      matrix<std::uint8_t>(a, m, (abs ? a_abs_offset : 0) + (pad ? k_pad : k), args.a_stride, "a");
+  args.a_abs_offset = a_abs_offset;
+  args.pad = pad;
+  if (scale.size() < m || zero_point.size() < m) bad_argument("scale, zero_point", "one per row");
+  args.scale = writable<float>(scale, "scale");
+  args.zero_point = writable<std::int32_t>(zero_point, "zero_point");
+  const py::gil_scoped_release nogil;
+  row.run(args);
+}
+
+void epilogue(const std::string& name, py::array acc, const py::array& zero_point,
+              const py::array& col_sum, const py::array& row_scale, const py::array& col_scale,
+              const std::optional<py::array>& bias, const std::optional<py::array>& residual,
+              const std::string& activation, py::array out, std::optional<float> out_scale,
+              int out_zero_point) {
+  const auto& row = row_named(kernel_rows<EpilogueArgs>(), name);
+  if (out.ndim() != 2) bad_argument("out", "two dimensions");
+  const std::int64_t m = out.shape(0), n = out.shape(1);
+  EpilogueArgs args;
+  args.acc = matrix<std::int32_t>(acc, m, round_up(n, 16), args.acc_stride, "acc");
+  args.m = static_cast<std::int32_t>(m);
+  args.n = static_cast<std::int32_t>(n);
+  args.zero_point = vector<std::int32_t>(zero_point, m, "zero_point");
+  args.col_sum = vector<std::int32_t>(col_sum, n, "col_sum");
+  args.row_scale = vector<float>(row_scale, m, "row_scale");
+  args.col_scale = vector<float>(col_scale, n, "col_scale");
+  args.bias = optional_vector<float>(bias, n, "bias");
+  Rows<const float> added;
+  if (residual) {
+    added = rows<float>(*residual, "residual");
+    if (residual->shape(0) < m || residual->shape(1) < n)
+      bad_argument("residual", "the shape of out");
+  }
+  args.residual = added.data;
+  args.residual_stride = added.stride;
+  args.activation = activation_from(activation);
+  args.out_scale = out_scale ? &*out_scale : nullptr;
+  args.out_zero_point = out_zero_point;
+  args.out = out_scale ? static_cast<void*>(matrix<std::int8_t>(out, m, n, args.out_stride, "out"))
+                       : matrix<float>(out, m, n, args.out_stride, "out");
+  const py::gil_scoped_release nogil;
+  row.run(args);
+}
+
+}  // namespace
+
+void register_kernels(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("kernel_gemm_s8", &gemm_s8, "name"_a, "a"_a, "a_abs_offset"_a, "b"_a, "b_panel_stride"_a,
+        "b_orders"_a, "c"_a, "m"_a, "panels"_a, "k_groups"_a, "accumulate"_a);
+  m.def(
+      "kernel_gemm_s8_form",
+      [](const std::string& name) { return form_name(row_named(gemm_s8_rows(), name).form); },
+      "name"_a);
+  m.def("kernel_pack_b", &pack_b, "b"_a, "flip"_a = std::uint8_t{0});
+  m.def("kernel_repack_b", &repack_b, "b"_a, "flip"_a = std::uint8_t{0});
+  m.def("kernel_quantize_rows", &quantize_rows, "name"_a, "x"_a, "form"_a, "symmetric"_a,
+        "static_scale"_a, "static_zero_point"_a, "a"_a, "a_abs_offset"_a, "pad"_a, "scale"_a,
+        "zero_point"_a);
+  m.def("kernel_epilogue", &epilogue, "name"_a, "acc"_a, "zero_point"_a, "col_sum"_a, "row_scale"_a,
+        "col_scale"_a, "bias"_a, "residual"_a, "activation"_a, "out"_a, "out_scale"_a,
+        "out_zero_point"_a);
+}
+
+}  // namespace octavo

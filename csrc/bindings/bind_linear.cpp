@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "bindings/activation_names.h"
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "ops/linear.h"
+#include "ops/matmul.h"
+
+namespace octavo {
+namespace {
+
+std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
+                                    const std::optional<py::array>& bias,
+                                    const std::string& activation, bool symmetric,
+                                    std::optional<float> input_scale, int input_zero_point,
+                                    std::optional<float> output_scale, int output_zero_point) {
+  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+  const py::ssize_t n = codes.shape(0), k = codes.shape(1);
+  if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
+  if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
+  if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
+    bad_argument("codes", "values above -128");
+  }
+  const float* s = contiguous<float>(scale, 1, "scale");
+  const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
+  if (scale.shape(0) != n) bad_argument("scale", "one value per row of codes");
+  if (bias && bias->shape(0) != n) bad_argument("bias", "one value per row of codes");
+  LinearOptions options;
+  options.activation = activation_from(activation);
+  options.symmetric = symmetric;
+  options.input_scale = input_scale;
+  options.input_zero_point = input_zero_point;
+  options.output_scale = output_scale;
+  options.output_zero_point = output_zero_point;
+  const py::gil_scoped_release nogil;
+  return std::make_unique<Linear>(c, n, k, s, b, options);
+}
+
+py::array make_output(const Linear& self, std::vector<py::ssize_t> shape) {
+  if (self.options().output_scale) return py::array_t<std::int8_t>(std::move(shape));
+  return py::array_t<float>(std::move(shape));
+}
+
+Rows<const float> residual_rows(const std::optional<py::array>& residual, py::ssize_t m,
+                                py::ssize_t n) {
+  if (!residual) return {};
+  if (residual->ndim() != 2 || residual->shape(0) != m || residual->shape(1) != n) {
+    bad_argument("residual", "the shape of the output");
+  }
+  return rows<float>(*residual, "residual");
+}
+
+// Subclasses (masked arrays, say) mean something else by their elements and take the long way.
+bool is_plain_float32(py::handle x) {
+  const auto& api = py::detail::npy_api::get();
+  if (Py_TYPE(x.ptr()) != api.PyArray_Type_) return false;
+  const auto array = py::reinterpret_borrow<py::array>(x);
+  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+  return aligned && is_contiguous(array) && has_dtype<float>(array);
+}
+
+// The shape is known to end in k. Everything else than plain arrays goes the long way in Python.
+py::object call(const Linear& self, py::handle x, py::handle residual) {
+  if (!is_plain_float32(x)) return py::none();
+  const auto array = py::reinterpret_borrow<py::array>(x);
+  const py::ssize_t ndim = array.ndim();
+  if (ndim < 1 || array.shape(ndim - 1) != self.k()) return py::none();
+  std::vector<py::ssize_t> shape(array.shape(), array.shape() + ndim);
+  shape.back() = self.n();
+  std::int64_t m = 1;
+  for (py::ssize_t i = 0; i + 1 < ndim; ++i) m *= shape[static_cast<std::size_t>(i)];
+  Rows<const float> added;
+  if (!residual.is_none()) {
+    if (!is_plain_float32(residual)) return py::none();
+    const auto r = py::reinterpret_borrow<py::array>(residual);
+    if (r.ndim() != ndim || !std::equal(shape.begin(), shape.end(), r.shape())) return py::none();
+    added = {static_cast<const float*>(r.data()), self.n()};
+  }
+  py::array out = make_output(self, std::move(shape));
+  const Rows<const float> in = {static_cast<const float*>(array.data()), self.k()};
+  const Rows<void> result = {out.mutable_data(), self.n()};
+  {
+    const py::gil_scoped_release nogil;
+    self.run(m, in, added, result);
+  }
+  return out;
+}
+
+py::array run(const Linear& self, const py::array& x, const std::optional<py::array>& residual) {
+  const Rows<const float> in = rows<float>(x, "x");
+  if (x.shape(1) != self.k()) bad_argument("x", "as many columns as the layer has inputs");
+  const py::ssize_t m = x.shape(0);
+  const Rows<const float> added = residual_rows(residual, m, self.n());
+  py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
+  const Rows<void> result = {out.mutable_data(), self.n()};
+  const py::gil_scoped_release nogil;
+  self.run(m, in, added, result);
+  return out;
+}
+
+py::array run_codes(const Linear& self, const py::array& codes, const py::array& scales,
+                    const py::array& zero_points, const std::optional<py::array>& residual) {
+  const Rows<const std::int8_t> in = rows<std::int8_t>(codes, "codes");
+  if (codes.shape(1) != self.k()) bad_argument("codes", "as many columns as the layer has inputs");
+  const py::ssize_t m = codes.shape(0);
+  const float* row_scale = contiguous<float>(scales, 1, "scales");
+  const auto* zero_point = contiguous<std::int32_t>(zero_points, 1, "zero_points");
+  if (scales.shape(0) != m || zero_points.shape(0) != m) bad_argument("scales", "one per row");
+  const Rows<const float> added = residual_rows(residual, m, self.n());
+  py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
+  const Rows<void> result = {out.mutable_data(), self.n()};
+  const py::gil_scoped_release nogil;
+  self.run_codes(m, in, row_scale, zero_point, added, result);
+  return out;
+}
+
+py::array_t<std::int8_t> unpack(const Linear& self) {
+  py::array_t<std::int8_t> out({self.n(), self.k()});
+  std::int8_t* data = out.mutable_data();
+  const py::gil_scoped_release nogil;
+  self.weight().unpack(data);
+  return out;
+}
+
+// A view into the layer, which stays alive with it.
+py::array view_of(py::object owner, const float* data, std::int64_t n) {
+  py::array_t<float> array({n}, {static_cast<py::ssize_t>(sizeof(float))}, data, owner);
+  array.attr("setflags")(false);
+  return array;
+}
+
+CodeMatrix code_matrix(const py::array& array, const char* name) {
+  const bool is_unsigned = has_dtype<std::uint8_t>(array);
+  if (array.ndim() != 3 || !(is_unsigned || has_dtype<std::int8_t>(array))) {
+    bad_argument(name, "three dimensions of int8 or uint8");
+  }
+  return {static_cast<const std::uint8_t*>(array.data()), array.strides(1), array.strides(2),
+          is_unsigned};
+}
+
+ZeroPoints zero_points(const std::optional<py::array>& array, py::ssize_t count, const char* name) {
+  if (!array) return {};
+  const auto* data = contiguous<std::int32_t>(*array, 1, name);
+  const py::ssize_t size = array->shape(0);
+  if (size != 1 && size != count) bad_argument(name, "one value, or one per row or column");
+  return {data, size != 1};
+}
+
+void matmul(const py::array& a, const py::array& b, const std::optional<py::array>& a_zero_point,
+            const std::optional<py::array>& b_zero_point, py::array out) {
+  const CodeMatrix left = code_matrix(a, "a"), right = code_matrix(b, "b");
+  const py::ssize_t batch = a.shape(0), m = a.shape(1), k = a.shape(2), n = b.shape(2);
+  if (b.shape(0) != batch || b.shape(1) != k) bad_argument("b", "shape (batch, K, N) that fits a");
+  auto* result = writable<std::int32_t>(out, "out");
+  if (out.ndim() != 3 || out.shape(0) != batch || out.shape(1) != m || out.shape(2) != n) {
+    bad_argument("out", "shape (batch, M, N)");
+  }
+  const ZeroPoints a_zero = zero_points(a_zero_point, m, "a_zero_point");
+  const ZeroPoints b_zero = zero_points(b_zero_point, n, "b_zero_point");
+  const py::gil_scoped_release nogil;
+  matmul_int8(batch, m, k, n, left, a.strides(0), right, b.strides(0), a_zero, b_zero, result);
+}
+
+}  // namespace
+
+void register_linear(py::module_& m) {
+  using namespace pybind11::literals;
+  py::class_<Linear>(m, "PackedLinear")
+      .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
+           "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a)
+      .def("call", &call, "x"_a, "residual"_a = py::none())
+      .def("run", &run, "x"_a, "residual"_a = py::none())
+      .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
+           "residual"_a = py::none())
+      .def("unpack", &unpack)
+      .def_property_readonly("scale",
+                             [](py::object self) {
+                               const auto& linear = self.cast<const Linear&>();
+                               return view_of(self, linear.scale(), linear.n());
+                             })
+      .def_property_readonly("bias",
+                             [](py::object self) -> py::object {
+                               const auto& linear = self.cast<const Linear&>();
+                               if (linear.bias() == nullptr) return py::none();
+                               return view_of(self, linear.bias(), linear.n());
+                             })
+      .def_property_readonly("nbytes", &Linear::nbytes)
+      .def_property_readonly("shape",
+                             [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
+      .def_property_readonly(
+          "activation", [](const Linear& self) { return activation_name(self.options().activation); });
+  m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
+}
+
+}  // namespace octavo

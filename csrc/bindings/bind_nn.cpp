@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include "bindings/activation_names.h"
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "ops/attention.h"
+#include "ops/float_rows.h"
+
+namespace octavo {
+namespace {
+
+// Output rows of the shape of x.
+Rows<float> output_rows(py::array& out, const py::array& x) {
+  float* data = writable<float>(out, "out");
+  if (out.ndim() != 2 || out.shape(0) != x.shape(0) || out.shape(1) != x.shape(1)) {
+    bad_argument("out", "the shape of x");
+  }
+  return {data, out.shape(1)};
+}
+
+const float* optional_vector(const std::optional<py::array>& array, py::ssize_t n,
+                             const char* name) {
+  if (!array) return nullptr;
+  const float* data = contiguous<float>(*array, 1, name);
+  if (array->shape(0) != n) bad_argument(name, "one value per column of x");
+  return data;
+}
+
+void activation(const py::array& x, const std::string& name, py::array out) {
+  const float* in = contiguous<float>(x, 1, "x");
+  const Activation which = activation_from(name);
+  auto* result = writable<float>(out, "out");
+  if (out.size() != x.size()) bad_argument("out", "the size of x");
+  const std::int64_t n = x.size();
+  const py::gil_scoped_release nogil;
+  activate(which, in, n, result);
+}
+
+void norm(const py::array& x, const std::optional<py::array>& weight,
+          const std::optional<py::array>& bias, float eps, const std::optional<py::array>& residual,
+          py::array out) {
+  const Rows<const float> in = rows<float>(x, "x");
+  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const float* w = optional_vector(weight, n, "weight");
+  const float* b = optional_vector(bias, n, "bias");
+  Rows<const float> added;
+  if (residual) {
+    added = rows<float>(*residual, "residual");
+    if (residual->shape(0) != m || residual->shape(1) != n)
+      bad_argument("residual", "the shape of x");
+  }
+  const Rows<float> result = output_rows(out, x);
+  const py::gil_scoped_release nogil;
+  layer_norm(m, n, in, w, b, eps, added, result);
+}
+
+void softmax_rows(const py::array& x, py::array out) {
+  const Rows<const float> in = rows<float>(x, "x");
+  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const Rows<float> result = output_rows(out, x);
+  const py::gil_scoped_release nogil;
+  softmax(m, n, in, result);
+}
+
+TokenRows token_rows(const py::array& array, py::ssize_t batch, py::ssize_t width,
+                     const char* name) {
+  constexpr auto item = static_cast<py::ssize_t>(sizeof(float));
+  if (!has_dtype<float>(array) || array.ndim() != 3 || array.shape(0) != batch ||
+      array.shape(2) != width) {
+    bad_argument(name, "float32 of shape (B, T, H * D)");
+  }
+  const bool unit = array.strides(2) == item || width <= 1 || array.size() == 0;
+  if (!unit || array.strides(0) % item != 0 || array.strides(1) % item != 0) {
+    bad_argument(name, "unit stride along the last axis");
+  }
+  return {static_cast<const float*>(array.data()), array.strides(0) / item,
+          array.strides(1) / item};
+}
+
+const bool* key_mask(const std::optional<py::array>& mask, py::ssize_t batch, py::ssize_t keys) {
+  if (!mask) return nullptr;
+  const bool* data = contiguous<bool>(*mask, 2, "mask");
+  if (mask->shape(0) != batch || mask->shape(1) != keys) bad_argument("mask", "shape (B, T_k)");
+  return data;
+}
+
+void attend(const py::array& q, const py::array& k, const py::array& v,
+            const std::optional<py::array>& mask, std::int64_t heads, float sm_scale,
+            py::array out) {
+  if (q.ndim() != 3) bad_argument("q", "shape (B, T, H * D)");
+  const py::ssize_t batch = q.shape(0), queries = q.shape(1), width = q.shape(2);
+  if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the width");
+  const TokenRows query = token_rows(q, batch, width, "q");
+  const TokenRows key = token_rows(k, batch, width, "k");
+  const TokenRows value = token_rows(v, batch, width, "v");
+  const py::ssize_t keys = k.shape(1);
+  if (v.shape(1) != keys) bad_argument("v", "as many rows as k");
+  const bool* valid = key_mask(mask, batch, keys);
+  auto* result = writable<float>(out, "out");
+  if (out.size() != q.size()) bad_argument("out", "the shape of q");
+  const py::gil_scoped_release nogil;
+  attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, sm_scale,
+            result);
+}
+
+}  // namespace
+
+void register_nn(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("activation", &activation, "x"_a, "name"_a, "out"_a);
+  m.def("layer_norm", &norm, "x"_a, "weight"_a, "bias"_a, "eps"_a, "residual"_a, "out"_a);
+  m.def("softmax", &softmax_rows, "x"_a, "out"_a);
+  m.def("attention", &attend, "q"_a, "k"_a, "v"_a, "mask"_a, "heads"_a, "sm_scale"_a, "out"_a);
+}
+
+}  // namespace octavo

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "ops/quantize.h"
+
+namespace octavo {
+namespace {
+
+FloatType float_type(const py::array& array, const char* name) {
+  const py::dtype dtype = array.dtype();
+  if (has_dtype<float>(array)) return FloatType::kF32;
+  if (dtype.kind() != 'f' || dtype.itemsize() != 2 || dtype.byteorder() == '>') {
+    bad_argument(name, "float32 or float16");
+  }
+  return FloatType::kF16;
+}
+
+CodeType code_type(const py::array& array, const char* name) {
+  if (has_dtype<std::int8_t>(array)) return CodeType::kS8;
+  if (has_dtype<std::uint8_t>(array)) return CodeType::kU8;
+  if (has_dtype<std::int16_t>(array)) return CodeType::kS16;
+  if (has_dtype<std::uint16_t>(array)) return CodeType::kU16;
+  if (!has_dtype<std::int32_t>(array)) bad_argument(name, "int8, uint8, int16, uint16 or int32");
+  return CodeType::kS32;
+}
+
+const void* contiguous_data(const py::array& array, const char* name) {
+  if (!is_contiguous(array)) bad_argument(name, "a C-contiguous array");
+  return array.data();
+}
+
+void* writable_data(py::array& array, py::ssize_t size, const char* name) {
+  if (!is_contiguous(array) || !array.writeable() || array.size() != size) {
+    bad_argument(name, "a writable C-contiguous array of the size of the input");
+  }
+  return array.mutable_data();
+}
+
+ParameterLayout checked_layout(const ParameterLayout& layout, const py::array& data,
+                               const py::array& scale) {
+  if (layout.outer < 0 || layout.channels < 0 || layout.inner < 0 || layout.block_size < 0 ||
+      layout.size() != data.size()) {
+    bad_argument("outer, channels, inner", "a view of all elements");
+  }
+  if (layout.parameter_count() != scale.size()) {
+    bad_argument("scale", "as many values as the layout has parameters");
+  }
+  return layout;
+}
+
+const void* zero_point_data(const std::optional<py::array>& zero_point, const py::array& scale,
+                            CodeType type) {
+  if (!zero_point) return nullptr;
+  if (code_type(*zero_point, "zero_point") != type || zero_point->size() != scale.size()) {
+    bad_argument("zero_point", "the dtype of the codes and the size of scale");
+  }
+  return contiguous_data(*zero_point, "zero_point");
+}
+
+void quantize(const py::array& x, const py::array& scale,
+              const std::optional<py::array>& zero_point, std::int64_t outer, std::int64_t channels,
+              std::int64_t inner, std::int64_t block_size, py::array out) {
+  const ParameterLayout layout = checked_layout({outer, channels, inner, block_size}, x, scale);
+  const FloatData in = {float_type(x, "x"), contiguous_data(x, "x")};
+  if (float_type(scale, "scale") != in.type) bad_argument("scale", "the dtype of x");
+  const void* factor = contiguous_data(scale, "scale");
+  const CodeType type = code_type(out, "out");
+  if (type == CodeType::kS32) bad_argument("out", "int8, uint8, int16 or uint16");
+  const void* zero = zero_point_data(zero_point, scale, type);
+  void* codes = writable_data(out, x.size(), "out");
+  const py::gil_scoped_release nogil;
+  quantize_linear(layout, in, factor, zero, type, codes);
+}
+
+void dequantize(const py::array& q, const py::array& scale,
+                const std::optional<py::array>& zero_point, std::int64_t outer,
+                std::int64_t channels, std::int64_t inner, std::int64_t block_size, py::array out) {
+  const ParameterLayout layout = checked_layout({outer, channels, inner, block_size}, q, scale);
+  const CodeData codes = {code_type(q, "q"), contiguous_data(q, "q")};
+  const FloatData factor = {float_type(scale, "scale"), contiguous_data(scale, "scale")};
+  if (float_type(out, "out") != factor.type) bad_argument("out", "the dtype of scale");
+  const void* zero = zero_point_data(zero_point, scale, codes.type);
+  void* result = writable_data(out, q.size(), "out");
+  const py::gil_scoped_release nogil;
+  dequantize_linear(layout, codes, factor, zero, result);
+}
+
+py::tuple dynamic(const py::array& x, bool symmetric) {
+  const Rows<const float> in = rows<float>(x, "x");
+  const py::ssize_t m = x.shape(0), k = x.shape(1);
+  if (k > INT32_MAX) bad_argument("x", "at most 2**31 - 1 columns");
+  py::array_t<std::int8_t> codes({m, k});
+  py::array_t<float> scales(m);
+  py::array_t<std::int32_t> zero_points(m);
+  std::int8_t* c = codes.mutable_data();
+  float* s = scales.mutable_data();
+  std::int32_t* z = zero_points.mutable_data();
+  {
+    const py::gil_scoped_release nogil;
+    quantize_dynamic(m, k, in, symmetric, c, s, z);
+  }
+  return py::make_tuple(codes, scales, zero_points);
+}
+
+void embed(const py::array& codes, const py::array& scale, const py::array& ids, py::array out) {
+  const auto* table = contiguous<std::int8_t>(codes, 2, "codes");
+  const float* factor = contiguous<float>(scale, 1, "scale");
+  const auto* indices = contiguous<std::int64_t>(ids, 1, "ids");
+  const py::ssize_t v = codes.shape(0), d = codes.shape(1), count = ids.shape(0);
+  if (scale.shape(0) != v) bad_argument("scale", "one value per row of codes");
+  auto* result = writable<float>(out, "out");
+  if (out.size() != count * d) bad_argument("out", "shape (len(ids), D)");
+  for (py::ssize_t i = 0; i < count; ++i) {
+    if (indices[i] < 0 || indices[i] >= v) bad_argument("ids", "row numbers of codes");
+  }
+  const py::gil_scoped_release nogil;
+  embedding(table, factor, d, indices, count, result);
+}
+
+}  // namespace
+
+void register_quantize(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("quantize_linear", &quantize, "x"_a, "scale"_a, "zero_point"_a, "outer"_a, "channels"_a,
+        "inner"_a, "block_size"_a, "out"_a);
+  m.def("dequantize_linear", &dequantize, "q"_a, "scale"_a, "zero_point"_a, "outer"_a, "channels"_a,
+        "inner"_a, "block_size"_a, "out"_a);
+  m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a);
+  m.def("embedding", &embed, "codes"_a, "scale"_a, "ids"_a, "out"_a);
+}
+
+}  // namespace octavo

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "dispatch/cpu_features.h"
+#include "dispatch/registry.h"
+#include "ops/probes.h"
+#include "threads/cpu_count.h"
+#include "threads/pool.h"
+
+namespace octavo {
+namespace {
+
+std::vector<std::string> tokens_of(IsaMask mask) {
+  std::vector<std::string> out;
+  const auto& table = isa_table();
+  for (auto it = table.rbegin(); it != table.rend(); ++it) {
+    if (mask & bit(it->isa)) out.emplace_back(it->token);
+  }
+  return out;
+}
+
+std::vector<std::string> compiled_tiers() {
+  IsaMask mask = 0;
+  for (const IsaInfo& info : isa_table()) mask |= info.compiled ? bit(info.isa) : 0u;
+  return tokens_of(mask);
+}
+
+const char* token_of(Isa isa) {
+  for (const IsaInfo& info : isa_table()) {
+    if (info.isa == isa) return info.token;
+  }
+  return "";
+}
+
+py::dict features() {
+  const CpuFeatures& cpu = cpu_features();
+  py::dict out;
+  for (const auto& [name, value] : cpu.flags) out[py::str(name)] = value;
+  return out;
+}
+
+py::dict machine() {
+  using namespace pybind11::literals;
+  const CpuFeatures& cpu = cpu_features();
+  return py::dict("vendor"_a = cpu.vendor, "brand"_a = cpu.brand, "l1d_bytes"_a = cpu.l1d_bytes,
+                  "l2_bytes"_a = cpu.l2_bytes);
+}
+
+py::list kernels(const std::string& family) {
+  using namespace pybind11::literals;
+  py::list out;
+  for (const KernelInfo& info : list_kernels()) {
+    if (info.family != family) continue;
+    out.append(py::dict("name"_a = info.name, "isa"_a = token_of(info.isa),
+                        "available"_a = (detected_isas() & bit(info.isa)) != 0, "mr"_a = info.mr,
+                        "m_align"_a = info.m_align, "min_m"_a = info.min_m,
+                        "needs_above_minus128"_a = info.needs_above_minus128));
+  }
+  if (out.empty()) throw py::value_error("family: no kernel family '" + family + "'");
+  return out;
+}
+
+std::vector<std::string> families() {
+  std::vector<std::string> out;
+  for (const KernelInfo& info : list_kernels()) {
+    if (out.empty() || out.back() != info.family) out.push_back(info.family);
+  }
+  return out;
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+  return "msvc " + std::to_string(_MSC_VER);
+#else
+  return "unknown";
+#endif
+}
+
+std::string select_name(std::int64_t m, bool has_minus128, const std::vector<std::string>& tokens) {
+  IsaMask mask = 0;
+  for (const std::string& token : tokens) {
+    const IsaInfo* info = find_isa(token);
+    if (info == nullptr) throw py::value_error("tokens: unknown tier '" + token + "'");
+    mask |= bit(info->isa);
+  }
+  return select_gemm_s8(m, has_minus128, mask).name;
+}
+
+void set_threads(int n) {
+  if (n < 1) bad_argument("n", "at least 1 thread");
+  set_num_threads(n);
+}
+
+double checked_probe(double (*probe)(std::int64_t, int), std::int64_t bytes, int repeats) {
+  if (bytes < 1 || repeats < 1) bad_argument("nbytes, repeats", "at least 1");
+  const py::gil_scoped_release nogil;
+  return probe(bytes, repeats);
+}
+
+}  // namespace
+
+void register_runtime(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("version", [] { return OCTAVO_VERSION; });
+  m.def("compiler", &compiler);
+  m.def("cpu_features", &features);
+  m.def("machine", &machine);
+  m.def("isa_tiers", [] { return tokens_of(detected_isas()); });
+  m.def("compiled_isa_tiers", &compiled_tiers);
+  m.def("get_isa", [] { return active_isa().token; });
+  m.def("set_isa", [](const std::optional<std::string>& name) {
+    force_isa(name ? name->c_str() : nullptr);
+  }, "name"_a);
+  m.def("set_num_threads", &set_threads, "n"_a);
+  m.def("get_num_threads", &get_num_threads);
+  m.def("default_num_threads", &usable_cpu_count);
+  m.def("families", &families);
+  m.def("kernels", &kernels, "family"_a);
+  m.def("select_gemm_s8", &select_name, "m"_a, "has_minus128"_a, "tokens"_a);
+  m.def("bench_dot_peak", [](double seconds) {
+    const py::gil_scoped_release nogil;
+    return probe_dot_peak(seconds);
+  }, "seconds"_a);
+  m.def("bench_read", [](std::int64_t bytes, int repeats) {
+    return checked_probe(&probe_read, bytes, repeats);
+  }, "nbytes"_a, "repeats"_a);
+  m.def("bench_copy", [](std::int64_t bytes, int repeats) {
+    return checked_probe(&probe_copy, bytes, repeats);
+  }, "nbytes"_a, "repeats"_a);
+}
+
+}  // namespace octavo

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dispatch/registry.h"
+
+namespace octavo {
+
+// Each kernels.inc is read twice: to declare its symbols and to list its rows.
+#define OCTAVO_KERNEL(args, isa, symbol) void symbol(const args##Args&) noexcept;
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, form, needs) \
+  void symbol(const GemmS8Args&) noexcept;
+#include "kernels/activation/kernels.inc"
+#include "kernels/attention/kernels.inc"
+#include "kernels/dequantize_linear/kernels.inc"
+#include "kernels/dot_peak/kernels.inc"
+#include "kernels/epilogue/kernels.inc"
+#include "kernels/gemm_s8/kernels.inc"
+#include "kernels/layer_norm/kernels.inc"
+#include "kernels/quantize_linear/kernels.inc"
+#include "kernels/quantize_rows/kernels.inc"
+#include "kernels/softmax/kernels.inc"
+#include "kernels/stream_read/kernels.inc"
+#undef OCTAVO_KERNEL
+#undef OCTAVO_GEMM_S8
+
+#define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, form, needs) \
+  {Isa::isa, #symbol, symbol, mr, m_align, min_m, AForm::form, GemmNeeds::needs},
+
+template <>
+const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<EpilogueArgs>> rows = {
+#include "kernels/epilogue/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<QuantizeRowsArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<QuantizeRowsArgs>> rows = {
+#include "kernels/quantize_rows/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<DotPeakArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<DotPeakArgs>> rows = {
+#include "kernels/dot_peak/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<StreamReadArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<StreamReadArgs>> rows = {
+#include "kernels/stream_read/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<ActivationArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<ActivationArgs>> rows = {
+#include "kernels/activation/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<AttentionArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<AttentionArgs>> rows = {
+#include "kernels/attention/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<DequantizeLinearArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<DequantizeLinearArgs>> rows = {
+#include "kernels/dequantize_linear/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<LayerNormArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<LayerNormArgs>> rows = {
+#include "kernels/layer_norm/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<QuantizeLinearArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<QuantizeLinearArgs>> rows = {
+#include "kernels/quantize_linear/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<SoftmaxArgs>> rows = {
+#include "kernels/softmax/kernels.inc"
+  };
+  return rows;
+}
+
+const std::vector<GemmS8Row>& gemm_s8_rows() {
+  static const std::vector<GemmS8Row> rows = {
+#include "kernels/gemm_s8/kernels.inc"
+  };
+  return rows;
+}
+
+const GemmS8Row& select_gemm_s8(int64_t m, bool b_has_minus128, IsaMask mask) noexcept {
+  const auto& rows = gemm_s8_rows();
+  for (const GemmS8Row& row : rows) {
+    const bool exact = row.needs == GemmNeeds::kNone || !b_has_minus128;
+    if ((mask & bit(row.isa)) && m >= row.min_m && exact) return row;
+  }
+  return rows.back();
+}
+
+namespace {
+
+template <class Args>
+void append(std::vector<KernelInfo>& out, const char* family) {
+  for (const auto& row : kernel_rows<Args>()) {
+    out.push_back({family, row.name, row.isa, 1, 1, 1, false});
+  }
+}
+
+}  // namespace
+
+std::vector<KernelInfo> list_kernels() {
+  std::vector<KernelInfo> out;
+  for (const GemmS8Row& row : gemm_s8_rows()) {
+    out.push_back({"gemm_s8", row.name, row.isa, row.mr, row.m_align, row.min_m,
+                   row.needs == GemmNeeds::kWeightsAboveMinus128});
+  }
+  append<QuantizeRowsArgs>(out, "quantize_rows");
+  append<EpilogueArgs>(out, "epilogue");
+  append<DotPeakArgs>(out, "dot_peak");
+  append<StreamReadArgs>(out, "stream_read");
+  append<QuantizeLinearArgs>(out, "quantize_linear");
+  append<DequantizeLinearArgs>(out, "dequantize_linear");
+  append<ActivationArgs>(out, "activation");
+  append<LayerNormArgs>(out, "layer_norm");
+  append<SoftmaxArgs>(out, "softmax");
+  append<AttentionArgs>(out, "attention");
+  return out;
+}
+
+}  // namespace octavo

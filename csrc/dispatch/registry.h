@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel lists of all families and the pure choice among their rows.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "dispatch/isa.h"
+#include "kernels/activation/kernel.h"
+#include "kernels/attention/kernel.h"
+#include "kernels/dequantize_linear/kernel.h"
+#include "kernels/dot_peak/kernel.h"
+#include "kernels/epilogue/kernel.h"
+#include "kernels/gemm_s8/kernel.h"
+#include "kernels/layer_norm/kernel.h"
+#include "kernels/quantize_linear/kernel.h"
+#include "kernels/quantize_rows/kernel.h"
+#include "kernels/softmax/kernel.h"
+#include "kernels/stream_read/kernel.h"
+
+namespace octavo {
+
+template <class Args>
+struct KernelRow {
+  Isa isa;
+  const char* name;
+  void (*run)(const Args&) noexcept;
+};
+
+struct GemmS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const GemmS8Args&) noexcept;
+  int mr;
+  int m_align;
+  int min_m;
+  AForm form;
+  GemmNeeds needs;
+};
+
+// All rows of a family that are compiled in, best first.
+template <class Args>
+const std::vector<KernelRow<Args>>& kernel_rows();
+template <>
+const std::vector<KernelRow<DotPeakArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<EpilogueArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<QuantizeRowsArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<StreamReadArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<ActivationArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<AttentionArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<DequantizeLinearArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<LayerNormArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<QuantizeLinearArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows();
+const std::vector<GemmS8Row>& gemm_s8_rows();
+
+// The first row whose tier is in the mask. Never null: every family has a scalar row.
+template <class Args>
+const KernelRow<Args>& select(IsaMask mask) noexcept {
+  const auto& rows = kernel_rows<Args>();
+  for (const auto& row : rows) {
+    if (mask & bit(row.isa)) return row;
+  }
+  return rows.back();
+}
+
+// The first row whose tier is in the mask, that is meant for m rows, and that is exact for b.
+const GemmS8Row& select_gemm_s8(int64_t m, bool b_has_minus128, IsaMask mask) noexcept;
+
+// One line per row for tests, `octavo info` and the benchmark.
+struct KernelInfo {
+  std::string family;
+  std::string name;
+  Isa isa;
+  int mr;
+  int m_align;
+  int min_m;
+  bool needs_above_minus128;
+};
+std::vector<KernelInfo> list_kernels();
+
+}  // namespace octavo

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen lanes in one zmm register (see lanes16_scalar.h for what each function means).
+#pragma once
+#include <stdint.h>
+
+#include "kernels/common/x86.h"
+
+namespace {
+
+struct F16 {
+  __m512 v;
+};
+struct I16 {
+  __m512i v;
+};
+struct M16 {
+  __mmask16 v;
+};
+struct H32 {  // lane l of both I16 side by side
+  __m512i v;
+};
+
+static inline __mmask16 mask_n(int n) { return (__mmask16)((1u << n) - 1u); }
+
+static inline F16 set1(float x) { return {_mm512_set1_ps(x)}; }
+static inline I16 set1_i(int32_t x) { return {_mm512_set1_epi32(x)}; }
+static inline F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+static inline I16 load_i(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
+static inline void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
+static inline void store_i(int32_t* p, I16 a) { _mm512_storeu_si512(p, a.v); }
+static inline F16 load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps(mask_n(n), p)}; }
+static inline I16 load_i_n(const int32_t* p, int n) {
+  return {_mm512_maskz_loadu_epi32(mask_n(n), p)};
+}
+static inline void store_n(float* p, F16 a, int n) { _mm512_mask_storeu_ps(p, mask_n(n), a.v); }
+static inline void store_i_n(int32_t* p, I16 a, int n) {
+  _mm512_mask_storeu_epi32(p, mask_n(n), a.v);
+}
+
+static inline F16 add(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+static inline F16 sub(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+static inline F16 mul(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static inline F16 div(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline F16 min(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+static inline F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+static inline F16 abs(F16 a) { return {_mm512_abs_ps(a.v)}; }
+static inline F16 neg(F16 a) {
+  return {_mm512_castsi512_ps(
+      _mm512_xor_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32((int)0x80000000u)))};
+}
+static inline F16 sqrt(F16 a) { return {_mm512_sqrt_ps(a.v)}; }
+static inline I16 add_i(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+static inline I16 sub_i(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+static inline I16 mul_i(I16 a, I16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+
+static inline M16 less(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+static inline M16 is_nan(F16 a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
+static inline F16 select(M16 m, F16 a, F16 b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
+static inline M16 first_n(int n) { return {mask_n(n)}; }
+static inline bool any(M16 m) { return m.v != 0; }
+static inline M16 either(M16 a, M16 b) { return {(__mmask16)(a.v | b.v)}; }
+static inline M16 none() { return {0}; }
+
+static inline F16 rint(F16 a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+static inline I16 to_int(F16 a) { return {_mm512_cvtps_epi32(a.v)}; }
+static inline F16 to_float(I16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+static inline F16 pow2(I16 n) {
+  return {_mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+}
+
+static inline I16 not_below_zero(I16 a) {
+  return {_mm512_max_epi32(a.v, _mm512_setzero_si512())};
+}
+static inline void store_s8(int8_t* p, I16 a) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(a.v));
+}
+static inline void store_abs_s8(uint8_t* p, I16 a) {
+  _mm_storeu_si128((__m128i*)p, _mm_abs_epi8(_mm512_cvtsepi32_epi8(a.v)));
+}
+static inline void store_abs_s8_n(uint8_t* p, I16 a, int n) {
+  _mm_mask_storeu_epi8(p, mask_n(n), _mm_abs_epi8(_mm512_cvtsepi32_epi8(a.v)));
+}
+static inline void store_u8(uint8_t* p, I16 a) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtusepi32_epi8(not_below_zero(a).v));
+}
+static inline void store_s16(int16_t* p, I16 a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(a.v));
+}
+static inline void store_u16(uint16_t* p, I16 a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtusepi32_epi16(not_below_zero(a).v));
+}
+static inline void store_s8_n(int8_t* p, I16 a, int n) {
+  _mm_mask_storeu_epi8(p, mask_n(n), _mm512_cvtsepi32_epi8(a.v));
+}
+static inline void store_u8_n(uint8_t* p, I16 a, int n) {
+  _mm_mask_storeu_epi8(p, mask_n(n), _mm512_cvtusepi32_epi8(not_below_zero(a).v));
+}
+static inline void store_s16_n(int16_t* p, I16 a, int n) {
+  _mm256_mask_storeu_epi16(p, mask_n(n), _mm512_cvtsepi32_epi16(a.v));
+}
+static inline void store_u16_n(uint16_t* p, I16 a, int n) {
+  _mm256_mask_storeu_epi16(p, mask_n(n), _mm512_cvtusepi32_epi16(not_below_zero(a).v));
+}
+
+// Two halves of one cache line: the write-combining buffer joins them.
+static inline void stream(float* p, F16 a) {
+  _mm256_stream_ps(p, _mm512_castps512_ps256(a.v));
+  _mm256_stream_ps(p + 8, _mm512_extractf32x8_ps(a.v, 1));
+}
+static inline void stream_s8(int8_t* p, I16 a) {
+  _mm_stream_si128((__m128i*)p, _mm512_cvtsepi32_epi8(a.v));
+}
+static inline void stream_u8(uint8_t* p, I16 a) {
+  _mm_stream_si128((__m128i*)p, _mm512_cvtusepi32_epi8(not_below_zero(a).v));
+}
+static inline void stream_s16(int16_t* p, I16 a) {
+  _mm256_stream_si256((__m256i*)p, _mm512_cvtsepi32_epi16(a.v));
+}
+static inline void stream_u16(uint16_t* p, I16 a) {
+  _mm256_stream_si256((__m256i*)p, _mm512_cvtusepi32_epi16(not_below_zero(a).v));
+}
+static inline void stream_fence() { _mm_sfence(); }
+
+static inline I16 load_s8(const int8_t* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p))};
+}
+static inline I16 load_u8(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))};
+}
+static inline I16 load_s16(const int16_t* p) {
+  return {_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i*)p))};
+}
+static inline I16 load_u16(const uint16_t* p) {
+  return {_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p))};
+}
+static inline I16 load_s8_n(const int8_t* p, int n) {
+  return {_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask_n(n), p))};
+}
+static inline I16 load_u8_n(const uint8_t* p, int n) {
+  return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask_n(n), p))};
+}
+static inline I16 load_s16_n(const int16_t* p, int n) {
+  return {_mm512_cvtepi16_epi32(_mm256_maskz_loadu_epi16(mask_n(n), p))};
+}
+static inline I16 load_u16_n(const uint16_t* p, int n) {
+  return {_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask_n(n), p))};
+}
+
+static inline F16 load_half(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+static inline F16 load_half_n(const uint16_t* p, int n) {
+  return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask_n(n), p))};
+}
+static inline void store_half(uint16_t* p, F16 a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline void store_half_n(uint16_t* p, F16 a, int n) {
+  _mm256_mask_storeu_epi16(p, mask_n(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline void stream_half(uint16_t* p, F16 a) {
+  _mm256_stream_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline F16 round_half(F16 a) {
+  return {_mm512_cvtph_ps(_mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT))};
+}
+
+#define OCTAVO_REDUCE(name, op)                                                   \
+  static inline float name(F16 a) {                                               \
+    const __m256 w8 = _mm256_##op##_ps(_mm512_castps512_ps256(a.v),               \
+                                       _mm512_extractf32x8_ps(a.v, 1));           \
+    const __m128 w4 =                                                             \
+        _mm_##op##_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1));  \
+    const __m128 w2 = _mm_##op##_ps(w4, _mm_movehl_ps(w4, w4));                   \
+    return _mm_cvtss_f32(_mm_##op##_ss(w2, _mm_shuffle_ps(w2, w2, 1)));           \
+  }
+OCTAVO_REDUCE(reduce_add, add)
+OCTAVO_REDUCE(reduce_min, min)
+OCTAVO_REDUCE(reduce_max, max)
+#undef OCTAVO_REDUCE
+
+// vcvtps2dq gives INT32_MIN for what it cannot hold.
+static inline I16 to_fixed(F16 a) { return to_int(a); }
+static inline H32 whole_parts(I16 a, I16 b) {
+  return {_mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(a.v, 16), b.v)};
+}
+static inline H32 fractions(I16 a, I16 b) {
+  return {_mm512_mask_blend_epi16(0xaaaaaaaau, a.v, _mm512_slli_epi32(b.v, 16))};
+}
+static inline H32 half_ties(F16 a, F16 b) {
+  const __m512i words =
+      fractions({_mm512_castps_si512(a.v)}, {_mm512_castps_si512(b.v)}).v;
+  return {_mm512_xor_si512(_mm512_slli_epi16(words, 3), _mm512_set1_epi16((int16_t)0x8000))};
+}
+static inline H32 set1_h(int16_t x) { return {_mm512_set1_epi16(x)}; }
+static inline H32 add_saturated(H32 x, H32 y) { return {_mm512_adds_epi16(x.v, y.v)}; }
+static inline H32 abs_h(H32 x) { return {_mm512_abs_epi16(x.v)}; }
+static inline H32 min_unsigned(H32 x, H32 y) { return {_mm512_min_epu16(x.v, y.v)}; }
+static inline bool any_below(H32 x, uint16_t limit) {
+  const __m512i missing = _mm512_subs_epu16(_mm512_set1_epi16((int16_t)limit), x.v);
+  return _mm512_test_epi16_mask(missing, missing) != 0;
+}
+static inline __m256i sorted_s8(__m512i words) {
+  const __m256i eights = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
+                                          0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  const __m256i bytes = _mm512_cvtsepi16_epi8(words);
+  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(bytes, eights), 0xd8);
+}
+// Saturated as signed around 128, then moved back.
+static inline __m256i sorted_u8(__m512i words) {
+  const __m256i s8 = sorted_s8(_mm512_adds_epi16(words, _mm512_set1_epi16(-128)));
+  return _mm256_xor_si256(s8, _mm256_set1_epi8((char)0x80));
+}
+static inline void store_s8(int8_t* p, H32 x) {
+  _mm256_storeu_si256((__m256i*)p, sorted_s8(x.v));
+}
+static inline void store_u8(uint8_t* p, H32 x) {
+  _mm256_storeu_si256((__m256i*)p, sorted_u8(x.v));
+}
+static inline void stream_s8(int8_t* p, H32 x) {
+  _mm256_stream_si256((__m256i*)p, sorted_s8(x.v));
+}
+static inline void stream_u8(uint8_t* p, H32 x) {
+  _mm256_stream_si256((__m256i*)p, sorted_u8(x.v));
+}
+
+}  // namespace

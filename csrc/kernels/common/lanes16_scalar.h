@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen float32 / int32 lanes as plain arrays: the portable twin of lanes16_avx2.h and
+// lanes16_avx512.h. All tiers compute with sixteen lanes, so a reduction has one order everywhere.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace {
+
+struct F16 {
+  float v[16];
+};
+struct I16 {
+  int32_t v[16];
+};
+struct M16 {
+  bool v[16];
+};
+struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its own
+  int16_t v[32];
+};
+
+#define OCTAVO_LANES(expr)           \
+  for (int i = 0; i < 16; ++i) {     \
+    r.v[i] = (expr);                 \
+  }                                  \
+  return r
+
+static inline F16 set1(float x) { F16 r; OCTAVO_LANES(x); }
+static inline I16 set1_i(int32_t x) { I16 r; OCTAVO_LANES(x); }
+static inline F16 load(const float* p) { F16 r; memcpy(r.v, p, sizeof r.v); return r; }
+static inline I16 load_i(const int32_t* p) { I16 r; memcpy(r.v, p, sizeof r.v); return r; }
+static inline void store(float* p, F16 a) { memcpy(p, a.v, sizeof a.v); }
+static inline void store_i(int32_t* p, I16 a) { memcpy(p, a.v, sizeof a.v); }
+// The *_n forms touch only the first n lanes (1 <= n <= 16); lanes beyond read as zero.
+static inline F16 load_n(const float* p, int n) { F16 r; OCTAVO_LANES(i < n ? p[i] : 0.0f); }
+static inline I16 load_i_n(const int32_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline void store_n(float* p, F16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = a.v[i];
+}
+static inline void store_i_n(int32_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = a.v[i];
+}
+
+static inline F16 add(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] + b.v[i]); }
+static inline F16 sub(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] - b.v[i]); }
+static inline F16 mul(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] * b.v[i]); }
+static inline F16 div(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] / b.v[i]); }
+// As on x86: the second operand when either is NaN.
+static inline F16 min(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+static inline F16 max(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
+static inline F16 abs(F16 a) { F16 r; OCTAVO_LANES(fabsf(a.v[i])); }
+static inline F16 neg(F16 a) { F16 r; OCTAVO_LANES(-a.v[i]); }
+static inline F16 sqrt(F16 a) { F16 r; OCTAVO_LANES(sqrtf(a.v[i])); }
+
+static inline I16 add_i(I16 a, I16 b) {
+  I16 r;
+  OCTAVO_LANES((int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i]));
+}
+static inline I16 sub_i(I16 a, I16 b) {
+  I16 r;
+  OCTAVO_LANES((int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]));
+}
+static inline I16 mul_i(I16 a, I16 b) {
+  I16 r;
+  OCTAVO_LANES((int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
+}
+
+static inline M16 less(F16 a, F16 b) { M16 r; OCTAVO_LANES(a.v[i] < b.v[i]); }
+static inline M16 is_nan(F16 a) { M16 r; OCTAVO_LANES(a.v[i] != a.v[i]); }
+static inline F16 select(M16 m, F16 a, F16 b) { F16 r; OCTAVO_LANES(m.v[i] ? a.v[i] : b.v[i]); }
+// The first n lanes true.
+static inline M16 first_n(int n) { M16 r; OCTAVO_LANES(i < n); }
+
+// Adding and taking away 2^23 rounds a smaller magnitude half to even; unlike rintf, it vectorizes.
+static inline float rint1(float x) {
+  const float magnitude = fabsf(x);
+  const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
+  return magnitude < 8388608.0f ? copysignf(rounded, x) : x;
+}
+static inline F16 rint(F16 a) { F16 r; OCTAVO_LANES(rint1(a.v[i])); }
+// Half to even; defined for |a| < 2^31 only.
+static inline I16 to_int(F16 a) { I16 r; OCTAVO_LANES((int32_t)rint1(a.v[i])); }
+static inline F16 to_float(I16 a) { F16 r; OCTAVO_LANES((float)a.v[i]); }
+// 2^n for -126 <= n <= 127.
+static inline F16 pow2(I16 n) {
+  F16 r;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t bits = (uint32_t)(n.v[i] + 127) << 23;
+    memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+
+static inline int32_t clamp1(int32_t x, int32_t lo, int32_t hi) {
+  return x < lo ? lo : (x > hi ? hi : x);
+}
+// Saturating stores of the first n lanes; defined for |lane| < 2^31 - 2^16.
+static inline void store_s8_n(int8_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = (int8_t)clamp1(a.v[i], -128, 127);
+}
+static inline void store_u8_n(uint8_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = (uint8_t)clamp1(a.v[i], 0, 255);
+}
+static inline void store_s16_n(int16_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = (int16_t)clamp1(a.v[i], -32768, 32767);
+}
+static inline void store_u16_n(uint16_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = (uint16_t)clamp1(a.v[i], 0, 65535);
+}
+// |saturated lane|: -128 gives 128.
+static inline void store_abs_s8_n(uint8_t* p, I16 a, int n) {
+  for (int i = 0; i < n; ++i) {
+    const int32_t code = clamp1(a.v[i], -128, 127);
+    p[i] = (uint8_t)(code < 0 ? -code : code);
+  }
+}
+static inline void store_abs_s8(uint8_t* p, I16 a) { store_abs_s8_n(p, a, 16); }
+static inline void store_s8(int8_t* p, I16 a) { store_s8_n(p, a, 16); }
+static inline void store_u8(uint8_t* p, I16 a) { store_u8_n(p, a, 16); }
+static inline void store_s16(int16_t* p, I16 a) { store_s16_n(p, a, 16); }
+static inline void store_u16(uint16_t* p, I16 a) { store_u16_n(p, a, 16); }
+
+// Stores past the caches, to addresses aligned to the 16 elements; without such stores, plain ones.
+static inline void stream(float* p, F16 a) { store(p, a); }
+static inline void stream_s8(int8_t* p, I16 a) { store_s8(p, a); }
+static inline void stream_u8(uint8_t* p, I16 a) { store_u8(p, a); }
+static inline void stream_s16(int16_t* p, I16 a) { store_s16(p, a); }
+static inline void stream_u16(uint16_t* p, I16 a) { store_u16(p, a); }
+// After the last one of a kernel: orders them before what follows.
+static inline void stream_fence() {}
+
+static inline I16 load_s8_n(const int8_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline I16 load_u8_n(const uint8_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline I16 load_s16_n(const int16_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline I16 load_u16_n(const uint16_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline I16 load_s8(const int8_t* p) { return load_s8_n(p, 16); }
+static inline I16 load_u8(const uint8_t* p) { return load_u8_n(p, 16); }
+static inline I16 load_s16(const int16_t* p) { return load_s16_n(p, 16); }
+static inline I16 load_u16(const uint16_t* p) { return load_u16_n(p, 16); }
+
+// IEEE binary16 <-> binary32, round half to even, subnormals and NaN kept.
+static inline float half_to_float(uint16_t h) {
+  const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
+  const uint32_t exponent = (h >> 10) & 31u;
+  const uint32_t mantissa = h & 1023u;
+  uint32_t bits;
+  float f;
+  if (exponent == 0) {
+    f = (float)mantissa * 5.9604644775390625e-8f;
+    memcpy(&bits, &f, 4);
+    bits |= sign;
+  } else if (exponent == 31) {
+    bits = sign | 0x7f800000u | (mantissa << 13);
+  } else {
+    bits = sign | ((exponent + 112u) << 23) | (mantissa << 13);
+  }
+  memcpy(&f, &bits, 4);
+  return f;
+}
+static inline uint16_t float_to_half(float f) {
+  uint32_t bits;
+  memcpy(&bits, &f, 4);
+  const uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {  // subnormal result: the float unit rounds it
+    float a;
+    memcpy(&a, &magnitude, 4);
+    a += 0.5f;
+    uint32_t rounded;
+    memcpy(&rounded, &a, 4);
+    return (uint16_t)(sign | (rounded - 0x3f000000u));
+  }
+  const uint32_t odd = (magnitude >> 13) & 1u;
+  return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
+}
+static inline F16 load_half_n(const uint16_t* p, int n) {
+  F16 r;
+  OCTAVO_LANES(i < n ? half_to_float(p[i]) : 0.0f);
+}
+static inline F16 load_half(const uint16_t* p) { return load_half_n(p, 16); }
+static inline void store_half_n(uint16_t* p, F16 a, int n) {
+  for (int i = 0; i < n; ++i) p[i] = float_to_half(a.v[i]);
+}
+static inline void store_half(uint16_t* p, F16 a) { store_half_n(p, a, 16); }
+static inline void stream_half(uint16_t* p, F16 a) { store_half(p, a); }
+static inline F16 round_half(F16 a) { F16 r; OCTAVO_LANES(half_to_float(float_to_half(a.v[i]))); }
+
+// The one folding order of every tier: 16 -> 8 -> 4 -> 2 -> 1.
+static inline float reduce_add(F16 a) {
+  for (int w = 8; w > 0; w /= 2) {
+    for (int i = 0; i < w; ++i) a.v[i] = a.v[i] + a.v[i + w];
+  }
+  return a.v[0];
+}
+static inline float reduce_min(F16 a) {
+  float r = a.v[0];
+  for (int i = 1; i < 16; ++i) r = a.v[i] < r ? a.v[i] : r;
+  return r;
+}
+static inline float reduce_max(F16 a) {
+  float r = a.v[0];
+  for (int i = 1; i < 16; ++i) r = a.v[i] > r ? a.v[i] : r;
+  return r;
+}
+static inline bool any(M16 m) {
+  bool r = false;
+  for (int i = 0; i < 16; ++i) r = r || m.v[i];
+  return r;
+}
+static inline M16 either(M16 a, M16 b) { M16 r; OCTAVO_LANES(a.v[i] || b.v[i]); }
+static inline M16 none() { M16 r; OCTAVO_LANES(false); }
+
+#undef OCTAVO_LANES
+#define OCTAVO_LANES(expr)           \
+  for (int i = 0; i < 32; ++i) {     \
+    r.v[i] = (int16_t)(expr);        \
+  }                                  \
+  return r
+
+// Fixed point with 16 bits after the point. to_fixed gives INT32_MIN below -2^31; a < 2^31.
+static inline I16 to_fixed(F16 a) {
+  I16 r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = a.v[i] >= -2147483648.0f ? (int32_t)rint1(a.v[i]) : INT32_MIN;
+  }
+  return r;
+}
+static inline int32_t lane(I16 a, I16 b, int i) { return i < 16 ? a.v[i] : b.v[i - 16]; }
+static inline H32 whole_parts(I16 a, I16 b) { H32 r; OCTAVO_LANES(lane(a, b, i) >> 16); }
+static inline H32 fractions(I16 a, I16 b) { H32 r; OCTAVO_LANES((uint16_t)lane(a, b, i)); }
+// The 13 bits that float16 has no room for, at the top of a lane; between two float16 they are 0.
+static inline H32 half_ties(F16 a, F16 b) {
+  H32 r;
+  for (int i = 0; i < 32; ++i) {
+    uint32_t bits;
+    memcpy(&bits, i < 16 ? &a.v[i] : &b.v[i - 16], 4);
+    r.v[i] = (int16_t)(uint16_t)((bits << 3) ^ 0x8000u);
+  }
+  return r;
+}
+static inline H32 set1_h(int16_t x) { H32 r; OCTAVO_LANES(x); }
+static inline H32 add_saturated(H32 a, H32 b) {
+  H32 r;
+  OCTAVO_LANES(clamp1(a.v[i] + b.v[i], -32768, 32767));
+}
+// |a| as unsigned, and the smaller of two unsigned.
+static inline H32 abs_h(H32 a) { H32 r; OCTAVO_LANES((uint16_t)(a.v[i] < 0 ? -a.v[i] : a.v[i])); }
+static inline H32 min_unsigned(H32 a, H32 b) {
+  H32 r;
+  OCTAVO_LANES((uint16_t)a.v[i] < (uint16_t)b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline bool any_below(H32 a, uint16_t limit) {
+  bool r = false;
+  for (int i = 0; i < 32; ++i) r = r || (uint16_t)a.v[i] < limit;
+  return r;
+}
+static inline void store_s8(int8_t* p, H32 a) {
+  for (int i = 0; i < 32; ++i) p[i] = (int8_t)clamp1(a.v[i], -128, 127);
+}
+static inline void store_u8(uint8_t* p, H32 a) {
+  for (int i = 0; i < 32; ++i) p[i] = (uint8_t)clamp1(a.v[i], 0, 255);
+}
+static inline void stream_s8(int8_t* p, H32 a) { store_s8(p, a); }
+static inline void stream_u8(uint8_t* p, H32 a) { store_u8(p, a); }
+
+#undef OCTAVO_LANES
+
+}  // namespace

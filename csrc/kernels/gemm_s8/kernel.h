@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernel family gemm_s8: exact int8 matrix product into int32.
+//
+//   c[m][n] (+)= sum over k of a[m][k] * b[k][n]          (int32, wrapping modulo 2^32)
+//
+// b is packed once (layout/packed_b.h): panels of 16 columns, groups of 4 along k, so that 64
+// consecutive bytes are what one dot instruction of any tier wants:
+//
+//   panel p, group g:   | n=0: k0 k1 k2 k3 | n=1: k0 k1 k2 k3 | ... | n=15: k0 k1 k2 k3 |
+//
+// and group g+1 follows 64 bytes later, panel p+1 `b_panel_stride` bytes later. The same bytes are
+// a 16x64 B tile of AMX when 16 groups are read at a stride of 64.
+//
+// a has one row of codes per output row, in the form the kernel's row in kernels.inc names:
+//   kS8      signed codes
+//   kS8Abs   signed codes, and their absolute values (as uint8) `a_abs_offset` bytes later
+//   kU8      codes + 128 as uint8; the caller undoes the shift with b's column sums
+// Rows are zero-padded to a multiple of 64 bytes (code byte 0, whatever the form), so bytes of b
+// behind the last group (another panel, or the slack behind the last one) multiply with zero.
+//
+// b_orders, which may be null, has one GroupOrder per panel and block of 64 groups: an order of the
+// block's groups in which the first `pairs` twos may be added as int16. In such a two, g and h, every
+// column satisfies |b[g][0]| + |b[g][1]| + |b[h][0]| + |b[h][1]| <= 255, and likewise for 2 and 3, so
+// that products with |a| <= 128 add up to at most 32640 in magnitude.
+//
+// Tails: c is written for m rounded up to `m_align` rows and for whole panels; a must be readable
+// for as many rows. Bound: the caller keeps k * max|a| * max|b| < 2^31 when it needs the exact sum;
+// sums above it wrap, never saturate.
+#pragma once
+#include <stdint.h>
+
+namespace octavo {
+
+struct GroupOrder {
+  static constexpr int kGroups = 64;
+  uint8_t pairs;
+  uint8_t group[kGroups];  // within the block; the last block of a panel may use fewer
+};
+
+struct GemmS8Args {
+  const uint8_t* a;
+  int64_t a_stride;  // bytes
+  int64_t a_abs_offset;
+  const int8_t* b;
+  int64_t b_panel_stride;  // bytes
+  const GroupOrder* b_orders = nullptr;
+  int64_t b_orders_stride = 0;  // orders from panel to panel
+  int32_t* c;
+  int64_t c_stride;  // elements
+  int32_t m;
+  int32_t panels;
+  int32_t k_groups;
+  bool accumulate;
+};
+
+enum class AForm : uint8_t { kS8, kS8Abs, kU8 };
+
+// What b must fulfil for a kernel to be exact.
+enum class GemmNeeds : uint8_t { kNone, kWeightsAboveMinus128 };
+
+}  // namespace octavo

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layout/aligned_buffer.h"
+
+#include <new>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace octavo {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+}  // namespace
+
+AlignedBuffer::AlignedBuffer(std::size_t bytes)
+    : bytes_(bytes), alignment_(bytes >= 2 * kHugePage ? kHugePage : 64) {
+  data_ = ::operator new(bytes == 0 ? 1 : bytes, std::align_val_t(alignment_));
+#if defined(__linux__)
+  // Only whole huge pages: rounding the tail up would cost resident memory.
+  if (alignment_ == kHugePage) madvise(data_, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+}
+
+AlignedBuffer::~AlignedBuffer() {
+  if (data_ != nullptr) ::operator delete(data_, std::align_val_t(alignment_));
+}
+
+AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      alignment_(other.alignment_) {}
+
+AlignedBuffer& AlignedBuffer::operator=(AlignedBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(alignment_, other.alignment_);
+  return *this;
+}
+
+}  // namespace octavo

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packed int8 right operand of every gemm_s8 kernel; the byte layout is drawn in
+// kernels/gemm_s8/kernel.h. One layout serves all tiers, so forcing a tier never repacks.
+//
+//   | panel 0: k_groups x 64 bytes | panel 1 | ... | slack |
+//
+// k is padded with zeros to groups of 4, n to panels of 16. A tile load takes 16 groups; the slack,
+// zero bytes where k_groups is no multiple of 16, keeps the last one inside the buffer.
+#pragma once
+#include <cstdint>
+
+#include "kernels/gemm_s8/kernel.h"
+#include "layout/aligned_buffer.h"
+
+namespace octavo {
+
+class PackedB {
+ public:
+  static constexpr int kPanelWidth = 16;
+  static constexpr int kGroup = 4;
+
+  // b(k, n) = data[k * k_stride + n * n_stride] ^ flip; flip = 0x80 turns uint8 codes into int8
+  // ones, less 128.
+  PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::int64_t k_stride,
+          std::int64_t n_stride, std::uint8_t flip);
+
+  std::int64_t k() const { return k_; }
+  std::int64_t n() const { return n_; }
+  std::int64_t k_groups() const { return (k_ + kGroup - 1) / kGroup; }
+  std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
+  std::int64_t panel_stride() const { return k_groups() * kPanelWidth * kGroup; }
+  const std::int8_t* panel(std::int64_t p) const {
+    return codes_.as<std::int8_t>() + p * panel_stride();
+  }
+  // One int32 (modulo 2^32) per column.
+  const std::int32_t* col_sum() const { return col_sum_.as<std::int32_t>(); }
+  // For each block of 64 groups of a panel, the order that pairs small weights (GroupOrder).
+  const GroupOrder* orders(std::int64_t p) const {
+    return orders_.as<GroupOrder>() + p * orders_stride();
+  }
+  std::int64_t orders_stride() const {
+    return (k_groups() + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
+  }
+  bool has_minus128() const { return has_minus128_; }
+  std::int64_t code_bytes() const { return panels() * panel_stride() + slack_bytes(); }
+  std::size_t nbytes() const { return codes_.size() + col_sum_.size() + orders_.size(); }
+
+  // Row-major (n, k) codes, as given to the constructor less the flip.
+  void unpack(std::int8_t* out) const;
+
+ private:
+  std::int64_t slack_bytes() const { return n_ == 0 ? 0 : (16 - k_groups() % 16) % 16 * 64; }
+  void pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t k_stride,
+                  std::int64_t n_stride, std::uint8_t flip);
+  void order_groups(std::int64_t p);
+
+  std::int64_t k_, n_;
+  AlignedBuffer codes_;
+  AlignedBuffer col_sum_;
+  AlignedBuffer orders_;
+  bool has_minus128_ = false;
+};
+
+}  // namespace octavo

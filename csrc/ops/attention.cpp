@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "dispatch/registry.h"
+#include "ops/scratch.h"
+#include "ops/work_split.h"
+
+namespace octavo {
+namespace {
+
+// Multiply-adds one thread does in about 5 us.
+constexpr std::int64_t kWorkPerThread = 100000;
+// Queries that pay for packing the keys and values of a head once more.
+constexpr std::int64_t kQueriesPerTask = 48;
+constexpr std::int64_t kTasksPerThread = 3;
+constexpr std::int64_t kLanes = 16;
+
+// A task is some queries of one head; it packs that head's keys and values for itself.
+struct Plan {
+  int threads;
+  std::int64_t parts;         // of the queries of a head
+  std::int64_t part_queries;  // a multiple of kAttentionRows
+  std::int64_t n_pad, d_pad;
+  std::int64_t k_at, v_at, scores_at, thread_bytes;  // a thread's part of the scratch
+};
+
+Plan make_plan(const AttentionShape& shape) {
+  Plan plan;
+  const std::int64_t work = 2 * shape.batch * shape.heads * shape.queries * shape.keys * shape.d;
+  plan.threads = threads_for(work, kWorkPerThread);
+  const std::int64_t pairs = shape.batch * shape.heads;
+  std::int64_t parts = 1;
+  if (plan.threads > 1) {
+    parts = std::min(ceil_div(plan.threads * kTasksPerThread, pairs),
+                     std::max<std::int64_t>(1, shape.queries / kQueriesPerTask));
+  }
+  plan.part_queries = round_up(ceil_div(shape.queries, parts), kAttentionRows);
+  plan.parts = ceil_div(shape.queries, plan.part_queries);
+  plan.n_pad = round_up(shape.keys, kLanes);
+  plan.d_pad = round_up(shape.d, kLanes);
+  const auto bytes = [](std::int64_t floats) { return round_up(floats * 4, 64); };
+  plan.k_at = bytes(shape.keys * 2);  // after the list of valid keys
+  plan.v_at = plan.k_at + bytes(plan.n_pad * shape.d);
+  plan.scores_at = plan.v_at + bytes(shape.keys * plan.d_pad);
+  plan.thread_bytes = plan.scores_at + bytes(kAttentionRows * plan.n_pad);
+  return plan;
+}
+
+std::int64_t list_keys(const bool* mask, std::int64_t keys, std::int64_t* list) {
+  std::int64_t n = 0;
+  for (std::int64_t j = 0; j < keys; ++j) {
+    list[n] = j;
+    n += mask == nullptr || mask[j] ? 1 : 0;
+  }
+  return n;
+}
+
+// Panels of 16 keys, as d groups of one float per key (kernels/attention/kernel.h).
+void pack_keys(const float* k, std::int64_t stride, const std::int64_t* list, std::int64_t n,
+               std::int64_t d, float* panels) {
+  for (std::int64_t j0 = 0; j0 < n; j0 += kLanes) {
+    float* panel = panels + j0 * d;
+    const std::int64_t count = std::min(kLanes, n - j0);
+    if (count < kLanes) std::memset(panel, 0, static_cast<std::size_t>(d * kLanes) * sizeof(float));
+    for (std::int64_t j = 0; j < count; ++j) {
+      const float* row = k + list[j0 + j] * stride;
+      for (std::int64_t e = 0; e < d; ++e) panel[e * kLanes + j] = row[e];
+    }
+  }
+}
+
+// Panels of 16 columns, as n groups of one float per column.
+void pack_values(const float* v, std::int64_t stride, const std::int64_t* list, std::int64_t n,
+                 std::int64_t d, float* panels) {
+  for (std::int64_t e0 = 0; e0 < d; e0 += kLanes) {
+    float* panel = panels + e0 * n;
+    const std::int64_t count = std::min(kLanes, d - e0);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const float* row = v + list[j] * stride + e0;
+      for (std::int64_t e = 0; e < count; ++e) panel[j * kLanes + e] = row[e];
+      for (std::int64_t e = count; e < kLanes; ++e) panel[j * kLanes + e] = 0.0f;
+    }
+  }
+}
+
+void zero_rows(float* out, std::int64_t rows, std::int64_t stride, std::int64_t d) {
+  for (std::int64_t i = 0; i < rows; ++i) std::fill_n(out + i * stride, d, 0.0f);
+}
+
+}  // namespace
+
+void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v, const bool* mask,
+               float scale, float* out) {
+  if (shape.batch == 0 || shape.queries == 0 || shape.heads == 0 || shape.d == 0) return;
+  const KernelRow<AttentionArgs>& kernel = select<AttentionArgs>(active_isas());
+  const Plan plan = make_plan(shape);
+  std::uint8_t* memory = scratch(static_cast<std::size_t>(plan.thread_bytes * plan.threads));
+  const std::int64_t tasks = shape.batch * shape.heads * plan.parts;
+  parallel_for(tasks, plan.threads, [&](std::int64_t task, int worker) {
+    const std::int64_t pair = task / plan.parts, q0 = task % plan.parts * plan.part_queries;
+    const std::int64_t b = pair / shape.heads, column = pair % shape.heads * shape.d;
+    std::uint8_t* own = memory + worker * plan.thread_bytes;
+    auto* list = reinterpret_cast<std::int64_t*>(own);
+    auto* k_panels = reinterpret_cast<float*>(own + plan.k_at);
+    auto* v_panels = reinterpret_cast<float*>(own + plan.v_at);
+
+    AttentionArgs args;
+    args.q = q.data + b * q.batch_stride + q0 * q.row_stride + column;
+    args.q_stride = q.row_stride;
+    args.m = std::min(plan.part_queries, shape.queries - q0);
+    args.out_stride = shape.heads * shape.d;
+    args.out = out + (b * shape.queries + q0) * args.out_stride + column;
+    args.n = list_keys(mask ? mask + b * shape.keys : nullptr, shape.keys, list);
+    if (args.n == 0) {
+      zero_rows(args.out, args.m, args.out_stride, shape.d);
+      return;
+    }
+    args.d = shape.d;
+    pack_keys(k.data + b * k.batch_stride + column, k.row_stride, list, args.n, args.d, k_panels);
+    pack_values(v.data + b * v.batch_stride + column, v.row_stride, list, args.n, args.d, v_panels);
+    args.k_panels = k_panels;
+    args.v_panels = v_panels;
+    args.scale = scale;
+    args.scores = reinterpret_cast<float*>(own + plan.scores_at);
+    kernel.run(args);
+  });
+}
+
+}  // namespace octavo

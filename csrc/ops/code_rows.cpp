@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/code_rows.h"
+
+#include <cstring>
+
+#include "ops/scratch.h"
+
+namespace octavo {
+namespace {
+
+void copy_row(const std::uint8_t* row, std::int64_t column_stride, std::uint8_t flip,
+              std::int64_t k, std::uint8_t* out) {
+  if (column_stride == 1) {
+    for (std::int64_t i = 0; i < k; ++i) out[i] = row[i] ^ flip;
+  } else {
+    for (std::int64_t i = 0; i < k; ++i) out[i] = row[i * column_stride] ^ flip;
+  }
+}
+
+void absolute(const std::uint8_t* codes, std::int64_t k, std::uint8_t* out) {
+  for (std::int64_t i = 0; i < k; ++i) {
+    const int code = static_cast<std::int8_t>(codes[i]);
+    out[i] = static_cast<std::uint8_t>(code < 0 ? -code : code);
+  }
+}
+
+}  // namespace
+
+void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_t column_stride,
+                std::uint8_t flip, std::int64_t rows, std::int64_t k, const CodeBlock& block) {
+  const std::int64_t padding = round_up(k, 64) - k;
+  const std::uint8_t form_flip = block.form == AForm::kU8 ? 0x80 : 0;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::uint8_t* out = block.codes + r * block.stride;
+    copy_row(source + r * row_stride, column_stride, flip ^ form_flip, k, out);
+    std::memset(out + k, 0, static_cast<std::size_t>(padding));
+    if (block.form == AForm::kS8Abs) {
+      absolute(out, k, out + block.abs_offset);
+      std::memset(out + block.abs_offset + k, 0, static_cast<std::size_t>(padding));
+    }
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Element-wise and row-wise float32 operations, spread over threads.
+#pragma once
+#include <cstdint>
+
+#include "kernels/epilogue/kernel.h"
+#include "ops/linear.h"
+
+namespace octavo {
+
+// out[i] = activation(x[i]) for n elements; out may be x.
+void activate(Activation activation, const float* x, std::int64_t n, float* out);
+
+// out = normalised rows of x + residual (m, n), times weight plus bias; residual.data, weight and
+// bias may be null.
+void layer_norm(std::int64_t m, std::int64_t n, Rows<const float> x, const float* weight,
+                const float* bias, float eps, Rows<const float> residual, Rows<float> out);
+
+// out = softmax of each row of x (m, n).
+void softmax(std::int64_t m, std::int64_t n, Rows<const float> x, Rows<float> out);
+
+}  // namespace octavo

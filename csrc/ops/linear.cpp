@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/linear.h"
+
+#include <cstring>
+
+#include "ops/code_rows.h"
+#include "ops/gemm_driver.h"
+
+namespace octavo {
+namespace {
+
+class FloatRows final : public RowSource {
+ public:
+  FloatRows(const Rows<const float>& x, std::int64_t k, const LinearOptions& options)
+      : x_(x), k_(k), options_(options), kernel_(select<QuantizeRowsArgs>(active_isas())) {}
+
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+    QuantizeRowsArgs args;
+    args.x = x_.data + m0 * x_.stride;
+    args.x_stride = x_.stride;
+    args.m = static_cast<std::int32_t>(rows);
+    args.k = static_cast<std::int32_t>(k_);
+    args.symmetric = options_.symmetric;
+    args.static_scale = options_.input_scale ? &*options_.input_scale : nullptr;
+    args.static_zero_point = options_.input_zero_point;
+    args.form = block.form;
+    args.a = block.codes;
+    args.a_stride = block.stride;
+    args.a_abs_offset = block.abs_offset;
+    args.pad = true;
+    args.scale = block.row_scale;
+    args.zero_point = block.zero_point;
+    kernel_.run(args);
+  }
+
+ private:
+  const Rows<const float>& x_;
+  std::int64_t k_;
+  const LinearOptions& options_;
+  const KernelRow<QuantizeRowsArgs>& kernel_;
+};
+
+class GivenCodes final : public RowSource {
+ public:
+  GivenCodes(const Rows<const std::int8_t>& codes, std::int64_t k, const float* row_scale,
+             const std::int32_t* zero_point)
+      : codes_(codes), k_(k), row_scale_(row_scale), zero_point_(zero_point) {}
+
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(codes_.data);
+    copy_codes(bytes + m0 * codes_.stride, codes_.stride, 1, 0, rows, k_, block);
+    const std::int32_t shift = block.form == AForm::kU8 ? 128 : 0;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      block.row_scale[r] = row_scale_[m0 + r];
+      block.zero_point[r] = zero_point_[m0 + r] + shift;
+    }
+  }
+
+ private:
+  const Rows<const std::int8_t>& codes_;
+  std::int64_t k_;
+  const float* row_scale_;
+  const std::int32_t* zero_point_;
+};
+
+class EpilogueSink final : public SumSink {
+ public:
+  EpilogueSink(const Linear& linear, const Rows<const float>& residual, const Rows<void>& out)
+      : linear_(linear),
+        residual_(residual),
+        out_(out),
+        kernel_(select<EpilogueArgs>(active_isas())) {}
+
+  void take(const SumBlock& block) const override {
+    const LinearOptions& options = linear_.options();
+    EpilogueArgs args;
+    args.acc = block.sums;
+    args.acc_stride = block.stride;
+    args.m = static_cast<std::int32_t>(block.rows);
+    args.n = static_cast<std::int32_t>(block.columns);
+    args.zero_point = block.rows_info->zero_point;
+    args.col_sum = linear_.weight().col_sum() + block.n0;
+    args.row_scale = block.rows_info->row_scale;
+    args.col_scale = linear_.scale() + block.n0;
+    args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
+    args.residual = residual_.data ? residual_.data + block.m0 * residual_.stride + block.n0 : nullptr;
+    args.residual_stride = residual_.stride;
+    args.activation = options.activation;
+    args.out_stride = out_.stride;
+    const std::int64_t at = block.m0 * out_.stride + block.n0;
+    const std::int64_t item = options.output_scale ? 1 : sizeof(float);
+    args.out = static_cast<char*>(out_.data) + at * item;
+    args.out_scale = options.output_scale ? &*options.output_scale : nullptr;
+    args.out_zero_point = options.output_zero_point;
+    kernel_.run(args);
+  }
+
+ private:
+  const Linear& linear_;
+  const Rows<const float>& residual_;
+  const Rows<void>& out_;
+  const KernelRow<EpilogueArgs>& kernel_;
+};
+
+AlignedBuffer copy_floats(const float* values, std::int64_t n) {
+  const std::size_t bytes = values == nullptr ? 0 : static_cast<std::size_t>(n) * sizeof(float);
+  AlignedBuffer buffer(bytes);
+  if (bytes != 0) std::memcpy(buffer.as<float>(), values, bytes);
+  return buffer;
+}
+
+}  // namespace
+
+Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
+               const float* bias, const LinearOptions& options)
+    : weight_(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0),
+      scale_(copy_floats(scale, n)),
+      bias_(copy_floats(bias, n)),
+      has_bias_(bias != nullptr),
+      options_(options) {}
+
+void Linear::run(std::int64_t m, Rows<const float> x, Rows<const float> residual,
+                 Rows<void> out) const {
+  run_gemm(m, weight_, FloatRows(x, k(), options_), EpilogueSink(*this, residual, out));
+}
+
+void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
+                       const std::int32_t* zero_point, Rows<const float> residual,
+                       Rows<void> out) const {
+  run_gemm(m, weight_, GivenCodes(codes, k(), row_scale, zero_point),
+           EpilogueSink(*this, residual, out));
+}
+
+}  // namespace octavo

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <optional>
+
+#include "kernels/epilogue/kernel.h"
+#include "layout/packed_b.h"
+
+namespace octavo {
+
+// How a Linear reads its input and writes its output.
+struct LinearOptions {
+  Activation activation = Activation::kNone;
+  bool symmetric = false;             // dynamic input codes without a zero point
+  std::optional<float> input_scale;   // static input codes
+  std::int32_t input_zero_point = 0;
+  std::optional<float> output_scale;  // int8 output
+  std::int32_t output_zero_point = 0;
+};
+
+// A rectangle with unit stride along rows.
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  std::int64_t stride = 0;  // elements
+};
+
+// y = activation(x @ w.T + bias) + residual with int8 weights, one scale per output. Immutable and
+// safe to run from many threads.
+class Linear {
+ public:
+  // The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
+  static constexpr std::int64_t kMaxK = 66311;
+
+  // codes: (n, k) row-major, all above -128. scale: n values. bias: n values or null.
+  Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
+         const float* bias, const LinearOptions& options);
+
+  // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale. residual.data may be null.
+  void run(std::int64_t m, Rows<const float> x, Rows<const float> residual, Rows<void> out) const;
+
+  // The same from codes that are already there, with a scale and a zero point per row.
+  void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
+                 const std::int32_t* zero_point, Rows<const float> residual, Rows<void> out) const;
+
+  std::int64_t n() const { return weight_.n(); }
+  std::int64_t k() const { return weight_.k(); }
+  const PackedB& weight() const { return weight_; }
+  const float* scale() const { return scale_.as<float>(); }
+  const float* bias() const { return has_bias_ ? bias_.as<float>() : nullptr; }
+  const LinearOptions& options() const { return options_; }
+  std::size_t nbytes() const { return weight_.nbytes() + scale_.size() + bias_.size(); }
+
+ private:
+  PackedB weight_;
+  AlignedBuffer scale_;
+  AlignedBuffer bias_;
+  bool has_bias_;
+  LinearOptions options_;
+};
+
+}  // namespace octavo

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/matmul.h"
+
+#include <optional>
+#include <vector>
+
+#include "ops/code_rows.h"
+#include "ops/gemm_driver.h"
+
+namespace octavo {
+namespace {
+
+constexpr std::uint8_t kFlip = 0x80;
+
+class MatrixRows final : public RowSource {
+ public:
+  MatrixRows(const CodeMatrix& a, std::int64_t k, const ZeroPoints& zero_point,
+             std::vector<std::int32_t>* row_sum)
+      : a_(a), k_(k), zero_point_(zero_point), row_sum_(row_sum) {}
+
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+    copy_codes(a_.data + m0 * a_.row_stride, a_.row_stride, a_.column_stride,
+               a_.is_unsigned ? kFlip : 0, rows, k_, block);
+    // The block's codes are those of a, less 128 where a is unsigned, plus 128 for AForm::kU8.
+    const std::int32_t shift = (block.form == AForm::kU8 ? 128 : 0) - (a_.is_unsigned ? 128 : 0);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      block.zero_point[r] = zero_point_.at(m0 + r) + shift;
+      block.row_scale[r] = 1.0f;
+      if (row_sum_ != nullptr) (*row_sum_)[m0 + r] = centred_sum(block, r);
+    }
+  }
+
+ private:
+  // sum over k of (a - a_zero_point), modulo 2^32.
+  std::int32_t centred_sum(const CodeBlock& block, std::int64_t r) const {
+    const std::uint8_t* codes = block.codes + r * block.stride;
+    std::uint32_t sum = 0;
+    for (std::int64_t i = 0; i < k_; ++i) {
+      const int code = block.form == AForm::kU8 ? codes[i] : static_cast<std::int8_t>(codes[i]);
+      sum += static_cast<std::uint32_t>(code);
+    }
+    sum -= static_cast<std::uint32_t>(k_) * static_cast<std::uint32_t>(block.zero_point[r]);
+    return static_cast<std::int32_t>(sum);
+  }
+
+  const CodeMatrix& a_;
+  std::int64_t k_;
+  const ZeroPoints& zero_point_;
+  std::vector<std::int32_t>* row_sum_;
+};
+
+// out = acc - a_zero_point * col_sum - b_zero_point * sum(a - a_zero_point)
+class IntegerSink final : public SumSink {
+ public:
+  IntegerSink(const PackedB& b, const std::vector<std::int32_t>* row_sum,
+              const std::vector<std::int32_t>& b_zero_point, std::int32_t* out)
+      : b_(b), row_sum_(row_sum), b_zero_point_(b_zero_point), out_(out) {}
+
+  void take(const SumBlock& block) const override {
+    const std::int32_t* col_sum = b_.col_sum() + block.n0;
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      const auto zero_point = static_cast<std::uint32_t>(block.rows_info->zero_point[r]);
+      const std::int32_t* sums = block.sums + r * block.stride;
+      std::int32_t* out = out_ + (block.m0 + r) * b_.n() + block.n0;
+      for (std::int64_t c = 0; c < block.columns; ++c) {
+        out[c] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[c]) -
+                                           zero_point * static_cast<std::uint32_t>(col_sum[c]));
+      }
+      if (row_sum_ == nullptr) continue;
+      const auto row_sum = static_cast<std::uint32_t>((*row_sum_)[block.m0 + r]);
+      for (std::int64_t c = 0; c < block.columns; ++c) {
+        const auto b_zero = static_cast<std::uint32_t>(b_zero_point_[block.n0 + c]);
+        out[c] = static_cast<std::int32_t>(static_cast<std::uint32_t>(out[c]) - b_zero * row_sum);
+      }
+    }
+  }
+
+ private:
+  const PackedB& b_;
+  const std::vector<std::int32_t>* row_sum_;
+  const std::vector<std::int32_t>& b_zero_point_;
+  std::int32_t* out_;
+};
+
+}  // namespace
+
+void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_t n, CodeMatrix a,
+                 std::int64_t a_step, CodeMatrix b, std::int64_t b_step, ZeroPoints a_zero_point,
+                 ZeroPoints b_zero_point, std::int32_t* out) {
+  // Packed codes of b are b, less 128 where it is unsigned; its zero point follows.
+  const std::int32_t b_shift = b.is_unsigned ? 128 : 0;
+  std::vector<std::int32_t> b_zero(static_cast<std::size_t>(n));
+  bool b_centred = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    b_zero[i] = b_zero_point.at(i) - b_shift;
+    b_centred = b_centred && b_zero[i] == 0;
+  }
+  std::vector<std::int32_t> row_sum(b_centred ? 0 : static_cast<std::size_t>(m));
+  std::optional<PackedB> packed;
+  for (std::int64_t i = 0; i < batch; ++i) {
+    if (!packed || b_step != 0) {
+      packed.emplace(b.data + i * b_step, k, n, b.row_stride, b.column_stride,
+                     b.is_unsigned ? kFlip : std::uint8_t{0});
+    }
+    const CodeMatrix rows = {a.data + i * a_step, a.row_stride, a.column_stride, a.is_unsigned};
+    std::vector<std::int32_t>* sums = b_centred ? nullptr : &row_sum;
+    run_gemm(m, *packed, MatrixRows(rows, k, a_zero_point, sums),
+             IntegerSink(*packed, sums, b_zero, out + i * m * n));
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace octavo {
+
+// At least `bytes` of the calling thread's scratch memory, aligned to 64; valid until the thread's
+// next call. Kept between calls, so that a warm call allocates nothing. Throws std::bad_alloc.
+std::uint8_t* scratch(std::size_t bytes);
+
+inline std::int64_t round_up(std::int64_t x, std::int64_t multiple) {
+  return (x + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace octavo

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "threads/pool.h"
+
+namespace octavo {
+
+// Threads worth waking for `work` units, of which one thread does `per_thread` in a few us.
+inline int threads_for(std::int64_t work, std::int64_t per_thread) {
+  const std::int64_t limit = get_num_threads();
+  return static_cast<int>(std::clamp<std::int64_t>(work / per_thread, 1, limit));
+}
+
+// How many of `items`, which together are `work` units, make one task of about `per_task` units.
+inline std::int64_t items_per_task(std::int64_t items, std::int64_t work, std::int64_t per_task) {
+  if (items == 0 || work <= per_task) return std::max<std::int64_t>(items, 1);
+  return std::max<std::int64_t>(1, items * per_task / work);
+}
+
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace octavo

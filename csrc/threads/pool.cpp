@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "threads/pool.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+
+#include "threads/cpu_count.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace octavo {
+namespace {
+
+void pause_cpu() noexcept {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kPausesPerYield = 64;
+
+class Pool {
+ public:
+  void run(std::int64_t tasks, int threads, TaskFunction function, const void* context);
+
+ private:
+  static constexpr std::uint32_t kClosed = 1u << 31;
+
+  void work(int index);
+  void take_tasks(int worker) noexcept;
+  std::uint64_t wait_for_job(std::uint64_t seen);
+  bool ensure_workers(int count);
+
+  std::mutex one_job_;  // held by the caller whose job the workers serve
+  int workers_ = 0;     // guarded by one_job_
+
+  // The job; written only while `entered_` is kClosed with nobody inside.
+  TaskFunction function_ = nullptr;
+  const void* context_ = nullptr;
+  std::int64_t tasks_ = 0;
+  int helpers_ = 0;
+  alignas(64) std::atomic<std::int64_t> next_{0};
+  alignas(64) std::atomic<std::uint32_t> entered_{kClosed};
+  alignas(64) std::atomic<std::uint64_t> generation_{0};
+  std::atomic<int> sleepers_{0};
+  std::mutex sleep_mutex_;
+  std::condition_variable wake_;
+};
+
+void Pool::take_tasks(int worker) noexcept {
+  for (;;) {
+    const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+    if (i >= tasks_) return;
+    function_(context_, i, worker);
+  }
+}
+
+std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < kPausesPerYield; ++i) {
+      const std::uint64_t now = generation_.load(std::memory_order_acquire);
+      if (now != seen) return now;
+      pause_cpu();
+    }
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() - start < kSpin);
+  std::unique_lock<std::mutex> lock(sleep_mutex_);
+  // Sequentially consistent with run(): either it sees this sleeper, or we see its generation.
+  sleepers_.fetch_add(1);
+  wake_.wait(lock, [&] { return generation_.load() != seen; });
+  sleepers_.fetch_sub(1);
+  return generation_.load(std::memory_order_acquire);
+}
+
+void Pool::work(int index) {
+  std::uint64_t seen = 0;
+  for (;;) {
+    seen = wait_for_job(seen);
+    if ((entered_.fetch_add(1, std::memory_order_acquire) & kClosed) == 0 && index < helpers_) {
+      take_tasks(index + 1);
+    }
+    entered_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+bool Pool::ensure_workers(int count) {
+  try {
+    for (; workers_ < count; ++workers_) {
+      const int index = workers_;
+      std::thread([this, index] { work(index); }).detach();
+    }
+  } catch (const std::system_error&) {  // no thread to be had: fewer hands, same result
+  }
+  return workers_ > 0;
+}
+
+void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
+  std::unique_lock<std::mutex> lock(one_job_, std::try_to_lock);
+  if (!lock.owns_lock() || !ensure_workers(threads - 1)) {
+    for (std::int64_t i = 0; i < tasks; ++i) function(context, i, 0);
+    return;
+  }
+  // A worker that came late to the last job may still be stepping through entered_: it saw kClosed
+  // and touches nothing else, so only its count must survive, hence fetch_and and no store.
+  function_ = function;
+  context_ = context;
+  tasks_ = tasks;
+  helpers_ = threads - 1;
+  next_.store(0, std::memory_order_relaxed);
+  entered_.fetch_and(~kClosed, std::memory_order_release);
+  generation_.fetch_add(1);
+  if (sleepers_.load() > 0) {
+    { const std::lock_guard<std::mutex> guard(sleep_mutex_); }
+    wake_.notify_all();
+  }
+  take_tasks(0);
+  entered_.fetch_or(kClosed, std::memory_order_acquire);
+  for (int spins = 0; (entered_.load(std::memory_order_acquire) & ~kClosed) != 0; ++spins) {
+    pause_cpu();
+    if (spins % kPausesPerYield == kPausesPerYield - 1) std::this_thread::yield();
+  }
+}
+
+// Never destroyed; replaced in a forked child, whose copy of the workers does not exist.
+std::atomic<Pool*> g_pool{nullptr};
+
+Pool& pool() {
+  static const bool once = [] {
+    g_pool.store(new Pool);
+#if defined(__unix__) || defined(__APPLE__)
+    pthread_atfork(nullptr, nullptr, [] { g_pool.store(new Pool); });
+#endif
+    return true;
+  }();
+  (void)once;
+  return *g_pool.load(std::memory_order_acquire);
+}
+
+std::atomic<int>& thread_setting() {
+  static std::atomic<int> n{usable_cpu_count()};
+  return n;
+}
+
+}  // namespace
+
+void set_num_threads(int n) { thread_setting().store(n < 1 ? 1 : n); }
+
+int get_num_threads() noexcept { return thread_setting().load(std::memory_order_relaxed); }
+
+void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
+  if (static_cast<std::int64_t>(threads) > tasks) threads = static_cast<int>(tasks);
+  if (threads <= 1) {
+    for (std::int64_t i = 0; i < tasks; ++i) function(context, i, 0);
+    return;
+  }
+  pool().run(tasks, threads, function, context);
+}
+
+}  // namespace octavo
