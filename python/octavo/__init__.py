@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavo: a float model folded into eight bits.
+
+Int8 layers and array functions for CPUs, with the same bits on every instruction set, thread count
+and backend.  `octavo.functional` holds the array functions, `octavo.nn` the layers, `octavo.models`
+whole models, `octavo.compress` turns a float model into an int8 one, and `octavo.runtime` says and
+sets what it runs on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from octavo import functional, nn, runtime
+from octavo._version import __version__
+from octavo.functional import dequantize_linear, matmul_int8, quantize_dynamic, quantize_linear
+from octavo.nn import Embedding, FloatEmbedding, FloatLinear, LayerNorm, Linear
+from octavo.qtensor import QTensor, quantize
+from octavo.runtime import cpu_info, get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from octavo import compression, io, models
+    from octavo.compression import compress
+
+__all__ = [
+    "Embedding",
+    "FloatEmbedding",
+    "FloatLinear",
+    "LayerNorm",
+    "Linear",
+    "QTensor",
+    "__version__",
+    "compress",
+    "compression",
+    "cpu_info",
+    "dequantize_linear",
+    "functional",
+    "get_num_threads",
+    "io",
+    "matmul_int8",
+    "models",
+    "nn",
+    "quantize",
+    "quantize_dynamic",
+    "quantize_linear",
+    "runtime",
+    "set_num_threads",
+]
+
+# Imported on first use: they read files and may need packages that the core does not.
+_LAZY = ("compression", "io", "models")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"octavo.{name}")
+    if name == "compress":
+        value = importlib.import_module("octavo.compression").compress
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

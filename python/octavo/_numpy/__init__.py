@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NumPy backend: slow, short, and the specification of every backend function.
+
+The native backend returns the same bits.  All arithmetic is float32 with round to nearest even, one
+rounding per written operation, in the written order.  Arguments are already checked: native byte
+order, aligned, contiguous where `octavo.functional` and `octavo.nn` make them so.
+"""
+
+from __future__ import annotations
+
+from octavo._numpy.float_ops import activation, attention, layer_norm, softmax
+from octavo._numpy.linear import PackedLinear, embedding, matmul_int8
+from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear
+from octavo._numpy.system import (
+    compiled_isa_tiers,
+    compiler,
+    cpu_features,
+    default_num_threads,
+    families,
+    get_isa,
+    get_num_threads,
+    isa_tiers,
+    kernels,
+    set_isa,
+    set_num_threads,
+    version,
+)
+
+__all__ = [
+    "PackedLinear",
+    "activation",
+    "attention",
+    "compiled_isa_tiers",
+    "compiler",
+    "cpu_features",
+    "default_num_threads",
+    "dequantize_linear",
+    "embedding",
+    "families",
+    "get_isa",
+    "get_num_threads",
+    "isa_tiers",
+    "kernels",
+    "layer_norm",
+    "matmul_int8",
+    "quantize_dynamic",
+    "quantize_linear",
+    "set_isa",
+    "set_num_threads",
+    "softmax",
+    "version",
+]

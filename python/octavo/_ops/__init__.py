@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions behind `octavo.functional`: each checks its arguments and calls the backend."""

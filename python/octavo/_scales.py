@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a range of values becomes a scale: one definition for rows, tensors and weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# The smallest normal float32: the reciprocal of a smaller scale could be infinite.
+SMALLEST_SCALE = np.float32(1.17549435e-38)
+
+
+def range_to_scale(lo: Array, hi: Array, steps: int) -> Array:
+    """Return the scale that maps the ranges [lo, hi], which hold 0, onto `steps` steps."""
+    count = np.float32(steps)
+    width = hi - lo
+    # A range wider than float32 can say is divided before it is added up.
+    scale = np.where(np.isinf(width), hi / count - lo / count, width / count)
+    return normal_scale(scale, width == 0)
+
+
+def normal_scale(scale: Array, empty: Array) -> Array:
+    """1 where the range is empty, else at least the smallest normal number."""
+    scale = np.where(scale < SMALLEST_SCALE, SMALLEST_SCALE, scale)
+    return np.where(empty, np.float32(1), scale)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo bench linear``: one int8 layer, float32 in and out, against NumPy's float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import Linear
+from octavo.bench import roofline, timing
+from octavo.bench.options import Options, configurations
+from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SHAPES = tuple(
+    (m, n, k)
+    for n, k in ((384, 384), (1536, 384), (768, 768), (3072, 768))
+    for m in (1, 8, 32, 128, 512)
+)
+
+MAX_RELATIVE_ERROR = 0.05
+"""Int8 rows cost about 1% on normal data; far more than that is a wrong result, not rounding."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A layer (`weight` (n, k), `bias` (n,)) and its input `x` (m, k), all float32."""
+
+    x: np.ndarray[Any, Any]
+    weight: np.ndarray[Any, Any]
+    bias: np.ndarray[Any, Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The three sizes (m, n, k)."""
+        return self.x.shape[0], self.weight.shape[0], self.weight.shape[1]
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return NumPy's float32 result, which is also the yardstick of every row."""
+        result: np.ndarray[Any, Any] = self.x @ self.weight.T + self.bias
+        return result
+
+
+def make_layer(n: int, k: int, seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return a random weight (n, k) and bias (n,), scaled so that outputs are of order one."""
+    rng = np.random.default_rng((seed, n, k))
+    weight = rng.standard_normal((n, k), dtype=np.float32) / np.float32(np.sqrt(k))
+    return weight, rng.standard_normal(n, dtype=np.float32)
+
+
+def make_input(m: int, k: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Return a random input (m, k)."""
+    return np.random.default_rng((seed, m, k, 1)).standard_normal((m, k), dtype=np.float32)
+
+
+def make_problem(m: int, n: int, k: int, seed: int = 0) -> Problem:
+    """Return a random problem; the same numbers for the same shape and seed."""
+    weight, bias = make_layer(n, k, seed)
+    return Problem(make_input(m, k, seed), weight, bias)
+
+
+def work(m: int, n: int, k: int) -> tuple[int, int]:
+    """Return (operations, bytes) of one call of an int8 layer.
+
+    Bytes: the codes of the weight once, float32 in and out once, and three numbers a channel
+    (scale, column sum, bias).
+
+    Examples
+    --------
+    >>> work(1, 64, 64)
+    (8192, 5376)
+    """
+    return 2 * m * n * k, n * k + 4 * m * k + 4 * m * n + 12 * n
+
+
+def relative_error(result: Any, reference: np.ndarray[Any, Any]) -> float:
+    """Return the norm of the difference over the norm of the reference."""
+    difference = np.asarray(result, dtype=np.float64).reshape(reference.shape) - reference
+    return float(np.linalg.norm(difference) / max(float(np.linalg.norm(reference)), 1e-30))
+
+
+def checker(problem: Problem, limit: float = MAX_RELATIVE_ERROR) -> Callable[[str, Any], None]:
+    """Return a check for :func:`octavo.bench.timing.run` against the float32 result."""
+    reference = problem.numpy()
+
+    def check(name: str, result: Any) -> None:
+        error = relative_error(result, reference)
+        if not error <= limit:
+            raise ArithmeticError(f"{name}: relative error {error:.3g}, expected <= {limit:.3g}")
+
+    return check
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Yield the rows, an int8 one and a float32 one for each shape, tier and thread count."""
+    for isa, threads in configurations(options):
+        for m, n, k in options.shapes or SHAPES:
+            problem = make_problem(m, n, k)
+            layer = Linear.from_float(problem.weight, problem.bias)
+            ops, nbytes = work(m, n, k)
+            measured = timing.run(
+                {"octavo": partial(layer, problem.x), "numpy float32": problem.numpy},
+                rounds=options.rounds,
+                seconds=options.seconds,
+                check=checker(problem),
+                probes={
+                    "dot": partial(roofline.dot_peak, 0.005),
+                    "read": partial(roofline.read_speed, nbytes),
+                },
+                settled=threads > 1,
+            )
+            dot, read = measured.probes["dot"], measured.probes["read"]
+            limit = roofline.limit_seconds(ops, nbytes, dot_gops=dot, read_gbs=read)
+            yardstick = measured.timings["numpy float32"]
+            for engine, timed in measured.timings.items():
+                ours = engine == "octavo"
+                yield make_row(
+                    ("linear", f"{m}x{n}x{k}", engine, isa if ours else "-", threads),
+                    timed,
+                    (ops, nbytes if ours else nbytes + 3 * n * k),
+                    limit=limit,
+                    numpy=yardstick,
+                    extra={"dot_gops": dot, "read_gbs": read},
+                )

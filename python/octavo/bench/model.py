@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo bench model``: a BERT in float32 and in int8, token ids in, sentence vectors out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo.bench import roofline, timing
+from octavo.bench.options import Options, configurations
+from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHAPES = ((1, 16), (1, 128), (8, 128))
+
+MIN_COSINE = 0.9
+"""Random token ids are harder than text; below this an engine computes something else."""
+
+
+def linear_work(model: Any, tokens: int) -> tuple[int, int]:
+    """Return (operations, bytes) of the linear layers of a model for that many tokens.
+
+    Attention and the norms are left out: the limit is that of the part that is int8. So is a
+    pooler, which sentence vectors do not use.
+    """
+    sizes = [
+        int(layer.in_features) * int(layer.out_features)
+        for name, layer in model.named_modules()
+        if hasattr(layer, "in_features") and not name.startswith("pooler")
+    ]
+    return 2 * tokens * sum(sizes), sum(sizes)
+
+
+def make_ids(batch: int, length: int, vocabulary: int, seed: int = 0) -> tuple[Any, Any]:
+    """Return random token ids and a full attention mask, both int64 (batch, length)."""
+    rng = np.random.default_rng((seed, batch, length))
+    low = min(1000, vocabulary // 2)
+    ids = rng.integers(low, vocabulary, (batch, length), dtype=np.int64)
+    return ids, np.ones((batch, length), np.int64)
+
+
+def min_cosine(a: Any, b: Any) -> float:
+    """Return the smallest cosine between matching rows of two (n, d) arrays."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / norms).min())
+
+
+def check_cosine(reference: Any, name: str, result: Any) -> None:
+    """Raise unless each row of `result` points where that of `reference` does."""
+    cosine = min_cosine(result, reference)
+    if not cosine >= MIN_COSINE:
+        raise ArithmeticError(f"{name}: cosine {cosine:.4f}, expected >= {MIN_COSINE}")
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Yield the rows, float32 and int8 for each shape, tier and thread count."""
+    from octavo import compress, models
+    from octavo.demo.source import default_model
+
+    folder = options.model or str(default_model())
+    full = models.load(folder)
+    small = compress(models.load(folder), recipe="int8")
+    vocabulary = int(full.config.vocab_size)
+    for isa, threads in configurations(options):
+        for batch, length in options.shapes or SHAPES:
+            ids, mask = make_ids(batch, length, vocabulary)
+            ops, nbytes = linear_work(small, batch * length)
+            measured = timing.run(
+                {
+                    "octavo int8": partial(small.encode, ids, mask),
+                    "octavo float32": partial(full.encode, ids, mask),
+                },
+                rounds=options.rounds,
+                seconds=max(options.seconds, 0.1),
+                check=partial(check_cosine, full.encode(ids, mask)),
+                probes={
+                    "dot": partial(roofline.dot_peak, 0.005),
+                    "read": partial(roofline.read_speed, nbytes),
+                },
+                settled=threads > 1,
+            )
+            dot, read = measured.probes["dot"], measured.probes["read"]
+            limit = roofline.limit_seconds(ops, nbytes, dot_gops=dot, read_gbs=read)
+            for engine, timed in measured.timings.items():
+                yield make_row(
+                    ("model", f"{batch}x{length}", engine, isa, threads),
+                    timed,
+                    (ops, nbytes if engine == "octavo int8" else 4 * nbytes),
+                    limit=limit,
+                    numpy=measured.timings["octavo float32"],
+                )

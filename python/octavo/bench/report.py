@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows, tables and the JSON document that every benchmark writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from octavo.bench import roofline
+from octavo.bench.machine import describe
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from octavo.bench.timing import Timing
+
+SCHEMA = 1
+COLUMNS = (
+    ("case", -27),
+    ("engine", -20),
+    ("isa", -10),
+    ("T", 2),
+    ("time", 8),
+    ("band", 10),
+    ("GOP/s", 6),
+    ("GB/s", 6),
+    ("roofline", 8),
+    ("vs numpy", 8),
+)
+"""Title and width of each column; negative widths are set to the left."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine on one case. `seconds` is the median round, `low` and `high` the extremes."""
+
+    bench: str
+    case: str
+    engine: str
+    isa: str
+    threads: int
+    seconds: float
+    low: float
+    high: float
+    ops: int
+    nbytes: int
+    limit_seconds: float | None = None
+    vs_numpy: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gops(self) -> float:
+        """Billions of operations per second."""
+        return self.ops / self.seconds / 1e9
+
+    @property
+    def gbs(self) -> float:
+        """Billions of bytes per second."""
+        return self.nbytes / self.seconds / 1e9
+
+    @property
+    def share(self) -> float | None:
+        """The part of the roofline reached, where the limit is known."""
+        if self.limit_seconds is None:
+            return None
+        return roofline.share(self.limit_seconds, self.seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain JSON values, derived figures included."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**fields, "gops": self.gops, "gbs": self.gbs, "share": self.share}
+
+
+def make_row(
+    where: tuple[str, str, str, str, int],
+    timing: Timing,
+    work: tuple[int, int],
+    *,
+    limit: float | None = None,
+    numpy: Timing | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Row:
+    """Build a row from (bench, case, engine, isa, threads), a timing and (operations, bytes)."""
+    ratio = None if numpy is None else numpy.median / timing.median
+    low, high = timing.low, timing.high
+    return Row(*where, timing.median, low, high, *work, limit, ratio, dict(extra or {}))
+
+
+def duration(seconds: float) -> str:
+    """Format a time with three digits and a unit.
+
+    Examples
+    --------
+    >>> duration(2.345e-6), duration(0.0123), duration(4e-8)
+    ('2.35 us', '12.3 ms', '40.0 ns')
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= factor:
+            return f"{_three(seconds / factor)} {unit}"
+    return f"{_three(seconds / 1e-9)} ns"
+
+
+def _three(value: float) -> str:
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return the row as the strings of a table line."""
+    # A disturbed round can be many times slower; its exact size says nothing.
+    below, above = row.low / row.seconds - 1, min(row.high / row.seconds - 1, 9.99)
+    band = f"{below:+.0%} {above:+.0%}"
+    return (
+        row.case,
+        row.engine,
+        row.isa,
+        str(row.threads),
+        duration(row.seconds),
+        band,
+        _three(row.gops),
+        _three(row.gbs),
+        "-" if row.share is None else f"{row.share:.0%}",
+        "-" if row.vs_numpy is None else f"{row.vs_numpy:.2f}x",
+    )
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lay out lines under a header: text to the left, figures to the right.
+
+    Examples
+    --------
+    >>> print(table(("case", "time"), [("a", "1 us"), ("long", "20 us")]))
+    case   time
+    a      1 us
+    long  20 us
+    """
+    body = [tuple(header), *map(tuple, lines)]
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
+    left = {"case", "engine", "isa", "target", "measured", "verdict", "where"}
+    out = []
+    for line in body:
+        parts = [
+            text.ljust(width) if name in left else text.rjust(width)
+            for text, width, name in zip(line, widths, header, strict=True)
+        ]
+        out.append("  ".join(parts).rstrip())
+    return "\n".join(out)
+
+
+def _line(texts: Iterable[str]) -> str:
+    parts = [
+        text.ljust(-width) if width < 0 else text.rjust(width)
+        for text, (_, width) in zip(texts, COLUMNS, strict=True)
+    ]
+    return "  ".join(parts).rstrip()
+
+
+def header_line() -> str:
+    """Return the titles above :func:`row_line`."""
+    return _line(title for title, _ in COLUMNS)
+
+
+def row_line(row: Row) -> str:
+    """Return one row as text of fixed widths, so that rows can be printed as they come."""
+    return _line(cells(row))
+
+
+def document(
+    bench: str, rows: Sequence[Row], settings: Mapping[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Return the JSON document: schema, machine, settings, rows and whatever `more` adds."""
+    return {
+        "schema": SCHEMA,
+        "bench": bench,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": describe(),
+        "settings": dict(settings),
+        "rows": [row.to_json() for row in rows],
+        **more,
+    }
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write a document; the file appears whole or not at all."""
+    target = Path(path)
+    aside = target.with_name(target.name + ".part")
+    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    aside.replace(target)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The "int8" recipe: what becomes of each kind of layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo import nn
+from octavo.qtensor import quantize
+
+__all__ = ["int8_layer"]
+
+_BLOCK_ELEMENTS = 1 << 18
+
+
+def int8_layer(name: str, layer: nn.Module) -> nn.Module:
+    """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
+
+    Parameters
+    ----------
+    name : str
+        The layer's name, for error messages.
+    layer : Module
+        Any leaf of a model.
+    """
+    try:
+        if isinstance(layer, nn.FloatLinear):
+            bias = None if layer.bias is None else _own("bias", layer.bias)
+            codes, scale = _quantize_rows(layer.weight)
+            return nn.Linear.from_quantized(codes, scale, bias, activation=layer.activation)
+        if isinstance(layer, nn.FloatEmbedding):
+            return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
+        if isinstance(layer, nn.LayerNorm):
+            state = {key: _own(key, value) for key, value in layer.state_dict().items()}
+            return nn.LayerNorm.from_state_dict(state, **layer.config())
+    except ValueError as error:
+        raise ValueError(f"layer {name!r}: {error}") from None
+    return layer
+
+
+def _quantize_rows(
+    weight: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Quantize each row symmetrically, some rows at a time.
+
+    What this needs besides the codes stays small, also for a vocabulary's table.
+    """
+    rows, columns = weight.shape
+    codes = np.empty((rows, columns), np.int8)
+    scale = np.empty(rows, np.float32)
+    step = max(1, _BLOCK_ELEMENTS // max(1, columns))
+    for start in range(0, rows, step):
+        block = weight[start : start + step]
+        _require_finite("weight", block)
+        part = quantize(block, axis=0)
+        codes[start : start + step] = part.data
+        scale[start : start + step] = part.scale
+    return codes, scale
+
+
+def _own(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
+    _require_finite(name, values)
+    return np.array(values)
+
+
+def _require_finite(name: str, values: npt.NDArray[Any]) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: expected finite values, got NaN or infinity")

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration: compress a real model and measure what that gains and costs."""
+
+from __future__ import annotations
+
+from octavo.demo.run import DemoResult, run_demo
+from octavo.demo.source import default_model
+
+__all__ = ["DemoResult", "default_model", "run_demo"]

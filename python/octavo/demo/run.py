@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of the demonstration and their result."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo import nn, runtime
+from octavo.compression import compress
+from octavo.demo.layers import LayerError, layer_errors
+from octavo.demo.sentences import SENTENCES
+from octavo.io.folder import weight_bytes
+from octavo.models.loader import load
+
+if TYPE_CHECKING:
+    from octavo.models.encoder import Encoder
+
+__all__ = ["DemoResult", "Latency", "cosines", "run_demo", "tokenize"]
+
+LENGTHS = (16, 64, 128, 256)
+_SECONDS = 1.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median time of one call on one sentence of `tokens` tokens, in milliseconds."""
+
+    tokens: int
+    float_ms: float
+    int8_ms: float
+    roofline_share: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster int8 is."""
+        return self.float_ms / self.int8_ms
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Everything the demonstration found."""
+
+    model: str
+    backend: str
+    isa: str
+    threads: int
+    float_bytes: int
+    artifact_bytes: int
+    latency: list[Latency]
+    sentences: int
+    cosine_mean: float
+    cosine_min: float
+    layers: list[LayerError]
+    roofline: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain Python objects, for JSON."""
+        return asdict(self)
+
+
+def tokenize(
+    folder: Path, sentences: Sequence[str], limit: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Turn sentences into padded ids and their mask with the folder's ``tokenizer.json``.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model's folder.
+    sentences : sequence of str
+        The text.
+    limit : int
+        Longer sentences are cut to this number of tokens.
+
+    Returns
+    -------
+    (ids, mask) : int64 arrays of shape (sentences, longest)
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise ModuleNotFoundError(
+            "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
+        ) from None
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(limit)
+    tokenizer.enable_padding()
+    encoded = tokenizer.encode_batch(list(sentences))
+    ids = np.array([item.ids for item in encoded], dtype=np.int64)
+    mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
+    return ids, mask
+
+
+def cosines(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Cosine of each pair of rows, computed in float64."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    result: npt.NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(lengths, 1e-300)
+    return result
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def run_demo(folder: Path, say: Say = _silent, seconds: float = _SECONDS) -> DemoResult:
+    """Compress the model in `folder` and compare it with its float32 self.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A float model folder with a ``tokenizer.json``.
+    say : callable
+        Gets a line about each step as it starts.
+    seconds : float
+        Time for the latency of each length.
+    """
+    say("reading the model")
+    model = load(folder)
+    if not any(isinstance(layer, nn.FloatLinear) for _, layer in model.named_modules()):
+        raise ValueError(f"{folder} is compressed already; name the float model's folder")
+    ids, mask = tokenize(folder, SENTENCES, model.config.positions)
+    say("compressing")
+    done = 0
+
+    def count(name: str) -> None:
+        nonlocal done
+        done += 1
+        say(f"compressing: layer {done}, {name}")
+
+    with tempfile.TemporaryDirectory(prefix="octavo-") as place:
+        artifact = Path(place) / "int8"
+        compress(folder, on_layer=count).save(artifact)
+        small = load(artifact)
+        small_bytes = weight_bytes(artifact)
+    say("comparing sentence vectors")
+    agreement = cosines(model.encode(ids, mask), small.encode(ids, mask))
+    say("measuring the error of each layer")
+    errors = layer_errors(model, small, ids, mask)
+    say("measuring the machine's limits")
+    roofline = _roofline()
+    latency = []
+    for tokens in (n for n in LENGTHS if n <= model.config.positions):
+        say(f"timing {tokens} tokens")
+        latency.append(_latency(model, small, tokens, roofline, seconds))
+    info = runtime.cpu_info()
+    return DemoResult(
+        model=str(folder),
+        backend=str(info["backend"]),
+        isa=runtime.get_isa(),
+        threads=runtime.get_num_threads(),
+        float_bytes=weight_bytes(folder),
+        artifact_bytes=small_bytes,
+        latency=latency,
+        sentences=len(SENTENCES),
+        cosine_mean=float(agreement.mean()),
+        cosine_min=float(agreement.min()),
+        layers=errors,
+        roofline=roofline,
+    )
+
+
+def _roofline() -> dict[str, Any]:
+    from octavo.bench import roofline
+
+    return roofline.measure()
+
+
+def _latency(
+    model: Encoder, small: Encoder, tokens: int, roofline: dict[str, Any], seconds: float
+) -> Latency:
+    from octavo.bench import blas, timing
+
+    rng = np.random.default_rng(tokens)
+    ids = rng.integers(0, model.config.vocab_size, (1, tokens))
+    with blas.limited(runtime.get_num_threads()):
+        times = timing.run(
+            {"float32": lambda: model.encode(ids), "int8": lambda: small.encode(ids)},
+            seconds=seconds / 2,
+            settled=True,
+        ).timings
+    int8_seconds = times["int8"].median
+    return Latency(
+        tokens=tokens,
+        float_ms=times["float32"].median * 1e3,
+        int8_ms=int8_seconds * 1e3,
+        roofline_share=_limit(small, tokens, roofline) / int8_seconds,
+    )
+
+
+def _limit(model: Encoder, tokens: int, roofline: dict[str, Any]) -> float:
+    """Shortest time the machine could need for the linear layers, in seconds."""
+    from octavo.bench.roofline import limit_seconds
+
+    layers = [
+        layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and not name.startswith("pooler")
+    ]
+    ops = sum(2 * tokens * layer.out_features * layer.in_features for layer in layers)
+    nbytes = sum(layer.nbytes for layer in layers)
+    return float(
+        limit_seconds(ops, nbytes, dot_gops=roofline["dot_gops"], read_gbs=roofline["read_gbs"])
+    )

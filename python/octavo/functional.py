@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Array functions: quantize, dequantize, int8 products, and the float functions of a transformer.
+
+Every function takes NumPy arrays, anything with DLPack or the buffer protocol, or nested lists, and
+returns new arrays.  Results have the same bits on every CPU, backend and thread count.
+"""
+
+from __future__ import annotations
+
+from octavo._ops.floats import attention, gelu, layer_norm, relu, silu, softmax, tanh
+from octavo._ops.matmul import matmul_int8
+from octavo._ops.quantize import dequantize_linear, quantize_dynamic, quantize_linear
+from octavo.qtensor import quantize
+
+__all__ = [
+    "attention",
+    "dequantize_linear",
+    "gelu",
+    "layer_norm",
+    "matmul_int8",
+    "quantize",
+    "quantize_dynamic",
+    "quantize_linear",
+    "relu",
+    "silu",
+    "softmax",
+    "tanh",
+]

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: memory-mapped safetensors, checkpoint folders, the compressed-tensors description."""
+
+from __future__ import annotations
+
+from octavo.io.checkpoint import Checkpoint
+from octavo.io.compressed_tensors import QuantizationConfig, Scheme
+from octavo.io.folder import replaced_folder
+from octavo.io.safetensors import TensorFile, TensorInfo, TensorPlan, write_tensor_file
+
+__all__ = [
+    "Checkpoint",
+    "QuantizationConfig",
+    "Scheme",
+    "TensorFile",
+    "TensorInfo",
+    "TensorPlan",
+    "replaced_folder",
+    "write_tensor_file",
+]

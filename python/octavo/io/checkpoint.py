@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Hugging Face checkpoint folder: tensors by name, from one file or from shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.io.folder import read_json
+from octavo.io.safetensors import TensorFile
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["Checkpoint"]
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.onnx")
+# Checkpoints converted from the first BERT release name these two differently.
+_OLD_NAMES = {"weight": "gamma", "bias": "beta"}
+
+
+class Checkpoint:
+    """The tensors of a model folder, each a view of a memory-mapped file.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Folder with ``model.safetensors``, or shards and ``model.safetensors.index.json``.
+    prefixes : sequence of str, optional
+        Prefixes that names in the file may carry; the one in use is stripped from every name
+        given to and reported by this object.
+    anchor : str, optional
+        A name that, with the right prefix, must be in the file; it decides the prefix.
+
+    Attributes
+    ----------
+    prefix : str
+        The prefix found.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        prefixes: tuple[str, ...] = ("",),
+        anchor: str | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self._files = _open_files(self.folder)
+        self.prefix = ""
+        if anchor is not None:
+            found = [prefix for prefix in prefixes if prefix + anchor in self._files]
+            if not found:
+                tried = ", ".join(repr(prefix + anchor) for prefix in prefixes)
+                raise ValueError(f"{self.folder}: missing tensor: none of {tried} is there")
+            self.prefix = found[0]
+
+    def __contains__(self, name: str) -> bool:
+        return self._stored_name(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        start = len(self.prefix)
+        return (name[start:] for name in self._files if name.startswith(self.prefix))
+
+    def _stored_name(self, name: str) -> str | None:
+        full = self.prefix + name
+        if full in self._files:
+            return full
+        head, _, tail = full.rpartition(".")
+        old = f"{head}.{_OLD_NAMES.get(tail, tail)}"
+        return old if old in self._files else None
+
+    def dtype(self, name: str) -> str:
+        """Format name of the type of tensor `name` ("F32", "BF16", "I8", ...)."""
+        stored = self._require(name)
+        return self._files[stored].tensors[stored].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of tensor `name`, read from the header."""
+        stored = self._require(name)
+        return self._files[stored].tensors[stored].shape
+
+    def _require(self, name: str) -> str:
+        stored = self._stored_name(name)
+        if stored is None:
+            raise ValueError(f"{self.folder}: missing tensor {self.prefix + name!r}")
+        return stored
+
+    def _check(self, name: str, shape: tuple[int, ...] | None) -> str:
+        stored = self._require(name)
+        found = self._files[stored].tensors[stored].shape
+        if shape is not None and found != shape:
+            raise ValueError(
+                f"{self.folder}: tensor {stored!r} has shape {found}, config.json asks for {shape}"
+            )
+        return stored
+
+    def float32(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
+        """Tensor `name` as float32: a view of the file if it is stored so, else converted.
+
+        Parameters
+        ----------
+        name : str
+            Name without the prefix.
+        shape : tuple of int, optional
+            The shape it must have.
+        """
+        stored = self._check(name, shape)
+        file = self._files[stored]
+        dtype = file.tensors[stored].dtype
+        if dtype not in ("F32", "F16", "BF16", "F64"):
+            raise ValueError(f"{file.path}: tensor {stored!r} has type {dtype}, expected floats")
+        raw = file.array(stored)
+        if dtype == "BF16":
+            # A bfloat16 is the upper half of a float32.
+            widened: npt.NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
+            return widened
+        return np.require(raw, dtype=np.float32, requirements=["C", "A"])
+
+    def int8(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.int8]:
+        """Tensor `name` as a view of stored int8 codes; another type is a ValueError."""
+        stored = self._check(name, shape)
+        file = self._files[stored]
+        dtype = file.tensors[stored].dtype
+        if dtype != "I8":
+            raise ValueError(f"{file.path}: tensor {stored!r} has type {dtype}, expected I8")
+        codes: npt.NDArray[np.int8] = file.array(stored)
+        return codes
+
+    def raw(self, name: str) -> npt.NDArray[Any]:
+        """Tensor `name` as it is stored."""
+        stored = self._require(name)
+        return self._files[stored].array(stored)
+
+
+def _open_files(folder: Path) -> dict[str, TensorFile]:
+    if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(f"{folder} is a file; expected a folder with {_SINGLE}")
+        raise FileNotFoundError(f"no such folder: {folder}")
+    if (folder / _SINGLE).is_file():
+        single = TensorFile(folder / _SINGLE)
+        return dict.fromkeys(single, single)
+    if (folder / _INDEX).is_file():
+        return _open_shards(folder)
+    other = [name for name in _OTHER_FORMATS if (folder / name).exists()]
+    hint = f" (found {other[0]}; convert it to safetensors first)" if other else ""
+    raise FileNotFoundError(f"{folder}: no {_SINGLE}{hint}")
+
+
+def _open_shards(folder: Path) -> dict[str, TensorFile]:
+    index = folder / _INDEX
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ValueError(f"{index}: no weight_map")
+    shards: dict[str, TensorFile] = {}
+    files: dict[str, TensorFile] = {}
+    for name, shard in weight_map.items():
+        # A bare file name: an index cannot lead out of its folder.
+        if not isinstance(shard, str) or shard in ("", ".", "..") or Path(shard).name != shard:
+            raise ValueError(f"{index}: tensor {name!r} is mapped to {shard!r}")
+        if shard not in shards:
+            shards[shard] = TensorFile(folder / shard)
+        if name not in shards[shard]:
+            raise ValueError(f"{folder / shard}: missing tensor {name!r}, which {_INDEX} promises")
+        files[name] = shards[shard]
+    return files

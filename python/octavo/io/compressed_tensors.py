@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compressed-tensors description of a quantized checkpoint, read and written.
+
+The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
+channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["QuantizationConfig", "Scheme", "describe"]
+
+_FORMATS = ("int-quantized", "naive-quantized")
+_PRESET_W8A8: dict[str, Any] = {
+    "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
+    "input_activations": {
+        "num_bits": 8,
+        "type": "int",
+        "symmetric": True,
+        "strategy": "token",
+        "dynamic": True,
+    },
+}
+
+
+class Scheme(NamedTuple):
+    """How one layer is quantized.
+
+    Attributes
+    ----------
+    symmetric : bool
+        Whether activations are quantized symmetrically.
+    static : bool
+        Whether the activations' scale is stored rather than found per token.
+    has_activations : bool
+        Whether the layer's input is quantized at all (an embedding's is not).
+    """
+
+    symmetric: bool = False
+    static: bool = False
+    has_activations: bool = True
+
+
+class QuantizationConfig:
+    """The ``quantization_config`` of a config.json.
+
+    Parameters
+    ----------
+    config : dict
+        The JSON object.
+
+    Raises
+    ------
+    ValueError
+        If it asks for anything that is not read here; the message names the field.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        _expect("quant_method", config.get("quant_method"), ("compressed-tensors",))
+        _expect("format", config.get("format"), _FORMATS)
+        for key in ("kv_cache_scheme", "transform_config"):
+            if config.get(key):
+                raise ValueError(f"quantization_config: {key} is not supported")
+        sparsity = config.get("sparsity_config") or {}
+        _expect("sparsity_config.format", _get(sparsity, "format", "dense"), ("dense",))
+        groups = config.get("config_groups")
+        if not isinstance(groups, dict) or not groups:
+            raise ValueError("quantization_config: config_groups must be a non-empty object")
+        self._groups = [_read_group(name, group) for name, group in groups.items()]
+        self._ignore = _strings("ignore", config.get("ignore") or [])
+
+    def scheme(self, names: Iterable[str], kind: str) -> Scheme | None:
+        """Return how a layer is quantized, or None if it is kept in float.
+
+        Parameters
+        ----------
+        names : iterable of str
+            The names the layer goes by (with and without the checkpoint's prefix).
+        kind : str
+            The layer's class in the framework that wrote the file ("Linear", "Embedding").
+        """
+        names = tuple(names)
+        if any(_matches(target, names, kind) for target in self._ignore):
+            return None
+        for targets, scheme in self._groups:
+            if any(_matches(target, names, kind) for target in targets):
+                return scheme
+        return None
+
+
+def _matches(target: str, names: tuple[str, ...], kind: str) -> bool:
+    if target.startswith("re:"):
+        try:
+            return any(re.match(target[3:], name) for name in names)
+        except re.error as error:
+            raise ValueError(
+                f"quantization_config: {target!r} is not a pattern ({error})"
+            ) from None
+    return target == kind or target in names
+
+
+def _get(table: Any, key: str, default: Any = None) -> Any:
+    return table.get(key, default) if isinstance(table, dict) else default
+
+
+def _strings(field: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"quantization_config: {field} must be a list of strings")
+    return value
+
+
+def _expect(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    # `True == 1` in Python, but a JSON `1` is no boolean: compare the types too.
+    if not any(type(value) is type(item) and value == item for item in allowed):
+        wanted = " or ".join(repr(item) for item in allowed)
+        raise ValueError(f"quantization_config: {field} is {value!r}, supported: {wanted}")
+
+
+def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
+    field = f"config_groups.{name}"
+    if isinstance(group, list):
+        _expect("config_groups preset", name.upper(), ("W8A8",))
+        return _strings(field, group), _read_scheme(field, _PRESET_W8A8)
+    if not isinstance(group, dict):
+        raise ValueError(f"quantization_config: {field} must be an object")
+    if group.get("format") is not None:
+        _expect(f"{field}.format", group["format"], _FORMATS)
+    return _strings(f"{field}.targets", group.get("targets")), _read_scheme(field, group)
+
+
+def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
+    weights = group.get("weights")
+    _expect(f"{field}.weights.num_bits", _get(weights, "num_bits"), (8,))
+    _expect(f"{field}.weights.type", _get(weights, "type", "int"), ("int",))
+    _expect(f"{field}.weights.symmetric", _get(weights, "symmetric", True), (True,))
+    _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("channel", "tensor"))
+    _expect(f"{field}.weights.dynamic", _get(weights, "dynamic", False), (False,))
+    if group.get("output_activations") is not None:
+        raise ValueError(f"quantization_config: {field}.output_activations is not supported")
+    inputs = group.get("input_activations")
+    if inputs is None:
+        return Scheme(has_activations=False)
+    field += ".input_activations"
+    _expect(f"{field}.num_bits", _get(inputs, "num_bits"), (8,))
+    _expect(f"{field}.type", _get(inputs, "type", "int"), ("int",))
+    _expect(f"{field}.symmetric", _get(inputs, "symmetric", True), (True, False))
+    _expect(f"{field}.dynamic", _get(inputs, "dynamic", False), (True, False))
+    static = not inputs.get("dynamic", False)
+    strategy = _get(inputs, "strategy") or ("tensor" if static else "token")
+    _expect(f"{field}.strategy", strategy, ("tensor",) if static else ("token",))
+    return Scheme(symmetric=inputs.get("symmetric", True), static=static)
+
+
+def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -> dict[str, Any]:
+    """Build the ``quantization_config`` for `layers`.
+
+    Parameters
+    ----------
+    layers : iterable of (name, kind, scheme)
+        The quantized layers.
+    ignore : iterable of str
+        Names of layers of the same kinds that are kept in float.
+    """
+    groups: dict[tuple[str, Scheme], list[str]] = {}
+    for name, kind, scheme in layers:
+        groups.setdefault((kind, scheme), []).append(name)
+    kinds = [kind for kind, _ in groups]
+    config_groups = {}
+    for index, (kind, scheme) in enumerate(sorted(groups)):
+        # One scheme for a kind: the class says it all. Several: name the layers.
+        targets = [kind] if kinds.count(kind) == 1 else sorted(groups[kind, scheme])
+        config_groups[f"group_{index}"] = {
+            "targets": targets,
+            # Named for each group: readers would guess another layout for weights alone.
+            "format": "int-quantized",
+            "weights": _arguments(symmetric=True, dynamic=False, strategy="channel"),
+            "input_activations": _activation_arguments(scheme),
+            "output_activations": None,
+        }
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+        "config_groups": config_groups,
+        "ignore": sorted(ignore),
+        "kv_cache_scheme": None,
+        "global_compression_ratio": None,
+    }
+
+
+def _activation_arguments(scheme: Scheme) -> dict[str, Any] | None:
+    if not scheme.has_activations:
+        return None
+    strategy = "tensor" if scheme.static else "token"
+    return _arguments(scheme.symmetric, dynamic=not scheme.static, strategy=strategy)
+
+
+def _arguments(symmetric: bool, dynamic: bool, strategy: str) -> dict[str, Any]:
+    return {
+        "num_bits": 8,
+        "type": "int",
+        "symmetric": symmetric,
+        "dynamic": dynamic,
+        "strategy": strategy,
+        "group_size": None,
+    }

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a whole folder or nothing: beside its place first, then one exchange of names."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "MODEL_FILES",
+    "check_replaceable",
+    "copy_side_files",
+    "read_json",
+    "replaced_folder",
+    "side_files",
+    "weight_bytes",
+    "write_json",
+]
+
+# Files that travel with a model: a tokenizer and what sentence-transformers reads.
+MODEL_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)
+_MODULE_FOLDER = re.compile(r"\d+_[A-Za-z]+")
+_MAX_JSON_BYTES = 64 << 20
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; anything else is a ValueError that names the file."""
+    size = path.stat().st_size
+    if size > _MAX_JSON_BYTES:
+        raise ValueError(f"{path}: {size} bytes is too large for a JSON description")
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write `value` with sorted keys (the same bytes for the same value), flushed to the disk."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        json.dump(value, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def weight_bytes(folder: Path) -> int:
+    """Size of a model's weight files on disk."""
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+
+
+def side_files(folder: Path) -> list[str]:
+    """Names, relative to `folder`, of the small files that belong to a model beside its weights."""
+    names = [name for name in MODEL_FILES if (folder / name).is_file()]
+    names += [
+        f"{entry.name}/config.json"
+        for entry in sorted(folder.iterdir())
+        if _MODULE_FOLDER.fullmatch(entry.name) and (entry / "config.json").is_file()
+    ]
+    return names
+
+
+def copy_side_files(source: Path, names: list[str], target: Path) -> None:
+    """Copy `names` from `source` to `target`, flushed to the disk."""
+    for name in names:
+        destination = target / name
+        destination.parent.mkdir(exist_ok=True)
+        with (source / name).open("rb") as read, destination.open("wb") as write:
+            shutil.copyfileobj(read, write)
+            write.flush()
+            os.fsync(write.fileno())
+
+
+def check_replaceable(target: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of `target` if it is absent, empty, or holds a saved model alone.
+
+    Raises
+    ------
+    FileExistsError
+        If there is anything else; a link is never followed.
+    """
+    folder = Path(target).absolute()
+    folder = folder.resolve() if folder.name == ".." else folder.parent.resolve() / folder.name
+    if not os.path.lexists(folder):
+        return folder
+    if folder.is_symlink() or not folder.is_dir():
+        raise FileExistsError(f"{folder} exists and is not a folder; it is left as it is")
+    entries = sorted(folder.iterdir())
+    if entries and not _looks_like_model(folder):
+        raise FileExistsError(f"{folder} is not empty and holds no model; it is left as it is")
+    foreign = [entry.name for entry in entries if not _belongs(entry)]
+    if foreign:
+        shown = ", ".join(foreign[:5])
+        raise FileExistsError(
+            f"{folder} holds more than a saved model ({shown}); it is left as it is"
+        )
+    return folder
+
+
+def _looks_like_model(folder: Path) -> bool:
+    try:
+        return "model_type" in read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return False
+
+
+def _belongs(entry: Path) -> bool:
+    if entry.is_symlink():
+        return False
+    if entry.is_dir():
+        inside = [item.name for item in entry.iterdir()]
+        return bool(_MODULE_FOLDER.fullmatch(entry.name)) and inside in ([], ["config.json"])
+    return (
+        entry.name in MODEL_FILES
+        or entry.name in ("config.json", "model.safetensors.index.json")
+        or bool(re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", entry.name))
+    )
+
+
+@contextlib.contextmanager
+def replaced_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a fresh folder to fill; on success it takes the place of `target` in one step.
+
+    If the body raises (an error, a full disk, Ctrl-C), the fresh folder is removed and `target`
+    is what it was before.
+
+    Parameters
+    ----------
+    target : str or os.PathLike
+        The folder to make or replace. A folder that holds anything but a saved model is refused.
+    """
+    final = check_replaceable(target)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
+    aside.mkdir()
+    try:
+        yield aside
+        _sync_folder(aside)
+        check_replaceable(final)  # again: filling it may have taken long
+        if final.exists():
+            _exchange(aside, final)
+        else:
+            aside.rename(final)
+        _sync_folder(final.parent)
+    finally:
+        # After an exchange this is the old folder, before it the unfinished one.
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _exchange(fresh: Path, old: Path) -> None:
+    """Swap two folders: in one system call where there is one, else in two renames."""
+    if _swap_names(fresh, old):
+        return
+    backup = fresh.with_suffix(".old")
+    old.rename(backup)
+    try:
+        fresh.rename(old)
+    except BaseException:
+        backup.rename(old)
+        raise
+    backup.rename(fresh)
+
+
+def _swap_names(first: Path, second: Path) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_cwd, exchange = -100, 2
+    if renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(second))

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BERT (also TinyBERT, MiniLM): post-norm encoder with learned positions and token types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from octavo import functional, nn
+from octavo.models.encoder import Encoder, Float32, Int64, Mask
+
+if TYPE_CHECKING:
+    from octavo.models.build import LayerSource
+    from octavo.models.config import EncoderConfig
+
+__all__ = ["BertModel"]
+
+
+class BertEmbeddings(nn.Module):
+    """Word + position + token type vectors, normalised."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
+        self.position_embeddings = source.embedding(
+            f"{name}.position_embeddings", config.positions, size
+        )
+        self.token_type_embeddings = source.embedding(
+            f"{name}.token_type_embeddings", config.token_types, size
+        )
+        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
+
+    def __call__(self, ids: Int64, types: Int64 | None) -> Float32:
+        position = self.position_embeddings(np.arange(ids.shape[1]))
+        segment = self.token_type_embeddings(np.zeros((1, 1), np.int64) if types is None else types)
+        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + (position + segment))
+        return hidden
+
+
+class BertSelfAttention(nn.Module):
+    """Multi-head attention without its output projection."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.heads = config.heads
+        self.query = source.linear(f"{name}.query", size, size)
+        self.key = source.linear(f"{name}.key", size, size)
+        self.value = source.linear(f"{name}.value", size, size)
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
+        mixed: Float32 = functional.attention(query, key, value, mask, heads=self.heads)
+        return mixed
+
+
+class BertOutput(nn.Module):
+    """A projection, added to what went around it, normalised."""
+
+    def __init__(self, name: str, inputs: int, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.dense = source.linear(f"{name}.dense", size, inputs)
+        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
+
+    def __call__(self, hidden: Float32, residual: Float32) -> Float32:
+        output: Float32 = self.LayerNorm(self.dense(hidden, residual))
+        return output
+
+
+class BertAttention(nn.Module):
+    """Attention with its output projection."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.self = BertSelfAttention(f"{name}.self", config, source)
+        self.output = BertOutput(f"{name}.output", config.hidden_size, config, source)
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        return self.output(self.self(hidden, mask), hidden)
+
+
+class BertIntermediate(nn.Module):
+    """The widening layer; its activation is part of the linear layer."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.dense = source.linear(
+            f"{name}.dense", config.intermediate_size, config.hidden_size, config.activation
+        )
+
+    def __call__(self, hidden: Float32) -> Float32:
+        wide: Float32 = self.dense(hidden)
+        return wide
+
+
+class BertLayer(nn.Module):
+    """Attention, then the feed-forward pair."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.attention = BertAttention(f"{name}.attention", config, source)
+        self.intermediate = BertIntermediate(f"{name}.intermediate", config, source)
+        self.output = BertOutput(f"{name}.output", config.intermediate_size, config, source)
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        hidden = self.attention(hidden, mask)
+        return self.output(self.intermediate(hidden), hidden)
+
+
+class BertEncoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.layer = [
+            BertLayer(f"{name}.layer.{index}", config, source) for index in range(config.layers)
+        ]
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        for layer in self.layer:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class BertPooler(nn.Module):
+    """The first token's state through a tanh layer: (batch, tokens, size) -> (batch, size)."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.dense = source.linear(f"{name}.dense", size, size, "tanh")
+
+    def __call__(self, hidden: Float32) -> Float32:
+        pooled: Float32 = self.dense(np.ascontiguousarray(hidden[:, 0]))
+        return pooled
+
+
+class BertModel(Encoder):
+    """BERT; `pooler` is None if the checkpoint has none (calling the model does not use it)."""
+
+    architecture = "BertModel"
+
+    def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
+        super().__init__(config)
+        self.embeddings = BertEmbeddings("embeddings", config, source)
+        self.encoder = BertEncoder("encoder", config, source)
+        has_pooler = source.has("pooler.dense")
+        self.pooler = BertPooler("pooler", config, source) if has_pooler else None
+
+    @classmethod
+    def prefixes(cls) -> tuple[str, ...]:
+        """Beginnings of the names of the encoder's tensors."""
+        return ("embeddings.", "encoder.")
+
+    def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
+        """Compute the last hidden state of checked arguments."""
+        return self.encoder(self.embeddings(ids, types), mask)

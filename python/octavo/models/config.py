@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model needs to know from a Hugging Face config.json, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["EncoderConfig", "read_config"]
+
+# Hugging Face's names for activations -> ours.
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+
+# Our field -> the name in each model type's config.json.
+_FIELDS = {
+    "bert": {
+        "hidden_size": "hidden_size",
+        "layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "vocab_size": "vocab_size",
+        "positions": "max_position_embeddings",
+        "token_types": "type_vocab_size",
+        "activation": "hidden_act",
+    },
+    "distilbert": {
+        "hidden_size": "dim",
+        "layers": "n_layers",
+        "heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "vocab_size": "vocab_size",
+        "positions": "max_position_embeddings",
+        "activation": "activation",
+    },
+}
+_DISTILBERT_EPSILON = 1e-12
+_UNSUPPORTED = {
+    "is_decoder": "a decoder",
+    "add_cross_attention": "cross-attention",
+    "is_encoder_decoder": "an encoder-decoder",
+}
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and choices of a BERT-family encoder.
+
+    Attributes
+    ----------
+    model_type : str
+        "bert" or "distilbert".
+    activation : str
+        Activation between the two feed-forward layers, by the name octavo's layers know.
+    token_types : int
+        Number of token types; 0 if the model has none.
+    raw : dict
+        The whole config.json, kept so that saving loses nothing.
+    """
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    positions: int
+    token_types: int
+    activation: str
+    layer_norm_epsilon: float
+    raw: dict[str, Any]
+
+
+def read_config(raw: dict[str, Any]) -> EncoderConfig:
+    """Check the JSON object of a config.json.
+
+    Parameters
+    ----------
+    raw : dict
+        The parsed file.
+
+    Returns
+    -------
+    EncoderConfig
+
+    Raises
+    ------
+    ValueError
+        For an unknown architecture, or a missing or impossible field; the message names it.
+
+    Examples
+    --------
+    >>> from octavo.models.config import read_config
+    >>> config = read_config({
+    ...     "model_type": "distilbert", "vocab_size": 100, "dim": 32, "hidden_dim": 64,
+    ...     "n_layers": 2, "n_heads": 4, "max_position_embeddings": 16, "activation": "gelu"})
+    >>> config.hidden_size, config.layers
+    (32, 2)
+    """
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in _FIELDS:
+        known = ", ".join(sorted(_FIELDS))
+        raise ValueError(f"config.json: unknown model_type {model_type!r}; supported: {known}")
+    for key, what in _UNSUPPORTED.items():
+        if raw.get(key):
+            raise ValueError(f"config.json: {key} is set; {what} is not supported")
+    position_type = raw.get("position_embedding_type", "absolute")
+    if position_type not in (None, "absolute"):
+        raise ValueError(
+            f"config.json: position_embedding_type is {position_type!r}, supported: 'absolute'"
+        )
+    names = _FIELDS[model_type]
+    sizes = {field: _size(raw, key) for field, key in names.items() if field != "activation"}
+    if sizes["hidden_size"] % sizes["heads"]:
+        raise ValueError(
+            f"config.json: {names['hidden_size']} {sizes['hidden_size']} is no multiple of "
+            f"{names['heads']} {sizes['heads']}"
+        )
+    activation = raw.get(names["activation"])
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+        known = ", ".join(sorted(_ACTIVATIONS))
+        raise ValueError(
+            f"config.json: {names['activation']} is {activation!r}, supported: {known}"
+        )
+    epsilon = raw.get("layer_norm_eps", 1e-12) if model_type == "bert" else _DISTILBERT_EPSILON
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 1:
+        raise ValueError(f"config.json: layer_norm_eps is {epsilon!r}, expected a small number")
+    return EncoderConfig(
+        model_type=model_type,
+        activation=_ACTIVATIONS[activation],
+        layer_norm_epsilon=float(epsilon),
+        token_types=sizes.pop("token_types", 0),
+        raw=raw,
+        **sizes,
+    )
+
+
+def _size(raw: dict[str, Any], key: str) -> int:
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"config.json: {key} is {value!r}, expected a positive integer")
+    return value

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DistilBERT: BERT's layers under other names, without token types and pooler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from octavo import functional, nn
+from octavo.models.encoder import Encoder, Float32, Int64, Mask
+
+if TYPE_CHECKING:
+    from octavo.models.build import LayerSource
+    from octavo.models.config import EncoderConfig
+
+__all__ = ["DistilBertModel"]
+
+
+class DistilBertEmbeddings(nn.Module):
+    """Word + position vectors, normalised."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
+        self.position_embeddings = source.embedding(
+            f"{name}.position_embeddings", config.positions, size
+        )
+        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
+
+    def __call__(self, ids: Int64) -> Float32:
+        position = self.position_embeddings(np.arange(ids.shape[1]))
+        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + position)
+        return hidden
+
+
+class DistilBertAttention(nn.Module):
+    """Multi-head attention with its output projection."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.heads = config.heads
+        self.q_lin = source.linear(f"{name}.q_lin", size, size)
+        self.k_lin = source.linear(f"{name}.k_lin", size, size)
+        self.v_lin = source.linear(f"{name}.v_lin", size, size)
+        self.out_lin = source.linear(f"{name}.out_lin", size, size)
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        query, key, value = self.q_lin(hidden), self.k_lin(hidden), self.v_lin(hidden)
+        mixed = functional.attention(query, key, value, mask, heads=self.heads)
+        output: Float32 = self.out_lin(mixed, hidden)
+        return output
+
+
+class DistilBertFeedForward(nn.Module):
+    """The widening layer with its activation, and the narrowing one."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size, wide = config.hidden_size, config.intermediate_size
+        self.lin1 = source.linear(f"{name}.lin1", wide, size, config.activation)
+        self.lin2 = source.linear(f"{name}.lin2", size, wide)
+
+    def __call__(self, hidden: Float32) -> Float32:
+        output: Float32 = self.lin2(self.lin1(hidden), hidden)
+        return output
+
+
+class DistilBertLayer(nn.Module):
+    """Attention and feed-forward, each added to its input and normalised."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size, epsilon = config.hidden_size, config.layer_norm_epsilon
+        self.attention = DistilBertAttention(f"{name}.attention", config, source)
+        self.sa_layer_norm = source.layer_norm(f"{name}.sa_layer_norm", size, epsilon)
+        self.ffn = DistilBertFeedForward(f"{name}.ffn", config, source)
+        self.output_layer_norm = source.layer_norm(f"{name}.output_layer_norm", size, epsilon)
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        hidden = self.sa_layer_norm(self.attention(hidden, mask))
+        output: Float32 = self.output_layer_norm(self.ffn(hidden))
+        return output
+
+
+class DistilBertTransformer(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.layer = [
+            DistilBertLayer(f"{name}.layer.{index}", config, source)
+            for index in range(config.layers)
+        ]
+
+    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+        for layer in self.layer:
+            hidden = layer(hidden, mask)
+        return hidden
+
+
+class DistilBertModel(Encoder):
+    """DistilBERT."""
+
+    architecture = "DistilBertModel"
+
+    def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
+        super().__init__(config)
+        self.embeddings = DistilBertEmbeddings("embeddings", config, source)
+        self.transformer = DistilBertTransformer("transformer", config, source)
+
+    @classmethod
+    def prefixes(cls) -> tuple[str, ...]:
+        """Beginnings of the names of the encoder's tensors."""
+        return ("embeddings.", "transformer.")
+
+    def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:  # noqa: ARG002
+        """Compute the last hidden state of checked arguments."""
+        return self.transformer(self.embeddings(ids), mask)

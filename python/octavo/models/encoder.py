@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every encoder has in common: checked calls, sentence vectors, saving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo import nn
+from octavo._checks import as_array, as_ids, check_shape
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from octavo.models.config import EncoderConfig
+
+__all__ = ["Encoder"]
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Encoder(nn.Module):
+    """A BERT-family encoder: token ids in, hidden states out.
+
+    The layers are attributes under the names of the checkpoint, so a layer is swapped by assigning
+    another: ``model.encoder.layer[0].intermediate.dense = other``.
+
+    Attributes
+    ----------
+    architecture : str
+        The class's name in transformers.
+    config : EncoderConfig
+        Sizes and choices.
+    source : pathlib.Path or None
+        The folder the model was loaded from; saving copies its tokenizer files.
+    side_files : list of str
+        Names of those files.
+    """
+
+    architecture = ""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        self.config = config
+        self.source: Path | None = None
+        self.side_files: list[str] = []
+
+    def __call__(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Float32:
+        """Compute the last hidden state.
+
+        Parameters
+        ----------
+        input_ids : array_like of int, shape (batch, tokens)
+            Token ids.
+        attention_mask : array_like of bool or 0/1, shape (batch, tokens), optional
+            True where there is a token, False where there is padding. Default: all tokens.
+        token_type_ids : array_like of int, shape (batch, tokens), optional
+            Segment of each token, for models that have them. Default: all 0.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (batch, tokens, hidden_size)
+        """
+        ids = self._ids("input_ids", input_ids, self.config.vocab_size, None)
+        if ids.shape[1] > self.config.positions:
+            raise ValueError(
+                f"input_ids: {ids.shape[1]} tokens, the model has {self.config.positions} positions"
+            )
+        mask = None if attention_mask is None else _mask(attention_mask, ids.shape)
+        types: Int64 | None = None
+        if token_type_ids is not None:
+            if self.config.token_types == 0:
+                raise ValueError(
+                    f"token_type_ids: a {self.config.model_type} model has no token types"
+                )
+            types = self._ids("token_type_ids", token_type_ids, self.config.token_types, ids.shape)
+        if ids.size == 0:
+            return np.zeros((*ids.shape, self.config.hidden_size), dtype=np.float32)
+        return self.forward(ids, mask, types)
+
+    def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
+        """Compute the last hidden state of checked, non-empty arguments."""
+        raise NotImplementedError
+
+    def encode(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Float32:
+        """Compute sentence vectors: the mean of the hidden states over the tokens of each row.
+
+        Padding and batch mates do not change a row's mean. The vectors are not normalised; a row
+        without any token gives zeros.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, token_type_ids
+            As for calling the model.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (batch, hidden_size)
+        """
+        hidden = self(input_ids, attention_mask, token_type_ids)
+        vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
+        if hidden.size == 0:
+            return vectors
+        mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
+        for row, states in enumerate(hidden):
+            kept = states if mask is None or mask[row].all() else states[mask[row]]
+            if len(kept):
+                np.add.reduce(kept, axis=0, out=vectors[row])
+                vectors[row] /= np.float32(len(kept))
+        return vectors
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a Hugging Face folder, whole or not at all.
+
+        Int8 layers are stored in the compressed-tensors convention (int8 ``weight``, float32
+        ``weight_scale``), float layers as float32; tokenizer files are copied from the folder the
+        model came from. The same model gives the same bytes on every machine.
+
+        Parameters
+        ----------
+        folder : str or os.PathLike
+            A new folder, an empty one, or one with a saved model, which is replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If `folder` holds anything but a saved model.
+        """
+        from octavo.models.save import save_model
+
+        save_model(self, folder)
+
+    @classmethod
+    def prefixes(cls) -> tuple[str, ...]:
+        """Beginnings of the names of all tensors that belong to the encoder proper."""
+        raise NotImplementedError
+
+    def _ids(
+        self, name: str, values: npt.ArrayLike, limit: int, shape: tuple[int, ...] | None
+    ) -> Int64:
+        ids: Int64 = as_ids(values, name)
+        check_shape(ids, (None, None) if shape is None else shape, name)
+        if ids.size:
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= limit:
+                bad = low if low < 0 else high
+                raise ValueError(f"{name}: expected values in [0, {limit - 1}], got {bad}")
+        return ids
+
+
+def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:
+    mask: npt.NDArray[Any] = as_array(values, "attention_mask")
+    check_shape(mask, shape, "attention_mask")
+    if mask.dtype.kind not in "biuf":
+        raise TypeError(f"attention_mask: expected bool or 0/1, got {mask.dtype}")
+    if mask.dtype.kind != "b" and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("attention_mask: expected only 0 and 1")
+    return mask.astype(np.bool_)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from octavo.io.checkpoint import Checkpoint
+from octavo.io.compressed_tensors import QuantizationConfig
+from octavo.io.folder import read_json, side_files
+from octavo.models.bert import BertModel
+from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
+from octavo.models.config import EncoderConfig, read_config
+from octavo.models.distilbert import DistilBertModel
+
+if TYPE_CHECKING:
+    import os
+
+    from octavo import nn
+    from octavo.models.encoder import Encoder
+
+__all__ = ["layer_specs", "load", "load_with"]
+
+_MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
+    "bert": BertModel,
+    "distilbert": DistilBertModel,
+}
+_ANCHOR = "embeddings.word_embeddings.weight"
+# A buffer that old versions of transformers stored: 0, 1, 2, ...
+_OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
+
+
+def load(path: str | os.PathLike[str]) -> Encoder:
+    """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
+
+    Weights stored as float32 stay in the memory-mapped file; other float types are converted.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Folder with ``config.json`` (model type bert or distilbert) and ``model.safetensors``, or
+        shards with their index.
+
+    Returns
+    -------
+    Encoder
+        Call it with token ids.
+
+    Raises
+    ------
+    ValueError
+        For an unknown architecture, a missing tensor, a wrong shape, a corrupt file, or a
+        quantization scheme that is not read; the message names the thing.
+    OSError
+        If a file is missing or cannot be read.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> try:
+    ...     octavo.models.load("no/such/folder")
+    ... except FileNotFoundError as error:
+    ...     print(error)
+    no such folder: no/such/folder
+    """
+    return load_with(path, None)
+
+
+def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Encoder:
+    """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
+    folder = Path(path)
+    if not folder.exists():
+        raise FileNotFoundError(f"no such folder: {folder}")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; expected the model's folder")
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: no config.json")
+    raw = read_json(folder / "config.json")
+    try:
+        config = read_config(raw)
+        quantization = _quantization(raw)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    prefixes = ("", f"{config.model_type}.")
+    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR)
+    builder = CheckpointBuilder(checkpoint, quantization, transform)
+    family = _MODELS[config.model_type]
+    model = family(config, builder)
+    builder.check_complete(family.prefixes(), _OPTIONAL)
+    model.source = folder.resolve()
+    model.side_files = side_files(folder)
+    return model
+
+
+def _quantization(raw: dict[str, object]) -> QuantizationConfig | None:
+    described = raw.get("quantization_config")
+    if described is None:
+        return None
+    if not isinstance(described, dict):
+        raise ValueError("config.json: quantization_config must be an object")
+    return QuantizationConfig(described)
+
+
+def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:
+    """List the layers that `model`'s architecture asks for, by their names in a checkpoint."""
+    has_pooler = getattr(model, "pooler", None) is not None
+    builder = SpecBuilder(lambda name: name == "pooler.dense" and has_pooler)
+    _MODELS[config.model_type](config, builder)
+    return builder.specs

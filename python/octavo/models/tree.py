@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A copy of a model with other layers in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from octavo import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["map_layers"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def map_layers(model: Model, transform: Callable[[str, nn.Module], nn.Module]) -> Model:
+    """Return a copy of `model` whose leaves are ``transform(name, leaf)``.
+
+    Parameters
+    ----------
+    model : Module
+        Left as it is; what `transform` hands back unchanged is shared with the copy.
+    transform : callable
+        Gets each leaf with its dotted name.
+
+    Returns
+    -------
+    Module
+        Of the same class as `model`.
+    """
+    return cast("Model", _map("", model, transform))
+
+
+def _map(
+    name: str, module: nn.Module, transform: Callable[[str, nn.Module], nn.Module]
+) -> nn.Module:
+    if not any(True for _ in module.named_children()):
+        return transform(name, module)
+    twin = object.__new__(type(module))
+    for key, value in vars(module).items():
+        path = f"{name}.{key}" if name else key
+        if isinstance(value, nn.Module):
+            value = _map(path, value, transform)
+        elif isinstance(value, (list, tuple)) and any(isinstance(v, nn.Module) for v in value):
+            value = type(value)(
+                _map(f"{path}.{index}", item, transform) for index, item in enumerate(value)
+            )
+        twin.__dict__[key] = value
+    return twin

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks and conversions around the int8 linear layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from octavo import _checks
+from octavo.qtensor import QTensor
+
+Array = NDArray[Any]
+
+
+def wrap(y: Array, config: dict[str, Any]) -> Array | QTensor:
+    """Return the result as it is, or as a QTensor if it was requantized."""
+    scale = config["output_scale"]
+    return y if scale is None else QTensor(y, np.float32(scale), config["output_zero_point"])
+
+
+def wrapping(call: Any, config: dict[str, Any]) -> Any:
+    """`call` with its result wrapped; holds no layer, so that no cycle keeps weights alive."""
+
+    def wrapped(x: Any, residual: Any) -> Any:
+        y = call(x, residual)
+        return None if y is None else wrap(y, config)
+
+    return wrapped
+
+
+def static(side: str, scale: Any, zero_point: Any) -> dict[str, Any]:
+    """Check the fixed parameters of one side; a zero point without a scale means nothing."""
+    point = _checks.integer(zero_point, f"{side}_zero_point", -128, 127)
+    if scale is not None:
+        scale = _checks.scalar_scale(scale, f"{side}_scale")
+    elif point:
+        raise ValueError(f"{side}_zero_point: expected 0 without {side}_scale, got {point}")
+    return {f"{side}_scale": scale, f"{side}_zero_point": point}
+
+
+def channel_scale(scale: ArrayLike, n: int) -> Array:
+    """Return the weight scale as (N,); one value stands for all channels."""
+    array = _checks.as_float32(scale, "scale", float64=True)
+    if array.shape not in ((n,), (n, 1), (), (1,)):
+        raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
+    _checks.check_scale(array, "scale")
+    return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (n,)))
+
+
+def rows_of_codes(x: QTensor) -> tuple[Array, Array, Array]:
+    """Codes (M, K), scales (M,) and zero points (M,) of a QTensor with one scale per row or one."""
+    if x.dtype != np.int8:
+        raise TypeError(f"x: expected a QTensor of int8, got {x.dtype}")
+    k = x.shape[-1]
+    codes = np.ascontiguousarray(x.data).reshape(math.prod(x.shape[:-1]), k)
+    per_row = (
+        x.scale.ndim == 0
+        or x.axis is None
+        or (x.block_size is None and x.axis == 0 and x.ndim == 2)
+        or (x.block_size is not None and x.axis == x.ndim - 1 and x.block_size >= k)
+    )
+    if not per_row:
+        raise ValueError(f"x: expected one scale, or one per row, got {x!r}")
+    rows = (codes.shape[0],)
+    scales = np.broadcast_to(x.scale.reshape(-1), rows).astype(np.float32)
+    return codes, scales, np.broadcast_to(x.zero_point.reshape(-1), rows).astype(np.int32)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The float32 linear layer, behind the interface of the int8 one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from octavo import _backend, _checks
+from octavo.nn import _state
+from octavo.nn.module import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = NDArray[Any]
+F = TypeVar("F", bound="FloatLinear")
+
+
+class FloatLinear(Module):
+    """``activation(x @ weight.T + bias) + residual`` in float32, by NumPy's BLAS.
+
+    Parameters
+    ----------
+    weight : float32 array, shape (out_features, in_features)
+        Kept as it is, also when it is a view of a memory-mapped file.
+    bias : float32 array, shape (out_features,), optional
+    activation : "none", "relu", "gelu", "gelu_tanh", "silu" or "tanh"
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> layer = octavo.FloatLinear(np.eye(2, dtype=np.float32), activation="relu")
+    >>> layer(np.array([[-1.0, 2.0]], np.float32))
+    array([[0., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self, weight: ArrayLike, bias: ArrayLike | None = None, activation: str = "none"
+    ) -> None:
+        self.weight = _state.parameter(weight, (None, None), "weight")
+        self.bias: Array | None = None
+        if bias is not None:
+            self.bias = _state.parameter(bias, (self.weight.shape[0],), "bias")
+        self.activation = _checks.choice(activation, "activation", _checks.ACTIVATIONS)
+
+    @classmethod
+    def from_float(
+        cls: type[F],
+        weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        activation: str = "none",
+    ) -> F:
+        """Do what the constructor does, under the name the int8 layer has for it."""
+        return cls(weight, bias, activation)
+
+    @classmethod
+    def from_state_dict(cls: type[F], state: Mapping[str, Any], **config: Any) -> F:
+        """Rebuild a layer from `state_dict()` and `config()`."""
+        _state.check_keys(state, ("weight",), ("bias",))
+        return cls(state["weight"], state.get("bias"), **config)
+
+    def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : float32 array, shape (..., in_features)
+        residual : float32 array, shape (..., out_features), optional
+            Added after the activation.
+
+        Returns
+        -------
+        float32 ndarray, shape (..., out_features)
+        """
+        array = _checks.as_float32(x, "x")
+        n, k = self.weight.shape
+        if array.ndim == 0 or array.shape[-1] != k:
+            raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
+        shape = (*array.shape[:-1], n)
+        added = None
+        if residual is not None:
+            added = _checks.as_float32(residual, "residual")
+            _checks.check_shape(added, shape, "residual")
+        with np.errstate(all="ignore"):
+            # One product over all rows: NumPy would loop over small ones along leading axes.
+            y: Array = np.matmul(_checks.rows_of(array), self.weight.T)
+            if self.bias is not None:
+                y += self.bias
+            if self.activation != "none":
+                flat = y.reshape(-1)
+                _backend.backend.activation(flat, self.activation, flat)
+            y = y.reshape(shape)
+            if added is not None:
+                y += added
+        return y
+
+    @property
+    def in_features(self) -> int:
+        """K, the width of `x`."""
+        return int(self.weight.shape[1])
+
+    @property
+    def out_features(self) -> int:
+        """N, the width of the result."""
+        return int(self.weight.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weight and the bias."""
+        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the parameters, not copied."""
+        state = {"weight": self.weight}
+        if self.bias is not None:
+            state["bias"] = self.bias
+        return state
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that are no tensors, as `from_state_dict` takes them."""
+        return {"activation": self.activation}
+
+    def __repr__(self) -> str:
+        parts = [f"in_features={self.in_features}", f"out_features={self.out_features}"]
+        if self.bias is None:
+            parts.append("bias=False")
+        if self.activation != "none":
+            parts.append(f"activation={self.activation!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import ArrayLike, NDArray
+
+from octavo import _checks
+from octavo._ops.floats import layer_norm
+from octavo.nn import _state
+from octavo.nn.module import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = NDArray[Any]
+N = TypeVar("N", bound="LayerNorm")
+
+
+class LayerNorm(Module):
+    """Normalise the last axis of ``x + residual`` to mean 0 and variance 1; scale and shift.
+
+    Parameters
+    ----------
+    weight : float32 array, shape (features,)
+    bias : float32 array, shape (features,), optional
+    eps : float
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> norm = octavo.LayerNorm(np.ones(2, np.float32), np.zeros(2, np.float32), eps=0.0)
+    >>> norm(np.array([[1.0, 3.0]], np.float32))
+    array([[-1.,  1.]], dtype=float32)
+    """
+
+    def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, eps: float = 1e-5) -> None:
+        self.weight = _state.parameter(weight, (None,), "weight")
+        self.bias: Array | None = None
+        if bias is not None:
+            self.bias = _state.parameter(bias, self.weight.shape, "bias")
+        self.eps = _checks.real(eps, "eps")
+        if self.eps < 0:
+            raise ValueError(f"eps: expected a value of at least 0, got {self.eps}")
+
+    @classmethod
+    def from_state_dict(cls: type[N], state: Mapping[str, Any], **config: Any) -> N:
+        """Rebuild a layer from `state_dict()` and `config()`."""
+        _state.check_keys(state, ("weight",), ("bias",))
+        return cls(state["weight"], state.get("bias"), **config)
+
+    def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
+        """Apply the layer: x and residual (..., features) to float32 (..., features)."""
+        return layer_norm(x, self.weight, self.bias, self.eps, residual)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weight and the bias."""
+        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the parameters, not copied."""
+        state = {"weight": self.weight}
+        if self.bias is not None:
+            state["bias"] = self.bias
+        return state
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that are no tensors, as `from_state_dict` takes them."""
+        return {"eps": self.eps}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.weight.shape[0]}, eps={self.eps})"

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs the kernels: backend, instruction-set tier, threads.
+
+`OCTAVO_ISA` and `OCTAVO_NUM_THREADS` are read once, when octavo is imported; a value that this CPU
+or build cannot honour is an error there, never a silent fallback.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import _backend, _checks
+from octavo._version import __version__
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["cpu_info", "get_isa", "get_num_threads", "isa_tiers", "set_num_threads", "use_isa"]
+
+# A thread takes memory and a start; nobody means more than this.
+_MOST_THREADS = 4096
+
+
+def isa_tiers() -> list[str]:
+    """Return the instruction-set tiers this process can use, best first.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.runtime.get_isa() in octavo.runtime.isa_tiers()
+    True
+    """
+    return list(_backend.backend.isa_tiers())
+
+
+def get_isa() -> str:
+    """Return the tier in use: the best one, unless one was forced."""
+    return str(_backend.backend.get_isa())
+
+
+class use_isa:  # noqa: N801 - reads as a function, like numpy.errstate
+    """Force a tier, from now on or for the length of a `with` block; None: the best one.
+
+    The setting is one for the whole process.  Results do not depend on it.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> tier = octavo.runtime.isa_tiers()[-1]
+    >>> with octavo.runtime.use_isa(tier):
+    ...     octavo.runtime.get_isa() == tier
+    True
+    """
+
+    def __init__(self, name: str | None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name: expected a tier or None, got {type(name).__name__}")
+        self._backend = _backend.backend
+        self._before = self._backend.get_isa()
+        _force(name, "name")
+
+    def __enter__(self) -> use_isa:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._backend.set_isa(self._before)
+
+
+def _force(name: str | None, source: str) -> None:
+    backend = _backend.backend
+    if name is not None and name not in backend.isa_tiers():
+        tiers = ", ".join(backend.isa_tiers())
+        known = name in backend.compiled_isa_tiers()
+        why = "is not supported by this CPU" if known else "is not a tier of this build"
+        hint = "; OCTAVO_BACKEND=numpy selects the NumPy backend" if name == "numpy" else ""
+        raise ValueError(f"{source}: expected one of {tiers}, got {name!r}, which {why}{hint}")
+    backend.set_isa(name)
+
+
+def get_num_threads() -> int:
+    """How many threads a call may use."""
+    return int(_backend.backend.get_num_threads())
+
+
+def set_num_threads(n: int) -> None:
+    """Let a call use up to `n` threads; results do not depend on it.
+
+    The NumPy backend accepts any count and stays at one thread of its own.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.set_num_threads(1)
+    >>> octavo.get_num_threads()
+    1
+    """
+    _backend.backend.set_num_threads(_checks.integer(n, "n", 1, _MOST_THREADS))
+
+
+def cpu_info() -> dict[str, Any]:
+    """Say what octavo runs on and why.
+
+    Returns
+    -------
+    dict
+        version, backend ("native" or "numpy"), backend_reason, isa, isa_tiers, compiled_isa_tiers,
+        num_threads, default_num_threads, cpu, machine, logical_cpus, features, compiler, python,
+        numpy.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.cpu_info()["isa"] == octavo.runtime.get_isa()
+    True
+    """
+    backend = _backend.backend
+    return {
+        "version": __version__,
+        "backend": _backend.name,
+        "backend_reason": _backend.reason,
+        "isa": get_isa(),
+        "isa_tiers": isa_tiers(),
+        "compiled_isa_tiers": list(backend.compiled_isa_tiers()),
+        "num_threads": get_num_threads(),
+        "default_num_threads": int(backend.default_num_threads()),
+        "cpu": _cpu_name(),
+        "machine": platform.machine(),
+        "logical_cpus": os.cpu_count() or 1,
+        "features": dict(backend.cpu_features()),
+        "compiler": str(backend.compiler()),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    """Return the model name the operating system gives, or the architecture."""
+    if sys.platform == "linux":
+        try:
+            with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    key, _, value = line.partition(":")
+                    if key.strip() in ("model name", "Model", "Hardware"):
+                        return value.strip()
+        except OSError:
+            pass
+    return platform.processor() or platform.machine()
+
+
+def _apply_environment() -> None:
+    isa = os.environ.get("OCTAVO_ISA", "").strip()
+    if isa:
+        _force(isa, "OCTAVO_ISA")
+    threads = os.environ.get("OCTAVO_NUM_THREADS", "").strip()
+    if threads:
+        try:
+            count = int(threads)
+        except ValueError:
+            raise ValueError(
+                f"OCTAVO_NUM_THREADS: expected a number of threads, got {threads!r}"
+            ) from None
+        count = _checks.integer(count, "OCTAVO_NUM_THREADS", 1, _MOST_THREADS)
+        _backend.backend.set_num_threads(count)
+
+
+_apply_environment()
