@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiers to test on, and strictness shared by all tests.
+
+`isa` runs a test once per tier: the NumPy fallback first, then every tier the native module can
+use here.  `OCTAVO_TEST_REQUIRE=avx2,avx512vnni` makes the whole run fail where one is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import hypothesis
+import numpy as np
+import pytest
+
+from octavo import _backend, runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+hypothesis.settings.register_profile(
+    "octavo",
+    deadline=None,
+    max_examples=50,
+    print_blob=True,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("octavo")
+
+
+def native_tiers() -> list[str]:
+    """Tiers of the native module, best first; none where it is not built."""
+    with _backend.use("auto") as backend:
+        return list(backend.isa_tiers()) if _backend.name == "native" else []
+
+
+TIERS = ["numpy", *native_tiers()]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required = [name for name in os.environ.get("OCTAVO_TEST_REQUIRE", "").split(",") if name]
+    missing = [name for name in required if name not in TIERS]
+    if missing:
+        raise pytest.UsageError(f"OCTAVO_TEST_REQUIRE: {missing} not among the tiers here: {TIERS}")
+
+
+@pytest.fixture(params=TIERS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The tier a test runs on, checked to be the one in use."""
+    tier = request.param
+    with _backend.use("numpy" if tier == "numpy" else "native"), runtime.use_isa(tier):
+        assert runtime.get_isa() == tier
+        yield tier
+        assert runtime.get_isa() == tier
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest, isa: str) -> Iterator[int]:
+    """A thread count on the tier's backend (the NumPy one always has 1)."""
+    core = _backend.backend
+    before = core.get_num_threads()
+    core.set_num_threads(request.param)
+    yield request.param
+    core.set_num_threads(before)

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reference.h"
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+namespace octavo_test {
+
+using octavo::Activation;
+
+float exp_of(float x) {
+  if (std::isnan(x)) return x;
+  x = std::min(std::max(x, -87.33654f), 88.0f);
+  const float n = std::nearbyintf(x * 1.44269504f);
+  float r = x - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  float y = p * (r * r) + r;
+  y = y + 1.0f;
+  return y * std::ldexp(1.0f, static_cast<int>(n));
+}
+
+namespace {
+
+float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
+
+float gelu_of(float x) {
+  const float a = std::fabs(x * 0.70710678f);
+  const float t = 1.0f / (1.0f + 0.3275911f * a);
+  float p = 1.061405429f * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  p = p * t;
+  const float q = 0.5f * (p * exp_of(-(a * a)));
+  return x * (x < 0.0f ? q : 1.0f - q);
+}
+
+}  // namespace
+
+float activation_of(Activation activation, float x) {
+  switch (activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return x < 0.0f ? 0.0f : x;
+    case Activation::kGelu: return gelu_of(x);
+    case Activation::kGeluTanh: {
+      const float u = 0.79788456f * (x + 0.044715f * ((x * x) * x));
+      return x * sigmoid_of(2.0f * u);
+    }
+    case Activation::kSilu: return x * sigmoid_of(x);
+    case Activation::kTanh: return 2.0f * sigmoid_of(2.0f * x) - 1.0f;
+  }
+  return x;
+}
+
+float row_sum(const std::vector<float>& values) {
+  float lanes[16] = {};
+  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 16] = lanes[i % 16] + values[i];
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
+  }
+  return lanes[0];
+}
+
+std::vector<float> softmax_of(const std::vector<float>& row) {
+  float top = -std::numeric_limits<float>::infinity();
+  for (const float x : row) top = std::isnan(x) || std::isnan(top) ? NAN : std::max(top, x);
+  std::vector<float> e;
+  for (const float x : row) e.push_back(exp_of(x - top));
+  const float total = row_sum(e);
+  for (float& value : e) value = value / total;
+  return e;
+}
+
+std::int64_t saturated(float q, std::int64_t zero_point, std::int64_t low, std::int64_t high) {
+  if (std::isnan(q)) q = 0.0f;
+  const double code = std::nearbyint(static_cast<double>(q)) + static_cast<double>(zero_point);
+  return static_cast<std::int64_t>(
+      std::min(std::max(code, static_cast<double>(low)), static_cast<double>(high)));
+}
+
+RowCodes quantized_row(const std::vector<float>& row, bool symmetric) {
+  float lo = 0.0f, hi = 0.0f;
+  bool finite = true;
+  for (const float x : row) {
+    finite = finite && std::isfinite(x);
+    lo = std::min(lo, x);
+    hi = std::max(hi, x);
+  }
+  RowCodes out{NAN, 0, std::vector<std::int8_t>(row.size(), 0)};
+  if (!finite) return out;
+  const float width = symmetric ? std::max(-lo, hi) : hi - lo;
+  float scale = symmetric ? width / 127.0f : width / 255.0f;
+  if (std::isinf(width)) scale = hi / 255.0f - lo / 255.0f;
+  out.scale = width == 0.0f ? 1.0f : std::max(scale, FLT_MIN);
+  const float inverse = 1.0f / out.scale;
+  if (!symmetric) {
+    const float shift = lo * inverse;
+    out.zero_point = static_cast<std::int32_t>(saturated(-128.0f - shift, 0, -128, 127));
+  }
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    const int low = symmetric ? -127 : -128;
+    out.codes[i] = static_cast<std::int8_t>(saturated(row[i] * inverse, out.zero_point, low, 127));
+  }
+  return out;
+}
+
+float from_half(octavo::Half h) {
+  const int exponent = (h.bits >> 10) & 31, mantissa = h.bits & 1023;
+  double magnitude;
+  if (exponent == 31) {
+    magnitude = mantissa == 0 ? INFINITY : NAN;
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(mantissa, -24);
+  } else {
+    magnitude = std::ldexp(1024 + mantissa, exponent - 25);
+  }
+  return static_cast<float>(h.bits & 0x8000u ? -magnitude : magnitude);
+}
+
+octavo::Half to_half(float x) {
+  const auto sign = static_cast<std::uint16_t>(std::signbit(x) ? 0x8000u : 0u);
+  const double magnitude = std::fabs(static_cast<double>(x));
+  if (std::isnan(x)) return {static_cast<std::uint16_t>(sign | 0x7e00u)};
+  if (magnitude >= 65520.0) return {static_cast<std::uint16_t>(sign | 0x7c00u)};
+  const int exponent = magnitude == 0.0 ? -14 : std::max(std::ilogb(magnitude), -14);
+  // In units of the last place: at most 2048, which carries into the exponent by itself.
+  const auto units = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
+  const int bits = units < 1024 ? units : ((exponent + 14) << 10) + units;
+  return {static_cast<std::uint16_t>(sign | bits)};
+}
+
+}  // namespace octavo_test

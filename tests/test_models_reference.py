@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hidden states against transformers' own models, to 1e-4."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+torch = pytest.importorskip("torch", reason="the reference models need PyTorch")
+transformers = pytest.importorskip("transformers", reason="the reference models need transformers")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TOLERANCE = 1e-4
+
+
+def reference(model: Any, ids: Any, mask: Any, types: Any = None) -> Any:
+    extra = {} if types is None else {"token_type_ids": torch.from_numpy(types)}
+    with torch.no_grad():
+        output = model(
+            input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask), **extra
+        )
+    return output.last_hidden_state.float().numpy()
+
+
+def random_bert(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    fields = {k: v for k, v in model_files.BERT.items() if k != "model_type"} | changes
+    # Larger than the usual 0.02, so that attention and activations leave their linear range.
+    config = transformers.BertConfig(**fields, initializer_range=0.3)
+    return transformers.BertModel(config).eval()
+
+
+def random_distilbert(**changes: Any) -> Any:
+    torch.manual_seed(0)
+    fields = {k: v for k, v in model_files.DISTILBERT.items() if k != "model_type"} | changes
+    config = transformers.DistilBertConfig(**fields, initializer_range=0.3)
+    return transformers.DistilBertModel(config).eval()
+
+
+def assert_close(ours: Any, theirs: Any, mask: Any) -> None:
+    """Compare what stands for tokens; what stands for padding is nobody's business."""
+    kept = mask.astype(bool)
+    np.testing.assert_allclose(ours[kept], theirs[kept], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
+def test_bert(tmp_path: Path, activation: str) -> None:
+    model = random_bert(hidden_act=activation)
+    model.save_pretrained(tmp_path)
+    ids, mask = model_files.batch()
+    types = (np.arange(ids.size).reshape(ids.shape) // 3) % 2
+    loaded = octavo.models.load(tmp_path)
+    assert_close(loaded(ids, mask), reference(model, ids, mask), mask)
+    assert_close(loaded(ids, mask, types), reference(model, ids, mask, types), mask)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_distilbert(tmp_path: Path, activation: str) -> None:
+    model = random_distilbert(activation=activation)
+    model.save_pretrained(tmp_path)
+    ids, mask = model_files.batch()
+    loaded = octavo.models.load(tmp_path)
+    assert_close(loaded(ids, mask), reference(model, ids, mask), mask)
+
+
+def test_pooler(tmp_path: Path) -> None:
+    model = random_bert()
+    model.save_pretrained(tmp_path)
+    ids, mask = model_files.batch()
+    with torch.no_grad():
+        theirs = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
+    loaded = octavo.models.load(tmp_path)
+    ours = loaded.pooler(loaded(ids, mask))
+    np.testing.assert_allclose(ours, theirs.pooler_output.numpy(), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("make", "head", "prefix"),
+    [
+        (random_bert, "BertForSequenceClassification", "bert."),
+        (random_distilbert, "DistilBertForSequenceClassification", "distilbert."),
+    ],
+)
+def test_prefixed_checkpoint_with_a_head(tmp_path: Path, make: Any, head: str, prefix: str) -> None:
+    base = make()
+    model = getattr(transformers, head)(base.config).eval()
+    model.save_pretrained(tmp_path)
+    names = octavo.io.TensorFile(tmp_path / "model.safetensors")
+    assert any(name.startswith(prefix) for name in names)
+    ids, mask = model_files.batch()
+    ours = octavo.models.load(tmp_path)(ids, mask)
+    assert_close(ours, reference(getattr(model, prefix[:-1]), ids, mask), mask)
+
+
+def test_sharded(tmp_path: Path) -> None:
+    model = random_bert()
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
+    ids, mask = model_files.batch()
+    assert_close(octavo.models.load(tmp_path)(ids, mask), reference(model, ids, mask), mask)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_other_float_types(tmp_path: Path, dtype: str) -> None:
+    model = random_bert().to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path)
+    ids, mask = model_files.batch()
+    ours = octavo.models.load(tmp_path)(ids, mask)
+    assert_close(ours, reference(model.float(), ids, mask), mask)
+
+
+def test_saved_float_model_is_read_back_by_transformers(tmp_path: Path) -> None:
+    model = random_distilbert()
+    model.save_pretrained(tmp_path / "in")
+    octavo.models.load(tmp_path / "in").save(tmp_path / "out")
+    ids, mask = model_files.batch()
+    again = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
+    np.testing.assert_array_equal(reference(again, ids, mask), reference(model, ids, mask))
+
+
+def test_artifact_is_read_by_transformers(tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors", reason="reading the artifact needs it")
+    model_files.write_random(tmp_path / "in")
+    small = octavo.compress(tmp_path / "in")
+    small.save(tmp_path / "out")
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
+    theirs.save_pretrained(tmp_path / "again")
+    first = octavo.models.load(tmp_path / "out").state_dict()
+    second = octavo.models.load(tmp_path / "again").state_dict()
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    ids, mask = model_files.batch()
+    ours = small(ids, mask)[mask.astype(bool)]
+    difference = reference(theirs, ids, mask)[mask.astype(bool)] - ours
+    assert np.abs(difference).mean() < 0.05 * np.abs(ours).mean()
+
+
+def test_minilm_real_weights(tmp_path: Path) -> None:
+    folder = model_files.minilm(tmp_path)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    ids, mask = model_files.batch(vocabulary, lengths=(60, 9, 1, 33))
+    ours = octavo.models.load(folder)
+    theirs = reference(model, ids, mask)
+    assert_close(ours(ids, mask), theirs, mask)
+    weights = mask[..., None].astype(np.float32)
+    pooled = (theirs * weights).sum(axis=1) / weights.sum(axis=1)
+    np.testing.assert_allclose(ours.encode(ids, mask), pooled, rtol=0, atol=TOLERANCE)

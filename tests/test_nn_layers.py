@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FloatLinear, the embeddings, LayerNorm, Activation and Attention."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import octavo
+import octavo.functional as ops
+import reference
+from octavo import Embedding, FloatEmbedding, FloatLinear, LayerNorm, nn
+from reference import assert_same_bits
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh"])
+def test_float_linear(rng: np.random.Generator, activation: str) -> None:
+    weight = rng.integers(-8, 9, (7, 12)).astype(np.float32)
+    bias = rng.integers(-8, 9, 7).astype(np.float32)
+    layer = FloatLinear.from_float(weight, bias, activation=activation)
+    x = rng.integers(-8, 9, (2, 5, 12)).astype(np.float32)
+    residual = rng.normal(0, 1, (2, 5, 7)).astype(np.float32)
+    # Small integers: BLAS is exact, whatever its order.
+    exact = (x.astype(int) @ weight.T.astype(int) + bias).astype(np.float32)
+    y = reference.activation(exact, activation)
+    assert_same_bits(layer(x), y)
+    assert_same_bits(layer(x, residual), y + residual)
+    assert_same_bits(layer(x.astype(np.float16)), y)
+    assert_same_bits(layer(x.transpose(1, 0, 2)), y.transpose(1, 0, 2))
+    assert_same_bits(layer(x[0, 0]), y[0, 0])
+    assert layer(x[:0]).shape == (0, 5, 7)
+    assert (layer.in_features, layer.out_features) == (12, 7)
+    assert layer.nbytes == weight.nbytes + bias.nbytes
+
+
+def test_float_linear_keeps_the_array_it_gets() -> None:
+    weight = np.ones((3, 4), np.float32)
+    weight.flags.writeable = False
+    assert FloatLinear(weight).weight is weight
+    assert np.isnan(FloatLinear(weight)(np.float32([[np.inf, -np.inf, 0, 0]]))).all()
+    assert FloatLinear(np.ones((3, 0), np.float32))(np.ones((2, 0), np.float32)).shape == (2, 3)
+    assert repr(FloatLinear(weight, activation="relu")) == (
+        "FloatLinear(in_features=4, out_features=3, bias=False, activation='relu')"
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 16), (9, 33), (50, 100)], ids=str)
+def test_embedding(rng: np.random.Generator, size: Any) -> None:
+    weight = rng.normal(0, 1, size).astype(np.float32)
+    weight[0] = 0
+    table = Embedding.from_float(weight)
+    q = octavo.quantize(weight, axis=0)
+    assert_same_bits(table.weight_codes, q.data)
+    assert_same_bits(table.weight, q.dequantize())
+    ids = rng.integers(0, size[0], (3, 4))
+    for same in (ids, ids.astype(np.uint8), ids.astype(">i4"), ids.tolist(), ids[:, ::-1][:, ::-1]):
+        assert_same_bits(table(same), q.dequantize()[ids])
+        assert_same_bits(FloatEmbedding(weight)(same), weight[ids])
+    assert_same_bits(table(ids[0, 0]), q.dequantize()[ids[0, 0]])
+    assert table([]).shape == (0, size[1])
+    assert table(np.zeros((2, 0), int)).shape == (2, 0, size[1])
+    assert table.nbytes == size[0] * (size[1] + 4)
+    assert repr(table) == f"Embedding({size[0]}, {size[1]})"
+    assert_same_bits(Embedding.from_quantized(q.data, q.scale[:, None])(ids), table(ids))
+
+
+def test_embedding_of_nothing() -> None:
+    for shape in ((0, 4), (4, 0), (0, 0)):
+        for table in (
+            Embedding.from_float(np.zeros(shape, np.float32)),
+            FloatEmbedding.from_float(np.zeros(shape, np.float32)),
+        ):
+            assert table([]).shape == (0, shape[1])
+    with pytest.raises(ValueError, match=r"^ids: "):
+        Embedding.from_float(np.zeros((0, 4), np.float32))([0])
+
+
+def test_layer_norm(rng: np.random.Generator) -> None:
+    weight, bias = rng.normal(0, 1, (2, 40)).astype(np.float32)
+    norm = LayerNorm(weight, bias, eps=1e-12)
+    x, residual = rng.normal(0, 1, (2, 2, 3, 40)).astype(np.float32)
+    assert_same_bits(norm(x), ops.layer_norm(x, weight, bias, 1e-12))
+    assert_same_bits(norm(x, residual), ops.layer_norm(x, weight, bias, 1e-12, residual))
+    assert_same_bits(LayerNorm(weight)(x), ops.layer_norm(x, weight))
+    assert norm.nbytes == 320
+    assert repr(norm) == "LayerNorm(40, eps=1e-12)"
+
+
+def test_activation_and_attention(rng: np.random.Generator) -> None:
+    x = rng.normal(0, 1, (2, 5, 8)).astype(np.float32)
+    for name in ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh"):
+        assert_same_bits(nn.Activation(name)(x), reference.activation(x, name))
+    mask = rng.random((2, 5)) < 0.5
+    layer = nn.Attention(2, scale=0.4)
+    assert_same_bits(layer(x, x, x, mask), ops.attention(x, x, x, mask, heads=2, scale=0.4))
+    assert repr(layer) == "Attention(heads=2)"
+    assert repr(nn.Activation("relu")) == "Activation('relu')"
+
+
+def layers(rng: np.random.Generator) -> list[Any]:
+    weight, bias = rng.normal(0, 1, (6, 9)), rng.normal(0, 1, 6)
+    return [
+        FloatLinear(weight, bias, "gelu"),
+        FloatLinear(weight),
+        Embedding.from_float(weight),
+        FloatEmbedding(weight),
+        LayerNorm(weight[0], weight[1], 0.5),
+        LayerNorm(weight[0]),
+    ]
+
+
+def test_copies(rng: np.random.Generator) -> None:
+    for layer in layers(rng):
+        x = [[1, 2]] if "Embedding" in repr(layer) else rng.normal(0, 1, (2, 9)).astype(np.float32)
+        wanted = layer(x)
+        rebuilt = type(layer).from_state_dict(layer.state_dict(), **layer.config())
+        for other in (rebuilt, pickle.loads(pickle.dumps(layer)), copy.copy(layer)):
+            assert_same_bits(other(x), wanted)
+        deep = copy.deepcopy(layer)
+        for array in layer.state_dict().values():
+            array[...] = 0
+        assert_same_bits(deep(x), wanted)
+
+
+def test_state_dict_keys(rng: np.random.Generator) -> None:
+    keys = [sorted(layer.state_dict()) for layer in layers(rng)]
+    assert keys == [
+        ["bias", "weight"],
+        ["weight"],
+        ["weight", "weight_scale"],
+        ["weight"],
+        ["bias", "weight"],
+        ["weight"],
+    ]
+    assert Embedding.from_float(np.ones((3, 4))).state_dict()["weight_scale"].shape == (3, 1)
+
+
+W = np.ones((3, 4), np.float32)
+X = np.ones((2, 4), np.float32)
+I8 = np.ones((3, 4), np.int8)
+BAD_CALLS = {
+    "weight rank": (ValueError, "weight", lambda: FloatLinear(W[0])),
+    "weight int": (TypeError, "weight", lambda: FloatLinear(I8)),
+    "bias": (ValueError, "bias", lambda: FloatLinear(W, W[0])),
+    "activation": (ValueError, "activation", lambda: FloatLinear(W, activation="swish")),
+    "x width": (ValueError, "x", lambda: FloatLinear(W)(X[:, :3])),
+    "x type": (TypeError, "x", lambda: FloatLinear(W)(X.astype(float))),
+    "x scalar": (ValueError, "x", lambda: FloatLinear(W)(np.float32(1))),
+    "residual": (ValueError, "residual", lambda: FloatLinear(W)(X, X)),
+    "float state": (ValueError, "state", lambda: FloatLinear.from_state_dict({"bias": W})),
+    "table nan": (ValueError, "weight", lambda: Embedding.from_float(W * np.nan)),
+    "table rank": (ValueError, "weight", lambda: Embedding.from_float(W[0])),
+    "table codes": (TypeError, "codes", lambda: Embedding(W, W[:, 0])),
+    "table scale": (ValueError, "scale", lambda: Embedding(I8, W[0])),
+    "table scale 0": (ValueError, "scale", lambda: Embedding(I8, W[:, 0] * 0)),
+    "table state": (ValueError, "state", lambda: Embedding.from_state_dict({"weight": I8})),
+    "ids high": (ValueError, "ids", lambda: Embedding.from_float(W)([0, 3])),
+    "ids low": (ValueError, "ids", lambda: Embedding.from_float(W)([-1])),
+    "ids huge": (ValueError, "ids", lambda: Embedding.from_float(W)(np.uint64([2**64 - 1]))),
+    "ids float": (TypeError, "ids", lambda: Embedding.from_float(W)([1.0])),
+    "ids bool": (TypeError, "ids", lambda: Embedding.from_float(W)(np.array([True]))),
+    "ids object": (TypeError, "ids", lambda: Embedding.from_float(W)(np.array([1], object))),
+    "float ids": (ValueError, "ids", lambda: FloatEmbedding(W)([3])),
+    "float table": (ValueError, "weight", lambda: FloatEmbedding(W[0])),
+    "norm rank": (ValueError, "weight", lambda: LayerNorm(W)),
+    "norm bias": (ValueError, "bias", lambda: LayerNorm(W[0], W[:, 0])),
+    "norm eps": (ValueError, "eps", lambda: LayerNorm(W[0], eps=-1.0)),
+    "norm eps type": (TypeError, "eps", lambda: LayerNorm(W[0], eps=None)),
+    "norm x": (ValueError, "weight", lambda: LayerNorm(W[0])(X[:, :3])),
+    "norm residual": (ValueError, "residual", lambda: LayerNorm(W[0])(X, X[:1])),
+    "name": (ValueError, "name", lambda: nn.Activation("swish")),
+    "heads": (ValueError, "heads", lambda: nn.Attention(0)),
+    "scale": (ValueError, "scale", lambda: nn.Attention(1, scale=float("nan"))),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_arguments_are_named(case: str) -> None:
+    error, name, call = BAD_CALLS[case]
+    with pytest.raises(error, match=f"^{name}: "):
+        call()
