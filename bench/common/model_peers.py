@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole-model peers: token ids and mask in, mean-pooled sentence vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common import minilm
+from common.peers import attempt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Encode = Callable[[Any, Any], Any]
+
+
+def torch_encoders(folder: Path, _workdir: Path, threads: int) -> dict[str, Encode]:
+    import torch
+
+    from common.torch_linear import ENGINES, dynamic_int8, start
+
+    start(threads)
+    model = minilm.torch_encoder(folder, "sdpa")
+
+    def encode(module: Any, ids: Any, mask: Any) -> Any:
+        return module(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy()
+
+    found: dict[str, Encode] = {"torch float32": partial(encode, model)}
+    for engine in ENGINES[:3]:
+        if engine in torch.backends.quantized.supported_engines:
+            found[f"torch int8 {engine}"] = partial(encode, dynamic_int8(model, engine))
+    return found
+
+
+def ort_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
+    from common.onnx_linear import session
+
+    def encode(runner: Any, ids: Any, mask: Any) -> Any:
+        return runner.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+    full, small = minilm.onnx_files(folder, workdir)
+    return {
+        "ort float32": partial(encode, session(str(full), threads)),
+        "ort dynamic int8": partial(encode, session(str(small), threads)),
+    }
+
+
+def openvino_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
+    import openvino
+
+    from common.openvino_linear import settings
+
+    core = openvino.Core()
+
+    def encode(model: Any, ids: Any, mask: Any) -> Any:
+        return model([ids, mask])[0]
+
+    names = ("openvino float32", "openvino int8")
+    return {
+        name: partial(encode, core.compile_model(str(path), "CPU", settings(threads)))
+        for name, path in zip(names, minilm.onnx_files(folder, workdir), strict=True)
+    }
+
+
+def ctranslate2_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
+    import ctranslate2
+
+    target = str(minilm.ctranslate2_folder(folder, workdir))
+
+    def encode(encoder: Any, ids: Any, mask: Any) -> Any:
+        view = ctranslate2.StorageView.from_array
+        tokens, lengths = view(ids.astype(np.int32)), view(mask.sum(1).astype(np.int32))
+        hidden = np.array(encoder.forward_batch(tokens, lengths).last_hidden_state)
+        weight = mask[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+    return {
+        f"ctranslate2 {kind}": partial(
+            encode,
+            ctranslate2.Encoder(
+                target, device="cpu", compute_type=kind, intra_threads=threads, inter_threads=1
+            ),
+        )
+        for kind in ("float32", "int8")
+    }
+
+
+MAKERS = {
+    "torch": torch_encoders,
+    "onnxruntime": ort_encoders,
+    "openvino": openvino_encoders,
+    "ctranslate2": ctranslate2_encoders,
+}
+
+
+def find(folder: Path, workdir: Path, threads: int) -> tuple[dict[str, Encode], dict[str, str]]:
+    """Return the encoders that can run here, and why the others cannot."""
+    found: dict[str, Encode] = {}
+    absent: dict[str, str] = {}
+    for name, make in MAKERS.items():
+        encoders, reason = attempt(partial(make, folder, workdir, threads))
+        if encoders is None:
+            absent[name] = reason
+        else:
+            found.update(encoders)
+    return found, absent

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime's linear layers: float32, dynamic int8, QDQ and 8-bit MatMulNBits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from common.peers import Array, Bind, Call, Layer, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+BLOCK = 32
+
+Node = tuple[str, str, str, dict[str, Any]]
+"""Operator, inputs (separated by blanks), output, attributes."""
+
+
+def session(model: bytes | str, threads: int) -> onnxruntime.InferenceSession:
+    """Open a session with its own pool of `threads`; its idle workers spin, as by default."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def graph(
+    nodes: Sequence[Node],
+    constants: Mapping[str, Any],
+    types: tuple[int, int] = (TensorProto.FLOAT, TensorProto.FLOAT),
+) -> onnx.ModelProto:
+    """Build a model x -> y from (operator, "inputs", output, attributes) and constants."""
+    made = [
+        helper.make_node(operator, inputs.split(" "), [output], **attributes)
+        for operator, inputs, output, attributes in nodes
+    ]
+    body = helper.make_graph(
+        made,
+        "layer",
+        [helper.make_tensor_value_info("x", types[0], [None, None])],
+        [helper.make_tensor_value_info("y", types[1], [None, None])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(body, opset_imports=imports, ir_version=9)
+
+
+def bind_session(model: onnx.ModelProto, threads: int) -> Bind:
+    runner = session(model.SerializeToString(), threads)
+
+    def bind(x: Array) -> Call:
+        feed = {"x": x}
+        return lambda: runner.run(None, feed)[0]
+
+    return bind
+
+
+def prepare_float32(layer: Layer) -> Bind:
+    constants = {"w": layer.weight.T.copy(), "b": layer.bias}
+    nodes: list[Node] = [("MatMul", "x w", "p", {}), ("Add", "p b", "y", {})]
+    return bind_session(graph(nodes, constants), layer.threads)
+
+
+def prepare_dynamic(layer: Layer) -> Bind:
+    codes, scale = layer.codes()
+    nodes = [
+        ("MatMulInteger", "q w zero", "sums", {}),
+        ("Cast", "sums", "sums_float", {"to": TensorProto.FLOAT}),
+        ("Mul", "scale_x scale_w", "scale", {}),
+        ("Mul", "sums_float scale", "p", {}),
+        ("Add", "p b", "y", {}),
+    ]
+    model = graph(nodes, {"w": codes.T.copy(), "scale_w": scale, "b": layer.bias})
+    quantize = helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale_x", "zero"])
+    model.graph.node.insert(0, quantize)
+    return bind_session(model, layer.threads)
+
+
+def qdq_model(layer: Layer) -> onnx.ModelProto:
+    """Return the layer with a static input scale in QuantizeLinear/DequantizeLinear form."""
+    codes, scale = layer.codes()
+    constants = {
+        "w": codes.T.copy(),
+        "scale_w": scale,
+        "zero_w": np.zeros(len(scale), np.int8),
+        "scale_x": np.float32(layer.input_scale()),
+        "zero_x": np.int8(0),
+        "b": layer.bias,
+    }
+    nodes = [
+        ("QuantizeLinear", "x scale_x zero_x", "q", {}),
+        ("DequantizeLinear", "q scale_x zero_x", "x_again", {}),
+        ("DequantizeLinear", "w scale_w zero_w", "w_again", {"axis": 1}),
+        ("MatMul", "x_again w_again", "p", {}),
+        ("Add", "p b", "y", {}),
+    ]
+    return graph(nodes, constants)
+
+
+def prepare_qdq(layer: Layer) -> Bind:
+    return bind_session(qdq_model(layer), layer.threads)
+
+
+def prepare_nbits(layer: Layer) -> Bind:
+    """8-bit blocks of 32 with int8 activations (accuracy level 4)."""
+    n, k = layer.weight.shape
+    if k % BLOCK:
+        raise ValueError(f"needs K divisible by {BLOCK}, got {k}")
+    blocks = layer.weight.reshape(n, k // BLOCK, BLOCK)
+    scale = (np.abs(blocks).max(axis=2) / 127).astype(np.float32)
+    scale[scale == 0] = 1
+    codes = (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8)
+    attributes = {"domain": "com.microsoft", "K": k, "N": n, "bits": 8, "block_size": BLOCK}
+    attributes["accuracy_level"] = 4
+    constants = {"w": codes, "scale": scale.reshape(-1), "b": layer.bias}
+    try:
+        nodes = [("MatMulNBits", "x w scale   b", "y", attributes)]
+        return bind_session(graph(nodes, constants), layer.threads)
+    except Exception:  # releases without a fused bias refuse the sixth input
+        nodes = [("MatMulNBits", "x w scale", "p", attributes), ("Add", "p b", "y", {})]
+        return bind_session(graph(nodes, constants), layer.threads)
+
+
+def peers() -> list[Peer]:
+    """Return ONNX Runtime's layers."""
+    return [
+        Peer("ort float32", "float", prepare_float32),
+        Peer("ort dynamic int8", "int8", prepare_dynamic),
+        Peer("ort qdq int8", "int8", prepare_qdq),
+        Peer("ort nbits8", "int8", prepare_nbits),
+    ]

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other libraries as a list of linear layers, each with its weights prepared beforehand."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from octavo.bench.linear import make_input
+
+Array = np.ndarray[Any, Any]
+Call = Callable[[], Any]
+Bind = Callable[[Array], Call]
+
+MODULES = ("torch_linear", "onnx_linear", "openvino_linear")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The layer that every peer gets: float32 weight (n, k) and bias (n,), and a thread count."""
+
+    weight: Array
+    bias: Array
+    threads: int
+
+    def codes(self) -> tuple[Array, Array]:
+        """Return symmetric int8 codes (n, k) and float32 scales (n,)."""
+        scale = (np.abs(self.weight).max(axis=1) / 127).astype(np.float32)
+        codes = np.clip(np.rint(self.weight / scale[:, None]), -127, 127).astype(np.int8)
+        return codes, scale
+
+    def input_scale(self) -> float:
+        """Return a static scale for int8 inputs, from calibration rows."""
+        rows = make_input(256, self.weight.shape[1], seed=1)
+        return float(np.abs(rows).max() / 127)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to compute the layer.
+
+    `kind` is ``int8`` (counts as a rival: float32 in and out, quantization included), ``float``
+    (a baseline) or ``part`` (leaves part of the job out, so it is shown but not counted).
+    `prepare` packs the weights and returns a function that binds an input to a call.
+    """
+
+    name: str
+    kind: str
+    prepare: Callable[[Layer], Bind]
+
+
+def find(only: Iterable[str] = ()) -> tuple[list[Peer], dict[str, str]]:
+    """Return the peers that can run here, and why the others cannot.
+
+    `only` keeps the peers whose name contains one of the given words.
+    """
+    found: list[Peer] = []
+    absent: dict[str, str] = {}
+    for name in MODULES:
+        module, reason = attempt(partial(importlib.import_module, f"common.{name}"))
+        if module is None:
+            absent[name.removesuffix("_linear")] = reason
+        else:
+            found += module.peers()
+    words = [word for word in only if word]
+    if words:
+        found = [peer for peer in found if any(word in peer.name for word in words)]
+    return found, absent
+
+
+def prepare_all(peers: Iterable[Peer], layer: Layer) -> tuple[dict[str, Bind], dict[str, str]]:
+    """Pack the layer for each peer; a peer that refuses is reported, not fatal."""
+    ready: dict[str, Bind] = {}
+    failed: dict[str, str] = {}
+    for peer in peers:
+        bind, reason = attempt(partial(peer.prepare, layer))
+        if bind is None:
+            failed[peer.name] = reason
+        else:
+            ready[peer.name] = bind
+    return ready, failed
+
+
+def bind_all(
+    ready: dict[str, Bind], x: Array, check: Callable[[str, Any], None] | None = None
+) -> tuple[dict[str, Call], dict[str, str]]:
+    """Bind an input for each peer and try it once; wrong or failing peers are reported."""
+    calls: dict[str, Call] = {}
+    failed: dict[str, str] = {}
+
+    def bind_one(name: str, bind: Bind) -> Call:
+        call = bind(x)
+        result = call()
+        if check is not None:
+            check(name, as_array(result))
+        return call
+
+    for name, bind in ready.items():
+        call, reason = attempt(partial(bind_one, name, bind))
+        if call is None:
+            failed[name] = reason
+        else:
+            calls[name] = call
+    return calls, failed
+
+
+def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
+    """Return (result, "") or (None, why it failed); a peer may fail in any way of its own."""
+    try:
+        return function(), ""
+    except Exception as error:  # whatever it is, the other peers can still be measured
+        return None, first_line(error)
+
+
+def as_array(result: Any) -> Array:
+    """Return a peer's result (NumPy array or torch tensor, bfloat16 included) as an array."""
+    if hasattr(result, "detach"):
+        result = result.detach().float().numpy()
+    return np.asarray(result)
+
+
+def first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]
