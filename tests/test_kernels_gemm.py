@@ -142,7 +142,7 @@ def check_orders(orders: np.ndarray, codes: np.ndarray) -> None:
 @needs_core
 @given(st.data())
 def test_packing(data: st.DataObject) -> None:
-    n, k = data.draw(st.integers(0, 40)), data.draw(st.integers(0, 140))
+    n, k = data.draw(st.integers(0, 40)), data.draw(st.integers(0, 600))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     unsigned = data.draw(st.booleans())
     transposed = data.draw(st.booleans())

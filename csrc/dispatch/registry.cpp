@@ -5,7 +5,7 @@ namespace octavo {
 
 // Each kernels.inc is read twice: to declare its symbols and to list its rows.
 #define OCTAVO_KERNEL(args, isa, symbol) void symbol(const args##Args&) noexcept;
-#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, form, needs) \
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form, needs) \
   void symbol(const GemmS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
@@ -22,8 +22,8 @@ namespace octavo {
 #undef OCTAVO_GEMM_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
-#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, form, needs) \
-  {Isa::isa, #symbol, symbol, mr, m_align, min_m, AForm::form, GemmNeeds::needs},
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form, needs) \
+  {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form, GemmNeeds::needs},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {

@@ -33,6 +33,7 @@ struct GemmS8Row {
   int mr;
   int m_align;
   int min_m;
+  int block_rows;
   AForm form;
   GemmNeeds needs;
 };

@@ -185,6 +185,12 @@ void check_row(const GemmS8Row& row) {
       check_problem(row, p, {Edge::kFront, 64, false, true}, random);
     }
   }
+  // Longer than a block of orders, with weights small enough to pair and not.
+  for (const Fill fill : {Fill::kRandom, Fill::kPairs}) {
+    const Problem p = make_problem(row, 2 * row.mr + 3, 20, 530, fill, random);
+    check_problem(row, p, {Edge::kEnd, kWhole, true, true}, random);
+    check_problem(row, p, {Edge::kFront, 256, false, true}, random);
+  }
   // Beyond the exact bound sums wrap; nothing saturates.
   const Problem p = make_problem(row, 1, 16, 140000, Fill::kHighHigh, random);
   check_problem(row, p, {Edge::kEnd, 1024, false, true}, random);
@@ -255,7 +261,7 @@ void check_packing(std::int64_t n, std::int64_t k, bool transposed, std::uint8_t
 
 void test_packed_b() {
   for (const std::int64_t n : {0, 1, 15, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 3, 4, 5, 8, 64, 131}) {
+    for (const std::int64_t k : {0, 1, 3, 4, 5, 8, 64, 131, 515}) {
       for (const bool transposed : {false, true}) {
         check_packing(n, k, transposed, 0);
         check_packing(n, k, transposed, 0x80);

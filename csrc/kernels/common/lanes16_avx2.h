@@ -149,6 +149,7 @@ static inline void stream_u8(uint8_t* p, I16 a) { _mm_stream_si128((__m128i*)p, 
 static inline void stream_s16(int16_t* p, I16 a) { _mm256_stream_si256((__m256i*)p, pack_s16(a)); }
 static inline void stream_u16(uint16_t* p, I16 a) { _mm256_stream_si256((__m256i*)p, pack_u16(a)); }
 static inline void stream_fence() { _mm_sfence(); }
+static inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 
 // Tails go through a stack slot: a byte mask store (maskmovdqu) is slower and bypasses the cache.
 static inline void store_s8_n(int8_t* p, I16 a, int n) {
@@ -246,51 +247,62 @@ OCTAVO_REDUCE(reduce_max, max)
 #undef OCTAVO_REDUCE
 
 // vcvtps2dq gives INT32_MIN for what it cannot hold.
-static inline I16 to_fixed(F16 a) { return to_int(a); }
-static inline __m256i upper_words(I16 a) {
-  return _mm256_blend_epi16(_mm256_srli_epi32(a.lo, 16), a.hi, 0xaa);
+static inline I16 to_int_checked(F16 a) { return to_int(a); }
+// With hi turned by 16 bits, upper words come from even places of hi and odd ones of lo; lower
+// words the other way round.
+static inline void split_words_1(I16 a, __m256i& upper, __m256i& lower) {
+  const __m256i turn = _mm256_setr_epi8(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13,  //
+                                        2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+  const __m256i turned = _mm256_shuffle_epi8(a.hi, turn);
+  upper = _mm256_blend_epi16(turned, a.lo, 0xaa);
+  lower = _mm256_blend_epi16(a.lo, turned, 0xaa);
 }
-static inline __m256i lower_words(I16 a) {
-  return _mm256_blend_epi16(a.lo, _mm256_slli_epi32(a.hi, 16), 0xaa);
+static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
+  split_words_1(a, upper.a, lower.a);
+  split_words_1(b, upper.b, lower.b);
 }
-static inline H32 whole_parts(I16 a, I16 b) { return {upper_words(a), upper_words(b)}; }
-static inline H32 fractions(I16 a, I16 b) { return {lower_words(a), lower_words(b)}; }
-static inline __m256i half_tie_words(F16 a) {
-  const __m256i words = lower_words({_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)});
-  return _mm256_xor_si256(_mm256_slli_epi16(words, 3), _mm256_set1_epi16((int16_t)0x8000));
+static inline I16 float_bits(F16 a) {
+  return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
 }
-static inline H32 half_ties(F16 a, F16 b) { return {half_tie_words(a), half_tie_words(b)}; }
 static inline H32 set1_h(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_epi16(x)}; }
-static inline H32 add_saturated(H32 x, H32 y) {
-  return {_mm256_adds_epi16(x.a, y.a), _mm256_adds_epi16(x.b, y.b)};
+static inline H32 add_h(H32 x, H32 y) {
+  return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
 }
-static inline H32 abs_h(H32 x) { return {_mm256_abs_epi16(x.a), _mm256_abs_epi16(x.b)}; }
+static inline H32 times_8(H32 x) {
+  return {_mm256_slli_epi16(x.a, 3), _mm256_slli_epi16(x.b, 3)};
+}
+static inline H32 min_signed(H32 x, H32 y) {
+  return {_mm256_min_epi16(x.a, y.a), _mm256_min_epi16(x.b, y.b)};
+}
 static inline H32 min_unsigned(H32 x, H32 y) {
   return {_mm256_min_epu16(x.a, y.a), _mm256_min_epu16(x.b, y.b)};
 }
-static inline bool any_below(H32 x, uint16_t limit) {
+static inline bool any_below(H32 x, int16_t limit) {
+  const __m256i least = _mm256_min_epi16(x.a, x.b);
+  return _mm256_movemask_epi8(_mm256_cmpgt_epi16(_mm256_set1_epi16(limit), least)) != 0;
+}
+static inline bool any_below_unsigned(H32 x, uint16_t limit) {
   const __m256i least = _mm256_min_epu16(x.a, x.b);
   const __m256i missing = _mm256_subs_epu16(_mm256_set1_epi16((int16_t)limit), least);
   return !_mm256_testz_si256(missing, missing);
 }
-// Bytes of both registers, packed within 128-bit halves, to their order: first fours, then those.
-static inline __m256i sort_bytes(__m256i bytes) {
-  const __m256i fours = _mm256_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15,  //
-                                         0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-  return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(bytes, fours),
-                                     _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+// Bytes from words of split_words, packed within 128-bit halves: sorted by fours, then the fours.
+static inline __m256i sorted_u8(H32 x) {
+  const __m256i fours = _mm256_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14,  //
+                                         1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14);
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_packus_epi16(x.a, x.b), fours);
+  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
-static inline void store_s8(int8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sort_bytes(_mm256_packs_epi16(x.a, x.b)));
+static inline __m256i sorted_s8(H32 x) {
+  return _mm256_xor_si256(sorted_u8(x), _mm256_set1_epi8((char)0x80));
 }
 static inline void store_u8(uint8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sort_bytes(_mm256_packus_epi16(x.a, x.b)));
+  _mm256_storeu_si256((__m256i*)p, sorted_u8(x));
 }
-static inline void stream_s8(int8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sort_bytes(_mm256_packs_epi16(x.a, x.b)));
-}
+static inline void store_s8(int8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_s8(x)); }
 static inline void stream_u8(uint8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sort_bytes(_mm256_packus_epi16(x.a, x.b)));
+  _mm256_stream_si256((__m256i*)p, sorted_u8(x));
 }
+static inline void stream_s8(int8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_s8(x)); }
 
 }  // namespace

@@ -123,6 +123,7 @@ static inline void stream_u16(uint16_t* p, I16 a) {
   _mm256_stream_si256((__m256i*)p, _mm512_cvtusepi32_epi16(not_below_zero(a).v));
 }
 static inline void stream_fence() { _mm_sfence(); }
+static inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 
 static inline I16 load_s8(const int8_t* p) {
   return {_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p))};
@@ -183,48 +184,44 @@ OCTAVO_REDUCE(reduce_max, max)
 #undef OCTAVO_REDUCE
 
 // vcvtps2dq gives INT32_MIN for what it cannot hold.
-static inline I16 to_fixed(F16 a) { return to_int(a); }
-static inline H32 whole_parts(I16 a, I16 b) {
-  return {_mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(a.v, 16), b.v)};
+static inline I16 to_int_checked(F16 a) { return to_int(a); }
+static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
+  const __m512i turned = _mm512_rol_epi32(b.v, 16);
+  upper.v = _mm512_mask_blend_epi16(0xaaaaaaaau, turned, a.v);
+  lower.v = _mm512_mask_blend_epi16(0xaaaaaaaau, a.v, turned);
 }
-static inline H32 fractions(I16 a, I16 b) {
-  return {_mm512_mask_blend_epi16(0xaaaaaaaau, a.v, _mm512_slli_epi32(b.v, 16))};
-}
-static inline H32 half_ties(F16 a, F16 b) {
-  const __m512i words =
-      fractions({_mm512_castps_si512(a.v)}, {_mm512_castps_si512(b.v)}).v;
-  return {_mm512_xor_si512(_mm512_slli_epi16(words, 3), _mm512_set1_epi16((int16_t)0x8000))};
-}
+static inline I16 float_bits(F16 a) { return {_mm512_castps_si512(a.v)}; }
 static inline H32 set1_h(int16_t x) { return {_mm512_set1_epi16(x)}; }
-static inline H32 add_saturated(H32 x, H32 y) { return {_mm512_adds_epi16(x.v, y.v)}; }
-static inline H32 abs_h(H32 x) { return {_mm512_abs_epi16(x.v)}; }
+static inline H32 add_h(H32 x, H32 y) { return {_mm512_add_epi16(x.v, y.v)}; }
+static inline H32 times_8(H32 x) { return {_mm512_slli_epi16(x.v, 3)}; }
+static inline H32 min_signed(H32 x, H32 y) { return {_mm512_min_epi16(x.v, y.v)}; }
 static inline H32 min_unsigned(H32 x, H32 y) { return {_mm512_min_epu16(x.v, y.v)}; }
-static inline bool any_below(H32 x, uint16_t limit) {
+static inline bool any_below(H32 x, int16_t limit) {
+  const __m512i above = _mm512_subs_epi16(x.v, _mm512_set1_epi16(limit));
+  return _mm512_test_epi16_mask(above, _mm512_set1_epi16((int16_t)0x8000)) != 0;
+}
+static inline bool any_below_unsigned(H32 x, uint16_t limit) {
   const __m512i missing = _mm512_subs_epu16(_mm512_set1_epi16((int16_t)limit), x.v);
   return _mm512_test_epi16_mask(missing, missing) != 0;
 }
-static inline __m256i sorted_s8(__m512i words) {
-  const __m256i eights = _mm256_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15,  //
-                                          0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-  const __m256i bytes = _mm512_cvtsepi16_epi8(words);
-  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(bytes, eights), 0xd8);
+// split_words puts a lane of b below the one of a.
+static inline __m256i sorted_s8(H32 x) {
+  const __m256i eights = _mm256_setr_epi8(1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14,  //
+                                          1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14);
+  const __m512i words = _mm512_adds_epi16(x.v, _mm512_set1_epi16(-128));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm512_cvtsepi16_epi8(words), eights);
+  return _mm256_permute4x64_epi64(bytes, 0xd8);
 }
-// Saturated as signed around 128, then moved back.
-static inline __m256i sorted_u8(__m512i words) {
-  const __m256i s8 = sorted_s8(_mm512_adds_epi16(words, _mm512_set1_epi16(-128)));
-  return _mm256_xor_si256(s8, _mm256_set1_epi8((char)0x80));
-}
-static inline void store_s8(int8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sorted_s8(x.v));
+static inline __m256i sorted_u8(H32 x) {
+  return _mm256_xor_si256(sorted_s8(x), _mm256_set1_epi8((char)0x80));
 }
 static inline void store_u8(uint8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sorted_u8(x.v));
+  _mm256_storeu_si256((__m256i*)p, sorted_u8(x));
 }
-static inline void stream_s8(int8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sorted_s8(x.v));
-}
+static inline void store_s8(int8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_s8(x)); }
 static inline void stream_u8(uint8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sorted_u8(x.v));
+  _mm256_stream_si256((__m256i*)p, sorted_u8(x));
 }
+static inline void stream_s8(int8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_s8(x)); }
 
 }  // namespace

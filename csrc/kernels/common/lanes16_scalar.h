@@ -128,7 +128,9 @@ static inline void stream_s8(int8_t* p, I16 a) { store_s8(p, a); }
 static inline void stream_u8(uint8_t* p, I16 a) { store_u8(p, a); }
 static inline void stream_s16(int16_t* p, I16 a) { store_s16(p, a); }
 static inline void stream_u16(uint16_t* p, I16 a) { store_u16(p, a); }
-// After the last one of a kernel: orders them before what follows.
+// Asks for the line of p, which may lie behind the end of an array.
+static inline void prefetch(const void*) {}
+// After the last streamed store of a kernel: orders them before what follows.
 static inline void stream_fence() {}
 
 static inline I16 load_s8_n(const int8_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
@@ -221,51 +223,54 @@ static inline M16 none() { M16 r; OCTAVO_LANES(false); }
   }                                  \
   return r
 
-// Fixed point with 16 bits after the point. to_fixed gives INT32_MIN below -2^31; a < 2^31.
-static inline I16 to_fixed(F16 a) {
+// INT32_MIN for what is not within int32; half to even.
+static inline I16 to_int_checked(F16 a) {
   I16 r;
   for (int i = 0; i < 16; ++i) {
-    r.v[i] = a.v[i] >= -2147483648.0f ? (int32_t)rint1(a.v[i]) : INT32_MIN;
+    const bool fits = a.v[i] >= -2147483648.0f && a.v[i] < 2147483648.0f;
+    r.v[i] = fits ? (int32_t)rint1(a.v[i]) : INT32_MIN;
   }
   return r;
 }
 static inline int32_t lane(I16 a, I16 b, int i) { return i < 16 ? a.v[i] : b.v[i - 16]; }
-static inline H32 whole_parts(I16 a, I16 b) { H32 r; OCTAVO_LANES(lane(a, b, i) >> 16); }
-static inline H32 fractions(I16 a, I16 b) { H32 r; OCTAVO_LANES((uint16_t)lane(a, b, i)); }
-// The 13 bits that float16 has no room for, at the top of a lane; between two float16 they are 0.
-static inline H32 half_ties(F16 a, F16 b) {
-  H32 r;
+// The upper and the lower 16 bits of all lanes.
+static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
   for (int i = 0; i < 32; ++i) {
-    uint32_t bits;
-    memcpy(&bits, i < 16 ? &a.v[i] : &b.v[i - 16], 4);
-    r.v[i] = (int16_t)(uint16_t)((bits << 3) ^ 0x8000u);
+    upper.v[i] = (int16_t)(lane(a, b, i) >> 16);
+    lower.v[i] = (int16_t)(uint16_t)lane(a, b, i);
   }
-  return r;
 }
+static inline I16 float_bits(F16 a) { I16 r; memcpy(r.v, a.v, sizeof r.v); return r; }
 static inline H32 set1_h(int16_t x) { H32 r; OCTAVO_LANES(x); }
-static inline H32 add_saturated(H32 a, H32 b) {
+static inline H32 add_h(H32 a, H32 b) { H32 r; OCTAVO_LANES((uint16_t)(a.v[i] + b.v[i])); }
+static inline H32 times_8(H32 a) { H32 r; OCTAVO_LANES((uint16_t)((uint16_t)a.v[i] << 3)); }
+static inline H32 min_signed(H32 a, H32 b) {
   H32 r;
-  OCTAVO_LANES(clamp1(a.v[i] + b.v[i], -32768, 32767));
+  OCTAVO_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
 }
-// |a| as unsigned, and the smaller of two unsigned.
-static inline H32 abs_h(H32 a) { H32 r; OCTAVO_LANES((uint16_t)(a.v[i] < 0 ? -a.v[i] : a.v[i])); }
 static inline H32 min_unsigned(H32 a, H32 b) {
   H32 r;
   OCTAVO_LANES((uint16_t)a.v[i] < (uint16_t)b.v[i] ? a.v[i] : b.v[i]);
 }
-static inline bool any_below(H32 a, uint16_t limit) {
+static inline bool any_below(H32 a, int16_t limit) {
+  bool r = false;
+  for (int i = 0; i < 32; ++i) r = r || a.v[i] < limit;
+  return r;
+}
+static inline bool any_below_unsigned(H32 a, uint16_t limit) {
   bool r = false;
   for (int i = 0; i < 32; ++i) r = r || (uint16_t)a.v[i] < limit;
   return r;
 }
-static inline void store_s8(int8_t* p, H32 a) {
-  for (int i = 0; i < 32; ++i) p[i] = (int8_t)clamp1(a.v[i], -128, 127);
-}
+// Saturating, in the order of a then b of split_words; lanes of the int8 forms are 128 too large.
 static inline void store_u8(uint8_t* p, H32 a) {
   for (int i = 0; i < 32; ++i) p[i] = (uint8_t)clamp1(a.v[i], 0, 255);
 }
-static inline void stream_s8(int8_t* p, H32 a) { store_s8(p, a); }
+static inline void store_s8(int8_t* p, H32 a) {
+  for (int i = 0; i < 32; ++i) p[i] = (int8_t)(clamp1(a.v[i], 0, 255) - 128);
+}
 static inline void stream_u8(uint8_t* p, H32 a) { store_u8(p, a); }
+static inline void stream_s8(int8_t* p, H32 a) { store_s8(p, a); }
 
 #undef OCTAVO_LANES
 

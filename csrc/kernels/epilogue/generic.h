@@ -27,23 +27,58 @@ static inline void put_out(const EpilogueArgs& args, int m, int n0, int n, F16 y
   store_s8_n((int8_t*)args.out + at, code, n);
 }
 
+// What belongs to sixteen columns, loaded once for all rows of the block.
+struct EpilogueColumns {
+  I16 col_sum;
+  F16 col_scale;
+  F16 bias;
+};
+
+static inline F16 scaled_sums(const EpilogueArgs& args, int m, int n0,
+                              const EpilogueColumns& columns) {
+  const I16 acc = load_i(args.acc + m * args.acc_stride + n0);
+  const I16 shift = mul_i(set1_i(args.zero_point[m]), columns.col_sum);
+  const F16 scale = mul(set1(args.row_scale[m]), columns.col_scale);
+  const F16 y = mul(to_float(sub_i(acc, shift)), scale);
+  return args.bias ? add(y, columns.bias) : y;
+}
+
+static inline void finish(const EpilogueArgs& args, int m, int n0, int n, F16 y) {
+  if (args.residual) y = add(y, load_some(args.residual + m * args.residual_stride + n0, n));
+  put_out(args, m, n0, n, y);
+}
+
+// An exponential needs all registers for itself: rows wait in L1 while it passes over them in a
+// loop of its own. GELU on 128x768 outputs, AVX2: 338 us in one loop, 189 in three.
+constexpr int kRowsAtOnce = 32;
+
+template <Activation A>
+static inline void activated_rows(const EpilogueArgs& args, int m0, int rows, int n0, int n,
+                                  const EpilogueColumns& columns) {
+  float y[kRowsAtOnce * 16];
+  for (int i = 0; i < rows; ++i) store(y + 16 * i, scaled_sums(args, m0 + i, n0, columns));
+  for (int i = 0; i < rows; ++i) store(y + 16 * i, activate<A>(load(y + 16 * i)));
+  for (int i = 0; i < rows; ++i) finish(args, m0 + i, n0, n, load(y + 16 * i));
+}
+
 template <Activation A>
 struct EpilogueRun {
   static void run(const EpilogueArgs& args) {
-    // Columns outside: what belongs to a column is loaded once for all rows of the block.
     for (int n0 = 0; n0 < args.n; n0 += 16) {
       const int n = args.n - n0 < 16 ? args.n - n0 : 16;
-      const I16 col_sum = n == 16 ? load_i(args.col_sum + n0) : load_i_n(args.col_sum + n0, n);
-      const F16 col_scale = load_some(args.col_scale + n0, n);
-      const F16 bias = args.bias ? load_some(args.bias + n0, n) : set1(0.0f);
-      for (int m = 0; m < args.m; ++m) {
-        const I16 acc = load_i(args.acc + m * args.acc_stride + n0);
-        const I16 shift = mul_i(set1_i(args.zero_point[m]), col_sum);
-        F16 y = mul(to_float(sub_i(acc, shift)), mul(set1(args.row_scale[m]), col_scale));
-        if (args.bias) y = add(y, bias);
-        y = activate<A>(y);
-        if (args.residual) y = add(y, load_some(args.residual + m * args.residual_stride + n0, n));
-        put_out(args, m, n0, n, y);
+      const EpilogueColumns columns = {
+          n == 16 ? load_i(args.col_sum + n0) : load_i_n(args.col_sum + n0, n),
+          load_some(args.col_scale + n0, n),
+          args.bias ? load_some(args.bias + n0, n) : set1(0.0f)};
+      if (A == Activation::kNone || A == Activation::kRelu) {
+        for (int m = 0; m < args.m; ++m) {
+          finish(args, m, n0, n, activate<A>(scaled_sums(args, m, n0, columns)));
+        }
+        continue;
+      }
+      for (int m = 0; m < args.m; m += kRowsAtOnce) {
+        const int rows = args.m - m < kRowsAtOnce ? args.m - m : kRowsAtOnce;
+        activated_rows<A>(args, m, rows, n0, n, columns);
       }
     }
   }

@@ -34,6 +34,7 @@ static inline void quantize_row(const X* x, const X* scale, const Y* zero_point,
       s = load_floats(scale + i);
       if (zero_point) z = load_codes(zero_point + i);
     }
+    prefetch_ahead(x + i);
     const I16 code = quantized<X>(load_floats(x + i), s, z);
     if (streaming) {
       stream_codes(y + i, code);
@@ -62,10 +63,9 @@ static inline void quantize_8bit_row(const X* x, const X* scale, const Y* zero_p
   int64_t i = 0;
   const float s = n < kStretch ? 0.0f : reduce_max(broadcast_float(scale));
   if (has_reciprocal(s)) {
-    const F16 factor = set1(1.0f / s * kUnit);
-    const H32 z = set1_h(zero_point ? *zero_point : 0);
+    const Reciprocal by = reciprocal_of<X>(s, zero_point);
     for (; i + kStretch <= n; i += kStretch) {
-      if (!quantize_stretch(x + i, factor, z, y + i, streaming)) {
+      if (!quantize_stretch(x + i, by, y + i, streaming)) {
         quantize_row<X, Y, false>(x + i, scale, zero_point, y + i, kStretch, streaming);
       }
     }

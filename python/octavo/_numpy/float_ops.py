@@ -143,7 +143,7 @@ def layer_norm(
     with np.errstate(all="ignore"):
         v = x if residual is None else x + residual
         n = _F(x.shape[1])
-        d = v - (row_sum(v) / n)[:, None]
+        d: Array = v - (row_sum(v) / n)[:, None]
         variance = row_sum(d * d) / n
         d *= (_ONE / np.sqrt(variance + _F(eps)))[:, None]
         if weight is not None:
