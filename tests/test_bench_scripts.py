@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from bench_rows import row_json
+from octavo import runtime
+from octavo.bench import linear
 
 if TYPE_CHECKING:
     from types import ModuleType
