@@ -60,8 +60,9 @@ function(octavo_add_kernels target)
     if(MSVC)
       set(flags ${OCTAVO_MSVC_FLAGS_${token}} /fp:precise)
     elseif(OCTAVO_EMULATE AND token IN_LIST OCTAVO_EMULATED_TOKENS)
-      set(flags ${OCTAVO_FLAGS_avx2} -DOCTAVO_EMULATE=1 -Wno-psabi -fno-lto -ffp-contract=off
-          -fno-exceptions -fno-rtti)
+      # SIMDe computes on signed lanes: hardware wraps, hence -fwrapv.
+      set(flags ${OCTAVO_FLAGS_avx2} -DOCTAVO_EMULATE=1 -fwrapv -Wno-psabi -fno-lto
+          -ffp-contract=off -fno-exceptions -fno-rtti)
     else()
       # No LTO: the linker must not mix code of different tiers.
       set(flags ${OCTAVO_FLAGS_${token}} -fno-lto -ffp-contract=off -fno-exceptions -fno-rtti)

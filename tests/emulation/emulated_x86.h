@@ -129,11 +129,6 @@ static inline __m256i dpbusd_256(__m256i sum, __m256i a, __m256i b) {
       _mm256_add_epi32(_mm256_madd_epi16(a_even, b_even), _mm256_madd_epi16(a_odd, b_odd));
   return _mm256_add_epi32(sum, products);
 }
-// SIMDe's own adds signed integers, which the compiler may take as a promise of no overflow.
-static inline __m512i dpbusd_512(__m512i sum, __m512i a, __m512i b) {
-  const Halves s = bits<Halves>(sum), x = bits<Halves>(a), y = bits<Halves>(b);
-  return join(dpbusd_256(s.lo, x.lo, y.lo), dpbusd_256(s.hi, x.hi, y.hi));
-}
 
 // AMX, palette 1: eight tiles of at most 16 rows of 64 bytes. What hardware answers with a fault
 // ends the process with a message.
@@ -284,8 +279,6 @@ static inline void tile_dpbusd(int c, int a, int b) {
 #undef _mm_mask_storeu_epi8
 #define _mm_mask_storeu_epi8(p, mask, a) octavo_emulated::store_masked<int8_t>(p, mask, a)
 
-#undef _mm512_dpbusd_epi32
-#define _mm512_dpbusd_epi32(sum, a, b) octavo_emulated::dpbusd_512(sum, a, b)
 #undef _mm256_dpbusd_avx_epi32
 #define _mm256_dpbusd_avx_epi32(sum, a, b) octavo_emulated::dpbusd_256(sum, a, b)
 

