@@ -40,7 +40,14 @@ def isa_tiers() -> list[str]:
 
 
 def get_isa() -> str:
-    """Return the tier in use: the best one, unless one was forced."""
+    """Return the tier in use: the best one, unless one was forced.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.runtime.get_isa() in octavo.runtime.isa_tiers()
+    True
+    """
     return str(_backend.backend.get_isa())
 
 
@@ -89,7 +96,14 @@ def _force(name: str | None, source: str) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a call may use."""
+    """How many threads a call may use.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.get_num_threads() >= 1
+    True
+    """
     return int(_backend.backend.get_num_threads())
 
 
