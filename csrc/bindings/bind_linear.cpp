@@ -192,8 +192,9 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",
                              [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
-      .def_property_readonly(
-          "activation", [](const Linear& self) { return activation_name(self.options().activation); });
+      .def_property_readonly("activation", [](const Linear& self) {
+        return activation_name(self.options().activation);
+      });
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
 }
 

@@ -116,25 +116,31 @@ void register_runtime(py::module_& m) {
   m.def("isa_tiers", [] { return tokens_of(detected_isas()); });
   m.def("compiled_isa_tiers", &compiled_tiers);
   m.def("get_isa", [] { return active_isa().token; });
-  m.def("set_isa", [](const std::optional<std::string>& name) {
-    force_isa(name ? name->c_str() : nullptr);
-  }, "name"_a);
+  m.def(
+      "set_isa",
+      [](const std::optional<std::string>& name) { force_isa(name ? name->c_str() : nullptr); },
+      "name"_a);
   m.def("set_num_threads", &set_threads, "n"_a);
   m.def("get_num_threads", &get_num_threads);
   m.def("default_num_threads", &usable_cpu_count);
   m.def("families", &families);
   m.def("kernels", &kernels, "family"_a);
   m.def("select_gemm_s8", &select_name, "m"_a, "has_minus128"_a, "tokens"_a);
-  m.def("bench_dot_peak", [](double seconds) {
-    const py::gil_scoped_release nogil;
-    return probe_dot_peak(seconds);
-  }, "seconds"_a);
-  m.def("bench_read", [](std::int64_t bytes, int repeats) {
-    return checked_probe(&probe_read, bytes, repeats);
-  }, "nbytes"_a, "repeats"_a);
-  m.def("bench_copy", [](std::int64_t bytes, int repeats) {
-    return checked_probe(&probe_copy, bytes, repeats);
-  }, "nbytes"_a, "repeats"_a);
+  m.def(
+      "bench_dot_peak",
+      [](double seconds) {
+        const py::gil_scoped_release nogil;
+        return probe_dot_peak(seconds);
+      },
+      "seconds"_a);
+  m.def(
+      "bench_read",
+      [](std::int64_t bytes, int repeats) { return checked_probe(&probe_read, bytes, repeats); },
+      "nbytes"_a, "repeats"_a);
+  m.def(
+      "bench_copy",
+      [](std::int64_t bytes, int repeats) { return checked_probe(&probe_copy, bytes, repeats); },
+      "nbytes"_a, "repeats"_a);
 }
 
 }  // namespace octavo

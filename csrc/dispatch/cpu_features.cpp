@@ -70,8 +70,9 @@ void read_caches(uint32_t leaf, CpuFeatures& out) {
     const Regs r = cpuid(leaf, i);
     const uint32_t type = r.a & 31u;
     if (type == 0) break;
-    const std::size_t size = static_cast<std::size_t>((r.b >> 22) + 1) * (((r.b >> 12) & 1023u) + 1) *
-                             ((r.b & 4095u) + 1) * (static_cast<std::size_t>(r.c) + 1);
+    const std::size_t size = static_cast<std::size_t>((r.b >> 22) + 1) *
+                             (((r.b >> 12) & 1023u) + 1) * ((r.b & 4095u) + 1) *
+                             (static_cast<std::size_t>(r.c) + 1);
     const uint32_t level = (r.a >> 5) & 7u;
     const bool data = type == 1 || type == 3;
     if (level == 1 && data) out.l1d_bytes = size;

@@ -38,7 +38,8 @@ constexpr IsaMask kAmxInt8 = kAvx512Vnni | bit(Isa::AvxVnni) | bit(Isa::AmxInt8)
 
 std::string known_tokens() {
   std::string out;
-  for (const IsaInfo& info : isa_table()) out += (out.empty() ? "" : ", ") + std::string(info.token);
+  for (const IsaInfo& info : isa_table())
+    out += (out.empty() ? "" : ", ") + std::string(info.token);
   return out;
 }
 

@@ -71,7 +71,8 @@ void pair_groups(const std::int8_t* panel, int groups, GroupOrder& order) {
     ++pairs;
   }
   order.pairs = static_cast<std::uint8_t>(pairs);
-  for (int i = 0; i < singles; ++i) order.group[2 * pairs + i] = static_cast<std::uint8_t>(single[i]);
+  for (int i = 0; i < singles; ++i)
+    order.group[2 * pairs + i] = static_cast<std::uint8_t>(single[i]);
   std::fill(order.group + groups, order.group + GroupOrder::kGroups, std::uint8_t{0});
 }
 

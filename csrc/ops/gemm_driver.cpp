@@ -23,6 +23,9 @@ constexpr std::int64_t kFewestBlockRows = 16;
 constexpr std::int64_t kBlockK = 768;
 // A part of k consists of whole blocks of a GroupOrder.
 constexpr std::int64_t kOrderK = GroupOrder::kGroups * PackedB::kGroup;
+// With k in parts, panels at a time: each part jumps from panel to panel, and the prefetcher loses
+// its thread over many of them (8x4096x4096: 69 GOP/s with 56 panels, 103 with 8).
+constexpr std::int64_t kPanelsWithParts = 8;
 // Sums kept between two parts of k: 32 KiB.
 constexpr std::int64_t kBlockSums = 8192;
 
@@ -42,9 +45,7 @@ int useful_threads(std::int64_t m, const PackedB& b) {
 }
 
 // Rows at a stride of a multiple of 4096 bytes would all fall into the same cache sets.
-std::int64_t spread_stride(std::int64_t bytes) {
-  return bytes % 1024 == 0 ? bytes + 64 : bytes;
-}
+std::int64_t spread_stride(std::int64_t bytes) { return bytes % 1024 == 0 ? bytes + 64 : bytes; }
 
 Plan make_plan(std::int64_t m, const PackedB& b) {
   Plan plan;
@@ -78,7 +79,9 @@ Plan make_plan(std::int64_t m, const PackedB& b) {
   plan.panel_chunk = round_up((b.panels() + shares_of_columns - 1) / shares_of_columns, 4);
   if (plan.panel_chunk > 12) plan.panel_chunk = round_up(plan.panel_chunk, 12);
   plan.column_tasks = (b.panels() + plan.panel_chunk - 1) / plan.panel_chunk;
-  const std::int64_t fitting = std::max<std::int64_t>(4, kBlockSums / PackedB::kPanelWidth / plan.block_rows);
+  const std::int64_t most = plan.k_chunk < k_pad ? kPanelsWithParts : b.panels();
+  const std::int64_t fitting = std::clamp<std::int64_t>(
+      kBlockSums / PackedB::kPanelWidth / plan.block_rows, 4, std::max<std::int64_t>(most, 4));
   plan.sum_panels = std::min(plan.panel_chunk, fitting);
   plan.sum_bytes = plan.block_rows * plan.sum_panels * PackedB::kPanelWidth * 4;
   return plan;
@@ -147,8 +150,7 @@ void run_by_columns(const Plan& plan, const PackedB& b, const RowSource& source,
                     const SumSink& sink) {
   const std::int64_t block_bytes = plan.code_bytes + 2 * plan.info_bytes;
   const std::int64_t sums_at = round_up(block_bytes * plan.row_blocks, 64);
-  std::uint8_t* memory =
-      scratch(static_cast<std::size_t>(sums_at + plan.threads * plan.sum_bytes));
+  std::uint8_t* memory = scratch(static_cast<std::size_t>(sums_at + plan.threads * plan.sum_bytes));
   const auto rows_of = [&](std::int64_t block) {
     return std::min(plan.block_rows, plan.m - block * plan.block_rows);
   };
@@ -164,14 +166,15 @@ void run_by_columns(const Plan& plan, const PackedB& b, const RowSource& source,
     block.zero_point += begin;
     source.fill(block_index * plan.block_rows + begin, end - begin, block);
   });
-  parallel_for(plan.column_tasks * plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
-    const std::int64_t block_index = task % plan.row_blocks;
-    const CodeBlock block = code_block(plan, memory + block_index * block_bytes);
-    auto* sums = reinterpret_cast<std::int32_t*>(memory + sums_at + worker * plan.sum_bytes);
-    const std::int64_t p = task / plan.row_blocks * plan.panel_chunk;
-    multiply(plan, b, block, block_index * plan.block_rows, rows_of(block_index), p,
-             std::min(p + plan.panel_chunk, b.panels()), sums, sink);
-  });
+  parallel_for(
+      plan.column_tasks * plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
+        const std::int64_t block_index = task % plan.row_blocks;
+        const CodeBlock block = code_block(plan, memory + block_index * block_bytes);
+        auto* sums = reinterpret_cast<std::int32_t*>(memory + sums_at + worker * plan.sum_bytes);
+        const std::int64_t p = task / plan.row_blocks * plan.panel_chunk;
+        multiply(plan, b, block, block_index * plan.block_rows, rows_of(block_index), p,
+                 std::min(p + plan.panel_chunk, b.panels()), sums, sink);
+      });
 }
 
 }  // namespace

@@ -83,7 +83,8 @@ class EpilogueSink final : public SumSink {
     args.row_scale = block.rows_info->row_scale;
     args.col_scale = linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
-    args.residual = residual_.data ? residual_.data + block.m0 * residual_.stride + block.n0 : nullptr;
+    args.residual =
+        residual_.data ? residual_.data + block.m0 * residual_.stride + block.n0 : nullptr;
     args.residual_stride = residual_.stride;
     args.activation = options.activation;
     args.out_stride = out_.stride;

@@ -11,8 +11,8 @@ namespace octavo {
 // How a Linear reads its input and writes its output.
 struct LinearOptions {
   Activation activation = Activation::kNone;
-  bool symmetric = false;             // dynamic input codes without a zero point
-  std::optional<float> input_scale;   // static input codes
+  bool symmetric = false;            // dynamic input codes without a zero point
+  std::optional<float> input_scale;  // static input codes
   std::int32_t input_zero_point = 0;
   std::optional<float> output_scale;  // int8 output
   std::int32_t output_zero_point = 0;

@@ -17,9 +17,7 @@ struct ZeroPoints {
   const std::int32_t* data = nullptr;  // null: zero
   bool per_item = false;
 
-  std::int32_t at(std::int64_t i) const {
-    return data == nullptr ? 0 : data[per_item ? i : 0];
-  }
+  std::int32_t at(std::int64_t i) const { return data == nullptr ? 0 : data[per_item ? i : 0]; }
 };
 
 // out = (a - a_zero_point) @ (b - b_zero_point), int32, for each of `batch` pairs; a_step and

@@ -67,7 +67,8 @@ double probe_read(std::int64_t bytes, int repeats) {
   std::memset(buffer.as<char>(), 1, buffer.size());
   std::vector<std::uint64_t> sinks(static_cast<std::size_t>(threads) * 8);
   const double seconds = time_passes(repeats, threads, [&](std::int64_t i) {
-    kernel.run({buffer.as<std::uint8_t>() + i * part, part, &sinks[static_cast<std::size_t>(i) * 8]});
+    kernel.run(
+        {buffer.as<std::uint8_t>() + i * part, part, &sinks[static_cast<std::size_t>(i) * 8]});
   });
   return static_cast<double>(part * threads) / seconds * 1e-9;
 }
@@ -80,7 +81,8 @@ double probe_copy(std::int64_t bytes, int repeats) {
   std::memset(from.as<char>(), 1, from.size());
   std::memset(to.as<char>(), 2, to.size());
   const double seconds = time_passes(repeats, threads, [&](std::int64_t i) {
-    std::memcpy(to.as<char>() + i * part, from.as<char>() + i * part, static_cast<std::size_t>(part));
+    std::memcpy(to.as<char>() + i * part, from.as<char>() + i * part,
+                static_cast<std::size_t>(part));
   });
   return 2.0 * static_cast<double>(part * threads) / seconds * 1e-9;
 }

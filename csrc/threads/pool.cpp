@@ -124,7 +124,9 @@ void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const voi
   entered_.fetch_and(~kClosed, std::memory_order_release);
   generation_.fetch_add(1);
   if (sleepers_.load() > 0) {
-    { const std::lock_guard<std::mutex> guard(sleep_mutex_); }
+    {
+      const std::lock_guard<std::mutex> guard(sleep_mutex_);
+    }
     wake_.notify_all();
   }
   take_tasks(0);

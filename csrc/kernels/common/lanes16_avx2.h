@@ -22,9 +22,9 @@ struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
 };
 
 // Sliding this window gives a mask of n leading true lanes out of 16.
-alignas(64) static const int32_t kMaskWindow[32] = {
-    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0};
+alignas(64) static const int32_t kMaskWindow[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                                    -1, -1, -1, -1, -1, 0,  0,  0,  0,  0,  0,
+                                                    0,  0,  0,  0,  0,  0,  0,  0,  0,  0};
 static inline __m256i mask_lo(int n) {
   return _mm256_loadu_si256((const __m256i*)(kMaskWindow + 16 - n));
 }
@@ -62,10 +62,8 @@ static inline void store_i_n(int32_t* p, I16 a, int n) {
   _mm256_maskstore_epi32((int*)(p + 8), mask_hi(n), a.hi);
 }
 
-#define OCTAVO_PAIR(type, name, op)                       \
-  static inline type name(type a, type b) {               \
-    return {op(a.lo, b.lo), op(a.hi, b.hi)};              \
-  }
+#define OCTAVO_PAIR(type, name, op) \
+  static inline type name(type a, type b) { return {op(a.lo, b.lo), op(a.hi, b.hi)}; }
 OCTAVO_PAIR(F16, add, _mm256_add_ps)
 OCTAVO_PAIR(F16, sub, _mm256_sub_ps)
 OCTAVO_PAIR(F16, mul, _mm256_mul_ps)
@@ -194,11 +192,11 @@ static inline I16 load_u16(const uint16_t* p) {
   return {_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)),
           _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)(p + 8)))};
 }
-#define OCTAVO_LOAD_N(name, full, type)                 \
-  static inline I16 name(const type* p, int n) {        \
-    type slot[16] = {0};                                \
-    memcpy(slot, p, (size_t)n * sizeof(type));          \
-    return full(slot);                                  \
+#define OCTAVO_LOAD_N(name, full, type)          \
+  static inline I16 name(const type* p, int n) { \
+    type slot[16] = {0};                         \
+    memcpy(slot, p, (size_t)n * sizeof(type));   \
+    return full(slot);                           \
   }
 OCTAVO_LOAD_N(load_s8_n, load_s8, int8_t)
 OCTAVO_LOAD_N(load_u8_n, load_u8, uint8_t)
@@ -233,13 +231,12 @@ static inline F16 round_half(F16 a) {
           _mm256_cvtph_ps(_mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT))};
 }
 
-#define OCTAVO_REDUCE(name, op)                                               \
-  static inline float name(F16 a) {                                           \
-    const __m256 w8 = _mm256_##op##_ps(a.lo, a.hi);                           \
-    const __m128 w4 =                                                         \
-        _mm_##op##_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1)); \
-    const __m128 w2 = _mm_##op##_ps(w4, _mm_movehl_ps(w4, w4));               \
-    return _mm_cvtss_f32(_mm_##op##_ss(w2, _mm_shuffle_ps(w2, w2, 1)));       \
+#define OCTAVO_REDUCE(name, op)                                                                \
+  static inline float name(F16 a) {                                                            \
+    const __m256 w8 = _mm256_##op##_ps(a.lo, a.hi);                                            \
+    const __m128 w4 = _mm_##op##_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1)); \
+    const __m128 w2 = _mm_##op##_ps(w4, _mm_movehl_ps(w4, w4));                                \
+    return _mm_cvtss_f32(_mm_##op##_ss(w2, _mm_shuffle_ps(w2, w2, 1)));                        \
   }
 OCTAVO_REDUCE(reduce_add, add)
 OCTAVO_REDUCE(reduce_min, min)
@@ -268,9 +265,7 @@ static inline H32 set1_h(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_
 static inline H32 add_h(H32 x, H32 y) {
   return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
 }
-static inline H32 times_8(H32 x) {
-  return {_mm256_slli_epi16(x.a, 3), _mm256_slli_epi16(x.b, 3)};
-}
+static inline H32 times_8(H32 x) { return {_mm256_slli_epi16(x.a, 3), _mm256_slli_epi16(x.b, 3)}; }
 static inline H32 min_signed(H32 x, H32 y) {
   return {_mm256_min_epi16(x.a, y.a), _mm256_min_epi16(x.b, y.b)};
 }
@@ -296,13 +291,9 @@ static inline __m256i sorted_u8(H32 x) {
 static inline __m256i sorted_s8(H32 x) {
   return _mm256_xor_si256(sorted_u8(x), _mm256_set1_epi8((char)0x80));
 }
-static inline void store_u8(uint8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sorted_u8(x));
-}
+static inline void store_u8(uint8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_u8(x)); }
 static inline void store_s8(int8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_s8(x)); }
-static inline void stream_u8(uint8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sorted_u8(x));
-}
+static inline void stream_u8(uint8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_u8(x)); }
 static inline void stream_s8(int8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_s8(x)); }
 
 }  // namespace

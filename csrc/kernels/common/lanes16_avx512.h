@@ -67,13 +67,11 @@ static inline F16 rint(F16 a) {
 static inline I16 to_int(F16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline F16 to_float(I16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 static inline F16 pow2(I16 n) {
-  return {_mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
 }
 
-static inline I16 not_below_zero(I16 a) {
-  return {_mm512_max_epi32(a.v, _mm512_setzero_si512())};
-}
+static inline I16 not_below_zero(I16 a) { return {_mm512_max_epi32(a.v, _mm512_setzero_si512())}; }
 static inline void store_s8(int8_t* p, I16 a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(a.v));
 }
@@ -169,14 +167,13 @@ static inline F16 round_half(F16 a) {
   return {_mm512_cvtph_ps(_mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT))};
 }
 
-#define OCTAVO_REDUCE(name, op)                                                   \
-  static inline float name(F16 a) {                                               \
-    const __m256 w8 = _mm256_##op##_ps(_mm512_castps512_ps256(a.v),               \
-                                       _mm512_extractf32x8_ps(a.v, 1));           \
-    const __m128 w4 =                                                             \
-        _mm_##op##_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1));  \
-    const __m128 w2 = _mm_##op##_ps(w4, _mm_movehl_ps(w4, w4));                   \
-    return _mm_cvtss_f32(_mm_##op##_ss(w2, _mm_shuffle_ps(w2, w2, 1)));           \
+#define OCTAVO_REDUCE(name, op)                                                                \
+  static inline float name(F16 a) {                                                            \
+    const __m256 w8 =                                                                          \
+        _mm256_##op##_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));         \
+    const __m128 w4 = _mm_##op##_ps(_mm256_castps256_ps128(w8), _mm256_extractf128_ps(w8, 1)); \
+    const __m128 w2 = _mm_##op##_ps(w4, _mm_movehl_ps(w4, w4));                                \
+    return _mm_cvtss_f32(_mm_##op##_ss(w2, _mm_shuffle_ps(w2, w2, 1)));                        \
   }
 OCTAVO_REDUCE(reduce_add, add)
 OCTAVO_REDUCE(reduce_min, min)
@@ -215,13 +212,9 @@ static inline __m256i sorted_s8(H32 x) {
 static inline __m256i sorted_u8(H32 x) {
   return _mm256_xor_si256(sorted_s8(x), _mm256_set1_epi8((char)0x80));
 }
-static inline void store_u8(uint8_t* p, H32 x) {
-  _mm256_storeu_si256((__m256i*)p, sorted_u8(x));
-}
+static inline void store_u8(uint8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_u8(x)); }
 static inline void store_s8(int8_t* p, H32 x) { _mm256_storeu_si256((__m256i*)p, sorted_s8(x)); }
-static inline void stream_u8(uint8_t* p, H32 x) {
-  _mm256_stream_si256((__m256i*)p, sorted_u8(x));
-}
+static inline void stream_u8(uint8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_u8(x)); }
 static inline void stream_s8(int8_t* p, H32 x) { _mm256_stream_si256((__m256i*)p, sorted_s8(x)); }
 
 }  // namespace

@@ -21,21 +21,41 @@ struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its
   int16_t v[32];
 };
 
-#define OCTAVO_LANES(expr)           \
-  for (int i = 0; i < 16; ++i) {     \
-    r.v[i] = (expr);                 \
-  }                                  \
+#define OCTAVO_LANES(expr)       \
+  for (int i = 0; i < 16; ++i) { \
+    r.v[i] = (expr);             \
+  }                              \
   return r
 
-static inline F16 set1(float x) { F16 r; OCTAVO_LANES(x); }
-static inline I16 set1_i(int32_t x) { I16 r; OCTAVO_LANES(x); }
-static inline F16 load(const float* p) { F16 r; memcpy(r.v, p, sizeof r.v); return r; }
-static inline I16 load_i(const int32_t* p) { I16 r; memcpy(r.v, p, sizeof r.v); return r; }
+static inline F16 set1(float x) {
+  F16 r;
+  OCTAVO_LANES(x);
+}
+static inline I16 set1_i(int32_t x) {
+  I16 r;
+  OCTAVO_LANES(x);
+}
+static inline F16 load(const float* p) {
+  F16 r;
+  memcpy(r.v, p, sizeof r.v);
+  return r;
+}
+static inline I16 load_i(const int32_t* p) {
+  I16 r;
+  memcpy(r.v, p, sizeof r.v);
+  return r;
+}
 static inline void store(float* p, F16 a) { memcpy(p, a.v, sizeof a.v); }
 static inline void store_i(int32_t* p, I16 a) { memcpy(p, a.v, sizeof a.v); }
 // The *_n forms touch only the first n lanes (1 <= n <= 16); lanes beyond read as zero.
-static inline F16 load_n(const float* p, int n) { F16 r; OCTAVO_LANES(i < n ? p[i] : 0.0f); }
-static inline I16 load_i_n(const int32_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline F16 load_n(const float* p, int n) {
+  F16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0.0f);
+}
+static inline I16 load_i_n(const int32_t* p, int n) {
+  I16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0);
+}
 static inline void store_n(float* p, F16 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
@@ -43,16 +63,43 @@ static inline void store_i_n(int32_t* p, I16 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
 
-static inline F16 add(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] + b.v[i]); }
-static inline F16 sub(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] - b.v[i]); }
-static inline F16 mul(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] * b.v[i]); }
-static inline F16 div(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] / b.v[i]); }
+static inline F16 add(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] + b.v[i]);
+}
+static inline F16 sub(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] - b.v[i]);
+}
+static inline F16 mul(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] * b.v[i]);
+}
+static inline F16 div(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] / b.v[i]);
+}
 // As on x86: the second operand when either is NaN.
-static inline F16 min(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-static inline F16 max(F16 a, F16 b) { F16 r; OCTAVO_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
-static inline F16 abs(F16 a) { F16 r; OCTAVO_LANES(fabsf(a.v[i])); }
-static inline F16 neg(F16 a) { F16 r; OCTAVO_LANES(-a.v[i]); }
-static inline F16 sqrt(F16 a) { F16 r; OCTAVO_LANES(sqrtf(a.v[i])); }
+static inline F16 min(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline F16 max(F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline F16 abs(F16 a) {
+  F16 r;
+  OCTAVO_LANES(fabsf(a.v[i]));
+}
+static inline F16 neg(F16 a) {
+  F16 r;
+  OCTAVO_LANES(-a.v[i]);
+}
+static inline F16 sqrt(F16 a) {
+  F16 r;
+  OCTAVO_LANES(sqrtf(a.v[i]));
+}
 
 static inline I16 add_i(I16 a, I16 b) {
   I16 r;
@@ -67,11 +114,23 @@ static inline I16 mul_i(I16 a, I16 b) {
   OCTAVO_LANES((int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
 }
 
-static inline M16 less(F16 a, F16 b) { M16 r; OCTAVO_LANES(a.v[i] < b.v[i]); }
-static inline M16 is_nan(F16 a) { M16 r; OCTAVO_LANES(a.v[i] != a.v[i]); }
-static inline F16 select(M16 m, F16 a, F16 b) { F16 r; OCTAVO_LANES(m.v[i] ? a.v[i] : b.v[i]); }
+static inline M16 less(F16 a, F16 b) {
+  M16 r;
+  OCTAVO_LANES(a.v[i] < b.v[i]);
+}
+static inline M16 is_nan(F16 a) {
+  M16 r;
+  OCTAVO_LANES(a.v[i] != a.v[i]);
+}
+static inline F16 select(M16 m, F16 a, F16 b) {
+  F16 r;
+  OCTAVO_LANES(m.v[i] ? a.v[i] : b.v[i]);
+}
 // The first n lanes true.
-static inline M16 first_n(int n) { M16 r; OCTAVO_LANES(i < n); }
+static inline M16 first_n(int n) {
+  M16 r;
+  OCTAVO_LANES(i < n);
+}
 
 // Adding and taking away 2^23 rounds a smaller magnitude half to even; unlike rintf, it vectorizes.
 static inline float rint1(float x) {
@@ -79,10 +138,19 @@ static inline float rint1(float x) {
   const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
   return magnitude < 8388608.0f ? copysignf(rounded, x) : x;
 }
-static inline F16 rint(F16 a) { F16 r; OCTAVO_LANES(rint1(a.v[i])); }
+static inline F16 rint(F16 a) {
+  F16 r;
+  OCTAVO_LANES(rint1(a.v[i]));
+}
 // Half to even; defined for |a| < 2^31 only.
-static inline I16 to_int(F16 a) { I16 r; OCTAVO_LANES((int32_t)rint1(a.v[i])); }
-static inline F16 to_float(I16 a) { F16 r; OCTAVO_LANES((float)a.v[i]); }
+static inline I16 to_int(F16 a) {
+  I16 r;
+  OCTAVO_LANES((int32_t)rint1(a.v[i]));
+}
+static inline F16 to_float(I16 a) {
+  F16 r;
+  OCTAVO_LANES((float)a.v[i]);
+}
 // 2^n for -126 <= n <= 127.
 static inline F16 pow2(I16 n) {
   F16 r;
@@ -133,10 +201,22 @@ static inline void prefetch(const void*) {}
 // After the last streamed store of a kernel: orders them before what follows.
 static inline void stream_fence() {}
 
-static inline I16 load_s8_n(const int8_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
-static inline I16 load_u8_n(const uint8_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
-static inline I16 load_s16_n(const int16_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
-static inline I16 load_u16_n(const uint16_t* p, int n) { I16 r; OCTAVO_LANES(i < n ? p[i] : 0); }
+static inline I16 load_s8_n(const int8_t* p, int n) {
+  I16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0);
+}
+static inline I16 load_u8_n(const uint8_t* p, int n) {
+  I16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0);
+}
+static inline I16 load_s16_n(const int16_t* p, int n) {
+  I16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0);
+}
+static inline I16 load_u16_n(const uint16_t* p, int n) {
+  I16 r;
+  OCTAVO_LANES(i < n ? p[i] : 0);
+}
 static inline I16 load_s8(const int8_t* p) { return load_s8_n(p, 16); }
 static inline I16 load_u8(const uint8_t* p) { return load_u8_n(p, 16); }
 static inline I16 load_s16(const int16_t* p) { return load_s16_n(p, 16); }
@@ -189,7 +269,10 @@ static inline void store_half_n(uint16_t* p, F16 a, int n) {
 }
 static inline void store_half(uint16_t* p, F16 a) { store_half_n(p, a, 16); }
 static inline void stream_half(uint16_t* p, F16 a) { store_half(p, a); }
-static inline F16 round_half(F16 a) { F16 r; OCTAVO_LANES(half_to_float(float_to_half(a.v[i]))); }
+static inline F16 round_half(F16 a) {
+  F16 r;
+  OCTAVO_LANES(half_to_float(float_to_half(a.v[i])));
+}
 
 // The one folding order of every tier: 16 -> 8 -> 4 -> 2 -> 1.
 static inline float reduce_add(F16 a) {
@@ -213,14 +296,20 @@ static inline bool any(M16 m) {
   for (int i = 0; i < 16; ++i) r = r || m.v[i];
   return r;
 }
-static inline M16 either(M16 a, M16 b) { M16 r; OCTAVO_LANES(a.v[i] || b.v[i]); }
-static inline M16 none() { M16 r; OCTAVO_LANES(false); }
+static inline M16 either(M16 a, M16 b) {
+  M16 r;
+  OCTAVO_LANES(a.v[i] || b.v[i]);
+}
+static inline M16 none() {
+  M16 r;
+  OCTAVO_LANES(false);
+}
 
 #undef OCTAVO_LANES
-#define OCTAVO_LANES(expr)           \
-  for (int i = 0; i < 32; ++i) {     \
-    r.v[i] = (int16_t)(expr);        \
-  }                                  \
+#define OCTAVO_LANES(expr)       \
+  for (int i = 0; i < 32; ++i) { \
+    r.v[i] = (int16_t)(expr);    \
+  }                              \
   return r
 
 // INT32_MIN for what is not within int32; half to even.
@@ -240,10 +329,23 @@ static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
     lower.v[i] = (int16_t)(uint16_t)lane(a, b, i);
   }
 }
-static inline I16 float_bits(F16 a) { I16 r; memcpy(r.v, a.v, sizeof r.v); return r; }
-static inline H32 set1_h(int16_t x) { H32 r; OCTAVO_LANES(x); }
-static inline H32 add_h(H32 a, H32 b) { H32 r; OCTAVO_LANES((uint16_t)(a.v[i] + b.v[i])); }
-static inline H32 times_8(H32 a) { H32 r; OCTAVO_LANES((uint16_t)((uint16_t)a.v[i] << 3)); }
+static inline I16 float_bits(F16 a) {
+  I16 r;
+  memcpy(r.v, a.v, sizeof r.v);
+  return r;
+}
+static inline H32 set1_h(int16_t x) {
+  H32 r;
+  OCTAVO_LANES(x);
+}
+static inline H32 add_h(H32 a, H32 b) {
+  H32 r;
+  OCTAVO_LANES((uint16_t)(a.v[i] + b.v[i]));
+}
+static inline H32 times_8(H32 a) {
+  H32 r;
+  OCTAVO_LANES((uint16_t)((uint16_t)a.v[i] << 3));
+}
 static inline H32 min_signed(H32 a, H32 b) {
   H32 r;
   OCTAVO_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);

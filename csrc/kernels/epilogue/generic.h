@@ -68,8 +68,7 @@ struct EpilogueRun {
       const int n = args.n - n0 < 16 ? args.n - n0 : 16;
       const EpilogueColumns columns = {
           n == 16 ? load_i(args.col_sum + n0) : load_i_n(args.col_sum + n0, n),
-          load_some(args.col_scale + n0, n),
-          args.bias ? load_some(args.bias + n0, n) : set1(0.0f)};
+          load_some(args.col_scale + n0, n), args.bias ? load_some(args.bias + n0, n) : set1(0.0f)};
       if (A == Activation::kNone || A == Activation::kRelu) {
         for (int m = 0; m < args.m; ++m) {
           finish(args, m, n0, n, activate<A>(scaled_sums(args, m, n0, columns)));

@@ -28,8 +28,8 @@ struct EpilogueArgs {
   const float* residual;      // or null
   int64_t residual_stride;    // elements
   Activation activation;
-  void* out;           // float32, or int8 when out_scale is set
-  int64_t out_stride;  // elements
+  void* out;               // float32, or int8 when out_scale is set
+  int64_t out_stride;      // elements
   const float* out_scale;  // one value, or null for float32 output
   int32_t out_zero_point;
 };

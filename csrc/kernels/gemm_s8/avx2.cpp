@@ -4,11 +4,11 @@
 // 3x16x4: a*b = |a| * (b with a's sign). With |a| <= 128 and |b| <= 127 a pair sum is at most
 // 32512, so vpmaddubsw never saturates. |a| is stored beside a when rows are quantized; taking it
 // here would cost one more vector operation per row and group, of nine.
-//   Where the weights of two groups are small enough (GroupOrder) their pair sums are added as int16
-//   before vpmaddwd: 7 vector operations and 3 multiplies for 64 products instead of 8 and 4. Zen 3
-//   (multiplies on two of four vector pipes): 26.3 products a cycle against 22.5, and 28.7 for the
-//   saturating sequence that is not exact.
-//   Registers: 6 sums, 4 of b, 2 of a, 2 of pair sums, 1 of ones, 1 temporary: all 16.
+//   Where the weights of two groups are small enough (GroupOrder) their pair sums are added as
+//   int16 before vpmaddwd: 7 vector operations and 3 multiplies for 64 products instead of 8 and 4.
+//   Zen 3 (multiplies on two of four vector pipes): 26.3 products a cycle against 22.5, and 28.7
+//   for the saturating sequence that is not exact. Registers: 6 sums, 4 of b, 2 of a, 2 of pair
+//   sums, 1 of ones, 1 temporary: all 16.
 // 2x16x4: for b with -128 in it; widens both sides to int16 and uses vpmaddwd.
 #include "kernels/common/x86.h"
 #include "kernels/gemm_s8/kernel.h"
@@ -112,10 +112,12 @@ static inline void block_widen(const GemmS8Args& args, int m0, int p) {
   for (int g = 0; g < args.k_groups; ++g) {
     __m256i b16[4];
     for (int j = 0; j < 4; ++j) {
-      b16[j] = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)(b + 64 * (int64_t)g + 16 * j)));
+      b16[j] =
+          _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)(b + 64 * (int64_t)g + 16 * j)));
     }
     for (int i = 0; i < Rows; ++i) {
-      const __m128i x = _mm_castps_si128(_mm_broadcast_ss((const float*)(a + i * args.a_stride + 4 * g)));
+      const __m128i x =
+          _mm_castps_si128(_mm_broadcast_ss((const float*)(a + i * args.a_stride + 4 * g)));
       const __m256i x16 = _mm256_cvtepi8_epi16(x);
       for (int j = 0; j < 4; ++j) {
         sum[i][j] = _mm256_add_epi32(sum[i][j], _mm256_madd_epi16(x16, b16[j]));

@@ -19,9 +19,9 @@
 // behind the last group (another panel, or the slack behind the last one) multiply with zero.
 //
 // b_orders, which may be null, has one GroupOrder per panel and block of 64 groups: an order of the
-// block's groups in which the first `pairs` twos may be added as int16. In such a two, g and h, every
-// column satisfies |b[g][0]| + |b[g][1]| + |b[h][0]| + |b[h][1]| <= 255, and likewise for 2 and 3, so
-// that products with |a| <= 128 add up to at most 32640 in magnitude.
+// block's groups in which the first `pairs` twos may be added as int16. In such a two, g and h,
+// every column satisfies |b[g][0]| + |b[g][1]| + |b[h][0]| + |b[h][1]| <= 255, and likewise for 2
+// and 3, so that products with |a| <= 128 add up to at most 32640 in magnitude.
 //
 // Tails: c is written for m rounded up to `m_align` rows and for whole panels; a must be readable
 // for as many rows. Bound: the caller keeps k * max|a| * max|b| < 2^31 when it needs the exact sum;

@@ -4,6 +4,8 @@
 
 namespace octavo {
 
-void quantize_rows_f32_scalar(const QuantizeRowsArgs& args) noexcept { quantize_rows_generic(args); }
+void quantize_rows_f32_scalar(const QuantizeRowsArgs& args) noexcept {
+  quantize_rows_generic(args);
+}
 
 }  // namespace octavo
