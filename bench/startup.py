@@ -90,6 +90,9 @@ def package_bytes() -> int:
 def wheel_sizes(paths: Sequence[str]) -> list[tuple[float, str]]:
     """Return (megabytes, name) of each wheel given, or of those in the folder ``dist``."""
     found = [Path(path) for path in paths] or sorted(Path("dist").glob("octavo*.whl"))
+    for path in found:
+        if not path.is_file():
+            sys.exit(f"--wheel: expected a wheel file, got {path}")
     return [(path.stat().st_size / 1e6, path.name) for path in found]
 
 
