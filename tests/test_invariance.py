@@ -95,10 +95,8 @@ def test_leading_shape_does_not_matter(isa: str, name: str) -> None:
         assert_same_bits(out, whole.reshape(*shape, whole.shape[-1]))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "matmul_int8"])
 def test_a_row_of_nan_stays_its_own_problem(isa: str, name: str) -> None:
-    if name == "matmul_int8":
-        pytest.skip("integers have no NaN")
     function = make_functions()[name]
     x = make_rows(20)
     whole = np.asarray(function(x))

@@ -143,7 +143,8 @@ def layer_norm(
     with np.errstate(all="ignore"):
         v = x if residual is None else x + residual
         n = _F(x.shape[1])
-        d: Array = v - (row_sum(v) / n)[:, None]
+        mean: Array = np.divide(row_sum(v), n)
+        d = v - mean[:, None]
         variance = row_sum(d * d) / n
         d *= (_ONE / np.sqrt(variance + _F(eps)))[:, None]
         if weight is not None:
