@@ -19,12 +19,12 @@ constexpr std::int64_t kRowsPerThread = 32;
 // half of L2: they stay there while the weight streams past.
 constexpr std::int64_t kFewestBlockRows = 16;
 // Bytes of k at a time: one panel's part (12 KiB) stays in L1 while the rows of a block pass.
-// K = 3072, AVX2: 137 GOP/s, against 126 without parts and 112 with parts of 512.
+// K = 3072, AVX2, medians: 102 GOP/s, against 99 with parts of 512 or 1024 and 95 with 1536.
 constexpr std::int64_t kBlockK = 768;
 // A part of k consists of whole blocks of a GroupOrder.
 constexpr std::int64_t kOrderK = GroupOrder::kGroups * PackedB::kGroup;
 // With k in parts, panels at a time: each part jumps from panel to panel, and the prefetcher loses
-// its thread over many of them (8x4096x4096: 69 GOP/s with 56 panels, 103 with 8).
+// its thread over many of them (8x4096x4096, separate runs: 69 GOP/s with 56 panels, 106 with 8).
 constexpr std::int64_t kPanelsWithParts = 8;
 // Sums kept between two parts of k: 32 KiB.
 constexpr std::int64_t kBlockSums = 8192;
