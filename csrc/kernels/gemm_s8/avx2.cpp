@@ -55,7 +55,7 @@ static inline void block_sign(const GemmS8Args& args, int m0, int p) {
   }
   // The first rows of a call bring b into L1, and the prefetcher wants that in sequence.
   const bool ordered = m0 > 0 && args.b_orders != nullptr;
-  const GroupOrder* order = args.b_orders + p * args.b_orders_stride;
+  const GroupOrder* order = ordered ? args.b_orders + p * args.b_orders_stride : nullptr;
   const int8_t* b = args.b + p * args.b_panel_stride;
   for (int done = 0; done < args.k_groups; done += GroupOrder::kGroups) {
     const int left = args.k_groups - done;
@@ -90,7 +90,7 @@ static inline void block_sign(const GemmS8Args& args, int m0, int p) {
       a[i] += 4 * GroupOrder::kGroups;
       a_abs[i] += 4 * GroupOrder::kGroups;
     }
-    ++order;
+    if (ordered) ++order;
   }
   for (int i = 0; i < Rows; ++i) {
     int32_t* row = c + i * args.c_stride;
