@@ -59,10 +59,11 @@ def in_form(codes: Array, form: str, rows: int) -> tuple[Array, int]:
     """Codes as uint8 rows in a kernel's form, zero-padded to 64; and where |code| starts."""
     m, k = codes.shape
     k_pad = round_up(k, 64)
-    out = np.zeros((rows, 2 * k_pad if form == "s8_abs" else k_pad), np.uint8)
+    out = np.zeros((rows, 2 * k_pad if form == "sign_abs" else k_pad), np.uint8)
     shift = 128 if form == "u8" else 0
     out[:m, :k] = (codes.astype(np.int16) + shift).astype(np.uint8)
-    if form == "s8_abs":
+    if form == "sign_abs":
+        out[:m, :k] = np.where(codes < 0, 255, 0)
         out[:m, k_pad : k_pad + k] = np.abs(codes.astype(np.int16)).astype(np.uint8)
     return out, k_pad
 
@@ -136,7 +137,7 @@ def run_quantize_rows(
     """Codes of one quantize_rows row, taken back out of the kernel's form."""
     m, k = x.shape
     k_pad = round_up(k, 64)
-    width = 2 * k_pad if form == "s8_abs" else k_pad
+    width = 2 * k_pad if form == "sign_abs" else k_pad
     a = guarded(np.full((m, width), 0xA5, np.uint8), front=front)
     scale = guarded(np.zeros(m, np.float32), front=front)
     zero_point = guarded(np.zeros(m, np.int32), front=front)
@@ -156,4 +157,7 @@ def run_quantize_rows(
     )
     shift = 128 if form == "u8" else 0
     codes = (a[:, :k].astype(np.int16) - shift).astype(np.uint8).view(np.int8)
+    if form == "sign_abs":
+        magnitude = a[:, k_pad : k_pad + k].astype(np.int16)
+        codes = np.where(a[:, :k] == 255, -magnitude, magnitude).astype(np.int8)
     return QuantizedRows(codes, scale, zero_point - shift, a)

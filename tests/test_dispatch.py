@@ -24,29 +24,26 @@ TOKENS = ["scalar", "avx2", "avxvnni", "avx512vnni", "amx_int8"]
 TOKEN = f"({'|'.join(TOKENS)})"
 
 SCALAR = "gemm_s8s8s32_1x16x4_scalar"
-AVX2 = "gemm_s8s8s32_3x16x4_avx2"
-AVX2_ANY = "gemm_s8s8s32_2x16x4_avx2"
+AVX2 = "gemm_s8s8s32_2x32x4_avx2"
 AVXVNNI = "gemm_u8s8s32_6x16x4_avxvnni"
 AVX512VNNI = "gemm_u8s8s32_8x48x4_avx512vnni"
 AMX = "gemm_u8s8s32_32x32x64_amx_int8"
 
-# (m, whether b holds -128, tiers, the kernel that must be chosen)
+# (m, tiers, the kernel that must be chosen)
 CHOICES = [
-    (1, False, [], SCALAR),
-    (64, False, ["scalar"], SCALAR),
-    (64, True, ["scalar"], SCALAR),
-    (1, False, ["scalar", "avx2"], AVX2),
-    (64, False, ["avx2"], AVX2),
-    (64, True, ["scalar", "avx2"], AVX2_ANY),
-    (64, False, ["scalar", "avx2", "avxvnni"], AVXVNNI),
-    (1, True, ["scalar", "avx2", "avxvnni"], AVXVNNI),
-    (64, True, ["scalar", "avx2", "avx512vnni"], AVX512VNNI),
-    (64, False, ["scalar", "avx2", "avxvnni", "avx512vnni"], AVX512VNNI),
-    (8, False, TOKENS, AVX512VNNI),
-    (9, False, TOKENS, AMX),
-    (2048, True, TOKENS, AMX),
-    (8, False, ["scalar", "amx_int8"], SCALAR),
-    (9, False, ["scalar", "amx_int8"], AMX),
+    (1, [], SCALAR),
+    (64, ["scalar"], SCALAR),
+    (1, ["scalar", "avx2"], AVX2),
+    (64, ["avx2"], AVX2),
+    (64, ["scalar", "avx2", "avxvnni"], AVXVNNI),
+    (1, ["scalar", "avx2", "avxvnni"], AVXVNNI),
+    (64, ["scalar", "avx2", "avx512vnni"], AVX512VNNI),
+    (64, ["scalar", "avx2", "avxvnni", "avx512vnni"], AVX512VNNI),
+    (8, TOKENS, AVX512VNNI),
+    (9, TOKENS, AMX),
+    (2048, TOKENS, AMX),
+    (8, ["scalar", "amx_int8"], SCALAR),
+    (9, ["scalar", "amx_int8"], AMX),
 ]
 
 
@@ -56,11 +53,11 @@ def all_rows() -> list[dict[str, Any]]:
     return [dict(row, family=family) for family in core.families() for row in core.kernels(family)]
 
 
-@pytest.mark.parametrize(("m", "minus128", "tiers", "wanted"), CHOICES)
-def test_choice_by_name(m: int, minus128: bool, tiers: list[str], wanted: str) -> None:
+@pytest.mark.parametrize(("m", "tiers", "wanted"), CHOICES)
+def test_choice_by_name(m: int, tiers: list[str], wanted: str) -> None:
     if not set(tiers) <= set(core.compiled_isa_tiers()):
         pytest.skip("a tier is not compiled in")
-    assert core.select_gemm_s8(m, minus128, tiers) == wanted
+    assert core.select_gemm_s8(m, tiers) == wanted
 
 
 def test_choice_is_the_first_row_that_fits() -> None:
@@ -70,20 +67,14 @@ def test_choice_is_the_first_row_that_fits() -> None:
         itertools.combinations(tiers, size) for size in range(len(tiers) + 1)
     )
     for subset in subsets:
-        for m, minus128 in itertools.product((1, 2, 8, 9, 100), (False, True)):
-            fitting = [
-                row["name"]
-                for row in rows
-                if row["isa"] in subset
-                and m >= row["min_m"]
-                and not (minus128 and row["needs_above_minus128"])
-            ]
-            assert core.select_gemm_s8(m, minus128, list(subset)) == (fitting or [SCALAR])[0]
+        for m in (1, 2, 8, 9, 100):
+            fitting = [row["name"] for row in rows if row["isa"] in subset and m >= row["min_m"]]
+            assert core.select_gemm_s8(m, list(subset)) == (fitting or [SCALAR])[0]
 
 
 def test_unknown_tokens() -> None:
     with pytest.raises(ValueError, match=r"^tokens: unknown tier 'avx1024'"):
-        core.select_gemm_s8(1, False, ["scalar", "avx1024"])
+        core.select_gemm_s8(1, ["scalar", "avx1024"])
     with pytest.raises(ValueError, match=r"^family: "):
         core.kernels("gemm_s4")
     before = core.get_isa()
@@ -137,14 +128,7 @@ def test_every_family_ends_in_a_scalar_row_without_preconditions() -> None:
         last = core.kernels(family)[-1]
         assert last["isa"] == "scalar", family
         assert last["available"], family
-        assert not last["needs_above_minus128"], family
         assert last["min_m"] == last["m_align"] == 1, family
-
-
-def test_every_tier_of_gemm_has_a_row_without_preconditions() -> None:
-    rows = core.kernels("gemm_s8")
-    for isa in {row["isa"] for row in rows}:
-        assert any(row["isa"] == isa and not row["needs_above_minus128"] for row in rows), isa
 
 
 def test_every_tier_has_a_kernel_that_runs() -> None:

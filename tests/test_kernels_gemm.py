@@ -32,10 +32,6 @@ def rows_around(kernel: Kernel) -> list[int]:
     return sorted({1, mr - 1, mr, mr + 1, 2 * mr + 3, align - 1, align, align + 1} - {0})
 
 
-def lowest_weight(kernel: Kernel) -> int:
-    return -127 if kernel["needs_above_minus128"] else -128
-
-
 @gemm_kernels
 @fronts
 def test_random(rng: np.random.Generator, kernel: Kernel, front: bool) -> None:
@@ -43,18 +39,17 @@ def test_random(rng: np.random.Generator, kernel: Kernel, front: bool) -> None:
         for n in NS:
             for k in KS:
                 codes = rng.integers(-128, 128, (m, k)).astype(np.int8)
-                weight = rng.integers(lowest_weight(kernel), 128, (n, k)).astype(np.int8)
+                weight = rng.integers(-128, 128, (n, k)).astype(np.int8)
                 sums = run_gemm(kernel, codes, weight, front=front)
                 np.testing.assert_array_equal(sums, gemm_reference(kernel, codes, weight))
 
 
 @gemm_kernels
 def test_extremes(kernel: Kernel) -> None:
-    lowest = lowest_weight(kernel)
     for m in (1, kernel["mr"] + 1):
         for n, k in ((1, 4), (17, 67), (50, 300)):
             for code in (-128, -127, -1, 0, 127):
-                for value in (lowest, -1, 0, 1, 127):
+                for value in (-128, -127, -1, 0, 1, 127):
                     codes = np.full((m, k), code, np.int8)
                     weight = np.full((n, k), value, np.int8)
                     sums = run_gemm(kernel, codes, weight)
@@ -64,7 +59,7 @@ def test_extremes(kernel: Kernel) -> None:
 @gemm_kernels
 def test_alternating_signs(rng: np.random.Generator, kernel: Kernel) -> None:
     # Neighbours of opposite extremes: where pairs saturate in 16 bits, this shows it.
-    signs = np.where(np.arange(130) % 2, 127, lowest_weight(kernel)).astype(np.int8)
+    signs = np.where(np.arange(130) % 2, 127, -128).astype(np.int8)
     for shift in range(2):
         codes = np.roll(np.where(signs > 0, 127, -128).astype(np.int8), shift)[None].repeat(3, 0)
         weight = signs[None].repeat(20, 0)
@@ -74,13 +69,15 @@ def test_alternating_signs(rng: np.random.Generator, kernel: Kernel) -> None:
 
 @gemm_kernels
 def test_pairs_of_groups_at_their_bound(rng: np.random.Generator, kernel: Kernel) -> None:
-    # 255 in four weights times 128 just fits int16; 256 would not, and is not marked.
+    # A reach (max(-b, b + 1)) of 255 in four weights times 128 just fits int16; 256 would not, and
+    # is not marked.
     k = 72
-    for four in ((64, 64, 64, 63), (64, 64, 64, 64), (127, 1, 126, 1), (127, 127, 1, 1)):
-        lanes = np.tile(np.array(four, np.int8).reshape(2, 1, 2), (1, 2, 1)).reshape(8)
-        assert (orders_of(np.tile(lanes, (1, 2)))[0] == 2) == (sum(four) <= 255)
-        for sign in (1, -1):
-            weight = np.tile(lanes * np.int8(sign), (20, k // 8))
+    for four in ((64, 64, 64, 63), (64, 64, 64, 64), (127, 1, 126, 1), (128, 126, 1, 1)):
+        lanes = np.tile(np.array(four, np.int16).reshape(2, 1, 2), (1, 2, 1)).reshape(8)
+        for codes_of_reach in (lanes - 1, -lanes):
+            b = codes_of_reach.astype(np.int8)
+            assert (orders_of(np.tile(b, (1, 2)))[0] == 2) == (sum(four) <= 255)
+            weight = np.tile(b, (20, k // 8))
             for code in (-128, 127):
                 codes = np.full((kernel["mr"] + 1, k), code, np.int8)
                 sums = run_gemm(kernel, codes, weight)
@@ -99,7 +96,7 @@ def test_parts_of_k(rng: np.random.Generator, kernel: Kernel, k_chunk: int, fron
     for m in rows_around(kernel):
         for n, k in ((5, 65), (33, 200), (16, 256)):
             codes = rng.integers(-128, 128, (m, k)).astype(np.int8)
-            weight = rng.integers(lowest_weight(kernel), 128, (n, k)).astype(np.int8)
+            weight = rng.integers(-128, 128, (n, k)).astype(np.int8)
             sums = run_gemm(kernel, codes, weight, k_chunk=k_chunk, front=front)
             np.testing.assert_array_equal(sums, gemm_reference(kernel, codes, weight))
 
@@ -108,7 +105,7 @@ def test_parts_of_k(rng: np.random.Generator, kernel: Kernel, k_chunk: int, fron
 def test_accumulates_and_wraps(rng: np.random.Generator, kernel: Kernel) -> None:
     for m in rows_around(kernel):
         codes = rng.integers(-128, 128, (m, 70)).astype(np.int8)
-        weight = rng.integers(lowest_weight(kernel), 128, (40, 70)).astype(np.int8)
+        weight = rng.integers(-128, 128, (40, 70)).astype(np.int8)
         before = rng.integers(-(2**31), 2**31, (m, 40)).astype(np.int32)
         sums = run_gemm(kernel, codes, weight, before=before)
         with np.errstate(over="ignore"):
@@ -127,16 +124,17 @@ def check_orders(orders: np.ndarray, codes: np.ndarray) -> None:
     n, k = codes.shape
     groups, panels = (k + 3) // 4, (n + 15) // 16
     padded = np.zeros((panels * 16, groups * 4), np.int64)
-    padded[:n, :k] = np.abs(codes.astype(np.int64))
-    lanes = padded.reshape(panels, 16, groups, 2, 2).sum(axis=4)
+    padded[:n, :k] = codes
+    reach = np.maximum(-padded, padded + 1)
+    lanes = reach.reshape(panels, 16, groups, 2, 2).sum(axis=4)
     blocks = (groups + 63) // 64
-    for i, order in enumerate(orders.reshape(panels * blocks, 65)):
-        panel, first = i // blocks, i % blocks * 64
+    for i, order in enumerate(orders.reshape((panels + 1) // 2 * blocks, 65)):
+        both, first = slice(i // blocks * 2, i // blocks * 2 + 2), i % blocks * 64
         count = min(64, groups - first)
         assert sorted(order[1 : 1 + count]) == list(range(count))
         assert 2 * order[0] <= count
         for g, h in order[1 : 1 + 2 * order[0]].reshape(-1, 2).astype(int):
-            assert (lanes[panel, :, first + g] + lanes[panel, :, first + h]).max() <= 255
+            assert (lanes[both, :, first + g] + lanes[both, :, first + h]).max() <= 255
 
 
 @needs_core
@@ -151,11 +149,10 @@ def test_packing(data: st.DataObject) -> None:
     given_codes = (codes.astype(np.int16) + 128).astype(np.uint8) if unsigned else codes
     b = np.asfortranarray(given_codes.T) if transposed else np.ascontiguousarray(given_codes.T)
     flip = 0x80 if unsigned else 0
-    packed, orders, col_sum, has_minus128 = core.kernel_pack_b(b, flip)
+    packed, orders, col_sum = core.kernel_pack_b(b, flip)
     np.testing.assert_array_equal(packed, pack(codes)[0])
     check_orders(orders, codes)
     np.testing.assert_array_equal(col_sum, codes.sum(axis=1, dtype=np.int64))
-    assert has_minus128 == bool((codes == -128).any())
     np.testing.assert_array_equal(core.kernel_repack_b(b, flip), codes)
 
 

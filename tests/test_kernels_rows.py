@@ -18,7 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 quantizers = pytest.mark.parametrize("kernel", kernel_params("quantize_rows"))
 epilogues = pytest.mark.parametrize("kernel", kernel_params("epilogue"))
 fronts = pytest.mark.parametrize("front", [False, True])
-forms = pytest.mark.parametrize("form", ["s8", "s8_abs", "u8"])
+forms = pytest.mark.parametrize("form", ["s8", "sign_abs", "u8"])
 WIDTHS = [0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 130]
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh"]
 
@@ -44,11 +44,12 @@ def special_rows(rng: np.random.Generator, k: int) -> Array:
 
 
 def check_forms(raw: Array, codes: Array, form: str, pad: bool) -> None:
-    """The absolute values, and the padding behind k."""
+    """The signs and absolute values, and the padding behind k."""
     k, k_pad = codes.shape[1], round_up(codes.shape[1], 64)
     padding = np.full((len(codes), k_pad - k), 0 if pad else 0xA5, np.uint8)
     np.testing.assert_array_equal(raw[:, k:k_pad], padding)
-    if form == "s8_abs":
+    if form == "sign_abs":
+        np.testing.assert_array_equal(raw[:, :k], np.where(codes < 0, 255, 0))
         absolute = np.abs(codes.astype(np.int16)).astype(np.uint8)
         np.testing.assert_array_equal(raw[:, k_pad : k_pad + k], absolute)
         np.testing.assert_array_equal(raw[:, k_pad + k :], padding)

@@ -18,7 +18,8 @@ struct NamedForm {
   const char* name;
   AForm value;
 };
-constexpr NamedForm kForms[] = {{"s8", AForm::kS8}, {"s8_abs", AForm::kS8Abs}, {"u8", AForm::kU8}};
+constexpr NamedForm kForms[] = {
+    {"s8", AForm::kS8}, {"sign_abs", AForm::kSignAbs}, {"u8", AForm::kU8}};
 
 AForm form_from(const std::string& name) {
   for (const NamedForm& form : kForms) {
@@ -78,7 +79,7 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
     bad_argument("a_abs_offset, b_panel_stride", "at least 0");
   const std::int64_t m_rows = round_up(m, row.m_align);
   const std::int64_t width = round_up(4 * std::int64_t{k_groups}, 64);
-  const std::int64_t abs_width = row.form == AForm::kS8Abs ? a_abs_offset : 0;
+  const std::int64_t abs_width = row.form == AForm::kSignAbs ? a_abs_offset : 0;
   const std::int64_t b_bytes =
       panels == 0 ? 0 : (panels - 1) * b_panel_stride + 64 * round_up(k_groups, 16);
   GemmS8Args args;
@@ -87,7 +88,8 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
   args.b = vector<std::int8_t>(b, b_bytes, "b");
   args.b_panel_stride = b_panel_stride;
   args.b_orders_stride = (k_groups + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
-  const std::int64_t order_bytes = panels * args.b_orders_stride * std::int64_t{sizeof(GroupOrder)};
+  const std::int64_t order_bytes =
+      (panels + 1) / 2 * args.b_orders_stride * std::int64_t{sizeof(GroupOrder)};
   args.b_orders = reinterpret_cast<const GroupOrder*>(
       optional_vector<std::uint8_t>(b_orders, order_bytes, "b_orders"));
   args.c = matrix<std::int32_t>(c, m_rows, 16 * std::int64_t{panels}, args.c_stride, "c");
@@ -100,18 +102,17 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
 }
 
 // The (k, n) matrix `b` of 8-bit codes at any strides, each xor `flip`: packed bytes (slack
-// included), the bytes of its orders, column sums, and whether a code is -128.
+// included), the bytes of its orders, column sums.
 py::tuple pack_b(const py::array& b, std::uint8_t flip) {
   if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
   const PackedB packed(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
                        b.strides(0), b.strides(1), flip);
   py::array_t<std::int8_t> codes(packed.code_bytes(), packed.panel(0));
-  const std::int64_t order_bytes =
-      packed.panels() * packed.orders_stride() * std::int64_t{sizeof(GroupOrder)};
+  const std::int64_t order_bytes = packed.order_count() * std::int64_t{sizeof(GroupOrder)};
   py::array_t<std::uint8_t> orders(order_bytes,
                                    reinterpret_cast<const std::uint8_t*>(packed.orders(0)));
   py::array_t<std::int32_t> col_sum(packed.n(), packed.col_sum());
-  return py::make_tuple(codes, orders, col_sum, packed.has_minus128());
+  return py::make_tuple(codes, orders, col_sum);
 }
 
 // unpack(pack(b)): the codes as rows of (n, k).
@@ -133,7 +134,7 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   const std::int64_t m = x.shape(0), k = x.shape(1), k_pad = round_up(k, 64);
   QuantizeRowsArgs args;
   args.form = form_from(form);
-  const bool abs = args.form == AForm::kS8Abs;
+  const bool abs = args.form == AForm::kSignAbs;
   if (abs && a_abs_offset < k_pad) bad_argument("a_abs_offset", "at least k rounded up to 64");
   args.x = in.data;
   args.x_stride = in.stride;

@@ -57,8 +57,7 @@ py::list kernels(const std::string& family) {
     if (info.family != family) continue;
     out.append(py::dict("name"_a = info.name, "isa"_a = token_of(info.isa),
                         "available"_a = (detected_isas() & bit(info.isa)) != 0, "mr"_a = info.mr,
-                        "m_align"_a = info.m_align, "min_m"_a = info.min_m,
-                        "needs_above_minus128"_a = info.needs_above_minus128));
+                        "m_align"_a = info.m_align, "min_m"_a = info.min_m));
   }
   if (out.empty()) throw py::value_error("family: no kernel family '" + family + "'");
   return out;
@@ -84,14 +83,14 @@ std::string compiler() {
 #endif
 }
 
-std::string select_name(std::int64_t m, bool has_minus128, const std::vector<std::string>& tokens) {
+std::string select_name(std::int64_t m, const std::vector<std::string>& tokens) {
   IsaMask mask = 0;
   for (const std::string& token : tokens) {
     const IsaInfo* info = find_isa(token);
     if (info == nullptr) throw py::value_error("tokens: unknown tier '" + token + "'");
     mask |= bit(info->isa);
   }
-  return select_gemm_s8(m, has_minus128, mask).name;
+  return select_gemm_s8(m, mask).name;
 }
 
 void set_threads(int n) {
@@ -125,7 +124,7 @@ void register_runtime(py::module_& m) {
   m.def("default_num_threads", &usable_cpu_count);
   m.def("families", &families);
   m.def("kernels", &kernels, "family"_a);
-  m.def("select_gemm_s8", &select_name, "m"_a, "has_minus128"_a, "tokens"_a);
+  m.def("select_gemm_s8", &select_name, "m"_a, "tokens"_a);
   m.def(
       "bench_dot_peak",
       [](double seconds) {

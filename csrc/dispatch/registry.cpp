@@ -5,7 +5,7 @@ namespace octavo {
 
 // Each kernels.inc is read twice: to declare its symbols and to list its rows.
 #define OCTAVO_KERNEL(args, isa, symbol) void symbol(const args##Args&) noexcept;
-#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form, needs) \
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
   void symbol(const GemmS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
@@ -22,8 +22,8 @@ namespace octavo {
 #undef OCTAVO_GEMM_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
-#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form, needs) \
-  {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form, GemmNeeds::needs},
+#define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
+  {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
@@ -112,11 +112,10 @@ const std::vector<GemmS8Row>& gemm_s8_rows() {
   return rows;
 }
 
-const GemmS8Row& select_gemm_s8(int64_t m, bool b_has_minus128, IsaMask mask) noexcept {
+const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept {
   const auto& rows = gemm_s8_rows();
   for (const GemmS8Row& row : rows) {
-    const bool exact = row.needs == GemmNeeds::kNone || !b_has_minus128;
-    if ((mask & bit(row.isa)) && m >= row.min_m && exact) return row;
+    if ((mask & bit(row.isa)) && m >= row.min_m) return row;
   }
   return rows.back();
 }
@@ -126,7 +125,7 @@ namespace {
 template <class Args>
 void append(std::vector<KernelInfo>& out, const char* family) {
   for (const auto& row : kernel_rows<Args>()) {
-    out.push_back({family, row.name, row.isa, 1, 1, 1, false});
+    out.push_back({family, row.name, row.isa, 1, 1, 1});
   }
 }
 
@@ -135,8 +134,7 @@ void append(std::vector<KernelInfo>& out, const char* family) {
 std::vector<KernelInfo> list_kernels() {
   std::vector<KernelInfo> out;
   for (const GemmS8Row& row : gemm_s8_rows()) {
-    out.push_back({"gemm_s8", row.name, row.isa, row.mr, row.m_align, row.min_m,
-                   row.needs == GemmNeeds::kWeightsAboveMinus128});
+    out.push_back({"gemm_s8", row.name, row.isa, row.mr, row.m_align, row.min_m});
   }
   append<QuantizeRowsArgs>(out, "quantize_rows");
   append<EpilogueArgs>(out, "epilogue");

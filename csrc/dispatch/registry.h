@@ -35,7 +35,6 @@ struct GemmS8Row {
   int min_m;
   int block_rows;
   AForm form;
-  GemmNeeds needs;
 };
 
 // All rows of a family that are compiled in, best first.
@@ -73,8 +72,8 @@ const KernelRow<Args>& select(IsaMask mask) noexcept {
   return rows.back();
 }
 
-// The first row whose tier is in the mask, that is meant for m rows, and that is exact for b.
-const GemmS8Row& select_gemm_s8(int64_t m, bool b_has_minus128, IsaMask mask) noexcept;
+// The first row whose tier is in the mask and that is meant for m rows.
+const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
 
 // One line per row for tests, `octavo info` and the benchmark.
 struct KernelInfo {
@@ -84,7 +83,6 @@ struct KernelInfo {
   int mr;
   int m_align;
   int min_m;
-  bool needs_above_minus128;
 };
 std::vector<KernelInfo> list_kernels();
 

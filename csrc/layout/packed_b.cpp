@@ -2,7 +2,6 @@
 #include "layout/packed_b.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 namespace octavo {
@@ -21,19 +20,25 @@ inline std::uint32_t gather4(const std::uint8_t* p, std::int64_t stride, std::in
   return four;
 }
 
-// |b| summed over each of the 32 lanes of two codes that a 16-bit dot product adds, per group.
+// What a product can reach on either sign of a: the larger of |b| and |~b|.
+int reach(std::int8_t b) { return b < 0 ? -b : b + 1; }
+
+// Reach summed over each lane of two codes that a 16-bit dot product adds, per group: 32 lanes a
+// panel, one panel or two.
 struct LaneSums {
-  std::uint16_t lane[GroupOrder::kGroups][32];
+  int lanes;
+  std::uint16_t lane[GroupOrder::kGroups][64];
   std::uint16_t largest[GroupOrder::kGroups];
 };
 
-void sum_lanes(const std::int8_t* panel, int groups, LaneSums& sums) {
+void sum_lanes(const std::int8_t* panel, std::int64_t panel_stride, int panels, int groups,
+               LaneSums& sums) {
+  sums.lanes = 32 * panels;
   for (int g = 0; g < groups; ++g) {
-    const std::int8_t* codes = panel + 64 * g;
     sums.largest[g] = 0;
-    for (int i = 0; i < 32; ++i) {
-      const int sum = std::abs(codes[2 * i]) + std::abs(codes[2 * i + 1]);
-      sums.lane[g][i] = static_cast<std::uint16_t>(sum);
+    for (int i = 0; i < sums.lanes; ++i) {
+      const std::int8_t* codes = panel + i / 32 * panel_stride + 64 * g + i % 32 * 2;
+      sums.lane[g][i] = static_cast<std::uint16_t>(reach(codes[0]) + reach(codes[1]));
       sums.largest[g] = std::max(sums.largest[g], sums.lane[g][i]);
     }
   }
@@ -41,15 +46,15 @@ void sum_lanes(const std::int8_t* panel, int groups, LaneSums& sums) {
 
 bool fits(const LaneSums& sums, int g, int h) {
   int largest = 0;
-  for (int i = 0; i < 32; ++i) largest = std::max(largest, sums.lane[g][i] + sums.lane[h][i]);
+  for (int i = 0; i < sums.lanes; ++i) {
+    largest = std::max(largest, sums.lane[g][i] + sums.lane[h][i]);
+  }
   return largest <= 255;
 }
 
 // Greedy: the group with the largest weights takes the largest partner that fits. On normally
 // distributed weights (K = 384) this pairs 99.9% of the groups; neighbours fit in 62% of the cases.
-void pair_groups(const std::int8_t* panel, int groups, GroupOrder& order) {
-  LaneSums sums;
-  sum_lanes(panel, groups, sums);
+void pair_groups(const LaneSums& sums, int groups, GroupOrder& order) {
   int by_size[GroupOrder::kGroups], single[GroupOrder::kGroups];
   for (int g = 0; g < groups; ++g) by_size[g] = g;
   std::sort(by_size, by_size + groups, [&](int g, int h) {
@@ -84,11 +89,11 @@ PackedB::PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::
       n_(n),
       codes_(static_cast<std::size_t>(code_bytes())),
       col_sum_(static_cast<std::size_t>(n) * sizeof(std::int32_t)),
-      orders_(static_cast<std::size_t>(panels() * orders_stride()) * sizeof(GroupOrder)) {
+      orders_(static_cast<std::size_t>(order_count()) * sizeof(GroupOrder)) {
   for (std::int64_t p = 0; p < panels(); ++p) {
     pack_panel(data, p, k_stride, n_stride, flip);
-    order_groups(p);
   }
+  for (std::int64_t p = 0; p < panels(); p += 2) order_groups(p);
   std::memset(codes_.as<std::uint8_t>() + panels() * panel_stride(), 0,
               static_cast<std::size_t>(slack_bytes()));
 }
@@ -98,7 +103,6 @@ void PackedB::pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t 
   const std::int64_t width = std::min<std::int64_t>(kPanelWidth, n_ - p * kPanelWidth);
   std::int8_t* out = codes_.as<std::int8_t>() + p * panel_stride();
   std::uint32_t sums[kPanelWidth] = {};
-  bool minus128 = false;
   for (std::int64_t g = 0; g < k_groups(); ++g) {
     const std::int64_t count = std::min<std::int64_t>(kGroup, k_ - g * kGroup);
     const std::uint32_t flip4 = 0x01010101u * flip;
@@ -117,20 +121,21 @@ void PackedB::pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t 
     for (int j = 0; j < kPanelWidth; ++j) {
       const std::int8_t* code = out + g * 64 + 4 * j;
       sums[j] += static_cast<std::uint32_t>(code[0] + code[1] + code[2] + code[3]);
-      minus128 |= code[0] == -128 || code[1] == -128 || code[2] == -128 || code[3] == -128;
     }
   }
   std::memcpy(col_sum_.as<std::int32_t>() + p * kPanelWidth, sums,
               static_cast<std::size_t>(width) * sizeof(std::int32_t));
-  has_minus128_ = has_minus128_ || minus128;
 }
 
 void PackedB::order_groups(std::int64_t p) {
+  const int both = p + 1 < panels() ? 2 : 1;
+  LaneSums sums;
   for (std::int64_t i = 0; i < orders_stride(); ++i) {
     const std::int64_t first = i * GroupOrder::kGroups;
     const std::int64_t left = std::min<std::int64_t>(GroupOrder::kGroups, k_groups() - first);
     const int groups = static_cast<int>(left);
-    pair_groups(panel(p) + first * 64, groups, orders_.as<GroupOrder>()[p * orders_stride() + i]);
+    sum_lanes(panel(p) + first * 64, panel_stride(), both, groups, sums);
+    pair_groups(sums, groups, orders_.as<GroupOrder>()[p / 2 * orders_stride() + i]);
   }
 }
 

@@ -34,14 +34,15 @@ class PackedB {
   }
   // One int32 (modulo 2^32) per column.
   const std::int32_t* col_sum() const { return col_sum_.as<std::int32_t>(); }
-  // For each block of 64 groups of a panel, the order that pairs small weights (GroupOrder).
+  // Of panels p and p + 1 (p even), for each block of 64 groups, the order that pairs small weights
+  // (GroupOrder).
   const GroupOrder* orders(std::int64_t p) const {
-    return orders_.as<GroupOrder>() + p * orders_stride();
+    return orders_.as<GroupOrder>() + p / 2 * orders_stride();
   }
+  std::int64_t order_count() const { return (panels() + 1) / 2 * orders_stride(); }
   std::int64_t orders_stride() const {
     return (k_groups() + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
   }
-  bool has_minus128() const { return has_minus128_; }
   std::int64_t code_bytes() const { return panels() * panel_stride() + slack_bytes(); }
   std::size_t nbytes() const { return codes_.size() + col_sum_.size() + orders_.size(); }
 
@@ -52,13 +53,12 @@ class PackedB {
   std::int64_t slack_bytes() const { return n_ == 0 ? 0 : (16 - k_groups() % 16) % 16 * 64; }
   void pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t k_stride,
                   std::int64_t n_stride, std::uint8_t flip);
-  void order_groups(std::int64_t p);
+  void order_groups(std::int64_t p);  // of panels p and p + 1
 
   std::int64_t k_, n_;
   AlignedBuffer codes_;
   AlignedBuffer col_sum_;
   AlignedBuffer orders_;
-  bool has_minus128_ = false;
 };
 
 }  // namespace octavo

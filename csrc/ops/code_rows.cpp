@@ -17,10 +17,12 @@ void copy_row(const std::uint8_t* row, std::int64_t column_stride, std::uint8_t 
   }
 }
 
-void absolute(const std::uint8_t* codes, std::int64_t k, std::uint8_t* out) {
+// Splits signed codes, in place, into their signs (255 or 0) and their absolute values.
+void split_signs(std::uint8_t* codes, std::int64_t k, std::uint8_t* magnitudes) {
   for (std::int64_t i = 0; i < k; ++i) {
     const int code = static_cast<std::int8_t>(codes[i]);
-    out[i] = static_cast<std::uint8_t>(code < 0 ? -code : code);
+    codes[i] = code < 0 ? 255 : 0;
+    magnitudes[i] = static_cast<std::uint8_t>(code < 0 ? -code : code);
   }
 }
 
@@ -34,8 +36,8 @@ void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_
     std::uint8_t* out = block.codes + r * block.stride;
     copy_row(source + r * row_stride, column_stride, flip ^ form_flip, k, out);
     std::memset(out + k, 0, static_cast<std::size_t>(padding));
-    if (block.form == AForm::kS8Abs) {
-      absolute(out, k, out + block.abs_offset);
+    if (block.form == AForm::kSignAbs) {
+      split_signs(out, k, out + block.abs_offset);
       std::memset(out + block.abs_offset + k, 0, static_cast<std::size_t>(padding));
     }
   }

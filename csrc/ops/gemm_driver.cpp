@@ -18,9 +18,10 @@ constexpr std::int64_t kRowsPerThread = 32;
 // A block has as many rows as its kernel asks for, fewer where their codes would fill more than
 // half of L2: they stay there while the weight streams past.
 constexpr std::int64_t kFewestBlockRows = 16;
-// Bytes of k at a time: one panel's part (12 KiB) stays in L1 while the rows of a block pass.
-// K = 3072, AVX2, medians: 102 GOP/s, against 99 with parts of 512 or 1024 and 95 with 1536.
-constexpr std::int64_t kBlockK = 768;
+// Bytes of k at a time: two panels' parts (16 KiB) stay in L1 while the rows of a block pass. The
+// AVX2 kernel alone, 64x768, K = 768 and 3072: 177 and 166 GOP/s; with parts of 256, 175 and 162,
+// with 768, 174 and 159.
+constexpr std::int64_t kBlockK = 512;
 // A part of k consists of whole blocks of a GroupOrder.
 constexpr std::int64_t kOrderK = GroupOrder::kGroups * PackedB::kGroup;
 // With k in parts, panels at a time: each part jumps from panel to panel, and the prefetcher loses
@@ -49,13 +50,13 @@ std::int64_t spread_stride(std::int64_t bytes) { return bytes % 1024 == 0 ? byte
 
 Plan make_plan(std::int64_t m, const PackedB& b) {
   Plan plan;
-  plan.kernel = &select_gemm_s8(m, b.has_minus128(), active_isas());
+  plan.kernel = &select_gemm_s8(m, active_isas());
   plan.m = m;
   plan.k = b.k();
   plan.threads = useful_threads(m, b);
   plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
   const std::int64_t k_pad = round_up(std::max<std::int64_t>(b.k(), 1), 64);
-  plan.abs_offset = plan.kernel->form == AForm::kS8Abs ? spread_stride(k_pad) : 0;
+  plan.abs_offset = plan.kernel->form == AForm::kSignAbs ? spread_stride(k_pad) : 0;
   plan.code_stride = spread_stride(plan.abs_offset + k_pad);
 
   const auto half_l2 = static_cast<std::int64_t>(cpu_features().l2_bytes / 2);
@@ -82,7 +83,8 @@ Plan make_plan(std::int64_t m, const PackedB& b) {
   const std::int64_t most = plan.k_chunk < k_pad ? kPanelsWithParts : b.panels();
   const std::int64_t fitting = std::clamp<std::int64_t>(
       kBlockSums / PackedB::kPanelWidth / plan.block_rows, 4, std::max<std::int64_t>(most, 4));
-  plan.sum_panels = std::min(plan.panel_chunk, fitting);
+  // Even, since two panels share a GroupOrder.
+  plan.sum_panels = std::min(plan.panel_chunk, fitting / 2 * 2);
   plan.sum_bytes = plan.block_rows * plan.sum_panels * PackedB::kPanelWidth * 4;
   return plan;
 }

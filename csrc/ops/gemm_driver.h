@@ -14,7 +14,7 @@ namespace octavo {
 struct CodeBlock {
   AForm form;
   std::int64_t stride;      // bytes from row to row
-  std::int64_t abs_offset;  // of the |code| plane of AForm::kS8Abs
+  std::int64_t abs_offset;  // of the |code| plane of AForm::kSignAbs
   std::uint8_t* codes;
   float* row_scale;
   std::int32_t* zero_point;  // in the form's domain: signed, plus 128 for AForm::kU8

@@ -26,20 +26,20 @@ class MatrixRows final : public RowSource {
     for (std::int64_t r = 0; r < rows; ++r) {
       block.zero_point[r] = zero_point_.at(m0 + r) + shift;
       block.row_scale[r] = 1.0f;
-      if (row_sum_ != nullptr) (*row_sum_)[m0 + r] = centred_sum(block, r);
+      if (row_sum_ != nullptr) (*row_sum_)[m0 + r] = centred_sum(m0 + r);
     }
   }
 
  private:
   // sum over k of (a - a_zero_point), modulo 2^32.
-  std::int32_t centred_sum(const CodeBlock& block, std::int64_t r) const {
-    const std::uint8_t* codes = block.codes + r * block.stride;
+  std::int32_t centred_sum(std::int64_t m) const {
+    const std::uint8_t* codes = a_.data + m * a_.row_stride;
     std::uint32_t sum = 0;
     for (std::int64_t i = 0; i < k_; ++i) {
-      const int code = block.form == AForm::kU8 ? codes[i] : static_cast<std::int8_t>(codes[i]);
-      sum += static_cast<std::uint32_t>(code);
+      const std::uint8_t code = codes[i * a_.column_stride];
+      sum += static_cast<std::uint32_t>(a_.is_unsigned ? code : static_cast<std::int8_t>(code));
     }
-    sum -= static_cast<std::uint32_t>(k_) * static_cast<std::uint32_t>(block.zero_point[r]);
+    sum -= static_cast<std::uint32_t>(k_) * static_cast<std::uint32_t>(zero_point_.at(m));
     return static_cast<std::int32_t>(sum);
   }
 

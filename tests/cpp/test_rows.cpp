@@ -66,7 +66,8 @@ std::vector<std::uint8_t> expected_bytes(const RowsCase& c, const RowCodes& row,
     const int code = i < c.k ? row.codes[static_cast<std::size_t>(i)] : 0;
     const int shift = c.form == AForm::kU8 && i < c.k ? 128 : 0;
     bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(code + shift);
-    if (c.form == AForm::kS8Abs) {
+    if (c.form == AForm::kSignAbs) {
+      bytes[static_cast<std::size_t>(i)] = code < 0 ? 255 : 0;
       bytes[static_cast<std::size_t>(k_pad + i)] = static_cast<std::uint8_t>(std::abs(code));
     }
   }
@@ -78,7 +79,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   const float static_scale = 0.0371f;
   const int static_zero_point = -7;
   const std::int64_t k_pad = round_up(c.k, 64);
-  const std::int64_t width = c.form == AForm::kS8Abs ? 2 * k_pad : k_pad;
+  const std::int64_t width = c.form == AForm::kSignAbs ? 2 * k_pad : k_pad;
   const std::int64_t x_stride = c.edge == Edge::kEnd ? c.k : c.k + 3;
   Guarded<float> x(kKinds * x_stride - (x_stride - c.k), c.edge);
   Guarded<std::uint8_t> a(kKinds * width, c.edge);
@@ -217,7 +218,7 @@ void test_quantize_rows() {
     if (!(detected_isas() & bit(kernel.isa))) continue;
     covered(kernel.name);
     for (const std::int64_t k : {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 131}) {
-      for (const AForm form : {AForm::kS8, AForm::kS8Abs, AForm::kU8}) {
+      for (const AForm form : {AForm::kS8, AForm::kSignAbs, AForm::kU8}) {
         for (const bool is_static : {false, true}) {
           check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd}, random);
           check_rows(kernel, {k, form, !is_static, is_static, k % 2 == 0, Edge::kFront}, random);

@@ -131,8 +131,10 @@ static inline __m256i pack_u16(I16 a) {
   return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8);
 }
 static inline void store_s8(int8_t* p, I16 a) { _mm_storeu_si128((__m128i*)p, pack_s8(a)); }
-static inline void store_abs_s8(uint8_t* p, I16 a) {
-  _mm_storeu_si128((__m128i*)p, _mm_abs_epi8(pack_s8(a)));
+static inline void store_sign_abs(uint8_t* sign, uint8_t* magnitude, I16 a) {
+  const __m128i code = pack_s8(a);
+  _mm_storeu_si128((__m128i*)sign, _mm_cmpgt_epi8(_mm_setzero_si128(), code));
+  _mm_storeu_si128((__m128i*)magnitude, _mm_abs_epi8(code));
 }
 static inline void store_u8(uint8_t* p, I16 a) { _mm_storeu_si128((__m128i*)p, pack_u8(a)); }
 static inline void store_s16(int16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, pack_s16(a)); }
@@ -155,10 +157,11 @@ static inline void store_s8_n(int8_t* p, I16 a, int n) {
   store_s8(slot, a);
   memcpy(p, slot, (size_t)n);
 }
-static inline void store_abs_s8_n(uint8_t* p, I16 a, int n) {
-  alignas(16) uint8_t slot[16];
-  store_abs_s8(slot, a);
-  memcpy(p, slot, (size_t)n);
+static inline void store_sign_abs_n(uint8_t* sign, uint8_t* magnitude, I16 a, int n) {
+  alignas(16) uint8_t slot[32];
+  store_sign_abs(slot, slot + 16, a);
+  memcpy(sign, slot, (size_t)n);
+  memcpy(magnitude, slot + 16, (size_t)n);
 }
 static inline void store_u8_n(uint8_t* p, I16 a, int n) {
   alignas(16) uint8_t slot[16];

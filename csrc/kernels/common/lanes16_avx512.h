@@ -75,11 +75,13 @@ static inline I16 not_below_zero(I16 a) { return {_mm512_max_epi32(a.v, _mm512_s
 static inline void store_s8(int8_t* p, I16 a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(a.v));
 }
-static inline void store_abs_s8(uint8_t* p, I16 a) {
-  _mm_storeu_si128((__m128i*)p, _mm_abs_epi8(_mm512_cvtsepi32_epi8(a.v)));
+static inline void store_sign_abs_n(uint8_t* sign, uint8_t* magnitude, I16 a, int n) {
+  const __m128i code = _mm512_cvtsepi32_epi8(a.v);
+  _mm_mask_storeu_epi8(sign, mask_n(n), _mm_cmpgt_epi8(_mm_setzero_si128(), code));
+  _mm_mask_storeu_epi8(magnitude, mask_n(n), _mm_abs_epi8(code));
 }
-static inline void store_abs_s8_n(uint8_t* p, I16 a, int n) {
-  _mm_mask_storeu_epi8(p, mask_n(n), _mm_abs_epi8(_mm512_cvtsepi32_epi8(a.v)));
+static inline void store_sign_abs(uint8_t* sign, uint8_t* magnitude, I16 a) {
+  store_sign_abs_n(sign, magnitude, a, 16);
 }
 static inline void store_u8(uint8_t* p, I16 a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtusepi32_epi8(not_below_zero(a).v));

@@ -177,14 +177,17 @@ static inline void store_s16_n(int16_t* p, I16 a, int n) {
 static inline void store_u16_n(uint16_t* p, I16 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = (uint16_t)clamp1(a.v[i], 0, 65535);
 }
-// |saturated lane|: -128 gives 128.
-static inline void store_abs_s8_n(uint8_t* p, I16 a, int n) {
+// Of the saturated lane: 255 where it is negative, else 0; and its magnitude, 128 for -128.
+static inline void store_sign_abs_n(uint8_t* sign, uint8_t* magnitude, I16 a, int n) {
   for (int i = 0; i < n; ++i) {
     const int32_t code = clamp1(a.v[i], -128, 127);
-    p[i] = (uint8_t)(code < 0 ? -code : code);
+    sign[i] = code < 0 ? 255 : 0;
+    magnitude[i] = (uint8_t)(code < 0 ? -code : code);
   }
 }
-static inline void store_abs_s8(uint8_t* p, I16 a) { store_abs_s8_n(p, a, 16); }
+static inline void store_sign_abs(uint8_t* sign, uint8_t* magnitude, I16 a) {
+  store_sign_abs_n(sign, magnitude, a, 16);
+}
 static inline void store_s8(int8_t* p, I16 a) { store_s8_n(p, a, 16); }
 static inline void store_u8(uint8_t* p, I16 a) { store_u8_n(p, a, 16); }
 static inline void store_s16(int16_t* p, I16 a) { store_s16_n(p, a, 16); }

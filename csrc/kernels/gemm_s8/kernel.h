@@ -13,15 +13,17 @@
 //
 // a has one row of codes per output row, in the form the kernel's row in kernels.inc names:
 //   kS8      signed codes
-//   kS8Abs   signed codes, and their absolute values (as uint8) `a_abs_offset` bytes later
+//   kSignAbs a byte of sign per code, 255 where it is negative and 0 elsewhere, and their absolute
+//            values (as uint8) `a_abs_offset` bytes later
 //   kU8      codes + 128 as uint8; the caller undoes the shift with b's column sums
 // Rows are zero-padded to a multiple of 64 bytes (code byte 0, whatever the form), so bytes of b
 // behind the last group (another panel, or the slack behind the last one) multiply with zero.
 //
-// b_orders, which may be null, has one GroupOrder per panel and block of 64 groups: an order of the
-// block's groups in which the first `pairs` twos may be added as int16. In such a two, g and h,
-// every column satisfies |b[g][0]| + |b[g][1]| + |b[h][0]| + |b[h][1]| <= 255, and likewise for 2
-// and 3, so that products with |a| <= 128 add up to at most 32640 in magnitude.
+// b_orders, which may be null, has one GroupOrder per two panels (the last may be alone) and block
+// of 64 groups: an order of the block's groups in which the first `pairs` twos may be added as
+// int16. In such a two, g and h, every column satisfies, with r(b) = max(-b, b + 1),
+// r(b[g][0]) + r(b[g][1]) + r(b[h][0]) + r(b[h][1]) <= 255, and likewise for 2 and 3, so that
+// products of |a| <= 128 with b or ~b add up to at most 32640 in magnitude.
 //
 // Tails: c is written for m rounded up to `m_align` rows and for whole panels; a must be readable
 // for as many rows. Bound: the caller keeps k * max|a| * max|b| < 2^31 when it needs the exact sum;
@@ -44,7 +46,7 @@ struct GemmS8Args {
   const int8_t* b;
   int64_t b_panel_stride;  // bytes
   const GroupOrder* b_orders = nullptr;
-  int64_t b_orders_stride = 0;  // orders from panel to panel
+  int64_t b_orders_stride = 0;  // orders from one two of panels to the next
   int32_t* c;
   int64_t c_stride;  // elements
   int32_t m;
@@ -53,9 +55,6 @@ struct GemmS8Args {
   bool accumulate;
 };
 
-enum class AForm : uint8_t { kS8, kS8Abs, kU8 };
-
-// What b must fulfil for a kernel to be exact.
-enum class GemmNeeds : uint8_t { kNone, kWeightsAboveMinus128 };
+enum class AForm : uint8_t { kS8, kSignAbs, kU8 };
 
 }  // namespace octavo

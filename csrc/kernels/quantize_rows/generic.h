@@ -75,10 +75,11 @@ static inline void put_codes(uint8_t* a, int64_t abs_offset, AForm form, I16 cod
     Whole ? store_u8(a, shifted) : store_u8_n(a, shifted, n);
     return;
   }
-  Whole ? store_s8((int8_t*)a, code) : store_s8_n((int8_t*)a, code, n);
-  if (form == AForm::kS8Abs) {
-    Whole ? store_abs_s8(a + abs_offset, code) : store_abs_s8_n(a + abs_offset, code, n);
+  if (form == AForm::kSignAbs) {
+    Whole ? store_sign_abs(a, a + abs_offset, code) : store_sign_abs_n(a, a + abs_offset, code, n);
+    return;
   }
+  Whole ? store_s8((int8_t*)a, code) : store_s8_n((int8_t*)a, code, n);
 }
 
 template <bool Static>
@@ -133,14 +134,14 @@ static inline void quantize_rows_generic(const QuantizeRowsArgs& args) {
     if (!finite) {
       code.scale = NAN;
       zero_fill(a, 0, args.k);
-      if (args.form == AForm::kS8Abs) zero_fill(a + args.a_abs_offset, 0, args.k);
+      if (args.form == AForm::kSignAbs) zero_fill(a + args.a_abs_offset, 0, args.k);
       if (args.form == AForm::kU8) {
         for (int i = 0; i < args.k; ++i) a[i] = 128;
       }
     }
     if (args.pad) {
       zero_fill(a, args.k, k_pad);
-      if (args.form == AForm::kS8Abs) zero_fill(a + args.a_abs_offset, args.k, k_pad);
+      if (args.form == AForm::kSignAbs) zero_fill(a + args.a_abs_offset, args.k, k_pad);
     }
     args.scale[m] = code.scale;
     args.zero_point[m] = code.zero_point + form_shift;

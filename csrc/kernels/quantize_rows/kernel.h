@@ -29,7 +29,7 @@ struct QuantizeRowsArgs {
   int32_t static_zero_point;  // in the signed domain
   AForm form;
   uint8_t* a;
-  int64_t a_stride;  // bytes; at least k rounded up to 64 (twice that for kS8Abs)
+  int64_t a_stride;  // bytes; at least k rounded up to 64 (twice that for kSignAbs)
   int64_t a_abs_offset;
   bool pad;  // write the zero padding behind k
   float* scale;
