@@ -7,11 +7,3 @@
 #else
 #include <immintrin.h>
 #endif
-
-// Makes the compiler take p for changed: what lies behind it is read again instead of being kept
-// in registers that are needed for more.
-#if defined(_MSC_VER) && !defined(__clang__)
-#define OCTAVO_FORGET(p) ((void)0)
-#else
-#define OCTAVO_FORGET(p) __asm__ volatile("" : "+r"(p))
-#endif

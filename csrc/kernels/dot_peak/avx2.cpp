@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/dot_peak/kernel.h"
 
@@ -8,10 +9,12 @@ namespace octavo {
 void dot_peak_s8s8_avx2(const DotPeakArgs& args) noexcept {
   constexpr int kChains = 4;  // enough: what links one round to the next is a single addition
   __m256i sum[kChains];
+  OCTAVO_UNROLL
   for (int i = 0; i < kChains; ++i) sum[i] = _mm256_set1_epi32(i);
   __m256i sign = _mm256_setzero_si256(), b = _mm256_set1_epi8(-5), other = _mm256_set1_epi8(4);
   const __m256i magnitude = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
   for (int64_t it = 0; it < args.iterations; ++it) {
+    OCTAVO_UNROLL
     for (int i = 0; i < kChains; ++i) {
       // Opaque operands: without them the product is loop-invariant and leaves the loop.
       __asm__ volatile("" : "+x"(sign), "+x"(b), "+x"(other));
@@ -22,6 +25,7 @@ void dot_peak_s8s8_avx2(const DotPeakArgs& args) noexcept {
       sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(pairs, ones));
     }
   }
+  OCTAVO_UNROLL
   for (int i = 1; i < kChains; ++i) sum[0] = _mm256_add_epi32(sum[0], sum[i]);
   *args.sink = _mm256_extract_epi32(sum[0], 0);
   *args.operations = args.iterations * kChains * 64 * 2;

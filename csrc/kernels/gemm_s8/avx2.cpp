@@ -11,6 +11,7 @@
 //   Registers: 8 sums, 4 of a, 1 of ones, 2 temporaries. b has none, it is an operand of vpxor:
 //   two rows by two panels, b read from L1 for each row, give 31 products a cycle where three rows
 //   by one panel with b in registers give 29, and need fewer instructions besides (Zen 3).
+#include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_s8/kernel.h"
 
@@ -68,9 +69,11 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* b
   const uint8_t* sign[Rows];
   const uint8_t* magnitude[Rows];
   __m256i sum[Rows][2 * Panels];
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
     sign[i] = args.a + (m0 + i) * args.a_stride;
     magnitude[i] = sign[i] + args.a_abs_offset;
+    OCTAVO_UNROLL
     for (int j = 0; j < 2 * Panels; ++j) {
       sum[i][j] = _mm256_set1_epi32(base[i]);
       if (args.accumulate)
@@ -90,10 +93,12 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* b
     for (; next < pairs_end; next += 2) {
       const int64_t g = next[0], h = next[1];
       const int8_t *bg = b + 64 * g, *bh = b + 64 * h;
+      OCTAVO_UNROLL
       for (int i = 0; i < Rows; ++i) {
         const __m256i sign_g = broadcast4(sign[i] + 4 * g), sign_h = broadcast4(sign[i] + 4 * h);
         const __m256i abs_g = broadcast4(magnitude[i] + 4 * g);
         const __m256i abs_h = broadcast4(magnitude[i] + 4 * h);
+        OCTAVO_UNROLL
         for (int j = 0; j < 2 * Panels; ++j) {
           const int64_t at = j / 2 * panel + j % 2 * 32;
           const __m256i pairs_g = pair_sums(sign_g, abs_g, bg + at);
@@ -110,9 +115,11 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* b
       for (int j = 0; m0 == 0 && j < Panels; ++j) {
         _mm_prefetch((const char*)(bg + j * panel + kPrefetch), _MM_HINT_T0);
       }
+      OCTAVO_UNROLL
       for (int i = 0; i < Rows; ++i) {
         const __m256i sign_g = broadcast4(sign[i] + 4 * g);
         const __m256i abs_g = broadcast4(magnitude[i] + 4 * g);
+        OCTAVO_UNROLL
         for (int j = 0; j < 2 * Panels; ++j) {
           const int64_t at = j / 2 * panel + j % 2 * 32;
           sum[i][j] = add_pairs(sum[i][j], pair_sums(sign_g, abs_g, bg + at));
@@ -121,13 +128,16 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* b
       }
     }
     b += 64 * GroupOrder::kGroups;
+    OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
       sign[i] += 4 * GroupOrder::kGroups;
       magnitude[i] += 4 * GroupOrder::kGroups;
     }
     if (ordered) ++order;
   }
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
+    OCTAVO_UNROLL
     for (int j = 0; j < 2 * Panels; ++j) store(c + i * args.c_stride + 8 * j, sum[i][j]);
   }
 }

@@ -4,8 +4,11 @@
 // products against 11 loads, so two loads a cycle never bind.
 // One row (decode) takes four panels at a time: with eight chains of loads the hardware keeps
 // enough lines in flight to run at the speed of memory.
+#include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_s8/kernel.h"
+
+#include <string.h>
 
 namespace octavo {
 namespace {
@@ -16,7 +19,9 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   const int8_t* b = args.b + p * args.b_panel_stride;
   int32_t* c = args.c + m0 * args.c_stride + 16 * p;
   __m512i sum[Rows][Panels];
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
+    OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) {
       sum[i][j] = args.accumulate ? _mm512_loadu_si512(c + i * args.c_stride + 16 * j)
                                   : _mm512_setzero_si512();
@@ -24,16 +29,21 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   }
   for (int g = 0; g < args.k_groups; ++g) {
     __m512i w[Panels];
+    OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) w[j] = _mm512_loadu_si512(b + j * args.b_panel_stride);
     b += 64;
+    OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
       int32_t four;
-      __builtin_memcpy(&four, a + i * args.a_stride + 4 * g, 4);
+      memcpy(&four, a + i * args.a_stride + 4 * g, 4);
       const __m512i x = _mm512_set1_epi32(four);
+      OCTAVO_UNROLL
       for (int j = 0; j < Panels; ++j) sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], x, w[j]);
     }
   }
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
+    OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) {
       _mm512_storeu_si512(c + i * args.c_stride + 16 * j, sum[i][j]);
     }

@@ -2,6 +2,7 @@
 // gemm_s8 for AVX-VNNI (VEX vpdpbusd, ymm): uint8 codes times int8 weights, exact in int32.
 // Registers: 12 sums, 2 of b, 1 broadcast of a: 15 of 16. 12 chains cover the latency of 5 cycles
 // at two dot products a cycle.
+#include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_s8/kernel.h"
 
@@ -20,6 +21,7 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   const int8_t* b = args.b + p * args.b_panel_stride;
   int32_t* c = args.c + m0 * args.c_stride + 16 * p;
   __m256i sum[Rows][2];
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
     int32_t* row = c + i * args.c_stride;
     sum[i][0] = args.accumulate ? load(row) : _mm256_setzero_si256();
@@ -28,12 +30,14 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   for (int g = 0; g < args.k_groups; ++g) {
     const __m256i b0 = load(b), b1 = load(b + 32);
     b += 64;
+    OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
       const __m256i x = broadcast4(a + i * args.a_stride + 4 * g);
       sum[i][0] = _mm256_dpbusd_avx_epi32(sum[i][0], x, b0);
       sum[i][1] = _mm256_dpbusd_avx_epi32(sum[i][1], x, b1);
     }
   }
+  OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
     int32_t* row = c + i * args.c_stride;
     store(row, sum[i][0]);

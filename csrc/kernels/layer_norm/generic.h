@@ -4,6 +4,7 @@
 #pragma once
 #include <math.h>
 
+#include "kernels/common/compiler.h"
 #include "kernels/layer_norm/kernel.h"
 
 namespace octavo {
@@ -30,9 +31,11 @@ static inline void store_some(float* p, F16 a, int n) {
 template <int Rows>
 static inline void sum_rows(const LayerNormArgs& args, int64_t m, NormRows<Rows>& rows) {
   F16 sum[Rows];
+  OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) sum[r] = set1(0.0f);
   for (int64_t i = 0; i < args.n; i += 16) {
     const int n = args.n - i < 16 ? (int)(args.n - i) : 16;
+    OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       F16 v = load_some(args.x + (m + r) * args.x_stride + i, n);
       if (args.residual) {
@@ -42,15 +45,18 @@ static inline void sum_rows(const LayerNormArgs& args, int64_t m, NormRows<Rows>
       sum[r] = add(sum[r], v);  // lanes beyond n hold +0
     }
   }
+  OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) rows.mean[r] = reduce_add(sum[r]) / (float)args.n;
 }
 
 template <int Rows>
 static inline void spread_rows(const LayerNormArgs& args, NormRows<Rows>& rows) {
   F16 sum[Rows];
+  OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) sum[r] = set1(0.0f);
   int64_t i = 0;
   for (; i + 16 <= args.n; i += 16) {
+    OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load(rows.v[r] + i), set1(rows.mean[r]));
       sum[r] = add(sum[r], mul(d, d));
@@ -58,11 +64,13 @@ static inline void spread_rows(const LayerNormArgs& args, NormRows<Rows>& rows) 
   }
   if (i < args.n) {
     const int n = (int)(args.n - i);
+    OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load_n(rows.v[r] + i, n), set1(rows.mean[r]));
       sum[r] = add(sum[r], select(first_n(n), mul(d, d), set1(0.0f)));
     }
   }
+  OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) {
     const float variance = reduce_add(sum[r]) / (float)args.n;
     rows.factor[r] = 1.0f / sqrtf(variance + args.eps);
@@ -75,6 +83,7 @@ static inline void write_rows(const LayerNormArgs& args, const NormRows<Rows>& r
     const int n = args.n - i < 16 ? (int)(args.n - i) : 16;
     const F16 weight = args.weight ? load_some(args.weight + i, n) : set1(1.0f);
     const F16 bias = args.bias ? load_some(args.bias + i, n) : set1(0.0f);
+    OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load_some(rows.v[r] + i, n), set1(rows.mean[r]));
       F16 y = mul(d, set1(rows.factor[r]));
@@ -88,6 +97,7 @@ static inline void write_rows(const LayerNormArgs& args, const NormRows<Rows>& r
 template <int Rows>
 static inline void norm_rows(const LayerNormArgs& args, int64_t m) {
   NormRows<Rows> rows;
+  OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) {
     rows.out[r] = args.out + (m + r) * args.out_stride;
     rows.v[r] = args.residual ? rows.out[r] : args.x + (m + r) * args.x_stride;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a kernel must tell its compiler. No code, only spellings.
+#pragma once
+
+// Before a loop over registers whose count is known: unrolls it before GCC decides what lives in
+// memory. Without it GCC 12 stores each sum of a block of 8x3 on every step: 104 instructions for
+// 24 dot products instead of 40.
+#if defined(__GNUC__) && !defined(__clang__)
+#define OCTAVO_UNROLL _Pragma("GCC unroll 16")
+#else
+#define OCTAVO_UNROLL
+#endif
+
+// Makes the compiler take a pointer for changed: what lies behind it is read again instead of
+// being kept in registers that are needed for more.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_FORGET(p) ((void)0)
+#else
+#define OCTAVO_FORGET(p) __asm__ volatile("" : "+r"(p))
+#endif
