@@ -134,6 +134,27 @@ py::array view_of(py::object owner, const float* data, std::int64_t n) {
   return array;
 }
 
+template <class T>
+py::array shared(const py::object& owner, const T* data, std::vector<py::ssize_t> shape) {
+  return py::array_t<T>(std::move(shape), data, owner);
+}
+
+// The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
+// tensors of its own: codes (panels, groups, 16, 4), scale, bias. Scale and bias may be written;
+// codes may not, their column sums would no longer fit.
+py::tuple memory(const py::object& self) {
+  const auto& linear = self.cast<const Linear&>();
+  const PackedB& weight = linear.weight();
+  const auto floats = [&](const float* data) -> py::object {
+    if (data == nullptr) return py::none();
+    return shared(self, data, {linear.n()});
+  };
+  const py::array codes =
+      shared(self, weight.panel(0),
+             {weight.panels(), weight.k_groups(), PackedB::kPanelWidth, PackedB::kGroup});
+  return py::make_tuple(codes, floats(linear.scale()), floats(linear.bias()));
+}
+
 CodeMatrix code_matrix(const py::array& array, const char* name) {
   const bool is_unsigned = has_dtype<std::uint8_t>(array);
   if (array.ndim() != 3 || !(is_unsigned || has_dtype<std::int8_t>(array))) {
@@ -166,6 +187,31 @@ void matmul(const py::array& a, const py::array& b, const std::optional<py::arra
   matmul_int8(batch, m, k, n, left, a.strides(0), right, b.strides(0), a_zero, b_zero, result);
 }
 
+std::unique_ptr<PackedB> pack_matrix(const py::array& b) {
+  if (b.ndim() != 2 || !has_dtype<std::int8_t>(b)) bad_argument("b", "two dimensions of int8");
+  const auto* data = static_cast<const std::uint8_t*>(b.data());
+  const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = b.strides(0),
+                    n_stride = b.strides(1);
+  const py::gil_scoped_release nogil;
+  return std::make_unique<PackedB>(data, k, n, k_stride, n_stride, std::uint8_t{0});
+}
+
+void matmul_matrix(const PackedB& self, const py::array& a, py::array out) {
+  const bool is_unsigned = has_dtype<std::uint8_t>(a);
+  if (a.ndim() != 2 || a.shape(1) != self.k() || !(is_unsigned || has_dtype<std::int8_t>(a))) {
+    bad_argument("a", "codes with as many columns as the packed matrix has rows");
+  }
+  auto* result = writable<std::int32_t>(out, "out");
+  if (out.ndim() != 2 || out.shape(0) != a.shape(0) || out.shape(1) != self.n()) {
+    bad_argument("out", "shape (M, N)");
+  }
+  const CodeMatrix codes = {static_cast<const std::uint8_t*>(a.data()), a.strides(0), a.strides(1),
+                            is_unsigned};
+  const py::ssize_t m = a.shape(0);
+  const py::gil_scoped_release nogil;
+  matmul_packed(m, codes, self, result);
+}
+
 }  // namespace
 
 void register_linear(py::module_& m) {
@@ -177,6 +223,7 @@ void register_linear(py::module_& m) {
       .def("run", &run, "x"_a, "residual"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
            "residual"_a = py::none())
+      .def("memory", &memory)
       .def("unpack", &unpack)
       .def_property_readonly("scale",
                              [](py::object self) {
@@ -195,6 +242,12 @@ void register_linear(py::module_& m) {
       .def_property_readonly("activation", [](const Linear& self) {
         return activation_name(self.options().activation);
       });
+  py::class_<PackedB>(m, "PackedMatrix")
+      .def(py::init(&pack_matrix), "b"_a)
+      .def("matmul", &matmul_matrix, "a"_a, "out"_a)
+      .def_property_readonly("nbytes", &PackedB::nbytes)
+      .def_property_readonly(
+          "shape", [](const PackedB& self) { return py::make_tuple(self.k(), self.n()); });
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
 }
 

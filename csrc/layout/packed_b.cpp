@@ -7,6 +7,16 @@
 namespace octavo {
 namespace {
 
+// Four rows of sixteen neighbouring codes, as sixteen groups of four.
+inline void interleave(const std::uint8_t* rows, std::int64_t stride, std::uint32_t* groups) {
+  for (int j = 0; j < PackedB::kPanelWidth; ++j) {
+    const std::uint32_t low = rows[j] | static_cast<std::uint32_t>(rows[stride + j]) << 8;
+    const std::uint32_t high =
+        rows[2 * stride + j] | static_cast<std::uint32_t>(rows[3 * stride + j]) << 8;
+    groups[j] = low | high << 16;
+  }
+}
+
 // Four codes of one column: one 32-bit move where they are neighbours.
 inline std::uint32_t gather4(const std::uint8_t* p, std::int64_t stride, std::int64_t count) {
   std::uint32_t four = 0;
@@ -84,16 +94,17 @@ void pair_groups(const LaneSums& sums, int groups, GroupOrder& order) {
 }  // namespace
 
 PackedB::PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::int64_t k_stride,
-                 std::int64_t n_stride, std::uint8_t flip)
+                 std::int64_t n_stride, std::uint8_t flip, Orders orders)
     : k_(k),
       n_(n),
       codes_(static_cast<std::size_t>(code_bytes())),
       col_sum_(static_cast<std::size_t>(n) * sizeof(std::int32_t)),
-      orders_(static_cast<std::size_t>(order_count()) * sizeof(GroupOrder)) {
+      orders_(orders == Orders::kWith ? static_cast<std::size_t>(order_count()) * sizeof(GroupOrder)
+                                      : 0) {
   for (std::int64_t p = 0; p < panels(); ++p) {
     pack_panel(data, p, k_stride, n_stride, flip);
   }
-  for (std::int64_t p = 0; p < panels(); p += 2) order_groups(p);
+  for (std::int64_t p = 0; orders == Orders::kWith && p < panels(); p += 2) order_groups(p);
   std::memset(codes_.as<std::uint8_t>() + panels() * panel_stride(), 0,
               static_cast<std::size_t>(slack_bytes()));
 }
@@ -107,10 +118,15 @@ void PackedB::pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t 
     const std::int64_t count = std::min<std::int64_t>(kGroup, k_ - g * kGroup);
     const std::uint32_t flip4 = 0x01010101u * flip;
     std::uint32_t group[kPanelWidth] = {};
-    for (std::int64_t j = 0; j < width; ++j) {
-      const std::uint8_t* p0 = data + (p * kPanelWidth + j) * n_stride + g * kGroup * k_stride;
-      group[j] = gather4(p0, k_stride, count) ^ flip4;
+    const std::uint8_t* first = data + p * kPanelWidth * n_stride + g * kGroup * k_stride;
+    if (n_stride == 1 && width == kPanelWidth && count == kGroup) {
+      interleave(first, k_stride, group);
+    } else {
+      for (std::int64_t j = 0; j < width; ++j) {
+        group[j] = gather4(first + j * n_stride, k_stride, count);
+      }
     }
+    for (std::int64_t j = 0; j < width; ++j) group[j] ^= flip4;
     if (count < kGroup && flip != 0) {  // padding is zero, not a flipped zero
       for (std::int64_t j = 0; j < width; ++j) {
         std::memset(reinterpret_cast<std::uint8_t*>(&group[j]) + count, 0,

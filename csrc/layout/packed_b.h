@@ -20,9 +20,11 @@ class PackedB {
   static constexpr int kGroup = 4;
 
   // b(k, n) = data[k * k_stride + n * n_stride] ^ flip; flip = 0x80 turns uint8 codes into int8
-  // ones, less 128.
+  // ones, less 128. Orders take most of the time to pack and pay for thousands of rows only: a
+  // product that packs for itself goes without.
+  enum class Orders : bool { kWithout, kWith };
   PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::int64_t k_stride,
-          std::int64_t n_stride, std::uint8_t flip);
+          std::int64_t n_stride, std::uint8_t flip, Orders orders = Orders::kWith);
 
   std::int64_t k() const { return k_; }
   std::int64_t n() const { return n_; }
@@ -35,8 +37,9 @@ class PackedB {
   // One int32 (modulo 2^32) per column.
   const std::int32_t* col_sum() const { return col_sum_.as<std::int32_t>(); }
   // Of panels p and p + 1 (p even), for each block of 64 groups, the order that pairs small weights
-  // (GroupOrder).
+  // (GroupOrder); null where there are none.
   const GroupOrder* orders(std::int64_t p) const {
+    if (orders_.size() == 0) return nullptr;
     return orders_.as<GroupOrder>() + p / 2 * orders_stride();
   }
   std::int64_t order_count() const { return (panels() + 1) / 2 * orders_stride(); }

@@ -119,7 +119,7 @@ void multiply(const Plan& plan, const PackedB& b, const CodeBlock& block, std::i
     do {  // once even for k = 0, which writes the zeros
       args.a = block.codes + k0;
       args.b = b.panel(p) + k0 * PackedB::kPanelWidth;
-      args.b_orders = b.orders(p) + k0 / kOrderK;
+      if (b.orders(p) != nullptr) args.b_orders = b.orders(p) + k0 / kOrderK;
       args.k_groups = static_cast<std::int32_t>(
           std::min(plan.k_chunk / PackedB::kGroup, b.k_groups() - k0 / PackedB::kGroup));
       args.accumulate = k0 > 0;

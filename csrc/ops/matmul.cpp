@@ -100,13 +100,17 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
   for (std::int64_t i = 0; i < batch; ++i) {
     if (!packed || b_step != 0) {
       packed.emplace(b.data + i * b_step, k, n, b.row_stride, b.column_stride,
-                     b.is_unsigned ? kFlip : std::uint8_t{0});
+                     b.is_unsigned ? kFlip : std::uint8_t{0}, PackedB::Orders::kWithout);
     }
     const CodeMatrix rows = {a.data + i * a_step, a.row_stride, a.column_stride, a.is_unsigned};
     std::vector<std::int32_t>* sums = b_centred ? nullptr : &row_sum;
     run_gemm(m, *packed, MatrixRows(rows, k, a_zero_point, sums),
              IntegerSink(*packed, sums, b_zero, out + i * m * n));
   }
+}
+
+void matmul_packed(std::int64_t m, CodeMatrix a, const PackedB& b, std::int32_t* out) {
+  run_gemm(m, b, MatrixRows(a, b.k(), {}, nullptr), IntegerSink(b, nullptr, {}, out));
 }
 
 }  // namespace octavo

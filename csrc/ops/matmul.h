@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "layout/packed_b.h"
+
 namespace octavo {
 
 // 8-bit codes at any strides (bytes); unsigned ones are flagged.
@@ -25,5 +27,8 @@ struct ZeroPoints {
 void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_t n, CodeMatrix a,
                  std::int64_t a_step, CodeMatrix b, std::int64_t b_step, ZeroPoints a_zero_point,
                  ZeroPoints b_zero_point, std::int32_t* out);
+
+// out = a @ b for a right operand that was packed as int8 beforehand; out is (m, n), contiguous.
+void matmul_packed(std::int64_t m, CodeMatrix a, const PackedB& b, std::int32_t* out);
 
 }  // namespace octavo

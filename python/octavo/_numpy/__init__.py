@@ -9,7 +9,7 @@ order, aligned, contiguous where `octavo.functional` and `octavo.nn` make them s
 from __future__ import annotations
 
 from octavo._numpy.float_ops import activation, attention, layer_norm, softmax
-from octavo._numpy.linear import PackedLinear, embedding, matmul_int8
+from octavo._numpy.linear import PackedLinear, PackedMatrix, embedding, matmul_int8
 from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear
 from octavo._numpy.system import (
     compiled_isa_tiers,
@@ -28,6 +28,7 @@ from octavo._numpy.system import (
 
 __all__ = [
     "PackedLinear",
+    "PackedMatrix",
     "activation",
     "attention",
     "compiled_isa_tiers",

@@ -55,6 +55,27 @@ def matmul_int8(
         out -= rows * b_zero_point
 
 
+class PackedMatrix:
+    """The right operand of an int8 product, prepared once for many left ones."""
+
+    def __init__(self, b: Array) -> None:
+        self._codes = np.array(b, np.int8)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(K, N)."""
+        return self._codes.shape[0], self._codes.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes this object holds."""
+        return self._codes.nbytes
+
+    def matmul(self, a: Array, out: Array) -> None:
+        """Out (M, N) = a (M, K) int8 or uint8 @ b, exact int32."""
+        out[...] = _exact_product(a, self._codes)
+
+
 def embedding(codes: Array, scale: Array, ids: Array, out: Array) -> None:
     """out[i] = codes[ids[i]] * scale[ids[i]]."""
     np.multiply(codes[ids].astype(np.float32), scale[ids][:, None], out=out)
@@ -85,9 +106,15 @@ class PackedLinear:
         output_scale: float | None,
         output_zero_point: int,
     ) -> None:
-        self._codes = _frozen(codes)
-        self._scale = _frozen(scale)
-        self._bias = None if bias is None else _frozen(bias)
+        # As the native layer holds them: (panels, groups, 16, 4), padded with zeros.
+        n, k = self._shape = codes.shape
+        panels, groups = -(-n // 16), -(-k // 4)
+        padded = np.zeros((panels * 16, groups * 4), np.int8)
+        padded[:n, :k] = codes
+        padded = padded.reshape(panels, 16, groups, 4)
+        self._panels = np.ascontiguousarray(padded.transpose(0, 2, 1, 3))
+        self._scale = scale.copy()
+        self._bias = None if bias is None else bias.copy()
         self._col_sum = codes.sum(axis=1, dtype=np.int32)
         self._activation = activation
         self._symmetric = symmetric
@@ -97,17 +124,17 @@ class PackedLinear:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K): output features, input features."""
-        return self._codes.shape[0], self._codes.shape[1]
+        return self._shape
 
     @property
     def scale(self) -> Array:
         """Weight scale of each output channel, (N,) float32, read-only."""
-        return self._scale
+        return _read_only(self._scale)
 
     @property
     def bias(self) -> Array | None:
         """Bias, (N,) float32, read-only."""
-        return self._bias
+        return None if self._bias is None else _read_only(self._bias)
 
     @property
     def activation(self) -> str:
@@ -117,12 +144,22 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes this object holds."""
-        arrays = (self._codes, self._scale, self._bias, self._col_sum)
+        arrays = (self._panels, self._scale, self._bias, self._col_sum)
         return sum(a.nbytes for a in arrays if a is not None)
+
+    def memory(self) -> tuple[Array, Array, Array | None]:
+        """Return codes (panels, groups, 16, 4), scale and bias: this object's own, writable.
+
+        Scale and bias may be written; codes may not, their column sums would no longer fit.
+        """
+        return self._panels, self._scale, self._bias
 
     def unpack(self) -> Array:
         """Return the canonical codes, (N, K) int8, as a fresh array."""
-        codes: Array = self._codes.copy()
+        n, k = self._shape
+        panels, groups, width, group = self._panels.shape
+        rows = self._panels.transpose(0, 2, 1, 3).reshape(panels * width, groups * group)
+        codes: Array = rows[:n, :k].copy()
         return codes
 
     def call(self, x: object, residual: object = None) -> Array | None:
@@ -154,7 +191,7 @@ class PackedLinear:
         self, codes: Array, scales: Array, zero_points: Array, residual: Array | None
     ) -> Array:
         """Do the same from quantized rows: int8 codes (M, K), scales and zero points (M,)."""
-        acc = _exact_product(codes, self._codes.T)
+        acc = _exact_product(codes, self.unpack().T)
         acc -= zero_points[:, None] * self._col_sum
         with np.errstate(all="ignore"):
             y = acc.astype(np.float32)
@@ -172,11 +209,11 @@ class PackedLinear:
         return out
 
 
-def _frozen(values: Array) -> Array:
-    """Return a private copy that cannot be written through a property."""
-    copy: Array = values.copy()
-    copy.flags.writeable = False
-    return copy
+def _read_only(values: Array) -> Array:
+    """Return a view that cannot be written through a property."""
+    view: Array = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _parameters(scale: float | None, zero_point: int) -> tuple[Array, Array] | None:
