@@ -21,6 +21,7 @@ from common.targets import Target, at_most
 from octavo import Linear, runtime
 from octavo.bench import linear as ours
 from octavo.bench import report, timing
+from octavo.bench.peers.worker import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +53,8 @@ def measure_shape(shape: tuple[int, ...], threads: int, quick: bool) -> list[rep
     """Return one row for each library and way of calling it."""
     import torch
 
-    from common.peers import Layer
-    from common.torch_linear import prepare_float32
+    from octavo.bench.peers import Layer
+    from octavo.bench.peers.torch_linear import prepare_float32
 
     m, n, k = shape
     problem = ours.make_problem(m, n, k)
@@ -135,8 +136,8 @@ def work(threads: int, shapes: Sequence[tuple[int, ...]], quick: bool) -> dict[s
     except ImportError as error:
         absent["torch"] = str(error)
     workers.announce(absent)
-    settings, versions = {"quick": quick}, workers.versions()
-    return report.document("host_framework", rows, settings, versions=versions, absent=absent)
+    more = {"versions": versions(), "absent": absent}
+    return report.document("host_framework", rows, {"quick": quick}, **more)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -151,8 +152,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     passed = ["--shapes", ",".join("x".join(map(str, shape)) for shape in shapes)]
     passed += ["--quick"] * arguments.quick
     workers.say(report.header_line())
-    counts = workers.thread_counts(arguments.threads)
-    return workers.run_all(__file__, passed, counts, host_targets, arguments.json)
+    counts = workers.counts_or_usual(arguments.threads)
+    return workers.run_all(
+        partial(workers.run_script, __file__, passed), counts, host_targets, arguments.json
+    )
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from common import quantize_peers, workers
+from common import workers
 from common.targets import Row, Target, at_least, by_case, percent
-from octavo import runtime
-from octavo.bench import machine, report, roofline, timing
-from octavo.bench import quantize as ours
-from octavo.bench.blas import limited
+from octavo.bench import report
+from octavo.bench.peers.worker import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,59 +21,6 @@ SHAPES = ((1024, 1024), (2048, 3072), (4096, 4096))
 QUICK = ((1024, 1024),)
 COPY_SHARE = 0.85
 PEER_RATIO = 3.0
-
-
-def check_codes(expected: Any, name: str, result: Any) -> None:
-    """Check any engine's result; quantized torch tensors are opened first."""
-    if hasattr(result, "int_repr") and getattr(result, "is_quantized", False):
-        result = result.int_repr()
-    if hasattr(result, "numpy"):
-        result = result.numpy()
-    ours.check_against(expected, name, result, 1e-6 if name == "octavo" else 1 / 126)
-
-
-def measure_shape(
-    shape: tuple[int, ...], threads: int, quick: bool
-) -> tuple[list[report.Row], dict[str, str]]:
-    """Time every job of one array; return the rows and the peers that are absent."""
-    jobs = {job.name: job for job in ours.jobs(*shape)}
-    x = ours.make_array(*shape)
-    codes = {
-        "tensor": (jobs["quantize tensor"].numpy(), ours.tensor_scale(x)),
-        "axis 0": (jobs["quantize axis 0"].numpy(), ours.row_scale(x)),
-    }
-    peers, absent = quantize_peers.find(x, codes, threads)
-    rows = []
-    for job in jobs.values():
-        rivals = {name: calls[job.name] for name, calls in peers.items() if job.name in calls}
-        measured = timing.run(
-            {"octavo": job.ours, "numpy": job.numpy, **rivals},
-            rounds=3 if quick else 9,
-            seconds=0.05 if quick else 0.6,
-            check=partial(check_codes, job.numpy()),
-            probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
-            settled=threads > 1,
-        )
-        copy = measured.probes["copy"]
-        for engine, timed in measured.timings.items():
-            kind = {"octavo": "ours", "numpy": "float"}.get(engine, "int8")
-            rows.append(
-                report.make_row(
-                    (
-                        "quantize",
-                        f"{'x'.join(map(str, shape))} {job.name}",
-                        engine,
-                        str(runtime.get_isa()) if engine == "octavo" else "-",
-                        threads,
-                    ),
-                    timed,
-                    (x.size, job.nbytes),
-                    limit=job.nbytes / (copy * 1e9),
-                    numpy=measured.timings["numpy"],
-                    extra={"kind": kind, "copy": copy, "large": x.nbytes > machine.l2_bytes()},
-                )
-            )
-    return rows, absent
 
 
 def quantize_targets(rows: Sequence[Row]) -> list[Target]:
@@ -98,37 +42,20 @@ def quantize_targets(rows: Sequence[Row]) -> list[Target]:
     ]
 
 
-def work(threads: int, shapes: Sequence[tuple[int, ...]], quick: bool) -> dict[str, Any]:
-    """Measure all shapes in this process; return the JSON document."""
-    runtime.set_num_threads(threads)
-    rows: list[report.Row] = []
-    absent: dict[str, str] = {}
-    with limited(threads):
-        for shape in shapes:
-            made, absent = measure_shape(shape, threads, quick)
-            rows += made
-            for row in made:
-                workers.say(report.row_line(row))
-    workers.announce(absent)
-    settings = {"quick": quick}
-    more = {"versions": workers.versions(), "absent": absent}
-    return report.document("quantize", rows, settings, **more)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     made = workers.parser(__doc__ or "", shapes="ROWSxCOLUMNS,...")
     workers.add_threads(made)
-    made.add_argument("--worker", type=int, metavar="T", help="measure here, with T threads")
     arguments = made.parse_args(argv)
     shapes = workers.shapes_or(arguments.shapes, 2, QUICK if arguments.quick else SHAPES)
-    if arguments.worker:
-        workers.finish(arguments.json, work(arguments.worker, shapes, arguments.quick))
-        return 0
-    passed = ["--shapes", ",".join("x".join(map(str, shape)) for shape in shapes)]
-    passed += ["--quick"] * arguments.quick
     workers.say(report.header_line())
-    counts = workers.thread_counts(arguments.threads)
-    return workers.run_all(__file__, passed, counts, quantize_targets, arguments.json)
+    return workers.run_all(
+        lambda threads: workers.run_request(
+            Request("quantize", shapes, threads, quick=arguments.quick)
+        ),
+        workers.counts_or_usual(arguments.threads),
+        quantize_targets,
+        arguments.json,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from common import workers
 from common.targets import Target, at_most, format_table
 from octavo.bench import report
+from octavo.bench.peers.worker import environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,9 +65,7 @@ print(json.dumps({"ratio": grown / (count * n * k), "reported": layers[0].nbytes
 def python(code: str, *arguments: object) -> str:
     """Run code in a fresh interpreter with one thread; return what it prints."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(
-        command, env=workers.environment(1), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment(1), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return done.stdout.strip()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from common import workers
 from common.linear_targets import tier_targets
 from common.targets import Target, format_table
-from linear import work
 from octavo import runtime
 from octavo.bench import report
+from octavo.bench.peers.worker import Request, merge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ PEER_VARIABLES = (
     "FBGEMM_ENABLE_INSTRUCTIONS",
 )
 
-PEERS = "onednn qlinear bare,torch int8 fbgemm,torch int8 onednn,torch float32"
+PEERS = ("onednn qlinear bare", "torch int8 fbgemm", "torch int8 onednn", "torch float32")
 LAYERS = ((768, 768), (3072, 768), (768, 3072), (1024, 1024))
 ROWS = (1, 8, 32, 128, 512)
 QUICK = ((1, 768, 768), (128, 768, 768))
@@ -63,15 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = workers.parser(__doc__ or "", shapes="MxNxK,...")
     workers.add_threads(made, "1")
     made.add_argument("--isa", metavar="LIST", help="tiers (default: all that have a rival)")
-    made.add_argument("--worker", type=int, metavar="T", help="measure here, with T threads")
     arguments = made.parse_args(argv)
     usual = QUICK if arguments.quick else [(m, n, k) for n, k in LAYERS for m in ROWS]
     shapes = workers.shapes_or(arguments.shapes, 3, usual)
-    if arguments.worker:
-        workers.finish(arguments.json, work(arguments.worker, shapes, PEERS, arguments.quick))
-        return 0
-    passed = ["--shapes", ",".join("x".join(map(str, shape)) for shape in shapes)]
-    passed += ["--quick"] * arguments.quick
     tiers, missing = choose(arguments.isa)
     documents, targets = (
         [],
@@ -80,8 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for tier in tiers:
         workers.say(f"{tier}: peers held to {', '.join(PEER_SETTINGS.get(tier, ('nothing',)))}")
         workers.say(report.header_line())
-        for threads in workers.thread_counts(arguments.threads):
-            document = workers.run_worker(__file__, passed, threads, settings(tier))
+        for threads in workers.counts_or_usual(arguments.threads):
+            request = Request("linear", shapes, threads, PEERS, arguments.quick)
+            document = workers.run_request(request, settings(tier))
             if document is None:
                 continue
             for row in document["rows"]:
@@ -94,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not documents:
         return 1
     listed = [target.to_json() for target in targets]
-    workers.finish(arguments.json, workers.merge(documents, bench="tiers", targets=listed))
+    workers.finish(arguments.json, merge(documents, bench="tiers", targets=listed))
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench_rows import row_json
-from octavo import bench, runtime
+from octavo import cli, runtime
 from octavo.bench import blas, compare, linear, machine, options, quantize, report, roofline, timing
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def test_bench_linear_runs(
 ) -> None:
     target = tmp_path / "out.json"
     arguments = ["linear", "--shapes", "4x8x8", "--quick", "--threads", "1", "--isa", "all"]
-    assert bench.main([*arguments, "--json", str(target)]) == 0
+    assert cli.main(["bench", *arguments, "--json", str(target)]) == 0
     document = json.loads(target.read_text(encoding="utf-8"))
     rows = document["rows"]
     assert [row["engine"] for row in rows[:2]] == ["octavo", "numpy float32"]
@@ -196,26 +196,45 @@ def test_bench_linear_runs(
     printed = capsys.readouterr().out
     assert "4x8x8" in printed
     assert "roofline" in printed
+    assert "When int8 pays here" in printed
+    pairs = document["int8_pays"]
+    assert [(pair["isa"], pair["rival"]) for pair in pairs] == [
+        (isa, "numpy float32") for isa in runtime.isa_tiers()
+    ]
+    ours, numpy = rows[0], rows[1]
+    assert pairs[0]["ratio"] == pytest.approx(numpy["seconds"] / ours["seconds"])
 
 
 def test_bench_quantize_runs(capsys: pytest.CaptureFixture[str], quick_probes: None) -> None:
-    assert bench.main(["quantize", "--shapes", "4x64", "--quick"]) == 0
+    assert cli.main(["bench", "quantize", "--shapes", "4x64", "--quick"]) == 0
     printed = capsys.readouterr().out
     for job in quantize.jobs(2, 2):
         assert f"4x64 {job.name}" in printed
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["sparse"], ["linear", "a-path"], ["linear", "--shapes", "1x2"], ["--threads", "none"]],
+    ("arguments", "message"),
+    [
+        (["sparse"], "sparse"),
+        (["linear", "a-path"], "it is for 'model' only, got 'a-path'"),
+        (["linear", "--shapes", "1x2"], "shapes: expected MxNxK"),
+        (["--threads", "none"], "threads: expected positive integers"),
+        (["--rows", "0"], "threads: expected positive integers"),
+        (["--isa", "sse17"], "isa: expected one of"),
+        (["--layers-of", ".", "--shapes", "1x2x3"], "--layers-of is for 'linear'"),
+        (["quantize", "--layers-of", "."], "--layers-of is for 'linear'"),
+        (["--plot", "x.gif"], "expected FILE.png or FILE.svg"),
+        (["--compare", "one.json"], "--compare"),
+    ],
 )
 def test_bad_arguments_end_with_two(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        bench.main(arguments)
-    assert stopped.value.code == 2
-    assert "usage" in capsys.readouterr().err
+    assert cli.main(["bench", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Error: " in captured.err
+    assert message in captured.err
 
 
 def test_quantize_check_sees_a_wrong_code() -> None:

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from bench_rows import row_json
 from octavo import runtime
-from octavo.bench import linear
+from octavo.bench.peers import worker
+from octavo.bench.report import row_of
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -115,38 +115,41 @@ def test_each_tier_has_a_word_in_the_peers_own_language(script: Any) -> None:
     assert (usable, missing) == (runtime.isa_tiers()[:1], ["sse17"])
 
 
-def test_failing_peers_are_reported_not_fatal(script: Any) -> None:
-    peers = script("common.peers")
-    layer = peers.Layer(*linear.make_layer(8, 8), 1)
-
-    def refuse(_: Any) -> Any:
-        raise RuntimeError("no\nmore")
-
-    def wrong(_: Any) -> Any:
-        return lambda x: lambda: np.zeros((len(x), 8))
-
-    def right(given: Any) -> Any:
-        return lambda x: lambda: x @ given.weight.T + given.bias
-
-    listed = [peers.Peer(f.__name__, "int8", f) for f in (refuse, wrong, right)]
-    ready, refused = peers.prepare_all(listed, layer)
-    assert refused == {"refuse": "no"}
-    problem = linear.make_problem(2, 8, 8)
-    calls, failed = peers.bind_all(ready, problem.x, linear.checker(problem))
-    assert set(calls) == {"right"}
-    assert "relative error" in failed["wrong"]
-
-
-def test_worker_environment_and_merge(script: Any) -> None:
+def test_workers_of_the_package_are_run_and_their_failures_said(
+    script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     workers = script("common.workers")
-    made = workers.environment(3, {"X": "y"})
-    assert (made["OMP_NUM_THREADS"], made["OCTAVO_NUM_THREADS"], made["X"]) == ("3", "3", "y")
-    one = {"bench": "linear", "machine": {"threads": 1}, "rows": [1], "failed": ["a"]}
-    two = {"bench": "linear", "machine": {"threads": 2}, "rows": [2]}
-    merged = workers.merge([one, two], targets=[])
-    assert (merged["rows"], merged["failed"], merged["targets"]) == ([1, 2], ["a"], [])
-    assert [entry["threads"] for entry in merged["workers"]] == [1, 2]
-    assert workers.thread_counts("1,4") == (1, 4)
+    made = row_of(row_json("1x8x8", "octavo", 1e-6, nbytes=1, ops=1, limit_seconds=None))
+    document = {"bench": "linear", "machine": {}, "rows": [made.to_json()], "absent": {"ort": "no"}}
+    document["failed"] = ["1x8x8 torch: boom"]
+
+    def launch(request: Any, tell: Any, more: Any) -> Any:
+        if request.threads == 3:
+            raise worker.WorkerError("it failed")
+        tell([made])
+        return document
+
+    monkeypatch.setattr(workers, "launch", launch)
+
+    def run(threads: int) -> Any:
+        return workers.run_request(worker.Request("linear", ((1, 8, 8),), threads))
+
+    target = tmp_path / "out.json"
+    assert workers.run_all(run, (1, 2), lambda rows: [], str(target)) == 0
+    assert len(json.loads(target.read_text(encoding="utf-8"))["rows"]) == 2
+    assert workers.run_all(run, (3,), lambda rows: [], None) == 1
+    printed = capsys.readouterr().out
+    for part in ("ort: left out (no)", "failed: 1x8x8 torch: boom", "it failed", "1x8x8"):
+        assert part in printed
+    assert workers.counts_or_usual("1,4") == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["linear", "quantize", "model", "tiers", "host_framework"])
+def test_every_script_has_help(script: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        script(name).main(["--help"])
+    assert stop.value.code == 0
+    assert "--shapes" in capsys.readouterr().out
 
 
 def test_quantize_targets(script: Any) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -67,6 +66,10 @@ def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
     ("words", "message"),
     [
         (["compress", "absent", "out"], "no such folder: absent"),
+        (["report", "no/such/out.html"], "path: no such folder: "),
+        (["report", "o.html", "--model", "absent"], "no such folder: absent"),
+        (["report", "o.html", "--bench", "absent"], "absent: cannot be read"),
+        (["report", "o.html", "--reference", "float"], "reference: it goes with a model"),
         (["compress", "float", "out", "--recipe", "int3"], "recipe: expected one of int8"),
         (["demo", "absent"], "no such folder: absent"),
         (["demo", "float"], "float: no tokenizer.json"),
@@ -89,18 +92,23 @@ def test_failures(
 
 @pytest.mark.parametrize("words", [[], ["fold"], ["compress"], ["info", "--nope"]])
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(words)
-    assert stop.value.code == 2
-    assert "usage: octavo" in capsys.readouterr().err
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: octavo")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["compress", "--help"]])
-def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(words)
-    assert stop.value.code == 0
-    assert "octavo" in capsys.readouterr().out
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"octavo {octavo.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["", "compress", "info", "bench", "demo", "report"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *filter(None, [command]), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: octavo {command}".rstrip())
+    examples = out[out.index("Examples:") :].splitlines()[1:]
+    assert any(line.strip().startswith(f"octavo {command}".rstrip()) for line in examples)
+    assert "\x1b" not in out
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,13 +128,44 @@ def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(out) == octavo.cpu_info()
 
 
-def test_bench_is_passed_on(
+def test_no_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.startswith("octavo.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    code, out, err = run(capsys, "info")
+    assert (code, out) == (1, "")
+    assert "the command line needs the package 'typer': pip install \"octavo[cli]\"" in err
+
+
+def test_no_typer_as_a_module() -> None:
+    code = (
+        "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('octavo', {}, '__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "octavo[cli]"' in done.stderr
+
+
+def test_an_unexpected_error_is_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = []
-    monkeypatch.setattr("octavo.bench.main", lambda words: seen.append(words) or 7)
-    assert run(capsys, "bench", "linear", "--json")[0] == 7
-    assert seen == [["linear", "--json"]]
+    def broken() -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(octavo.runtime, "cpu_info", broken)
+    assert run(capsys, "info") == (1, "", "octavo: error: RuntimeError: two\nlines\n")
+    code, _, err = run(capsys, "--traceback", "info")
+    assert code == 1
+    assert "in broken" in err
+
+
+def test_completion() -> None:
+    settings = {"_OCTAVO_COMPLETE": "complete_bash", "COMP_WORDS": "octavo com", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [*COMMAND], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["compress"], done.stderr
 
 
 def test_interrupt(
@@ -141,20 +180,6 @@ def test_interrupt(
     assert (code, out) == (130, "")
     assert "nothing was left half-written" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_only_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = model_files.write_random(tmp_path / "float")
-    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
-        monkeypatch.setattr(sys, "stderr", stream)
-        assert cli.main(["compress", str(folder), str(tmp_path / "int8")]) == 0
-        assert ("encoder.layer.1.output.dense" in stream.getvalue()) is shown
-        assert stream.getvalue().endswith("\r\x1b[K" if shown else "")
 
 
 COMMAND = [sys.executable, "-c", "import sys; from octavo.cli import main; sys.exit(main())"]

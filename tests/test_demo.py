@@ -53,7 +53,15 @@ def archive(folder: Path, **extra: bytes) -> bytes:
 
 def test_small_model(folder: Path) -> None:
     steps: list[str] = []
-    result = run_demo(folder, steps.append, seconds=0.02)
+    shares: list[float] = []
+
+    def say(text: str, done: float) -> None:
+        steps.append(text)
+        shares.append(done)
+
+    result = run_demo(folder, say, seconds=0.02)
+    assert shares == sorted(shares)
+    assert shares[0] == 0 < shares[-1] < 1
     assert [row.tokens for row in result.latency] == [16]
     assert all(row.float_ms > 0 and row.int8_ms > 0 for row in result.latency)
     assert all(row.roofline_share > 0 for row in result.latency)

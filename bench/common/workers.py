@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes: one per thread count or tier, because libraries read both when they load."""
+"""What all scripts do: their options, workers of the package or of their own, results."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 from common.targets import Target, format_table
 from octavo.bench import report
 from octavo.bench.options import parse_shapes, parse_threads
+from octavo.bench.peers.worker import (
+    Request,
+    WorkerError,
+    environment,
+    launch,
+    merge,
+    thread_counts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE")
-"""Settings of the machine's own that change NumPy's speed: recorded with the results."""
 
 
 def say(text: str = "") -> None:
@@ -44,33 +48,36 @@ def add_threads(made: argparse.ArgumentParser, default: str | None = None) -> No
     )
 
 
-def thread_counts(text: str | None) -> tuple[int, ...]:
+def counts_or_usual(text: str | None) -> tuple[int, ...]:
     """Return the thread counts asked for, or 1 and 2 as far as there are CPUs."""
-    if text:
-        return parse_threads(text)
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cpus = os.cpu_count() or 1
-    return tuple(count for count in (1, 2) if count <= cpus)
+    return parse_threads(text) if text else thread_counts()
 
 
 def shapes_or(text: str | None, rank: int, usual: Sequence[tuple[int, ...]]) -> Any:
     return parse_shapes(text, rank) if text else tuple(usual)
 
 
-def environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment that holds every library to `threads` threads and off the network."""
-    count = str(threads)
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OCTAVO_NUM_THREADS")
-    settings = dict.fromkeys(names, count)
-    settings.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TORCH_CPP_LOG_LEVEL="ERROR")
-    return {**os.environ, **settings, **(more or {})}
+def run_request(request: Request, more: Mapping[str, str] | None = None) -> Any:
+    """Run one of the package's workers, print its rows, return its document; None if it failed."""
+
+    def tell(rows: Sequence[report.Row]) -> None:
+        for row in sorted(rows, key=lambda row: row.seconds):
+            cosine = row.extra.get("cosine")
+            say(report.row_line(row) + ("" if cosine is None else f"  cosine {cosine:.4f}"))
+        say()
+
+    try:
+        document = launch(request, tell, more)
+    except WorkerError as error:
+        say(str(error))
+        return None
+    announce(document["absent"])
+    for line in document["failed"]:
+        say(f"failed: {line}")
+    return document
 
 
-def run_worker(
-    script: str, arguments: Sequence[str], threads: int, more: Mapping[str, str] | None = None
-) -> dict[str, Any] | None:
+def run_script(script: str, arguments: Sequence[str], threads: int) -> Any:
     """Run ``script --worker T ...`` and return the document it wrote; None if it failed.
 
     The worker's lines go straight to this process's output.
@@ -79,37 +86,22 @@ def run_worker(
         result = Path(folder) / "result.json"
         command = [sys.executable, str(Path(script).resolve()), "--worker", str(threads)]
         done = subprocess.run(
-            [*command, *arguments, "--json", str(result)],
-            env=environment(threads, more),
-            check=False,
+            [*command, *arguments, "--json", str(result)], env=environment(threads), check=False
         )
         if done.returncode or not result.exists():
             say(f"worker with {threads} threads ended with exit code {done.returncode}")
             return None
-        document: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return document
-
-
-def merge(documents: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """Join the documents of several workers: rows and failures in a row, the rest of the first."""
-    first = documents[0]
-    merged = {key: value for key, value in first.items() if key not in ("rows", "failed")}
-    merged["rows"] = [row for document in documents for row in document["rows"]]
-    merged["failed"] = [item for document in documents for item in document.get("failed", [])]
-    merged["workers"] = [document["machine"] for document in documents]
-    kept = {name: os.environ[name] for name in BLAS_SETTINGS if name in os.environ}
-    return {**merged, "environment": kept, **more}
+        return json.loads(result.read_text(encoding="utf-8"))
 
 
 def run_all(
-    script: str,
-    arguments: Sequence[str],
+    run_one: Callable[[int], Any],
     counts: Sequence[int],
     targets_of: Callable[[Sequence[dict[str, Any]]], list[Target]],
     json_path: str | None,
 ) -> int:
     """Run one worker per thread count, print the targets, write the JSON; return the exit code."""
-    made = [run_worker(script, arguments, threads) for threads in counts]
+    made = [run_one(threads) for threads in counts]
     documents = [document for document in made if document is not None]
     if not documents:
         return 1
@@ -123,17 +115,6 @@ def run_all(
 def announce(absent: Mapping[str, str]) -> None:
     for name, reason in absent.items():
         say(f"{name}: left out ({reason})")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the libraries that are loaded in this process."""
-    names = ("torch", "onnxruntime", "openvino", "ctranslate2", "transformers", "onnx")
-    loaded = {name: sys.modules.get(name) for name in names}
-    return {
-        name: str(getattr(module, "__version__", "?"))
-        for name, module in loaded.items()
-        if module is not None
-    }
 
 
 def finish(path: str | None, content: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks that hold every figure against the machine's own limit.
 
-``octavo bench linear``, ``octavo bench quantize`` and ``octavo bench model`` run from here; the
-comparison with other libraries lives in the repository's ``bench/`` folder and shares this code.
+``octavo bench linear``, ``octavo bench quantize`` and ``octavo bench model`` run from here, with
+``--peers`` against the other libraries that are installed (:mod:`octavo.bench.peers`). The
+repository's ``bench/`` folder holds the same measurements against the project's own targets.
 
 Examples
 --------
@@ -12,7 +13,3 @@ Examples
 """
 
 from __future__ import annotations
-
-from octavo.bench.cli import main
-
-__all__ = ["main"]

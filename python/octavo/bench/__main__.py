@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from octavo.bench.cli import main
+from octavo.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["bench", *sys.argv[1:]]))

@@ -3,14 +3,32 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octavo.bench.report import table
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
+__all__ = [
+    "Change",
+    "Comparison",
+    "changed_machine",
+    "compare",
+    "geometric_mean",
+    "read",
+    "slower",
+    "text",
+]
+
 KEY = ("bench", "case", "engine", "isa", "threads")
+SAME = ("cpu", "compiler", "octavo", "backend", "isa", "numpy")
+"""What of the machine should be the same in both files, or else is said."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,15 @@ class Comparison:
     def geometric_mean(self) -> float:
         """The geometric mean of all ratios."""
         return geometric_mean([change.ratio for change in self.changes])
+
+    def to_json(self, engine: str = "") -> dict[str, Any]:
+        """Return the changes of engines with that word in their name, as plain JSON values."""
+        rows = [
+            {**asdict(change), "key": list(change.key), "verdict": change.verdict}
+            for change in self.changes
+            if engine in change.key[2]
+        ]
+        return {"schema": 1, "bench": "compare", "rows": rows}
 
 
 def geometric_mean(values: list[float]) -> float:
@@ -101,3 +128,86 @@ def compare(base: Mapping[str, Any], head: Mapping[str, Any]) -> Comparison:
         tuple(key for key in old if key not in new),
         tuple(key for key in new if key not in old),
     )
+
+
+def changed_machine(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
+    """Return a line for each thing that both files were not measured alike on.
+
+    Examples
+    --------
+    >>> changed_machine({"machine": {"cpu": "A"}}, {"machine": {"cpu": "B"}})
+    ['cpu: A -> B']
+    """
+    lines = []
+    for key in SAME:
+        one, two = (document.get("machine", {}).get(key) for document in (base, head))
+        if one != two:
+            lines.append(f"{key}: {one} -> {two}")
+    return lines
+
+
+def text(result: Comparison, engine: str = "", changed_only: bool = False) -> str:
+    """Return the comparison as a table, the rows in one file alone, and the mean.
+
+    Parameters
+    ----------
+    result : Comparison
+    engine : str
+        Only engines with this word in their name.
+    changed_only : bool
+        Leave out rows whose band has room for chance.
+
+    Raises
+    ------
+    ValueError
+        If the files have no rows in common.
+    """
+    chosen = [change for change in result.changes if engine in change.key[2]]
+    if not chosen:
+        raise ValueError("the two files have no rows in common")
+    shown = [change for change in chosen if not changed_only or change.verdict != "same"]
+    header = ("case", "engine", "isa", "T", "head/base", "band", "verdict")
+    lines = [table(header, map(_cells, shown))]
+    for name, keys in (("base", result.only_base), ("head", result.only_head)):
+        if keys:
+            lines.append(f"only in {name}: {len(keys)} rows")
+    mean = geometric_mean([change.ratio for change in chosen])
+    lines.append(f"geometric mean of head/base: {mean:.3f} over {len(chosen)} rows")
+    return "\n".join(lines)
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    _, case, engine, isa, threads = change.key
+    band = f"{change.low:.2f} .. {change.high:.2f}"
+    return case, engine, isa, threads, f"{change.ratio:.3f}", band, change.verdict
+
+
+def slower(result: Comparison, bound: float, engine: str = "") -> list[Change]:
+    """Return the changes above `bound` whose whole band says slower.
+
+    The band must exclude chance as well: a noisy row alone is no regression.
+    """
+    return [
+        change
+        for change in result.changes
+        if engine in change.key[2] and change.ratio > bound and change.verdict == "slower"
+    ]
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a result file.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read or is not JSON; the message names it.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a result file ({error})") from None
+    if not isinstance(document, dict) or not isinstance(document.get("rows"), list):
+        raise ValueError(f"{path}: not a result file: no list 'rows'")
+    return document

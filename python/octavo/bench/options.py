@@ -25,6 +25,11 @@ class Options:
     seconds: float = 0.3
     model: str | None = None
 
+    @property
+    def quick(self) -> bool:
+        """Whether only few, short rounds are wanted."""
+        return self.rounds < 5
+
 
 def parse_shapes(text: str, rank: int) -> tuple[tuple[int, ...], ...]:
     """Parse ``"1x384x384,8x768x768"`` into tuples of `rank` positive integers.

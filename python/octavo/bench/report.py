@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octavo.bench import roofline
+from octavo.bench import files, roofline
 from octavo.bench.machine import describe
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ COLUMNS = (
     ("vs numpy", 8),
 )
 """Title and width of each column; negative widths are set to the left."""
+
+DROPPED = ("GB/s", "GOP/s", "isa", "band", "roofline", "T")
+"""What goes first where a terminal is too narrow for all columns."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,18 @@ class Row:
         """Return the row as plain JSON values, derived figures included."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**fields, "gops": self.gops, "gbs": self.gbs, "share": self.share}
+
+
+def row_of(values: Mapping[str, Any]) -> Row:
+    """Return the row that :meth:`Row.to_json` made `values` of.
+
+    Examples
+    --------
+    >>> row = Row("linear", "1x8x8", "octavo", "avx2", 1, 2e-6, 1e-6, 3e-6, 128, 640)
+    >>> row_of(row.to_json()) == row
+    True
+    """
+    return Row(**{name: values[name] for name in Row.__dataclass_fields__})
 
 
 def make_row(
@@ -152,22 +166,40 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(out)
 
 
-def _line(texts: Iterable[str]) -> str:
-    parts = [
-        text.ljust(-width) if width < 0 else text.rjust(width)
-        for text, (_, width) in zip(texts, COLUMNS, strict=True)
-    ]
+def _shown(columns: int | None) -> list[int]:
+    """Return the indices of the columns of the table that fit, none where even few do not."""
+    kept = list(range(len(COLUMNS)))
+    for dropped in (None, *DROPPED):
+        kept = [index for index in kept if COLUMNS[index][0] != dropped]
+        needed = sum(abs(COLUMNS[index][1]) + 2 for index in kept) - 2
+        if columns is None or needed <= columns:
+            return kept
+    return []
+
+
+def _line(texts: Sequence[str], shown: Iterable[int]) -> str:
+    parts = []
+    for index in shown:
+        text, width = texts[index], COLUMNS[index][1]
+        parts.append(text.ljust(-width) if width < 0 else text.rjust(width))
     return "  ".join(parts).rstrip()
 
 
-def header_line() -> str:
-    """Return the titles above :func:`row_line`."""
-    return _line(title for title, _ in COLUMNS)
+def header_line(columns: int | None = None) -> str:
+    """Return the titles above :func:`row_line`, for a terminal of `columns` if given."""
+    return _line([title for title, _ in COLUMNS], _shown(columns)) or "case: engine, time, vs numpy"
 
 
-def row_line(row: Row) -> str:
-    """Return one row as text of fixed widths, so that rows can be printed as they come."""
-    return _line(cells(row))
+def row_line(row: Row, columns: int | None = None) -> str:
+    """Return one row as text of fixed widths, so that rows can be printed as they come.
+
+    A terminal too narrow for all columns gets the important ones; one too narrow for those, a
+    line for each.
+    """
+    texts = cells(row)
+    line = _line(texts, _shown(columns))
+    case, engine, time, versus = texts[0], texts[1], texts[4], texts[9]
+    return line or f"{case}:\n  {engine}\n  {time} {versus}"
 
 
 def document(
@@ -187,7 +219,4 @@ def document(
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write a document; the file appears whole or not at all."""
-    target = Path(path)
-    aside = target.with_name(target.name + ".part")
-    aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    aside.replace(target)
+    files.write_text(path, json.dumps(content, indent=1) + "\n")

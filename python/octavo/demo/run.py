@@ -27,7 +27,11 @@ __all__ = ["DemoResult", "Latency", "cosines", "run_demo", "tokenize"]
 LENGTHS = (16, 64, 128, 256)
 _SECONDS = 1.0
 
-Say = Callable[[str], None]
+Say = Callable[[str, float], None]
+"""Gets a line about each step as it starts, and the share of the work that is done."""
+
+# Where each step starts, for the time left: measured with the default model.
+_COMPRESSING, _COMPARING, _LAYERS, _LIMITS, _TIMING = 0.02, 0.1, 0.2, 0.35, 0.4
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def cosines(
     return result
 
 
-def _silent(_: str) -> None:
+def _silent(_: str, __: float) -> None:
     pass
 
 
@@ -125,37 +129,39 @@ def run_demo(folder: Path, say: Say = _silent, seconds: float = _SECONDS) -> Dem
     folder : pathlib.Path
         A float model folder with a ``tokenizer.json``.
     say : callable
-        Gets a line about each step as it starts.
+        ``say(text, done)``, called as each step starts.
     seconds : float
         Time for the latency of each length.
     """
-    say("reading the model")
+    say("reading the model", 0.0)
     model = load(folder)
     if not any(isinstance(layer, nn.FloatLinear) for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
     ids, mask = tokenize(folder, SENTENCES, model.config.positions)
-    say("compressing")
-    done = 0
+    leaves = sum(not any(True for _ in part.named_children()) for _, part in model.named_modules())
+    layers = 0
 
     def count(name: str) -> None:
-        nonlocal done
-        done += 1
-        say(f"compressing: layer {done}, {name}")
+        nonlocal layers
+        layers += 1
+        step = (_COMPARING - _COMPRESSING) * min(1.0, layers / leaves)
+        say(f"compressing: layer {layers}, {name}", _COMPRESSING + step)
 
     with tempfile.TemporaryDirectory(prefix="octavo-") as place:
         artifact = Path(place) / "int8"
         compress(folder, on_layer=count).save(artifact)
         small = load(artifact)
         small_bytes = weight_bytes(artifact)
-    say("comparing sentence vectors")
+    say("comparing sentence vectors", _COMPARING)
     agreement = cosines(model.encode(ids, mask), small.encode(ids, mask))
-    say("measuring the error of each layer")
+    say("measuring the error of each layer", _LAYERS)
     errors = layer_errors(model, small, ids, mask)
-    say("measuring the machine's limits")
+    say("measuring the machine's limits", _LIMITS)
     roofline = _roofline()
     latency = []
-    for tokens in (n for n in LENGTHS if n <= model.config.positions):
-        say(f"timing {tokens} tokens")
+    lengths = [n for n in LENGTHS if n <= model.config.positions]
+    for index, tokens in enumerate(lengths):
+        say(f"timing {tokens} tokens", _TIMING + (1 - _TIMING) * index / len(lengths))
         latency.append(_latency(model, small, tokens, roofline, seconds))
     info = runtime.cpu_info()
     return DemoResult(

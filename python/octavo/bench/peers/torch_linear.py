@@ -5,32 +5,40 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from common.peers import Array, Bind, Call, Layer, Peer
+from octavo.bench.peers.base import Bind, Call, Layer, Peer
+
+if TYPE_CHECKING:
+    from octavo.bench.peers.base import Array
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 
 
 def start(threads: int) -> None:
     """Set the threads and switch gradients off, for the whole process."""
+    torch: Any = import_module("torch")
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
     warnings.filterwarnings("ignore")
 
 
-def float_layer(layer: Layer, dtype: torch.dtype = torch.float32) -> torch.nn.Linear:
+def float_layer(layer: Layer, dtype: str = "float32") -> Any:
+    """Return PyTorch's layer in `dtype`."""
+    torch: Any = import_module("torch")
     n, k = layer.weight.shape
     linear = torch.nn.Linear(k, n)
     linear.weight.data = torch.from_numpy(layer.weight.copy())
     linear.bias.data = torch.from_numpy(layer.bias.copy())
-    return linear.to(dtype).eval()
+    return linear.to(getattr(torch, dtype)).eval()
 
 
 def prepare_float32(layer: Layer) -> Bind:
+    """PyTorch's own float32 layer."""
+    torch: Any = import_module("torch")
     start(layer.threads)
     linear = float_layer(layer)
 
@@ -42,8 +50,10 @@ def prepare_float32(layer: Layer) -> Bind:
 
 
 def prepare_bfloat16(layer: Layer) -> Bind:
+    """PyTorch's layer in bfloat16, input converted beforehand."""
+    torch: Any = import_module("torch")
     start(layer.threads)
-    linear = float_layer(layer, torch.bfloat16)
+    linear = float_layer(layer, "bfloat16")
 
     def bind(x: Array) -> Call:
         return partial(linear, torch.from_numpy(x).bfloat16())
@@ -52,6 +62,8 @@ def prepare_bfloat16(layer: Layer) -> Bind:
 
 
 def prepare_dynamic(engine: str, layer: Layer) -> Bind:
+    """Dynamic int8 on one of PyTorch's engines."""
+    torch: Any = import_module("torch")
     start(layer.threads)
     model = dynamic_int8(torch.nn.Sequential(float_layer(layer)), engine)
 
@@ -62,27 +74,27 @@ def prepare_dynamic(engine: str, layer: Layer) -> Bind:
     return bind
 
 
-def dynamic_int8(model: torch.nn.Module, engine: str) -> torch.nn.Module:
+def dynamic_int8(model: Any, engine: str) -> Any:
     """Return a copy of the model whose linear layers are dynamic int8 on `engine`."""
+    torch: Any = import_module("torch")
     torch.backends.quantized.engine = engine
-    quantize: Any = torch.ao.quantization.quantize_dynamic
-    result: torch.nn.Module = quantize(model, {torch.nn.Linear}, dtype=torch.qint8)
-    return result
+    quantize = torch.ao.quantization.quantize_dynamic
+    return quantize(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def prepare_onednn(quantized_input: bool, layer: Layer) -> Bind:
-    """oneDNN's int8 operator with static scales; uint8 input, quantized beforehand or inside."""
+    """OneDNN's int8 operator with static scales; uint8 input, quantized beforehand or inside."""
+    torch: Any = import_module("torch")
     start(layer.threads)
     codes, scale = layer.codes()
     ops = torch.ops.onednn
     scales, zeros = torch.from_numpy(scale), torch.zeros(len(scale), dtype=torch.int32)
     bias, x_scale = torch.from_numpy(layer.bias), layer.input_scale()
 
-    def linear(packed: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = ops.qlinear_pointwise(
+    def linear(packed: Any, q: Any) -> Any:
+        return ops.qlinear_pointwise(
             q, x_scale, 128, packed, scales, zeros, bias, 1.0, 0, torch.float32, "none", [], ""
         )
-        return result
 
     def bind(x: Array) -> Call:
         # The weight (n, k) is packed for the shape of its input, which suits this library best.
@@ -104,6 +116,7 @@ def prepare_onednn(quantized_input: bool, layer: Layer) -> Bind:
 
 def peers() -> list[Peer]:
     """Return PyTorch's layers that this build has."""
+    torch: Any = import_module("torch")
     found = [
         Peer("torch float32", "float", prepare_float32),
         Peer("torch bf16", "float", prepare_bfloat16),

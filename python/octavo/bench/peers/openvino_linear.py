@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-import openvino
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from common.onnx_linear import qdq_model
-from common.peers import Array, Bind, Call, Layer, Peer
+from octavo.bench.peers.base import Bind, Call, Layer, Peer
+from octavo.bench.peers.onnx_linear import qdq_model
+
+if TYPE_CHECKING:
+    from octavo.bench.peers.base import Array
 
 
 def settings(threads: int) -> dict[str, object]:
@@ -20,6 +24,8 @@ def settings(threads: int) -> dict[str, object]:
 
 
 def prepare(layer: Layer) -> Bind:
+    """Compile the QDQ graph for the shape of each input."""
+    openvino: Any = import_module("openvino")
     core = openvino.Core()
     serialized = qdq_model(layer).SerializeToString()
 
@@ -40,5 +46,7 @@ def prepare(layer: Layer) -> Bind:
 
 
 def peers() -> list[Peer]:
-    """Return OpenVINO's layer."""
+    """Return OpenVINO's layer; ImportError where it, or onnx for its graph, is missing."""
+    import_module("onnx")
+    import_module("openvino")
     return [Peer("openvino int8", "int8", prepare)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other libraries as a list of linear layers, each with its weights prepared beforehand."""
+"""What a peer is: a linear layer of another library, its weights prepared beforehand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ from octavo.bench.linear import make_input
 Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 Bind = Callable[[Array], Call]
+
+__all__ = [
+    "Bind",
+    "Call",
+    "Layer",
+    "Peer",
+    "as_array",
+    "attempt",
+    "bind_all",
+    "find",
+    "prepare_all",
+]
 
 MODULES = ("torch_linear", "onnx_linear", "openvino_linear")
 
@@ -57,16 +69,20 @@ class Peer:
 def find(only: Iterable[str] = ()) -> tuple[list[Peer], dict[str, str]]:
     """Return the peers that can run here, and why the others cannot.
 
-    `only` keeps the peers whose name contains one of the given words.
+    Parameters
+    ----------
+    only : iterable of str
+        Keep the peers whose name contains one of these words; without words, all.
     """
     found: list[Peer] = []
     absent: dict[str, str] = {}
     for name in MODULES:
-        module, reason = attempt(partial(importlib.import_module, f"common.{name}"))
-        if module is None:
+        module = importlib.import_module(f"octavo.bench.peers.{name}")
+        listed, reason = attempt(module.peers)
+        if listed is None:
             absent[name.removesuffix("_linear")] = reason
         else:
-            found += module.peers()
+            found += listed
     words = [word for word in only if word]
     if words:
         found = [peer for peer in found if any(word in peer.name for word in words)]
@@ -110,7 +126,13 @@ def bind_all(
 
 
 def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
-    """Return (result, "") or (None, why it failed); a peer may fail in any way of its own."""
+    """Return (result, "") or (None, why it failed); a peer may fail in any way of its own.
+
+    Examples
+    --------
+    >>> attempt(lambda: 1 / 0)
+    (None, 'division by zero')
+    """
     try:
         return function(), ""
     except Exception as error:  # whatever it is, the other peers can still be measured

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common import minilm
-from common.peers import attempt
+from octavo.bench.peers import exports
+from octavo.bench.peers.base import attempt
+from octavo.bench.peers.onnx_linear import session
+from octavo.bench.peers.openvino_linear import settings
+from octavo.bench.peers.torch_linear import ENGINES, dynamic_int8, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +23,10 @@ Encode = Callable[[Any, Any], Any]
 
 
 def torch_encoders(folder: Path, _workdir: Path, threads: int) -> dict[str, Encode]:
-    import torch
-
-    from common.torch_linear import ENGINES, dynamic_int8, start
-
+    """PyTorch in float32 and in dynamic int8."""
+    torch: Any = import_module("torch")
     start(threads)
-    model = minilm.torch_encoder(folder, "sdpa")
+    model = exports.torch_encoder(folder, "sdpa")
 
     def encode(module: Any, ids: Any, mask: Any) -> Any:
         return module(torch.from_numpy(ids), torch.from_numpy(mask)).float().numpy()
@@ -37,12 +39,12 @@ def torch_encoders(folder: Path, _workdir: Path, threads: int) -> dict[str, Enco
 
 
 def ort_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
-    from common.onnx_linear import session
+    """ONNX Runtime in float32 and in dynamic int8."""
 
     def encode(runner: Any, ids: Any, mask: Any) -> Any:
         return runner.run(None, {"input_ids": ids, "attention_mask": mask})[0]
 
-    full, small = minilm.onnx_files(folder, workdir)
+    full, small = exports.onnx_files(folder, workdir)
     return {
         "ort float32": partial(encode, session(str(full), threads)),
         "ort dynamic int8": partial(encode, session(str(small), threads)),
@@ -50,10 +52,8 @@ def ort_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]
 
 
 def openvino_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
-    import openvino
-
-    from common.openvino_linear import settings
-
+    """OpenVINO, from the same two ONNX files."""
+    openvino: Any = import_module("openvino")
     core = openvino.Core()
 
     def encode(model: Any, ids: Any, mask: Any) -> Any:
@@ -62,14 +62,14 @@ def openvino_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, En
     names = ("openvino float32", "openvino int8")
     return {
         name: partial(encode, core.compile_model(str(path), "CPU", settings(threads)))
-        for name, path in zip(names, minilm.onnx_files(folder, workdir), strict=True)
+        for name, path in zip(names, exports.onnx_files(folder, workdir), strict=True)
     }
 
 
 def ctranslate2_encoders(folder: Path, workdir: Path, threads: int) -> dict[str, Encode]:
-    import ctranslate2
-
-    target = str(minilm.ctranslate2_folder(folder, workdir))
+    """CTranslate2 in float32 and in int8."""
+    ctranslate2: Any = import_module("ctranslate2")
+    target = str(exports.ctranslate2_folder(folder, workdir))
 
     def encode(encoder: Any, ids: Any, mask: Any) -> Any:
         view = ctranslate2.StorageView.from_array

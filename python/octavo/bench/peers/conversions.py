@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantize and dequantize in PyTorch and ONNX Runtime, for the jobs of ``bench/quantize.py``."""
+"""PyTorch and ONNX Runtime on the jobs of ``octavo bench quantize``."""
 
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from common.peers import Call, attempt
+from octavo.bench.peers.base import Call, attempt
+from octavo.bench.peers.onnx_linear import FLOAT, INT8, graph, session
+from octavo.bench.peers.torch_linear import start
 
 Calls = dict[str, dict[str, Call]]
 
 
 def torch_calls(x: Any, codes: Any, threads: int) -> dict[str, Call]:
     """Return job name -> call. `codes` maps "tensor" and "axis 0" to (codes, scale)."""
-    import torch
-
-    from common.torch_linear import start
-
+    torch: Any = import_module("torch")
     start(threads)
     tensor = torch.from_numpy(x)
     one = float(codes["tensor"][1])
@@ -38,18 +38,14 @@ def torch_calls(x: Any, codes: Any, threads: int) -> dict[str, Call]:
 
 def ort_calls(x: Any, codes: Any, threads: int) -> dict[str, Call]:
     """Return job name -> call, one ONNX session for each job."""
-    from onnx import TensorProto
-
-    from common.onnx_linear import graph, session
-
     calls: dict[str, Call] = {}
     for kind, (quantized, given) in codes.items():
         scale = np.asarray(given, np.float32)
         constants = {"s": scale, "z": np.zeros(scale.shape, np.int8)}
         attributes = {"axis": 0} if scale.ndim else {}
         for verb, operator, value, types in (
-            ("quantize", "QuantizeLinear", x, (TensorProto.FLOAT, TensorProto.INT8)),
-            ("dequantize", "DequantizeLinear", quantized, (TensorProto.INT8, TensorProto.FLOAT)),
+            ("quantize", "QuantizeLinear", x, (FLOAT, INT8)),
+            ("dequantize", "DequantizeLinear", quantized, (INT8, FLOAT)),
         ):
             model = graph([(operator, "x s z", "y", attributes)], constants, types)
             runner = session(model.SerializeToString(), threads)

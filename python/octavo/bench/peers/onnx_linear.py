@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
-from common.peers import Array, Bind, Call, Layer, Peer
+from octavo.bench.peers.base import Bind, Call, Layer, Peer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from octavo.bench.peers.base import Array
 
 BLOCK = 32
 
@@ -21,8 +21,13 @@ Node = tuple[str, str, str, dict[str, Any]]
 """Operator, inputs (separated by blanks), output, attributes."""
 
 
-def session(model: bytes | str, threads: int) -> onnxruntime.InferenceSession:
+FLOAT, INT8 = 1, 3
+"""Element types as ONNX numbers them."""
+
+
+def session(model: bytes | str, threads: int) -> Any:
     """Open a session with its own pool of `threads`; its idle workers spin, as by default."""
+    onnxruntime: Any = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -33,9 +38,11 @@ def session(model: bytes | str, threads: int) -> onnxruntime.InferenceSession:
 def graph(
     nodes: Sequence[Node],
     constants: Mapping[str, Any],
-    types: tuple[int, int] = (TensorProto.FLOAT, TensorProto.FLOAT),
-) -> onnx.ModelProto:
+    types: tuple[int, int] = (FLOAT, FLOAT),
+) -> Any:
     """Build a model x -> y from (operator, "inputs", output, attributes) and constants."""
+    helper: Any = import_module("onnx.helper")
+    numpy_helper: Any = import_module("onnx.numpy_helper")
     made = [
         helper.make_node(operator, inputs.split(" "), [output], **attributes)
         for operator, inputs, output, attributes in nodes
@@ -51,7 +58,8 @@ def graph(
     return helper.make_model(body, opset_imports=imports, ir_version=9)
 
 
-def bind_session(model: onnx.ModelProto, threads: int) -> Bind:
+def bind_session(model: Any, threads: int) -> Bind:
+    """Open a session for the model; it is bound to an input by name."""
     runner = session(model.SerializeToString(), threads)
 
     def bind(x: Array) -> Call:
@@ -62,16 +70,19 @@ def bind_session(model: onnx.ModelProto, threads: int) -> Bind:
 
 
 def prepare_float32(layer: Layer) -> Bind:
+    """MatMul and Add in float32."""
     constants = {"w": layer.weight.T.copy(), "b": layer.bias}
     nodes: list[Node] = [("MatMul", "x w", "p", {}), ("Add", "p b", "y", {})]
     return bind_session(graph(nodes, constants), layer.threads)
 
 
 def prepare_dynamic(layer: Layer) -> Bind:
+    """Dynamic int8, as the library's own tool rewrites a layer."""
+    helper: Any = import_module("onnx.helper")
     codes, scale = layer.codes()
-    nodes = [
+    nodes: list[Node] = [
         ("MatMulInteger", "q w zero", "sums", {}),
-        ("Cast", "sums", "sums_float", {"to": TensorProto.FLOAT}),
+        ("Cast", "sums", "sums_float", {"to": FLOAT}),
         ("Mul", "scale_x scale_w", "scale", {}),
         ("Mul", "sums_float scale", "p", {}),
         ("Add", "p b", "y", {}),
@@ -82,7 +93,7 @@ def prepare_dynamic(layer: Layer) -> Bind:
     return bind_session(model, layer.threads)
 
 
-def qdq_model(layer: Layer) -> onnx.ModelProto:
+def qdq_model(layer: Layer) -> Any:
     """Return the layer with a static input scale in QuantizeLinear/DequantizeLinear form."""
     codes, scale = layer.codes()
     constants = {
@@ -93,7 +104,7 @@ def qdq_model(layer: Layer) -> onnx.ModelProto:
         "zero_x": np.int8(0),
         "b": layer.bias,
     }
-    nodes = [
+    nodes: list[Node] = [
         ("QuantizeLinear", "x scale_x zero_x", "q", {}),
         ("DequantizeLinear", "q scale_x zero_x", "x_again", {}),
         ("DequantizeLinear", "w scale_w zero_w", "w_again", {"axis": 1}),
@@ -104,6 +115,7 @@ def qdq_model(layer: Layer) -> onnx.ModelProto:
 
 
 def prepare_qdq(layer: Layer) -> Bind:
+    """Use static int8 in the QDQ form."""
     return bind_session(qdq_model(layer), layer.threads)
 
 
@@ -128,7 +140,9 @@ def prepare_nbits(layer: Layer) -> Bind:
 
 
 def peers() -> list[Peer]:
-    """Return ONNX Runtime's layers."""
+    """Return ONNX Runtime's layers; ImportError where it, or onnx, is missing."""
+    import_module("onnx")
+    import_module("onnxruntime")
     return [
         Peer("ort float32", "float", prepare_float32),
         Peer("ort dynamic int8", "int8", prepare_dynamic),

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["write_bytes", "write_text"]
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` beside `path`, then put it in its place in one step.
+
+    If anything goes wrong, Ctrl-C included, `path` is what it was before and nothing lies beside
+    it.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or cannot be written; the message names `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_bytes(Path(folder) / "a.json", b"{}")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['a.json']
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder; name a file")
+    if target.exists() and not target.stat().st_mode & 0o222:
+        raise PermissionError(f"{target} is read-only; name another file")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {target} ({error.strerror})") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write `content` in UTF-8; see :func:`write_bytes`."""
+    write_bytes(path, content.encode("utf-8"))

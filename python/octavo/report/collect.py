@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report says about a model: the size, error and input range of each layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo import nn
+from octavo.compression import compress
+from octavo.demo.layers import layer_errors
+from octavo.demo.run import cosines, tokenize
+from octavo.demo.sentences import SENTENCES
+from octavo.io.folder import weight_bytes
+from octavo.models.loader import load
+from octavo.models.tree import map_layers
+
+if TYPE_CHECKING:
+    from octavo.models.encoder import Encoder
+
+__all__ = ["LayerFacts", "ModelFacts", "Range", "Say", "collect_model", "split_name"]
+
+Say = Callable[[str, float], None]
+"""Gets a line about each step as it starts, and the share of the work that is done."""
+
+_BLOCK = re.compile(r"(?P<block>.*?\.\d+)\.(?P<role>.*)")
+_TOKENS, _RANDOM_BATCH = 128, (8, 64)
+_SAMPLES = 200_000
+"""Values of a layer's input that its percentiles are taken from."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values at the input of a layer: the extremes, and where 99.8% of them lie."""
+
+    low: float
+    high: float
+    inner_low: float
+    inner_high: float
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer with weights.
+
+    Attributes
+    ----------
+    float_bytes, nbytes : int
+        Size in float32, and as it is.
+    relative, sqnr_db : float or None
+        Error of this layer alone against float32, where that was measured.
+    inputs : Range or None
+        For linear layers.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    float_bytes: int
+    nbytes: int
+    relative: float | None = None
+    sqnr_db: float | None = None
+    inputs: Range | None = None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model and its layers.
+
+    Attributes
+    ----------
+    text : str
+        What the model read while it was measured.
+    cosine_mean, cosine_min : float or None
+        Agreement of the int8 sentence vectors with the float32 ones.
+    """
+
+    name: str
+    float_bytes: int
+    nbytes: int
+    text: str
+    layers: list[LayerFacts]
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+    models: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a layer's name into its block and its part in it.
+
+    Examples
+    --------
+    >>> split_name("encoder.layer.3.attention.self.query")
+    ('encoder.layer.3', 'attention.self.query')
+    >>> split_name("embeddings.word_embeddings")
+    ('embeddings', 'word_embeddings')
+    """
+    found = _BLOCK.fullmatch(name)
+    if found:
+        return found["block"], found["role"]
+    block, _, role = name.rpartition(".")
+    return (block, role) if block else (role, role)
+
+
+def collect_model(
+    folder: str | Path, reference: str | Path | None = None, say: Say = lambda *_: None
+) -> ModelFacts:
+    """Look at a model folder: a float model, which is compressed for it, or an artifact.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The model.
+    reference : str or Path, optional
+        The float model of an artifact; without it, an artifact's errors are not known.
+    say : callable
+        ``say(text, done)``, called as each step starts.
+
+    Raises
+    ------
+    ValueError
+        If `reference` is given for a float model, is no float model, or has other sizes.
+    """
+    say("reading the model", 0.0)
+    model = load(folder)
+    full: Encoder | None = None
+    if _is_int8(model):
+        small, stored = model, weight_bytes(Path(folder))
+        if reference is not None:
+            full = _reference(reference, small)
+    elif reference is not None:
+        raise ValueError(f"reference: {folder} is a float model already")
+    else:
+        say("compressing", 0.05)
+        full, small, stored = model, compress(folder), 0
+    ids, mask, text = _sample(Path(folder), model)
+    say("measuring the range of each layer's input", 0.3)
+    ranges = _ranges(full or small, ids, mask)
+    errors, mean, least = {}, None, None
+    if full is not None:
+        say("measuring the error of each layer", 0.5)
+        errors = {error.name: error for error in layer_errors(full, small, ids, mask)}
+        agreement = cosines(full.encode(ids, mask), small.encode(ids, mask))
+        mean, least = float(agreement.mean()), float(agreement.min())
+    layers = [
+        _facts(name, layer, errors.get(name), ranges.get(name))
+        for name, layer in small.named_modules()
+        if _kind(layer)
+    ]
+    return ModelFacts(
+        name=str(folder),
+        float_bytes=sum(layer.float_bytes for layer in layers),
+        nbytes=stored or sum(layer.nbytes for layer in layers),
+        text=text,
+        layers=layers,
+        cosine_mean=mean,
+        cosine_min=least,
+        models={"octavo int8": small} | ({} if full is None else {"octavo float32": full}),
+    )
+
+
+def _is_int8(model: Encoder) -> bool:
+    return any(isinstance(layer, nn.Linear) for _, layer in model.named_modules())
+
+
+def _reference(folder: str | Path, small: Encoder) -> Encoder:
+    full = load(folder)
+    if _is_int8(full):
+        raise ValueError(f"reference: {folder} is compressed; name the float model's folder")
+    names = [
+        {name for name, layer in model.named_modules() if _kind(layer)} for model in (full, small)
+    ]
+    if names[0] != names[1] or full.config.hidden_size != small.config.hidden_size:
+        raise ValueError(f"reference: {folder} is not the model that the artifact was made of")
+    return full
+
+
+def _sample(
+    folder: Path, model: Encoder
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
+    """Return ids, mask and their description: sentences, or random ids without a tokenizer."""
+    limit = min(_TOKENS, model.config.positions)
+    try:
+        ids, mask = tokenize(folder, SENTENCES, limit)
+    except (ImportError, OSError):
+        batch, tokens = _RANDOM_BATCH
+        rng = np.random.default_rng(0)
+        ids = rng.integers(0, model.config.vocab_size, (batch, min(tokens, limit)))
+        return ids, np.ones_like(ids), f"{batch} rows of random token ids (no tokenizer)"
+    if int(ids.max()) >= model.config.vocab_size:
+        raise ValueError(f"{folder}: tokenizer.json knows more words than the model")
+    return ids, mask, f"{len(SENTENCES)} sentences"
+
+
+class _Watched(nn.Module):
+    """Stands in for a linear layer and keeps a sample of what goes into it."""
+
+    def __init__(self, layer: Any, mask: npt.NDArray[np.bool_]) -> None:
+        self._layer, self._mask = layer, mask
+        self.range: Range | None = None
+
+    def __call__(self, x: Any, residual: Any = None) -> Any:
+        values = np.asarray(x)
+        # Padding is computed with, but says nothing about the model.
+        kept = values[self._mask] if values.shape[:2] == self._mask.shape else values
+        flat = kept.reshape(-1)
+        inner = np.percentile(flat[:: max(1, flat.size // _SAMPLES)], (0.1, 99.9))
+        self.range = Range(float(flat.min()), float(flat.max()), float(inner[0]), float(inner[1]))
+        return self._layer(x) if residual is None else self._layer(x, residual)
+
+
+def _ranges(
+    model: Encoder, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
+) -> dict[str, Range]:
+    watched: dict[str, _Watched] = {}
+    kept = mask.astype(bool)
+
+    def watch(name: str, layer: nn.Module) -> nn.Module:
+        if not isinstance(layer, (nn.Linear, nn.FloatLinear)):
+            return layer
+        watched[name] = _Watched(layer, kept)
+        return watched[name]
+
+    map_layers(model, watch)(ids, mask)
+    return {name: probe.range for name, probe in watched.items() if probe.range is not None}
+
+
+def _kind(layer: nn.Module) -> str:
+    if isinstance(layer, (nn.Linear, nn.FloatLinear)):
+        return "linear"
+    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+        return "embedding"
+    return "norm" if isinstance(layer, nn.LayerNorm) else ""
+
+
+def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFacts:
+    kind = _kind(layer)
+    state = layer.state_dict()
+    weight, bias = state["weight"], state.get("bias")
+    numbers = weight.size + (0 if bias is None else bias.size)
+    return LayerFacts(
+        name=name,
+        kind=kind,
+        shape=tuple(int(size) for size in weight.shape),
+        float_bytes=4 * numbers,
+        nbytes=sum(int(value.nbytes) for value in state.values()),
+        relative=None if error is None else error.relative,
+        sqnr_db=None if error is None else error.sqnr_db,
+        inputs=inputs,
+    )

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page says, from the facts about a model and the rows of benchmarks."""
+
+from __future__ import annotations
+
+import statistics
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from octavo.bench import pays
+from octavo.bench.compare import geometric_mean
+from octavo.bench.report import duration
+from octavo.report import figures, layer_figures, theme
+from octavo.report.page import Card, Plot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from octavo.report.collect import LayerFacts, ModelFacts
+
+__all__ = ["cards", "machine_line", "plots", "rooflines", "summary"]
+
+_PROBES = (("dot", "gops"), ("read", "gbs"))
+_NO_MODEL = "No model: octavo report OUT.html --model FOLDER"
+_NO_FLOAT = "Needs the float model: --reference FOLDER"
+_NO_ROWS = "Nothing timed: octavo bench --peers --json FILE, then --bench FILE"
+
+
+def machine_line(document: Mapping[str, Any]) -> str:
+    """Return on what and when a document was measured."""
+    info = document.get("machine", {})
+    known = [
+        info.get("cpu"),
+        f"{info['cpus']} CPUs" if "cpus" in info else None,
+        f"{info['backend']} backend, {info.get('isa')}" if "backend" in info else None,
+        f"octavo {info['octavo']}" if "octavo" in info else None,
+        f"NumPy {info['numpy']}" if "numpy" in info else None,
+        document.get("time"),
+    ]
+    return " · ".join(str(part) for part in known if part)
+
+
+def rooflines(documents: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the limits for each thread count, from the probes of the rows where not measured."""
+    found: dict[int, dict[str, Any]] = {}
+    for document in documents:
+        limits = document.get("rooflines") or [document.get("roofline")]
+        for roof in filter(None, limits):
+            if {"threads", "dot_gops", "read_gbs"} <= set(roof):
+                found.setdefault(int(roof["threads"]), dict(roof))
+    probed: dict[int, list[tuple[float, float]]] = {}
+    for document in documents:
+        for row in document["rows"]:
+            extra = row.get("extra", {})
+            dot, read = (extra.get(f"{a}_{b}", extra.get(a)) for a, b in _PROBES)
+            if row["engine"] in pays.OURS and dot and read:
+                probed.setdefault(int(row["threads"]), []).append((float(dot), float(read)))
+    for threads, rates in probed.items():
+        dot, read = (statistics.median(column) for column in zip(*rates, strict=True))
+        made = {"threads": threads, "dot_gops": dot, "read_gbs": read}
+        found.setdefault(threads, made)
+    return [found[threads] for threads in sorted(found)]
+
+
+def cards(facts: ModelFacts | None, rows: Sequence[Mapping[str, Any]]) -> list[Card]:
+    """Return size, speed, error and "when int8 pays" in a word each."""
+    found = pays.verdicts(rows)
+    made = []
+    if facts is not None:
+        ratio = facts.float_bytes / max(1, facts.nbytes)
+        text = f"{facts.nbytes / 1e6:.1f} MB, {facts.float_bytes / 1e6:.1f} MB in float32"
+        made.append(Card("Size", f"{ratio:.2f}× smaller", text))
+    made.append(_speed_card(found))
+    if facts is not None:
+        made.append(_error_card(facts))
+    if found:
+        count = sum(verdict.verdict == "pays" for verdict in found)
+        made.append(
+            Card("When int8 pays here", f"{count} of {len(found)} cases", pays.summary(found))
+        )
+    return made
+
+
+def _speed_card(found: Sequence[pays.Verdict]) -> Card:
+    if not found:
+        return Card("Speed", "not measured", _NO_ROWS)
+    whole = [verdict for verdict in found if verdict.case.count("x") == 1]
+    if whole:
+        last = whole[-1]
+        return Card(
+            "Speed",
+            _faster(last.ratio),
+            f"{last.case} tokens: {duration(last.seconds)}, {duration(last.rival_seconds)} in "
+            f"{last.rival}, {last.threads} thread{'s' * (last.threads > 1)}",
+        )
+    mean = geometric_mean([verdict.ratio for verdict in found])
+    return Card("Speed", _faster(mean), f"than float32: geometric mean of {len(found)} cases")
+
+
+def _faster(ratio: float) -> str:
+    return f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
+
+
+def _error_card(facts: ModelFacts) -> Card:
+    known = [layer for layer in facts.layers if layer.relative is not None]
+    if not known:
+        return Card("Error", "not measured", _NO_FLOAT)
+    worst = max(known, key=lambda layer: layer.relative or 0.0)
+    return Card(
+        "Error",
+        f"cosine {facts.cosine_mean:.4f}",
+        f"least {facts.cosine_min:.4f} over {facts.text}; worst layer {worst.relative:.1%} "
+        f"({worst.name})",
+    )
+
+
+def plots(
+    facts: ModelFacts | None,
+    rows: Sequence[Mapping[str, Any]],
+    roofs: Sequence[Mapping[str, Any]],
+) -> list[Plot]:
+    """Return the five plots, each with words for those who do not see it."""
+    layers = [] if facts is None else facts.layers
+    text = "" if facts is None else facts.text
+    lacking = _NO_MODEL if facts is None else ""
+    drawn = [
+        ("size", "Size by layer", "Bytes of each block, float32 → as stored, in MB.", lacking),
+        (
+            "latency",
+            "Latency",
+            "Each engine's time over octavo int8's (under the case); right of the line is slower."
+            f"{_left_out(rows)}",
+            _NO_ROWS,
+        ),
+        (
+            "error",
+            "Error per layer",
+            f"Each layer alone, on its float32 input ({text}); a perfect copy has 0 %.",
+            lacking or _NO_FLOAT,
+        ),
+        (
+            "roofline",
+            "Roofline",
+            "Int8 speed under the machine's limits; points above a slope had cached operands.",
+            _NO_ROWS,
+        ),
+        (
+            "ranges",
+            "Activation ranges",
+            f"Values at each layer's input ({text}): thin all of them, thick 99.8 %.",
+            lacking,
+        ),
+    ]
+    with theme.style():
+        made = {
+            "size": layer_figures.size_figure(layers) if layers else None,
+            "latency": figures.latency_figure(rows),
+            "error": layer_figures.error_figure(layers),
+            "roofline": figures.roofline_figure(rows, roofs),
+            "ranges": layer_figures.activation_figure(layers),
+        }
+        spoken = _spoken(layers, rows)
+        return [
+            Plot(
+                title,
+                caption if made[name] is not None else "",
+                None
+                if made[name] is None
+                else theme.inline_svg(made[name], name, escape(f"{title}: {spoken[name]}")),
+                missing,
+            )
+            for name, title, caption, missing in drawn
+        ]
+
+
+def _left_out(rows: Sequence[Mapping[str, Any]]) -> str:
+    count = len(figures.cases(rows))
+    most = figures.MOST_CASES
+    return f" The first {most} of {count} cases; the table has all." if count > most else ""
+
+
+def _spoken(layers: Sequence[LayerFacts], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a sentence for each plot that says what is to be seen in it."""
+    largest = max(layers, key=lambda layer: layer.float_bytes, default=None)
+    known = [layer for layer in layers if layer.relative is not None]
+    worst = max(known, key=lambda layer: layer.relative or 0.0, default=None)
+    ranged = [layer for layer in layers if layer.inputs is not None]
+    widest = max(ranged, key=_reach, default=None)
+    ours = [row for row in rows if row["engine"] in pays.OURS and row.get("limit_seconds")]
+    shares = [row["limit_seconds"] / row["seconds"] for row in ours]
+    return {
+        "size": ""
+        if largest is None
+        else f"{largest.name} is the largest layer, {largest.float_bytes / 1e6:.1f} MB in float32 "
+        f"and {largest.nbytes / 1e6:.1f} MB as stored",
+        "latency": pays.summary(pays.verdicts(rows)),
+        "error": "" if worst is None else f"at most {worst.relative:.2%}, in {worst.name}",
+        "roofline": ""
+        if not shares
+        else f"octavo reaches {min(shares):.0%} to {max(shares):.0%} of the limits",
+        "ranges": ""
+        if widest is None
+        else f"the widest input, that of {widest.name}, reaches {_reach(widest):.3g}",
+    }
+
+
+def _reach(layer: LayerFacts) -> float:
+    return 0.0 if layer.inputs is None else max(-layer.inputs.low, layer.inputs.high)
+
+
+def summary(
+    path: Path,
+    size: int,
+    facts: ModelFacts | None,
+    rows: Sequence[Mapping[str, Any]],
+    drawn: Sequence[Plot],
+) -> dict[str, Any]:
+    """Return what :func:`octavo.report.write` returns."""
+    return {
+        "path": str(path),
+        "bytes": size,
+        "model": None if facts is None else facts.name,
+        "float_bytes": None if facts is None else facts.float_bytes,
+        "stored_bytes": None if facts is None else facts.nbytes,
+        "cosine_mean": None if facts is None else facts.cosine_mean,
+        "cosine_min": None if facts is None else facts.cosine_min,
+        "int8_pays": [verdict.to_json() for verdict in pays.verdicts(rows)],
+        "plots": [plot.title for plot in drawn if plot.svg],
+    }

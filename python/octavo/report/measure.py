@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report times itself where it is given no results: a model, its layers, the machine."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from octavo import nn, runtime
+from octavo.bench import linear, report, roofline, timing
+from octavo.bench import model as whole
+from octavo.bench.blas import limited
+from octavo.bench.options import Options
+
+if TYPE_CHECKING:
+    from octavo.report.collect import ModelFacts, Say
+
+__all__ = ["measure"]
+
+_LENGTHS = (16, 64, 128)
+_ROWS = (1, 128)
+_USUAL = ((1, 384, 384), (128, 384, 384), (1, 768, 768), (128, 768, 768), (128, 3072, 768))
+
+
+def measure(facts: ModelFacts | None, say: Say, seconds: float = 0.3) -> dict[str, Any]:
+    """Time the model of `facts`, and its linear layers against NumPy's float32.
+
+    Parameters
+    ----------
+    facts : ModelFacts or None
+        Without a model, some usual layers are timed.
+    say : callable
+        ``say(text, done)``, called as each step starts.
+    seconds : float
+        Time for each engine and case.
+
+    Returns
+    -------
+    dict
+        A document as the benchmarks write it.
+    """
+    say("measuring the machine's limits", 0.0)
+    limits = roofline.measure()
+    rows: list[report.Row] = []
+    lengths = [] if facts is None else _lengths(facts)
+    shapes = _USUAL if facts is None else _shapes(facts)
+    steps = len(lengths) + len(shapes)
+    for index, tokens in enumerate(lengths):
+        assert facts is not None
+        say(f"timing {tokens} tokens", index / steps)
+        rows += _model_rows(facts, tokens, limits, seconds)
+    for index, shape in enumerate(shapes, len(lengths)):
+        say(f"timing {'x'.join(map(str, shape))}", index / steps)
+        rows += linear.run(Options(shapes=(shape,), rounds=5, seconds=seconds))
+    return report.document("report", rows, {"seconds": seconds}, roofline=limits)
+
+
+def _lengths(facts: ModelFacts) -> list[int]:
+    positions = facts.models["octavo int8"].config.positions
+    return [length for length in _LENGTHS if length <= positions]
+
+
+def _shapes(facts: ModelFacts) -> tuple[tuple[int, int, int], ...]:
+    layers = dict.fromkeys(
+        (layer.out_features, layer.in_features)
+        for _, layer in facts.models["octavo int8"].named_modules()
+        if isinstance(layer, nn.Linear)
+    )
+    return tuple((m, n, k) for n, k in layers for m in _ROWS)
+
+
+def _model_rows(
+    facts: ModelFacts, tokens: int, limits: dict[str, Any], seconds: float
+) -> list[report.Row]:
+    small = facts.models["octavo int8"]
+    ids, mask = whole.make_ids(1, tokens, int(small.config.vocab_size))
+    ops, nbytes = whole.linear_work(small, tokens)
+    threads = runtime.get_num_threads()
+    with limited(threads):
+        measured = timing.run(
+            {name: partial(model.encode, ids, mask) for name, model in facts.models.items()},
+            rounds=5,
+            seconds=seconds,
+            settled=threads > 1,
+        )
+    limit = roofline.limit_seconds(
+        ops, nbytes, dot_gops=limits["dot_gops"], read_gbs=limits["read_gbs"]
+    )
+    return [
+        report.make_row(
+            ("model", f"1x{tokens}", engine, runtime.get_isa(), threads),
+            timed,
+            (ops, nbytes if engine == "octavo int8" else 4 * nbytes),
+            limit=limit,
+            numpy=measured.timings.get("octavo float32"),
+        )
+        for engine, timed in measured.timings.items()
+    ]
