@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavo under PyTorch: one call turns the layers of a model into int8 ones, in place.
+
+`quantize_` is the verb, `Int8Dynamic` says how, the `Summary` it returns says what became of each
+layer.  `Linear` and `Embedding` are what a converted layer is; `int_mm` is the exact integer
+product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.
+
+How a packed weight is a tensor
+-------------------------------
+A layer keeps its weight once, in the memory that the kernels read, and that memory is also a torch
+tensor: int8, of shape (panels, groups, width, group).  The operators of `torch.ops.octavo` take
+tensors only, so `torch.compile` and `torch.export` treat the weight like any other.  An operator
+that is handed the layer's own memory computes with it; a copy (in an exported program loaded in
+another process, say) is packed again on first use and kept as long as the copy lives.
+State dicts and pickles hold plain codes and scales, the same on every machine.
+"""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch  # noqa: F401  (only to say what is missing)
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
+
+from octavo.torch.config import CONFIGS, Int8Dynamic
+from octavo.torch.convert import quantize_
+from octavo.torch.dynamic import quantize_dynamic
+from octavo.torch.embedding import Embedding
+from octavo.torch.integer import int_mm
+from octavo.torch.linear import Linear
+from octavo.torch.plugins import PlugIn, plug_in
+from octavo.torch.summary import Converted, Kept, Summary
+
+__all__ = [
+    "CONFIGS",
+    "Converted",
+    "Embedding",
+    "Int8Dynamic",
+    "Kept",
+    "Linear",
+    "PlugIn",
+    "Summary",
+    "int_mm",
+    "plug_in",
+    "quantize_",
+    "quantize_dynamic",
+]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layers can be int8, which stay float and why, and which are an error."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from octavo.bench import timing
+from octavo.bench.compare import geometric_mean
+from octavo.torch._tensors import FLOATS
+from octavo.torch.linear import Linear
+
+if TYPE_CHECKING:
+    from octavo.torch.config import Int8Dynamic
+
+# 255 * 127 * K < 2**31, see octavo.nn.Linear.
+_MAX_K = 66311
+# Below these int8 loses at some number of rows: on AVX2, one thread, 0.5 to 1.1 times float32's
+# speed at 512 rows, and ahead everywhere above (layers of 2 to 256 outputs, 64 to 1024 inputs).
+SMALL = 1 << 15
+NARROW = 16
+
+
+def kind_of(module: nn.Module) -> str | None:
+    """Return what a layer would become; None for everything that is no layer of weights."""
+    if isinstance(module, nn.Linear):
+        return "Linear"
+    return "Embedding" if isinstance(module, nn.Embedding) else None
+
+
+def shape_of(module: nn.Module) -> tuple[int, int]:
+    """Return (out_features, in_features) or (num_embeddings, embedding_dim)."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    assert isinstance(module, nn.Embedding)
+    return module.num_embeddings, module.embedding_dim
+
+
+def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | None:
+    """Return why a layer stays float, or None.
+
+    Raises
+    ------
+    ValueError
+        Where quantizing was asked for and cannot be done: the weight is on another device, sparse,
+        without data, or not finite.
+    """
+    if type(module) not in (nn.Linear, nn.Embedding):
+        return f"{type(module).__name__} computes in a way of its own"
+    if "forward" in vars(module):
+        return "its forward is patched; remove the hook that did it"
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return "its weight is computed (pruned or parametrized); make it permanent first"
+    if type(weight.data) is not torch.Tensor and not weight.is_meta:
+        return f"its weight is a {type(weight.data).__name__}"
+    if isinstance(module, nn.Embedding):
+        if not config.embeddings:
+            return "embeddings are switched off"
+        if module.max_norm is not None:
+            return "max_norm rewrites the table while it is used"
+    _require_usable(name, module)
+    if weight.dtype not in FLOATS:
+        return f"its weight is {weight.dtype}"
+    n, k = weight.shape
+    if n == 0 or k == 0:
+        return "it is empty"
+    if isinstance(module, nn.Linear):
+        if k > _MAX_K:
+            return f"more than {_MAX_K} inputs: int32 sums might not be exact"
+        return _reason_of_speed(module, config)
+    return None
+
+
+def _require_usable(name: str, module: nn.Module) -> None:
+    for key, tensor in module._parameters.items():
+        if tensor is None:
+            continue
+        what = f"{name}.{key}" if name else key
+        if tensor.is_meta:
+            raise ValueError(
+                f"{what}: expected a CPU tensor, got a meta tensor without data; load the weights"
+                " before quantizing"
+            )
+        if tensor.device.type != "cpu":
+            raise ValueError(
+                f"{what}: expected a CPU tensor, got one on {tensor.device}; move the module with"
+                " .cpu(), or leave this layer out with filter_fn"
+            )
+        if tensor.layout != torch.strided:
+            raise ValueError(
+                f"{what}: expected a dense tensor, got layout {tensor.layout}; convert it with"
+                " .to_dense(), or leave this layer out with filter_fn"
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{what}: expected finite values, got NaN or infinity")
+
+
+def _reason_of_speed(module: nn.Linear, config: Int8Dynamic) -> str | None:
+    n, k = shape_of(module)
+    if config.losers == "rule" and (n * k < SMALL or n < NARROW):
+        return f"too small to gain (fewer than {SMALL} weights or {NARROW} outputs)"
+    if config.losers == "measure":
+        dtype, threads = module.weight.dtype, torch.get_num_threads()
+        speedup = _speedup(n, k, module.bias is not None, dtype, config.rows, threads)
+        if speedup < 1:
+            return f"measured {speedup:.2f}x of the float layer's speed"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _speedup(
+    n: int, k: int, bias: bool, dtype: torch.dtype, rows: tuple[int, ...], threads: int
+) -> float:
+    """Time both layers on this machine: the float one's time over ours, mean over `rows`."""
+    del threads  # part of the cache's key
+    ratios = []
+    with torch.no_grad():
+        layer = nn.Linear(k, n, bias=bias, dtype=dtype)
+        ours: Any = Linear.from_float(layer)
+        for count in rows:
+            x = torch.randn(count, k).to(dtype)
+            calls = {"float": partial(layer, x), "int8": partial(ours, x)}
+            timed = timing.run(calls, rounds=5, seconds=0.02).timings
+            ratios.append(timed["float"].low / timed["int8"].low)
+    return geometric_mean(ratios)

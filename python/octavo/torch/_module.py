@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the int8 modules share: they stay on the CPU, and their numbers are no parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+
+class Int8Module(torch.nn.Module):
+    """A module whose buffers are the memory of an int8 layer."""
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:  # noqa: ARG002
+        """Keep codes and scales as they are under ``.to``, ``.half`` and the like; CPU only."""
+        probe = fn(torch.zeros(1))
+        if probe.device.type != "cpu":
+            raise ValueError(
+                f"{type(self).__name__}: int8 layers run on the CPU, got device {probe.device};"
+                " move the float model first and quantize what stays on the CPU"
+            )
+        if probe.dtype.is_floating_point:
+            self._float_dtype_changed(probe.dtype)
+        return self
+
+    def _float_dtype_changed(self, dtype: torch.dtype) -> None:
+        """Take note of what the floats around this layer became."""
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Refuse True: integers do not train.  Gradients pass to the input all the same."""
+        if requires_grad:
+            raise ValueError(
+                f"requires_grad: expected False for {type(self).__name__}, got True: int8 weights"
+                " do not train; gradients flow to the input, so train what stands before it,"
+                " or beside it"
+            )
+        return self
+
+
+def take(
+    state: dict[str, Any],
+    key: str,
+    shape: tuple[int, ...],
+    dtypes: tuple[torch.dtype, ...],
+    errors: list[str],
+) -> torch.Tensor | None:
+    """Return ``state[key]`` if it fits, else None and a line in `errors`."""
+    value = state[key]
+    if not isinstance(value, torch.Tensor):
+        errors.append(f"{key}: expected a tensor, got {type(value).__name__}")
+    elif tuple(value.shape) != shape:
+        errors.append(f"{key}: expected shape {shape}, got {tuple(value.shape)}")
+    elif value.dtype not in dtypes:
+        errors.append(f"{key}: expected {' or '.join(map(str, dtypes))}, got {value.dtype}")
+    elif value.device.type != "cpu":
+        errors.append(f"{key}: expected a CPU tensor, got {value.device}")
+    else:
+        return value
+    return None
+
+
+def missing(
+    state: dict[str, Any], prefix: str, names: tuple[str, ...], strict: bool, keys: list[str]
+) -> bool:
+    """Whether some of `names` are not in `state`; under `strict` they are added to `keys`."""
+    absent = [prefix + name for name in names if prefix + name not in state]
+    if strict or len(absent) < len(names):
+        keys += absent
+    return bool(absent)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators ``torch.ops.octavo.*``: their CPU kernels, fake kernels and gradients.
+
+Registered with `torch.library.Library` rather than `custom_op`, whose checks around each call cost
+more than a small layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octavo import _backend, _checks
+from octavo.torch._tensors import FLOATS
+from octavo.torch._weight import layer_of, plain_codes
+
+_LIBRARY = torch.library.Library("octavo", "DEF")
+_TAGS = (torch.Tag.pt2_compliant_tag,)
+_LINEAR = (
+    "(Tensor x, Tensor packed, Tensor scale, Tensor? bias, SymInt in_features, bool symmetric)"
+    " -> Tensor"
+)
+# Two operators that compute the same: a gradient registered from Python costs each call 10 us, also
+# the calls that need none.
+_LIBRARY.define("linear" + _LINEAR, tags=_TAGS)
+_LIBRARY.define("linear_inference" + _LINEAR, tags=_TAGS)
+_LIBRARY.define("int_mm(Tensor a, Tensor b) -> Tensor", tags=_TAGS)
+
+
+def apply(layer: Any, x: Tensor) -> Tensor:
+    """Apply an octavo layer to a tensor; the result has the tensor's dtype."""
+    if x.requires_grad:
+        x = x.detach()
+    if x.dtype == torch.float32:
+        return torch.from_numpy(layer(x.numpy()))
+    check_float(x)
+    return torch.from_numpy(layer(x.float().numpy())).to(x.dtype)
+
+
+def check_float(x: Tensor) -> None:
+    """Refuse what cannot be an activation."""
+    if x.dtype not in FLOATS:
+        raise TypeError(f"x: expected float32, bfloat16 or float16, got {x.dtype}")
+    if x.layout != torch.strided:
+        raise TypeError(f"x: expected a dense tensor, got layout {x.layout}")
+
+
+def linear_operator(x: Tensor) -> Any:
+    """Return the operator for `x`: the one with a gradient if somebody may ask for it."""
+    if x.requires_grad and torch.is_grad_enabled():
+        return torch.ops.octavo.linear.default
+    return torch.ops.octavo.linear_inference.default
+
+
+@torch.library.impl(_LIBRARY, "linear", "CPU")
+@torch.library.impl(_LIBRARY, "linear_inference", "CPU")
+def _linear(
+    x: Tensor, packed: Tensor, scale: Tensor, bias: Tensor | None, in_features: int, symmetric: bool
+) -> Tensor:
+    layer, adds_bias = layer_of(packed, scale, bias, in_features, symmetric)
+    if not adds_bias:
+        return apply(layer, x)
+    return add_bias(layer, x, bias)
+
+
+def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a layer without a bias, then add one: bit for bit what a layer with a bias gives."""
+    check_float(x)
+    return apply(layer, x.float()).add_(bias).to(x.dtype)
+
+
+@torch.library.register_fake("octavo::linear", lib=_LIBRARY)
+@torch.library.register_fake("octavo::linear_inference", lib=_LIBRARY)
+def _linear_fake(
+    x: Tensor,
+    packed: Tensor,  # noqa: ARG001
+    scale: Tensor,
+    bias: Tensor | None,  # noqa: ARG001
+    in_features: int,
+    symmetric: bool,  # noqa: ARG001
+) -> Tensor:
+    check_float(x)
+    torch._check(
+        x.shape[-1] == in_features,
+        lambda: f"x: expected shape (..., {in_features}), got {tuple(x.shape)}",
+    )
+    return x.new_empty((*x.shape[:-1], scale.shape[0]))
+
+
+def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    x, packed, scale, _, in_features, _ = inputs
+    ctx.save_for_backward(packed, scale)
+    ctx.in_features = in_features
+    ctx.dtype = x.dtype
+
+
+def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """Let the rounding of activations pass gradients through: dx = dy @ dequantized weight."""
+    packed, scale = ctx.saved_tensors
+    codes = plain_codes(packed, scale.shape[0], ctx.in_features)
+    weight = codes.to(torch.float32) * scale[:, None]
+    return (gradient.float() @ weight).to(ctx.dtype), None, None, None, None, None
+
+
+torch.library.register_autograd(
+    "octavo::linear", _linear_backward, setup_context=_linear_context, lib=_LIBRARY
+)
+
+
+def check_codes(tensor: Tensor, name: str, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Refuse what is no dense matrix of codes on the CPU."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    if tensor.dtype not in dtypes:
+        raise TypeError(f"{name}: expected {' or '.join(map(str, dtypes))}, got {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {tensor.layout}")
+    if tensor.ndim != 2:
+        raise ValueError(f"{name}: expected two dimensions, got shape {tuple(tensor.shape)}")
+
+
+def check_product(a: Tensor, b: Tensor) -> None:
+    """Refuse operands of `int_mm` that do not go together."""
+    check_codes(a, "a", (torch.int8, torch.uint8))
+    check_codes(b, "b", (torch.int8,))
+    if a.shape[1] != b.shape[0]:
+        raise ValueError(
+            f"b: expected {a.shape[1]} rows to match a of shape {tuple(a.shape)},"
+            f" got shape {tuple(b.shape)}"
+        )
+
+
+def product(a: Tensor, b: Any) -> Tensor:
+    """Exact a @ b: `b` is an array, or a `PackedMatrix` of the backend."""
+    k, n = b.shape
+    _checks.check_inner(k, 128 * (255 if a.dtype == torch.uint8 else 128), "a")
+    out = np.empty((a.shape[0], n), np.int32)
+    codes = a.numpy()
+    if isinstance(b, np.ndarray):
+        _backend.backend.matmul_int8(codes[None], b[None], None, None, out[None])
+    else:
+        b.matmul(codes, out)
+    return torch.from_numpy(out)
+
+
+@torch.library.impl(_LIBRARY, "int_mm", "CPU")
+def int_mm_cpu(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply; the CPU kernel of ``octavo::int_mm``."""
+    check_product(a, b)
+    return product(a, b.numpy())
+
+
+@torch.library.register_fake("octavo::int_mm", lib=_LIBRARY)
+def _int_mm_fake(a: Tensor, b: Tensor) -> Tensor:
+    check_product(a, b)
+    return a.new_empty((a.shape[0], b.shape[1]), dtype=torch.int32)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How to quantize: frozen dataclasses, and the names they go by in files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from octavo import _checks
+
+__all__ = ["CONFIGS", "Int8Dynamic", "config_of"]
+
+LOSERS = ("rule", "measure", "quantize")
+
+
+@dataclass(frozen=True)
+class Int8Dynamic:
+    """Int8 weights with a scale per output channel; activations quantized row by row as they come.
+
+    Parameters
+    ----------
+    symmetric : bool
+        Quantize activations symmetrically.  The default, each row's own range, is as fast and
+        about twice as exact.
+    embeddings : bool
+        Also quantize `torch.nn.Embedding`.
+    losers : "rule", "measure" or "quantize"
+        What becomes of layers that int8 would slow down: ``"rule"`` leaves linear layers of
+        fewer than 32768 weights (about 180 x 180) or 16 outputs in float, ``"measure"`` times every
+        shape on this machine and leaves the slower ones in float, ``"quantize"`` quantizes them
+        all.
+    rows : tuple of int
+        The numbers of rows (batch times tokens) that ``"measure"`` tries; a layer is left in float
+        if int8 is slower on their geometric mean.
+
+    Examples
+    --------
+    >>> from octavo.torch import Int8Dynamic
+    >>> Int8Dynamic(losers="measure").rows
+    (1, 128)
+    """
+
+    symmetric: bool = False
+    embeddings: bool = True
+    losers: str = "rule"
+    rows: tuple[int, ...] = (1, 128)
+
+    def __post_init__(self) -> None:
+        _checks.boolean(self.symmetric, "symmetric")
+        _checks.boolean(self.embeddings, "embeddings")
+        _checks.choice(self.losers, "losers", LOSERS)
+        if not isinstance(self.rows, tuple) or not self.rows:
+            raise TypeError(f"rows: expected a tuple of row counts, got {self.rows!r}")
+        for count in self.rows:
+            _checks.integer(count, "rows", 1)
+
+
+CONFIGS: dict[str, type[Int8Dynamic]] = {"int8_dynamic": Int8Dynamic}
+"""The configs by name."""
+
+
+def config_of(config: Any) -> Int8Dynamic:
+    """Return `config` as an instance: None is the default, a name its default instance."""
+    if config is None:
+        return Int8Dynamic()
+    if isinstance(config, str):
+        _checks.choice(config, "config", tuple(CONFIGS))
+        return CONFIGS[config]()
+    if not isinstance(config, Int8Dynamic):
+        known = " or ".join(kind.__name__ for kind in CONFIGS.values())
+        raise TypeError(f"config: expected an instance of {known}, got {config!r}")
+    return config

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`quantize_`: the layers of a model become int8 in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from octavo import nn as octavo_nn
+from octavo.torch._checks import kind_of, reason_to_keep, shape_of
+from octavo.torch._tensors import to_numpy
+from octavo.torch._weight import PackedWeight
+from octavo.torch.config import Int8Dynamic, config_of
+from octavo.torch.embedding import Embedding
+from octavo.torch.linear import Linear
+from octavo.torch.summary import Converted, Kept, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+
+@dataclass
+class _Candidate:
+    name: str
+    kind: str
+    module: Any
+    reason: str | None
+
+
+def quantize_(
+    module: nn.Module,
+    config: Int8Dynamic | str | None = None,
+    filter_fn: Callable[[nn.Module, str], bool] | None = None,
+) -> Summary:
+    """Make the linear layers and embeddings of a model int8, in place.
+
+    The module objects stay who they are (also `module` itself, if it is a layer): references,
+    hooks and names keep working.  Weights that several modules share stay shared; if one of them
+    has to stay float, all do.  Nothing is changed if an error is raised.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        On the CPU, float32, bfloat16 or float16.
+    config : Int8Dynamic, or its name ``"int8_dynamic"``, optional
+    filter_fn : callable, optional
+        ``filter_fn(module, name)`` says whether a layer may become int8; default: all may.
+
+    Returns
+    -------
+    Summary
+        What became int8; what stayed float, and why (too small to gain, tied to a float layer,
+        a subclass with its own forward, ...).
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        For an unknown config name, and for layers that were to be int8 but are on another device,
+        sparse, without data (meta), or not finite; leave such layers out with `filter_fn`.
+
+    Examples
+    --------
+    >>> import torch, octavo.torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 2))
+    >>> print(octavo.torch.quantize_(model))
+    1 layer is int8, 1.05 MB -> 0.27 MB; 1 stays float
+      1  Linear 2x512: too small to gain (fewer than 32768 weights or 16 outputs)
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    if filter_fn is not None and not callable(filter_fn):
+        raise TypeError(f"filter_fn: expected a function, got {type(filter_fn).__name__}")
+    settings = config_of(config)
+    candidates = _scan(module, settings, filter_fn)
+    groups = _groups(module, candidates)
+    converted: list[Converted] = []
+    for group in groups:
+        converted += _convert(group, settings)
+    _close_fast_paths(module)
+    order = {candidate.name: index for index, candidate in enumerate(candidates)}
+    kept = [
+        Kept(c.name, c.kind, shape_of(c.module), c.reason)
+        for c in candidates
+        if c.reason is not None
+    ]
+    return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
+
+
+def _scan(
+    module: nn.Module,
+    config: Int8Dynamic,
+    filter_fn: Callable[[nn.Module, str], bool] | None,
+) -> list[_Candidate]:
+    found = []
+    for name, part in module.named_modules():
+        kind = kind_of(part)
+        if kind is None:
+            continue
+        if filter_fn is not None and not filter_fn(part, name):
+            reason: str | None = "filter_fn left it out"
+        else:
+            reason = reason_to_keep(name, part, config)
+        found.append(_Candidate(name, kind, part, reason))
+    return found
+
+
+def _groups(module: nn.Module, candidates: list[_Candidate]) -> list[list[_Candidate]]:
+    """Group the layers to convert by the weight they share; a group is converted as a whole.
+
+    A group that shares its weight with something that stays float stays float.
+    """
+    holders: dict[Hashable, list[tuple[str, nn.Module]]] = {}
+    for name, part in module.named_modules():
+        for key, parameter in part._parameters.items():
+            if parameter is not None:
+                where = f"{name}.{key}" if name else key
+                holders.setdefault(_identity(parameter), []).append((where, part))
+    groups: dict[Hashable, list[_Candidate]] = {}
+    chosen = {id(c.module) for c in candidates if c.reason is None}
+    for candidate in candidates:
+        if candidate.reason is not None:
+            continue
+        key = _identity(candidate.module.weight)
+        others = [
+            where
+            for where, part in holders[key]
+            if id(part) not in chosen or not where.endswith("weight")
+        ]
+        if others:
+            candidate.reason = f"its weight is tied to {others[0]}, which stays float"
+        else:
+            groups.setdefault(key, []).append(candidate)
+    return list(groups.values())
+
+
+def _identity(tensor: torch.Tensor) -> Hashable:
+    """Tell whether two parameters are the same numbers in the same place."""
+    if tensor.is_meta or tensor.layout != torch.strided or not tensor.numel():
+        return id(tensor)
+    storage = tensor.untyped_storage()
+    return storage._cdata, tensor.storage_offset(), tensor.shape, tensor.stride()
+
+
+def _convert(group: list[_Candidate], config: Int8Dynamic) -> list[Converted]:
+    """Convert layers that share one weight."""
+    weight = group[0].module.weight
+    before = weight.nbytes
+    shape = shape_of(group[0].module)
+    sizes = [c.module.bias.nbytes if _has_bias(c.module) else 0 for c in group]
+    if all(c.kind == "Embedding" for c in group):
+        made = Embedding.from_float(group[0].module)
+        for candidate in group:
+            _become_embedding(candidate.module, made.codes, made.weight_scale)
+    else:
+        alone = len(group) == 1 and _has_bias(group[0].module)
+        bias = to_numpy(group[0].module.bias) if alone else None
+        layer = octavo_nn.Linear.from_float(to_numpy(weight), bias, symmetric=config.symmetric)
+        packed = PackedWeight(layer)
+        for candidate in group:
+            if candidate.kind == "Embedding":
+                _become_embedding(candidate.module, packed, packed.scale)
+            else:
+                _become_linear(candidate.module, packed, adds_bias=not alone)
+    results = []
+    for index, (candidate, bias_bytes) in enumerate(zip(group, sizes, strict=True)):
+        first = index == 0
+        after = candidate.module.nbytes if first else bias_bytes
+        old = before * first + bias_bytes
+        results.append(Converted(candidate.name, candidate.kind, shape, old, after))
+    return results
+
+
+def _has_bias(module: Any) -> bool:
+    return getattr(module, "bias", None) is not None
+
+
+def _become_linear(module: Any, packed: PackedWeight, *, adds_bias: bool) -> None:
+    bias = module._parameters.pop("bias")
+    del module._parameters["weight"]
+    module.__class__ = Linear
+    own = None
+    if adds_bias and bias is not None:
+        with torch.inference_mode(False):
+            own = bias.detach().to(torch.float32, copy=True)
+    module._hold(packed, own)
+
+
+def _become_embedding(module: Any, codes: Any, scale: torch.Tensor) -> None:
+    dtype = module._parameters.pop("weight").dtype
+    module.__class__ = Embedding
+    module.dtype = dtype
+    module._hold(codes, scale)
+
+
+def _close_fast_paths(module: nn.Module) -> None:
+    """Keep PyTorch's fused encoder, which reads float weights itself, away from int8 layers."""
+    for part in module.modules():
+        if isinstance(part, nn.TransformerEncoderLayer):
+            if isinstance(part.linear1, Linear) or isinstance(part.linear2, Linear):
+                part.activation_relu_or_gelu = 0
+        elif isinstance(part, nn.TransformerEncoder) and _has_int8(part):
+            part.use_nested_tensor = False
+
+
+def _has_int8(module: nn.Module) -> bool:
+    return any(isinstance(part, Linear) for part in module.modules())

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The int8 linear layer as a torch module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from octavo import nn
+from octavo.torch import _ops
+from octavo.torch._module import Int8Module, missing, take
+from octavo.torch._tensors import FLOATS, is_plain, to_numpy
+from octavo.torch._weight import PackedWeight
+
+# Held by the weight, which pickles them as plain codes.
+_WEIGHT_BUFFERS = ("packed", "weight_scale")
+
+
+class Linear(Int8Module):
+    """``x @ weight.T + bias`` with int8 weights and activations quantized row by row.
+
+    Made by `quantize_`, or from a float layer by `from_float`.  The result has the dtype of `x`
+    (float32, bfloat16 or float16); a row's result depends on that row alone.  Gradients flow to
+    `x`, through the dequantized weight; the weight itself does not train.
+
+    State dicts hold ``weight`` (int8 codes), ``weight_scale`` (float32, one row each) and ``bias``
+    (float32): the compressed-tensors names.
+
+    Examples
+    --------
+    >>> import torch, octavo.torch
+    >>> layer = octavo.torch.Linear.from_float(torch.nn.Linear(384, 512))
+    >>> layer(torch.randn(2, 7, 384)).shape
+    torch.Size([2, 7, 512])
+    >>> {key: value.dtype for key, value in layer.state_dict().items()}
+    {'weight': torch.int8, 'weight_scale': torch.float32, 'bias': torch.float32}
+    """
+
+    packed: Tensor
+    weight_scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None = None) -> None:
+        """Hold a packed weight; `bias` is added on top, for weights that several modules share."""
+        super().__init__()
+        self._hold(weight, bias)
+
+    @classmethod
+    def from_float(cls, module: torch.nn.Linear, *, symmetric: bool = False) -> Linear:
+        """Quantize a float layer, which is left as it is.
+
+        Parameters
+        ----------
+        module : torch.nn.Linear
+            On the CPU; float32, bfloat16 or float16; finite.
+        symmetric : bool
+            Quantize the rows of `x` symmetrically instead of over their own range.
+        """
+        bias = None if module.bias is None else to_numpy(module.bias)
+        layer = nn.Linear.from_float(to_numpy(module.weight), bias, symmetric=symmetric)
+        return cls(PackedWeight(layer)).train(module.training)
+
+    def _hold(self, weight: PackedWeight, bias: Tensor | None) -> None:
+        self._weight = weight
+        self._adds_bias = bias is not None
+        self.symmetric = weight.symmetric
+        self.out_features, self.in_features = weight.shape
+        own = weight.bias if bias is None else bias
+        buffers = {"packed": weight.packed, "weight_scale": weight.scale, "bias": own}
+        for name, tensor in buffers.items():
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x : tensor, shape (..., in_features), float32, bfloat16 or float16
+
+        Returns
+        -------
+        tensor, shape (..., out_features), the dtype of `x`
+        """
+        if torch.compiler.is_compiling() or not is_plain(x):
+            return _ops.linear_operator(x)(
+                x,
+                self.packed,
+                self.weight_scale,
+                self.bias,
+                self.in_features,
+                self.symmetric,
+            )
+        if self._adds_bias:
+            return _ops.add_bias(self._weight.current(), x, self.bias)
+        return _ops.apply(self._weight.current(), x)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as float32, (out_features, in_features), computed on every access."""
+        return self._weight.codes().float().mul_(self.weight_scale[:, None])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed weight, its scales and its bias."""
+        extra = self.bias.nbytes if self._adds_bias and self.bias is not None else 0
+        return self._weight.layer.nbytes + extra
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}weight"] = self._weight.codes()
+        destination[f"{prefix}weight_scale"] = self.weight_scale[:, None]
+        if self.bias is not None:
+            destination[f"{prefix}bias"] = self.bias
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],  # noqa: ARG002
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        names = ("weight", "weight_scale") + ("bias",) * (self.bias is not None)
+        n, k = self.out_features, self.in_features
+        own = {f"{prefix}{name}" for name in names}
+        if strict:
+            unexpected_keys += [
+                key for key in state_dict if key.startswith(prefix) and key not in own
+            ]
+        if missing(state_dict, prefix, names, strict, missing_keys):
+            return
+        codes = take(state_dict, f"{prefix}weight", (n, k), (torch.int8,), error_msgs)
+        scale = take(state_dict, f"{prefix}weight_scale", (n, 1), FLOATS, error_msgs)
+        bias = None
+        if self.bias is not None:
+            bias = take(state_dict, f"{prefix}bias", (n,), FLOATS, error_msgs)
+        if codes is None or scale is None or (bias is None and self.bias is not None):
+            return
+        try:
+            inside = None if self._adds_bias else bias
+            self._weight.replace(codes, scale[:, 0], inside)
+        except ValueError as error:
+            error_msgs.append(f"{prefix}weight: {error}")
+            return
+        if self._adds_bias and self.bias is not None and bias is not None:
+            self.bias.copy_(bias)
+
+    def __getstate__(self) -> dict[str, Any]:
+        held = _WEIGHT_BUFFERS + ("bias",) * (not self._adds_bias)
+        buffers = {name: b for name, b in self._buffers.items() if name not in held}
+        return {**self.__dict__, "_buffers": buffers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._hold(self._weight, self._buffers.pop("bias", None))
+
+    def extra_repr(self) -> str:
+        """Describe the layer as `torch.nn.Linear` does."""
+        text = f"in_features={self.in_features}, out_features={self.out_features}"
+        text += f", bias={self.bias is not None}"
+        return text + ", symmetric=True" * self.symmetric

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `quantize_` did, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Converted", "Kept", "Summary"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A layer that is int8 now.
+
+    Attributes
+    ----------
+    name : str
+        The module's name in the model.
+    kind : str
+        ``"Linear"`` or ``"Embedding"``.
+    shape : tuple of int
+        (out_features, in_features), or (num_embeddings, embedding_dim).
+    bytes_before, bytes_after : int
+        What its numbers took and take; a weight shared with an earlier layer counts there.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int]
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A layer that stayed float, and why."""
+
+    name: str
+    kind: str
+    shape: tuple[int, int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of each linear layer and embedding.
+
+    Examples
+    --------
+    >>> from octavo.torch import Converted, Kept, Summary
+    >>> print(Summary((Converted("fc", "Linear", (512, 384), 788480, 202752),),
+    ...               (Kept("head", "Linear", (2, 512), "too small to gain"),)))
+    1 layer is int8, 0.79 MB -> 0.20 MB; 1 stays float
+      head  Linear 2x512: too small to gain
+    """
+
+    converted: tuple[Converted, ...] = ()
+    kept: tuple[Kept, ...] = ()
+
+    @property
+    def bytes_before(self) -> int:
+        """Bytes of the converted layers before."""
+        return sum(layer.bytes_before for layer in self.converted)
+
+    @property
+    def bytes_after(self) -> int:
+        """Bytes of the converted layers now."""
+        return sum(layer.bytes_after for layer in self.converted)
+
+    def __str__(self) -> str:
+        count, floats = len(self.converted), len(self.kept)
+        before, after = self.bytes_before / 1e6, self.bytes_after / 1e6
+        lines = [
+            f"{count} layer{'s are' if count != 1 else ' is'} int8,"
+            f" {before:.2f} MB -> {after:.2f} MB; {floats} stay{'s' if floats == 1 else ''} float"
+        ]
+        width = max((len(layer.name) for layer in self.kept), default=0)
+        lines += [
+            f"  {layer.name:{width}}  {layer.kind} {layer.shape[0]}x{layer.shape[1]}:"
+            f" {layer.reason}"
+            for layer in self.kept
+        ]
+        return "\n".join(lines)
