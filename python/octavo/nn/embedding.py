@@ -91,7 +91,7 @@ class Embedding(Module):
 
         Returns
         -------
-        float32 ndarray, shape (*ids.shape, embedding_dim)
+        float32 ndarray, shape ``(*ids.shape, embedding_dim)``
         """
         array = _checked_ids(ids, self.num_embeddings)
         out = np.empty((array.size, self.embedding_dim), np.float32)
@@ -162,7 +162,7 @@ class FloatEmbedding(Module):
         return cls(state["weight"], **config)
 
     def __call__(self, ids: ArrayLike) -> Array:
-        """Look up rows: float32, shape (*ids.shape, embedding_dim)."""
+        """Look up rows: float32, shape ``(*ids.shape, embedding_dim)``."""
         rows: Array = self.weight[_checked_ids(ids, self.num_embeddings)]
         return rows
 
