@@ -17,7 +17,9 @@ void dot_peak_s8s8_avx2(const DotPeakArgs& args) noexcept {
     OCTAVO_UNROLL
     for (int i = 0; i < kChains; ++i) {
       // Opaque operands: without them the product is loop-invariant and leaves the loop.
-      __asm__ volatile("" : "+x"(sign), "+x"(b), "+x"(other));
+      OCTAVO_FORGET_VECTOR(sign);
+      OCTAVO_FORGET_VECTOR(b);
+      OCTAVO_FORGET_VECTOR(other);
       const __m256i signed_b = _mm256_xor_si256(b, sign),
                     signed_other = _mm256_xor_si256(other, sign);
       const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(magnitude, signed_b),

@@ -15,7 +15,7 @@ void dot_peak_u8s8_avxvnni(const DotPeakArgs& args) noexcept {
     OCTAVO_UNROLL
     for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm256_dpbusd_avx_epi32(sum[i], a, b);
-      __asm__ volatile("" : "+x"(sum[i]));  // one register each: GCC would move them around
+      OCTAVO_FORGET_VECTOR(sum[i]);  // GCC would move the sums from register to register
     }
   }
   OCTAVO_UNROLL
