@@ -155,7 +155,7 @@ def _convert(group: list[_Candidate], config: Int8Dynamic) -> list[Converted]:
     if all(c.kind == "Embedding" for c in group):
         made = Embedding.from_float(group[0].module)
         for candidate in group:
-            _become_embedding(candidate.module, made.codes, made.weight_scale)
+            become_embedding(candidate.module, made.codes, made.weight_scale, weight.dtype)
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = to_numpy(group[0].module.bias) if alone else None
@@ -163,9 +163,9 @@ def _convert(group: list[_Candidate], config: Int8Dynamic) -> list[Converted]:
         packed = PackedWeight(layer)
         for candidate in group:
             if candidate.kind == "Embedding":
-                _become_embedding(candidate.module, packed, packed.scale)
+                become_embedding(candidate.module, packed, packed.scale, weight.dtype)
             else:
-                _become_linear(candidate.module, packed, adds_bias=not alone)
+                become_linear(candidate.module, packed, adds_bias=not alone)
     results = []
     for index, (candidate, bias_bytes) in enumerate(zip(group, sizes, strict=True)):
         first = index == 0
@@ -179,7 +179,8 @@ def _has_bias(module: Any) -> bool:
     return getattr(module, "bias", None) is not None
 
 
-def _become_linear(module: Any, packed: PackedWeight, *, adds_bias: bool) -> None:
+def become_linear(module: Any, packed: PackedWeight, *, adds_bias: bool) -> None:
+    """Make an int8 layer of a module with the parameters `weight` and `bias`."""
     bias = module._parameters.pop("bias")
     del module._parameters["weight"]
     module.__class__ = Linear
@@ -190,8 +191,9 @@ def _become_linear(module: Any, packed: PackedWeight, *, adds_bias: bool) -> Non
     module._hold(packed, own)
 
 
-def _become_embedding(module: Any, codes: Any, scale: torch.Tensor) -> None:
-    dtype = module._parameters.pop("weight").dtype
+def become_embedding(module: Any, codes: Any, scale: torch.Tensor, dtype: torch.dtype) -> None:
+    """Make an int8 table of a module with the parameter `weight`; rows come out as `dtype`."""
+    del module._parameters["weight"]
     module.__class__ = Embedding
     module.dtype = dtype
     module._hold(codes, scale)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`OctavoConfig`: what ``from_pretrained`` takes as ``quantization_config``."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from transformers.quantizers.auto import register_quantization_config
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from octavo._version import __version__
+from octavo.torch.config import Int8Dynamic
+
+__all__ = ["MARK", "METHOD", "OctavoConfig"]
+
+METHOD = "octavo"
+MARK = "octavo"
+"""The key that tells, in a saved ``quantization_config``, that octavo wrote the folder."""
+
+
+@register_quantization_config(METHOD)
+class OctavoConfig(QuantizationConfigMixin):
+    """Int8 weights and dynamic int8 activations, on the CPU.
+
+    With a float checkpoint, layers are quantized once the weights are loaded, as
+    `octavo.torch.quantize_` does it.  With an int8 checkpoint (`octavo compress`, or another one of
+    the compressed-tensors convention W8A8) its own settings count, and options given here are
+    refused.
+
+    Parameters
+    ----------
+    symmetric : bool
+        Quantize activations symmetrically instead of over each row's own range.
+    embeddings : bool
+        Also quantize embedding tables.
+    losers : "rule", "measure" or "quantize"
+        What becomes of layers that int8 would slow down; see `octavo.torch.Int8Dynamic`.
+    rows : sequence of int
+        The numbers of rows that ``losers="measure"`` tries.
+    modules_to_not_convert : list of str, optional
+        Names of modules that stay float with all that is below them: whole names
+        (``"encoder.layer.0"``) or parts between dots (``"query"``, ``"layer.0"``).  Default: the
+        output head of models that have one; a table tied to it then stays float too.  An empty list
+        keeps none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an unknown option, or a value it cannot have.
+
+    Examples
+    --------
+    >>> from octavo.transformers import OctavoConfig
+    >>> OctavoConfig(modules_to_not_convert=["pooler"]).to_diff_dict()
+    {'quant_method': 'octavo', 'modules_to_not_convert': ['pooler']}
+    """
+
+    def __init__(
+        self,
+        symmetric: bool = False,
+        embeddings: bool = True,
+        losers: str = "rule",
+        rows: tuple[int, ...] = (1, 128),
+        modules_to_not_convert: list[str] | None = None,
+        **unknown: Any,
+    ) -> None:
+        method = unknown.pop("quant_method", METHOD)
+        if method != METHOD:
+            raise ValueError(f"quant_method: expected {METHOD!r}, got {method!r}")
+        if unknown:
+            names = ", ".join(_OPTIONS)
+            raise TypeError(f"OctavoConfig: unknown option {min(unknown)!r}; there are {names}")
+        self.quant_method: Any = METHOD
+        self.symmetric, self.embeddings, self.losers = symmetric, embeddings, losers
+        # A list in JSON.
+        self.rows = tuple(rows) if isinstance(rows, list) else rows
+        self.modules_to_not_convert = _names(modules_to_not_convert)
+        self.stored: dict[str, Any] | None = None
+        self.int8_dynamic()
+
+    @classmethod
+    def of_checkpoint(cls, stored: dict[str, Any]) -> OctavoConfig:
+        """Return the config of a checkpoint whose ``quantization_config`` is `stored`."""
+        config = cls()
+        config.stored = copy.deepcopy(stored)
+        return config
+
+    def int8_dynamic(self) -> Int8Dynamic:
+        """Return the options as `octavo.torch` has them."""
+        return Int8Dynamic(self.symmetric, self.embeddings, self.losers, self.rows)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that differ from the defaults."""
+        return {
+            name: getattr(self, name)
+            for name, default in _OPTIONS.items()
+            if getattr(self, name) != default
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a config.json holds.
+
+        Of a model that is int8: the compressed-tensors description of its layers, which other
+        readers know too.
+        """
+        if self.stored is not None:
+            return {**copy.deepcopy(self.stored), MARK: __version__}
+        return {
+            "quant_method": METHOD,
+            **{name: copy.deepcopy(getattr(self, name)) for name in _OPTIONS},
+        }
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Return `to_dict` without what is at its default."""
+        if self.stored is not None:
+            return self.to_dict()
+        return {"quant_method": METHOD, **copy.deepcopy(self.options())}
+
+
+_OPTIONS: dict[str, Any] = {
+    "symmetric": False,
+    "embeddings": True,
+    "losers": "rule",
+    "rows": (1, 128),
+    "modules_to_not_convert": None,
+}
+
+
+def _names(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
+        raise TypeError(f"modules_to_not_convert: expected a list of names, got {value!r}")
+    for name in value:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"modules_to_not_convert: expected names of modules, got {name!r}")
+    return list(value)

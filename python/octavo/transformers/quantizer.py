@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter between transformers' loading and `octavo.torch`."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+
+from octavo.torch import Embedding, Linear, Summary, quantize_
+from octavo.transformers.checkpoint import Layout, description
+from octavo.transformers.config import MARK, METHOD, OctavoConfig
+from octavo.transformers.stored import finish, prepare, require_present, unfilled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OctavoQuantizer"]
+
+
+@register_quantizer(METHOD)
+class OctavoQuantizer(HfQuantizer):
+    """What ``from_pretrained`` calls for an `OctavoConfig`; a model has it as ``hf_quantizer``.
+
+    Attributes
+    ----------
+    quantization_config : OctavoConfig
+        The model's own copy.
+    summary : octavo.torch.Summary or None
+        What became int8 and what stayed float, and why; None if the checkpoint was int8 before.
+
+    Examples
+    --------
+    >>> import transformers
+    >>> from octavo.transformers import OctavoConfig, OctavoQuantizer
+    >>> made = transformers.quantizers.AutoHfQuantizer.from_config(OctavoConfig())
+    >>> isinstance(made, OctavoQuantizer)
+    True
+    """
+
+    def __init__(self, quantization_config: OctavoConfig, **kwargs: Any) -> None:
+        super().__init__(copy.deepcopy(quantization_config), **kwargs)
+        stored = self.quantization_config.stored
+        self._layout = None if stored is None else Layout(stored)
+        self.summary: Summary | None = None
+        self._told_missing = False
+
+    def validate_environment(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Refuse every place but the CPU."""
+        device_map = kwargs.get("device_map")
+        places = device_map.values() if isinstance(device_map, dict) else [device_map]
+        for place in places:
+            if place is not None and str(place) != "cpu":
+                raise ValueError(
+                    f"device_map: expected 'cpu' or nothing, got {device_map!r}: octavo's layers"
+                    " run on the CPU"
+                )
+
+    def get_new_dtype(self, converter: Any, param: Any, dtype: Any) -> Any:
+        """Keep what is stored for int8 weights as it is: casting floats to int8 would hide them."""
+        return None if dtype == torch.int8 else super().get_new_dtype(converter, param, dtype)
+
+    def _convert_model_for_quantization(self, model: nn.Module) -> None:
+        """Replace no modules: transformers would do so for other methods only."""
+
+    def update_missing_keys(self, model: nn.Module, missing_keys: list[str], *_: Any) -> list[str]:
+        """Look for missing tensors; transformers 4 asks here, 5 marks the tensors that it fills."""
+        self._told_missing = True
+        require_present(model, missing_keys)
+        return missing_keys
+
+    def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
+        if self._layout is not None:
+            layers = list(self._layout.layers(model))
+            if not layers:
+                raise ValueError(
+                    "quantization_config: no layer of this model is among the checkpoint's"
+                    " config_groups; is the model's class the one that was saved?"
+                )
+            prepare(layers)
+        return model
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        config = self.quantization_config
+        if self._layout is not None:
+            if not self._told_missing:
+                require_present(model, unfilled(model))
+            finish(model)
+        else:
+            skipped = _names_to_skip(model, config.modules_to_not_convert)
+            self.summary = quantize_(
+                model,
+                config.int8_dynamic(),
+                lambda _part, name: not any(_is_below(name, skip) for skip in skipped),
+            )
+            _require_gain(self.summary)
+        config.stored = description(model)
+        model.config.quantization_config = config
+        return model
+
+    def get_state_dict_and_metadata(
+        self, model: nn.Module, *_: Any, **__: Any
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return what is saved: codes that several layers share are there once."""
+        state = dict(model.state_dict())
+        seen = set()
+        for name, module in model.named_modules():
+            if not isinstance(module, (Embedding, Linear)) or module._weight is None:
+                continue
+            if id(module._weight) in seen:
+                del state[f"{name}.weight"]
+            # Views of one memory; files hold each tensor on its own.
+            state[f"{name}.weight_scale"] = state[f"{name}.weight_scale"].clone()
+            seen.add(id(module._weight))
+        return state, {}
+
+    def is_serializable(self, *_: Any, **__: Any) -> bool:
+        """Codes and scales are plain tensors."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """Int8 weights do not train."""
+        return False
+
+    @property
+    def is_compileable(self) -> bool:
+        """The layers are operators that torch.compile knows."""
+        return True
+
+
+def _names_to_skip(model: Any, names: list[str] | None) -> list[str]:
+    """Return the modules that stay float, as the config or the model has it."""
+    modules = dict(model.named_modules())
+    if names is None:
+        head = model.get_output_embeddings()
+        skipped = [name for name, module in modules.items() if head is not None and module is head]
+    else:
+        skipped = list(names)
+        for skip in skipped:
+            if not any(_is_below(name, skip) for name in modules):
+                raise ValueError(
+                    f"modules_to_not_convert: no module of {type(model).__name__} is called"
+                    f" {skip!r}; model.named_modules() lists them"
+                )
+    # Layers whose code reads the weight's dtype at every call.
+    return skipped + list(getattr(model, "_keep_in_fp32_modules", None) or ())
+
+
+def _is_below(name: str, skip: str) -> bool:
+    return f".{skip}." in f".{name}."
+
+
+def _require_gain(summary: Summary) -> None:
+    if not summary.converted:
+        reasons = sorted({layer.reason for layer in summary.kept})
+        raise ValueError(
+            "OctavoConfig: no layer became int8 ("
+            + ("; ".join(reasons) or "the model has no linear layers or embeddings")
+            + "); load the model without quantization_config, or choose other options"
+        )
+
+
+def _merging(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `OctavoConfig` read checkpoints that name another method.
+
+    transformers takes a config for a checkpoint that is quantized already only if both are of one
+    class, and has no registry for that.  All other pairs of configs go to its own function.
+    """
+
+    @functools.wraps(original)
+    def merge(quantization_config: Any, quantization_config_from_args: Any) -> Any:
+        given = quantization_config_from_args
+        ours = isinstance(given, OctavoConfig) or (
+            isinstance(given, dict) and given.get("quant_method") == METHOD
+        )
+        known = isinstance(quantization_config, dict)
+        stored = dict(quantization_config) if known else quantization_config.to_dict()
+        marked = stored.pop(MARK, None) is not None
+        if not ours and not (given is None and marked):
+            return original(quantization_config, given)
+        if isinstance(given, dict):
+            given = OctavoConfig.from_dict(given)
+        if stored.get("quant_method") == METHOD:
+            raise ValueError(
+                "quantization_config: the checkpoint's config.json has OctavoConfig's options but"
+                " describes no int8 layers; remove quantization_config from it"
+            )
+        if given is not None and given.options():
+            names = ", ".join(given.options())
+            warnings.warn(
+                f"OctavoConfig: the checkpoint is int8 already, {names} not used",
+                UserWarning,
+                stacklevel=2,
+            )
+        return OctavoConfig.of_checkpoint(stored)
+
+    return merge
+
+
+AutoHfQuantizer.merge_quantization_configs = staticmethod(
+    _merging(AutoHfQuantizer.merge_quantization_configs)
+)

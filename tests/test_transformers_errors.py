@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What OctavoConfig refuses, and what it says then."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch")
+transformers = pytest.importorskip("transformers", reason="needs transformers")
+st = pytest.importorskip("safetensors.torch", reason="needs safetensors")
+
+import model_files  # noqa: E402
+from octavo.transformers import OctavoConfig  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return model_files.write_random(tmp_path / "bert")
+
+
+@pytest.fixture
+def int8(bert: Path) -> Path:
+    """A checkpoint that is int8, with a description by octavo."""
+    config = OctavoConfig(losers="quantize")
+    folder = bert.parent / "int8"
+    load(bert, quantization_config=config).save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, **options: Any) -> Any:
+    return transformers.AutoModel.from_pretrained(folder, **options)
+
+
+def set_quantization(folder: Path, value: dict[str, Any]) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": value}))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"bits": 4}, TypeError, "unknown option 'bits'; there are symmetric, embeddings"),
+        ({"quant_method": "gptq"}, ValueError, "quant_method: expected 'octavo', got 'gptq'"),
+        ({"losers": "maybe"}, ValueError, "losers"),
+        ({"symmetric": 1}, TypeError, "symmetric"),
+        ({"rows": []}, TypeError, "rows"),
+        ({"modules_to_not_convert": "head"}, TypeError, "expected a list of names, got 'head'"),
+        ({"modules_to_not_convert": [3]}, TypeError, "expected names of modules, got 3"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        OctavoConfig(**options)
+
+
+def test_a_config_survives_json() -> None:
+    config = OctavoConfig(rows=(1, 8), modules_to_not_convert=["head"])
+    again = OctavoConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again.to_dict() == config.to_dict()
+    assert "rows" in repr(config)
+
+
+@pytest.mark.parametrize("place", ["cuda:0", {"": "meta"}, {"encoder": "cpu", "pooler": "disk"}])
+def test_other_devices(place: Any) -> None:
+    made = transformers.quantizers.AutoHfQuantizer.from_config(OctavoConfig())
+    with pytest.raises(ValueError, match="device_map: expected 'cpu' or nothing, got"):
+        made.validate_environment(device_map=place)
+    for usable in (None, {"": "cpu"}, {"": torch.device("cpu")}):
+        made.validate_environment(device_map=usable)
+
+
+def test_a_model_does_not_leave_the_cpu(bert: Path) -> None:
+    model = load(bert, quantization_config=OctavoConfig(losers="quantize"))
+    with pytest.raises(ValueError, match="int8 layers run on the CPU"):
+        model.pooler.to("meta")
+
+
+def test_unknown_modules(bert: Path) -> None:
+    config = OctavoConfig(modules_to_not_convert=["pooler", "lm_head"])
+    with pytest.raises(ValueError, match="no module of BertModel is called 'lm_head'"):
+        load(bert, quantization_config=config)
+
+
+def test_nothing_to_gain(bert: Path) -> None:
+    with pytest.raises(ValueError, match=r"no layer became int8 .*too small to gain"):
+        load(bert, quantization_config=OctavoConfig(embeddings=False))
+
+
+@pytest.mark.parametrize("method", ["gptq", "torchao", "fp8"])
+def test_checkpoints_of_other_methods(bert: Path, method: str) -> None:
+    set_quantization(bert, {"quant_method": method, "bits": 4})
+    with pytest.raises(ValueError, match=f"quantized with '{method}'; octavo reads compressed"):
+        load(bert, quantization_config=OctavoConfig())
+
+
+def _changed(**fields: Any) -> dict[str, Any]:
+    """W8A8 with fields changed; a dot leads into the only group."""
+    config = copy.deepcopy(model_files.W8A8)
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        table = config["config_groups"]["group_0"] if parents else config
+        for parent in parents[1:]:
+            table = table[parent]
+        table[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"format": "pack-quantized"}, "format is 'pack-quantized'"),
+        ({"group__weights__num_bits": 4}, "num_bits is 4"),
+        ({"group__weights__strategy": "group"}, "strategy is 'group'"),
+        ({"group__weights__type": "float"}, "type is 'float'"),
+        ({"group__input_activations": None}, "W8A16"),
+        (
+            {
+                "group__input_activations": {
+                    "num_bits": 8,
+                    "type": "int",
+                    "symmetric": True,
+                    "dynamic": False,
+                    "strategy": "tensor",
+                }
+            },
+            "static W8A8",
+        ),
+        ({"config_groups": {}}, "config_groups must be a non-empty object"),
+        ({"group__targets": ["re:.*LayerNorm", "Conv1d"]}, "no layer of this model is among"),
+    ],
+)
+def test_schemes_that_are_not_read(bert: Path, fields: dict[str, Any], message: str) -> None:
+    set_quantization(bert, _changed(**fields))
+    with pytest.raises(ValueError, match=message) as caught:
+        load(bert, quantization_config=OctavoConfig())
+    if "no layer" not in message:
+        assert "load the float checkpoint with OctavoConfig()" in str(caught.value)
+
+
+def test_float_weights_that_claim_to_be_int8(bert: Path) -> None:
+    path = bert / "model.safetensors"
+    tensors = st.load_file(path)
+    tensors |= {
+        f"{name}_scale": torch.ones(len(value), 1)
+        for name, value in tensors.items()
+        if name.endswith(".weight") and value.ndim == 2 and "embeddings" not in name
+    }
+    st.save_file(tensors, path, {"format": "pt"})
+    set_quantization(bert, model_files.W8A8)
+    with pytest.raises(ValueError, match=r"weight: expected torch.int8 .* got torch.float32"):
+        load(bert, quantization_config=OctavoConfig())
+
+
+@pytest.mark.parametrize("part", ["weight", "weight_scale", "bias"])
+def test_missing_tensors(int8: Path, part: str) -> None:
+    path, name = int8 / "model.safetensors", f"encoder.layer.1.output.dense.{part}"
+    tensors = st.load_file(path)
+    del tensors[name]
+    st.save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"{name}: missing in the checkpoint"):
+        load(int8)
+
+
+def test_scales_that_are_no_scales(int8: Path) -> None:
+    path, name = int8 / "model.safetensors", "encoder.layer.0.output.dense"
+    tensors = st.load_file(path)
+    tensors[f"{name}.weight_scale"][0] = float("nan")
+    st.save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=f"{name}: .*scale"):
+        load(int8)
+
+
+def test_options_that_an_int8_checkpoint_decides(int8: Path) -> None:
+    with pytest.warns(UserWarning, match="int8 already, symmetric not used"):
+        load(int8, quantization_config=OctavoConfig(symmetric=True))
+
+
+def test_other_configs_are_left_to_transformers(bert: Path) -> None:
+    set_quantization(bert, {"quant_method": "fp8"})
+    merge = transformers.quantizers.AutoHfQuantizer.merge_quantization_configs
+    stored = {"quant_method": "fp8"}
+    assert type(merge(stored, None)).__name__ == "FineGrainedFP8Config"
+    assert stored == {"quant_method": "fp8"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"), [("torch", "octavo[torch]"), ("transformers", "octavo[transformers]")]
+)
+def test_a_missing_package_names_the_extra(missing: str, extra: str) -> None:
+    code = (
+        "import importlib.abc, sys\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import octavo.transformers\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert f"ImportError: octavo.{missing} needs" in run.stderr
+    assert extra in run.stderr
