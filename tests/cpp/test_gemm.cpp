@@ -85,6 +85,7 @@ struct Operands {
       }
     }
     std::memcpy(b.data(), packed.panel(0), static_cast<std::size_t>(b.size()));
+    if (orders.size() == 0) return;  // then there is no pointer to them either
     std::memcpy(orders.data(), packed.orders(0), static_cast<std::size_t>(orders.size()));
   }
 

@@ -19,8 +19,9 @@
 #define OCTAVO_FORGET(p) __asm__ volatile("" : "+r"(p))
 #endif
 
-// The same for a vector: what is computed from it stays in its loop, and in one register.
-#if defined(_MSC_VER) && !defined(__clang__)
+// The same for a vector: what is computed from it stays in its loop, and in one register. Emulated
+// vectors are structs and have none.
+#if (defined(_MSC_VER) && !defined(__clang__)) || defined(OCTAVO_EMULATE)
 #define OCTAVO_FORGET_VECTOR(v) ((void)0)
 #else
 #define OCTAVO_FORGET_VECTOR(v) __asm__ volatile("" : "+v"(v))
