@@ -153,22 +153,14 @@ def work(threads: int, shapes: Sequence[tuple[int, ...]], quick: bool) -> dict[s
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = workers.parser(__doc__ or "", shapes="MxNxK,...")
-    workers.add_threads(made, "1")
-    made.add_argument("--worker", type=int, metavar="T", help="measure here, with T threads")
-    arguments = made.parse_args(argv)
-    shapes = workers.shapes_or(arguments.shapes, 3, QUICK if arguments.quick else SHAPES)
-    if arguments.worker:
-        workers.finish(arguments.json, work(arguments.worker, shapes, arguments.quick))
-        return 0
-    passed = ["--shapes", ",".join("x".join(map(str, shape)) for shape in shapes)]
-    passed += ["--quick"] * arguments.quick
-    workers.say(report.header_line())
-    return workers.run_all(
-        partial(workers.run_script, __file__, passed),
-        workers.counts_or_usual(arguments.threads),
+    return workers.main_of_script(
+        argv,
+        __file__,
+        __doc__ or "",
+        work,
+        lambda quick: QUICK if quick else SHAPES,
         plugin_targets,
-        arguments.json,
+        threads="1",
     )
 
 

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,39 @@ def run_script(script: str, arguments: Sequence[str], threads: int) -> Any:
             say(f"worker with {threads} threads ended with exit code {done.returncode}")
             return None
         return json.loads(result.read_text(encoding="utf-8"))
+
+
+def main_of_script(
+    argv: Sequence[str] | None,
+    script: str,
+    description: str,
+    work: Callable[[int, Any, bool], Mapping[str, Any]],
+    usual: Callable[[bool], Sequence[tuple[int, ...]]],
+    targets_of: Callable[[Sequence[dict[str, Any]]], list[Target]],
+    threads: str,
+) -> int:
+    """Be the ``main`` of a script over (M, N, K) that is its own worker; return the exit code.
+
+    ``work(threads, shapes, quick)`` measures in this process and returns the document;
+    ``usual(quick)`` gives the shapes where none are asked for.
+    """
+    made = parser(description, shapes="MxNxK,...")
+    add_threads(made, threads)
+    made.add_argument("--worker", type=int, metavar="T", help="measure here, with T threads")
+    arguments = made.parse_args(argv)
+    shapes = shapes_or(arguments.shapes, 3, usual(arguments.quick))
+    if arguments.worker:
+        finish(arguments.json, work(arguments.worker, shapes, arguments.quick))
+        return 0
+    passed = ["--shapes", ",".join("x".join(map(str, shape)) for shape in shapes)]
+    passed += ["--quick"] * arguments.quick
+    say(report.header_line())
+    return run_all(
+        partial(run_script, script, passed),
+        counts_or_usual(arguments.threads),
+        targets_of,
+        arguments.json,
+    )
 
 
 def run_all(

@@ -128,15 +128,15 @@ py::array_t<std::int8_t> unpack(const Linear& self) {
 }
 
 // A view into the layer, which stays alive with it.
-py::array view_of(py::object owner, const float* data, std::int64_t n) {
-  py::array_t<float> array({n}, {static_cast<py::ssize_t>(sizeof(float))}, data, owner);
-  array.attr("setflags")(false);
-  return array;
-}
-
 template <class T>
 py::array shared(const py::object& owner, const T* data, std::vector<py::ssize_t> shape) {
   return py::array_t<T>(std::move(shape), data, owner);
+}
+
+py::array read_only(const py::object& owner, const float* data, std::int64_t n) {
+  py::array array = shared(owner, data, {n});
+  array.attr("setflags")(false);
+  return array;
 }
 
 // The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
@@ -228,13 +228,13 @@ void register_linear(py::module_& m) {
       .def_property_readonly("scale",
                              [](py::object self) {
                                const auto& linear = self.cast<const Linear&>();
-                               return view_of(self, linear.scale(), linear.n());
+                               return read_only(self, linear.scale(), linear.n());
                              })
       .def_property_readonly("bias",
                              [](py::object self) -> py::object {
                                const auto& linear = self.cast<const Linear&>();
                                if (linear.bias() == nullptr) return py::none();
-                               return view_of(self, linear.bias(), linear.n());
+                               return read_only(self, linear.bias(), linear.n());
                              })
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",

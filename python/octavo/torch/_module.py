@@ -64,11 +64,19 @@ def take(
     return None
 
 
-def missing(
-    state: dict[str, Any], prefix: str, names: tuple[str, ...], strict: bool, keys: list[str]
+def has_all(
+    state: dict[str, Any],
+    prefix: str,
+    names: tuple[str, ...],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
 ) -> bool:
-    """Whether some of `names` are not in `state`; under `strict` they are added to `keys`."""
-    absent = [prefix + name for name in names if prefix + name not in state]
+    """Whether all `names` are in `state`; lists what is missing and, if `strict`, what is extra."""
+    own = [prefix + name for name in names]
+    if strict:
+        unexpected += [key for key in state if key.startswith(prefix) and key not in own]
+    absent = [key for key in own if key not in state]
     if strict or len(absent) < len(names):
-        keys += absent
-    return bool(absent)
+        missing += absent
+    return not absent

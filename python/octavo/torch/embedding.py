@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from octavo import _backend, nn
-from octavo.torch._module import Int8Module, missing, take
+from octavo.torch._module import Int8Module, has_all, take
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
 from octavo.torch._weight import PackedWeight, plain_codes
 
@@ -144,12 +144,7 @@ class Embedding(Int8Module):
         error_msgs: list[str],
     ) -> None:
         names = ("weight", "weight_scale")
-        own = {f"{prefix}{name}" for name in names}
-        if strict:
-            unexpected_keys += [
-                key for key in state_dict if key.startswith(prefix) and key not in own
-            ]
-        if missing(state_dict, prefix, names, strict, missing_keys):
+        if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
             return
         n, d = self.num_embeddings, self.embedding_dim
         codes = take(state_dict, f"{prefix}weight", (n, d), (torch.int8,), error_msgs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from octavo import nn
 from octavo.torch import _ops
-from octavo.torch._module import Int8Module, missing, take
+from octavo.torch._module import Int8Module, has_all, take
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
 from octavo.torch._weight import PackedWeight
 
@@ -128,12 +128,7 @@ class Linear(Int8Module):
     ) -> None:
         names = ("weight", "weight_scale") + ("bias",) * (self.bias is not None)
         n, k = self.out_features, self.in_features
-        own = {f"{prefix}{name}" for name in names}
-        if strict:
-            unexpected_keys += [
-                key for key in state_dict if key.startswith(prefix) and key not in own
-            ]
-        if missing(state_dict, prefix, names, strict, missing_keys):
+        if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
             return
         codes = take(state_dict, f"{prefix}weight", (n, k), (torch.int8,), error_msgs)
         scale = take(state_dict, f"{prefix}weight_scale", (n, 1), FLOATS, error_msgs)
