@@ -14,17 +14,44 @@
 namespace octavo {
 namespace {
 
+struct NamedFormat {
+  const char* name;
+  WeightFormat value;
+};
+constexpr NamedFormat kFormats[] = {{"dense", WeightFormat::kDense},
+                                    {"slots16", WeightFormat::kSlots16},
+                                    {"slots64", WeightFormat::kSlots64}};
+
+WeightFormat format_from(const std::string& name) {
+  for (const NamedFormat& format : kFormats) {
+    if (name == format.name) return format.value;
+  }
+  throw py::value_error("format: unknown name '" + name + "'");
+}
+
+const char* format_name(WeightFormat value) {
+  for (const NamedFormat& format : kFormats) {
+    if (value == format.value) return format.name;
+  }
+  return "";
+}
+
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
                                     std::optional<float> input_scale, int input_zero_point,
-                                    std::optional<float> output_scale, int output_zero_point) {
+                                    std::optional<float> output_scale, int output_zero_point,
+                                    const std::string& format) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
   if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
   if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
     bad_argument("codes", "values above -128");
+  }
+  const WeightFormat weight_format = format_from(format);
+  if (weight_format != WeightFormat::kDense && k > PackedSlots::kMaxK) {
+    bad_argument("codes", "at most 65536 columns in a sparse format");
   }
   const float* s = contiguous<float>(scale, 1, "scale");
   const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
@@ -38,7 +65,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   options.output_scale = output_scale;
   options.output_zero_point = output_zero_point;
   const py::gil_scoped_release nogil;
-  return std::make_unique<Linear>(c, n, k, s, b, options);
+  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format);
 }
 
 py::array make_output(const Linear& self, std::vector<py::ssize_t> shape) {
@@ -123,7 +150,7 @@ py::array_t<std::int8_t> unpack(const Linear& self) {
   py::array_t<std::int8_t> out({self.n(), self.k()});
   std::int8_t* data = out.mutable_data();
   const py::gil_scoped_release nogil;
-  self.weight().unpack(data);
+  self.unpack(data);
   return out;
 }
 
@@ -144,7 +171,8 @@ py::array read_only(const py::object& owner, const float* data, std::int64_t n) 
 // codes may not, their column sums would no longer fit.
 py::tuple memory(const py::object& self) {
   const auto& linear = self.cast<const Linear&>();
-  const PackedB& weight = linear.weight();
+  if (linear.dense() == nullptr) throw py::value_error("memory: the weight is sparse");
+  const PackedB& weight = *linear.dense();
   const auto floats = [&](const float* data) -> py::object {
     if (data == nullptr) return py::none();
     return shared(self, data, {linear.n()});
@@ -218,7 +246,7 @@ void register_linear(py::module_& m) {
   using namespace pybind11::literals;
   py::class_<Linear>(m, "PackedLinear")
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
-           "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a)
+           "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a, "format"_a = "dense")
       .def("call", &call, "x"_a, "residual"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
@@ -239,6 +267,8 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",
                              [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
+      .def_property_readonly("format",
+                             [](const Linear& self) { return format_name(self.format()); })
       .def_property_readonly("activation", [](const Linear& self) {
         return activation_name(self.options().activation);
       });

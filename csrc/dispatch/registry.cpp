@@ -7,23 +7,33 @@ namespace octavo {
 #define OCTAVO_KERNEL(args, isa, symbol) void symbol(const args##Args&) noexcept;
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
   void symbol(const GemmS8Args&) noexcept;
+#define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) void symbol(const GatherS8Args&) noexcept;
+#define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
 #include "kernels/dequantize_linear/kernels.inc"
 #include "kernels/dot_peak/kernels.inc"
 #include "kernels/epilogue/kernels.inc"
+#include "kernels/gather_s8/kernels.inc"
 #include "kernels/gemm_s8/kernels.inc"
 #include "kernels/layer_norm/kernels.inc"
 #include "kernels/quantize_linear/kernels.inc"
 #include "kernels/quantize_rows/kernels.inc"
 #include "kernels/softmax/kernels.inc"
+#include "kernels/spread_s8/kernels.inc"
 #include "kernels/stream_read/kernels.inc"
+#include "kernels/transpose_s8/kernels.inc"
 #undef OCTAVO_KERNEL
 #undef OCTAVO_GEMM_S8
+#undef OCTAVO_GATHER_S8
+#undef OCTAVO_SPREAD_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
   {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form},
+#define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) \
+  {Isa::isa, #symbol, symbol, AForm::form, spread_rows},
+#define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
@@ -105,6 +115,28 @@ const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows() {
   return rows;
 }
 
+template <>
+const std::vector<KernelRow<TransposeS8Args>>& kernel_rows() {
+  static const std::vector<KernelRow<TransposeS8Args>> rows = {
+#include "kernels/transpose_s8/kernels.inc"
+  };
+  return rows;
+}
+
+const std::vector<GatherS8Row>& gather_s8_rows() {
+  static const std::vector<GatherS8Row> rows = {
+#include "kernels/gather_s8/kernels.inc"
+  };
+  return rows;
+}
+
+const std::vector<SpreadS8Row>& spread_s8_rows() {
+  static const std::vector<SpreadS8Row> rows = {
+#include "kernels/spread_s8/kernels.inc"
+  };
+  return rows;
+}
+
 const std::vector<GemmS8Row>& gemm_s8_rows() {
   static const std::vector<GemmS8Row> rows = {
 #include "kernels/gemm_s8/kernels.inc"
@@ -116,6 +148,22 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept {
   const auto& rows = gemm_s8_rows();
   for (const GemmS8Row& row : rows) {
     if ((mask & bit(row.isa)) && m >= row.min_m) return row;
+  }
+  return rows.back();
+}
+
+const GatherS8Row& select_gather_s8(IsaMask mask) noexcept {
+  const auto& rows = gather_s8_rows();
+  for (const GatherS8Row& row : rows) {
+    if (mask & bit(row.isa)) return row;
+  }
+  return rows.back();
+}
+
+const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept {
+  const auto& rows = spread_s8_rows();
+  for (const SpreadS8Row& row : rows) {
+    if ((mask & bit(row.isa)) && row.form == form) return row;
   }
   return rows.back();
 }
@@ -136,6 +184,13 @@ std::vector<KernelInfo> list_kernels() {
   for (const GemmS8Row& row : gemm_s8_rows()) {
     out.push_back({"gemm_s8", row.name, row.isa, row.mr, row.m_align, row.min_m});
   }
+  for (const GatherS8Row& row : gather_s8_rows()) {
+    out.push_back({"gather_s8", row.name, row.isa, 1, 1, 1});
+  }
+  for (const SpreadS8Row& row : spread_s8_rows()) {
+    out.push_back({"spread_s8", row.name, row.isa, 32, 1, 1});
+  }
+  append<TransposeS8Args>(out, "transpose_s8");
   append<QuantizeRowsArgs>(out, "quantize_rows");
   append<EpilogueArgs>(out, "epilogue");
   append<DotPeakArgs>(out, "dot_peak");

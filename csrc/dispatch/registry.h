@@ -10,12 +10,15 @@
 #include "kernels/dequantize_linear/kernel.h"
 #include "kernels/dot_peak/kernel.h"
 #include "kernels/epilogue/kernel.h"
+#include "kernels/gather_s8/kernel.h"
 #include "kernels/gemm_s8/kernel.h"
 #include "kernels/layer_norm/kernel.h"
 #include "kernels/quantize_linear/kernel.h"
 #include "kernels/quantize_rows/kernel.h"
 #include "kernels/softmax/kernel.h"
+#include "kernels/spread_s8/kernel.h"
 #include "kernels/stream_read/kernel.h"
+#include "kernels/transpose_s8/kernel.h"
 
 namespace octavo {
 
@@ -34,6 +37,21 @@ struct GemmS8Row {
   int m_align;
   int min_m;
   int block_rows;
+  AForm form;
+};
+
+struct GatherS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const GatherS8Args&) noexcept;
+  AForm form;
+  int spread_rows;  // from so many rows on, spread_s8 is faster
+};
+
+struct SpreadS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const SpreadS8Args&) noexcept;
   AForm form;
 };
 
@@ -60,7 +78,11 @@ template <>
 const std::vector<KernelRow<QuantizeLinearArgs>>& kernel_rows();
 template <>
 const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<TransposeS8Args>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
+const std::vector<GatherS8Row>& gather_s8_rows();
+const std::vector<SpreadS8Row>& spread_s8_rows();
 
 // The first row whose tier is in the mask. Never null: every family has a scalar row.
 template <class Args>
@@ -74,6 +96,12 @@ const KernelRow<Args>& select(IsaMask mask) noexcept {
 
 // The first row whose tier is in the mask and that is meant for m rows.
 const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
+
+// The first row whose tier is in the mask.
+const GatherS8Row& select_gather_s8(IsaMask mask) noexcept;
+
+// The first row whose tier is in the mask and that takes the form of the gather row in use.
+const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept;
 
 // One line per row for tests, `octavo info` and the benchmark.
 struct KernelInfo {

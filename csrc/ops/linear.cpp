@@ -4,7 +4,8 @@
 #include <cstring>
 
 #include "ops/code_rows.h"
-#include "ops/gemm_driver.h"
+#include "ops/dense_product.h"
+#include "ops/slot_product.h"
 
 namespace octavo {
 namespace {
@@ -79,7 +80,7 @@ class EpilogueSink final : public SumSink {
     args.m = static_cast<std::int32_t>(block.rows);
     args.n = static_cast<std::int32_t>(block.columns);
     args.zero_point = block.rows_info->zero_point;
-    args.col_sum = linear_.weight().col_sum() + block.n0;
+    args.col_sum = linear_.col_sum() + block.n0;
     args.row_scale = block.rows_info->row_scale;
     args.col_scale = linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
@@ -110,11 +111,31 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
+using Weight = std::variant<PackedB, PackedSlots>;
+
+Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kSlots16: return PackedSlots(codes, n, k, SlotIndex::kNarrow);
+    case WeightFormat::kSlots64: return PackedSlots(codes, n, k, SlotIndex::kWide);
+    case WeightFormat::kDense: break;
+  }
+  return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
+}
+
+void run_weight(std::int64_t m, const PackedB& b, const RowSource& source, const SumSink& sink) {
+  run_gemm(m, DenseProduct(m, b), source, sink);
+}
+
+void run_weight(std::int64_t m, const PackedSlots& b, const RowSource& source,
+                const SumSink& sink) {
+  run_gemm(m, SlotProduct(m, b), source, sink);
+}
+
 }  // namespace
 
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
-               const float* bias, const LinearOptions& options)
-    : weight_(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0),
+               const float* bias, const LinearOptions& options, WeightFormat format)
+    : weight_(pack(codes, n, k, format)),
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
       has_bias_(bias != nullptr),
@@ -122,14 +143,44 @@ Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const f
 
 void Linear::run(std::int64_t m, Rows<const float> x, Rows<const float> residual,
                  Rows<void> out) const {
-  run_gemm(m, weight_, FloatRows(x, k(), options_), EpilogueSink(*this, residual, out));
+  const FloatRows source(x, k(), options_);
+  const EpilogueSink sink(*this, residual, out);
+  std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
 }
 
 void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                        const std::int32_t* zero_point, Rows<const float> residual,
                        Rows<void> out) const {
-  run_gemm(m, weight_, GivenCodes(codes, k(), row_scale, zero_point),
-           EpilogueSink(*this, residual, out));
+  const GivenCodes source(codes, k(), row_scale, zero_point);
+  const EpilogueSink sink(*this, residual, out);
+  std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
+}
+
+std::int64_t Linear::n() const {
+  return std::visit([](const auto& weight) { return weight.n(); }, weight_);
+}
+
+std::int64_t Linear::k() const {
+  return std::visit([](const auto& weight) { return weight.k(); }, weight_);
+}
+
+WeightFormat Linear::format() const {
+  const auto* slots = std::get_if<PackedSlots>(&weight_);
+  if (slots == nullptr) return WeightFormat::kDense;
+  return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;
+}
+
+const std::int32_t* Linear::col_sum() const {
+  return std::visit([](const auto& weight) { return weight.col_sum(); }, weight_);
+}
+
+void Linear::unpack(std::int8_t* out) const {
+  std::visit([&](const auto& weight) { weight.unpack(out); }, weight_);
+}
+
+std::size_t Linear::nbytes() const {
+  const std::size_t weight = std::visit([](const auto& w) { return w.nbytes(); }, weight_);
+  return weight + scale_.size() + bias_.size();
 }
 
 }  // namespace octavo

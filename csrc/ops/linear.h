@@ -2,11 +2,17 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <variant>
 
 #include "kernels/epilogue/kernel.h"
 #include "layout/packed_b.h"
+#include "layout/packed_slots.h"
 
 namespace octavo {
+
+// How the weight is held: every code, or the non-zero ones in slots with windows of 16 or 64. The
+// results have the same bits.
+enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64 };
 
 // How a Linear reads its input and writes its output.
 struct LinearOptions {
@@ -32,9 +38,11 @@ class Linear {
   // The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
   static constexpr std::int64_t kMaxK = 66311;
 
-  // codes: (n, k) row-major, all above -128. scale: n values. bias: n values or null.
+  // codes: (n, k) row-major, all above -128. scale: n values. bias: n values or null. Slots take k
+  // up to PackedSlots::kMaxK.
   Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
-         const float* bias, const LinearOptions& options);
+         const float* bias, const LinearOptions& options,
+         WeightFormat format = WeightFormat::kDense);
 
   // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale. residual.data may be null.
   void run(std::int64_t m, Rows<const float> x, Rows<const float> residual, Rows<void> out) const;
@@ -43,16 +51,22 @@ class Linear {
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                  const std::int32_t* zero_point, Rows<const float> residual, Rows<void> out) const;
 
-  std::int64_t n() const { return weight_.n(); }
-  std::int64_t k() const { return weight_.k(); }
-  const PackedB& weight() const { return weight_; }
+  std::int64_t n() const;
+  std::int64_t k() const;
+  // Null where the weight is sparse.
+  const PackedB* dense() const { return std::get_if<PackedB>(&weight_); }
+  WeightFormat format() const;
+  // One int32 (modulo 2^32) per output.
+  const std::int32_t* col_sum() const;
+  // Row-major (n, k) codes, as given to the constructor.
+  void unpack(std::int8_t* out) const;
   const float* scale() const { return scale_.as<float>(); }
   const float* bias() const { return has_bias_ ? bias_.as<float>() : nullptr; }
   const LinearOptions& options() const { return options_; }
-  std::size_t nbytes() const { return weight_.nbytes() + scale_.size() + bias_.size(); }
+  std::size_t nbytes() const;
 
  private:
-  PackedB weight_;
+  std::variant<PackedB, PackedSlots> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   bool has_bias_;

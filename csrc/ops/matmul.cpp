@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "ops/code_rows.h"
-#include "ops/gemm_driver.h"
+#include "ops/dense_product.h"
 
 namespace octavo {
 namespace {
@@ -104,13 +104,14 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
     }
     const CodeMatrix rows = {a.data + i * a_step, a.row_stride, a.column_stride, a.is_unsigned};
     std::vector<std::int32_t>* sums = b_centred ? nullptr : &row_sum;
-    run_gemm(m, *packed, MatrixRows(rows, k, a_zero_point, sums),
+    run_gemm(m, DenseProduct(m, *packed), MatrixRows(rows, k, a_zero_point, sums),
              IntegerSink(*packed, sums, b_zero, out + i * m * n));
   }
 }
 
 void matmul_packed(std::int64_t m, CodeMatrix a, const PackedB& b, std::int32_t* out) {
-  run_gemm(m, b, MatrixRows(a, b.k(), {}, nullptr), IntegerSink(b, nullptr, {}, out));
+  run_gemm(m, DenseProduct(m, b), MatrixRows(a, b.k(), {}, nullptr),
+           IntegerSink(b, nullptr, {}, out));
 }
 
 }  // namespace octavo

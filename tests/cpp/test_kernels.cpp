@@ -45,6 +45,10 @@ int main() {
   }
   test_packed_b();
   test_gemm_s8();
+  test_slots();
+  test_gather_s8();
+  test_spread_s8();
+  test_transpose_s8();
   test_quantize_rows();
   test_epilogue();
   test_quantize_linear();

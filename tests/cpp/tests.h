@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tests of test_kernels: one per kernel family, and one for the packed weight.
+// The tests of test_kernels: one per kernel family, and one for each packed weight.
 #pragma once
 
 namespace octavo_test {
 
 void test_packed_b();
 void test_gemm_s8();
+void test_slots();
+void test_gather_s8();
+void test_spread_s8();
+void test_transpose_s8();
 void test_quantize_rows();
 void test_epilogue();
 void test_quantize_linear();

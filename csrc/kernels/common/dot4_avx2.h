@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of signed codes a with slots b, four neighbours to a sum, exact on AVX2: |b| as uint8
+// times a, complemented where b is negative. |b| * ~a falls short of b * a by |b|, which does not
+// depend on a: sums start at what is missing in total (SlotPanels::negative_sum). Two products add
+// up to at most 2 * 127 * 128 in int16.
+#pragma once
+#include "kernels/common/x86.h"
+
+namespace {
+
+struct Slots32 {
+  __m256i magnitude, negative;
+};
+
+static inline Slots32 slots32(__m256i b) {
+  return {_mm256_abs_epi8(b), _mm256_cmpgt_epi8(_mm256_setzero_si256(), b)};
+}
+
+static inline __m256i dot4(__m256i sum, __m256i a, const Slots32& b) {
+  const __m256i pairs = _mm256_maddubs_epi16(b.magnitude, _mm256_xor_si256(a, b.negative));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline __m256i first_sums(__m256i negative_sum) { return negative_sum; }
+
+}  // namespace

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/slot_product.h"
+
+#include <algorithm>
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kTileRows = 32;
+
+std::int64_t padded_k(const PackedSlots& b) {
+  return round_up(std::max<std::int64_t>(b.k(), 1), 64);
+}
+
+// One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there are.
+bool worth_spreading(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
+  return kind == SlotIndex::kWide && rows >= gather.spread_rows;
+}
+
+GemmProduct::Shape shape_of(std::int64_t m, const GatherS8Row& gather, const PackedSlots& b) {
+  GemmProduct::Shape shape;
+  shape.n = b.n();
+  shape.k = b.k();
+  shape.work = 64 * b.steps();
+  shape.form = gather.form;
+  shape.row_unit = 1;
+  shape.block_rows = kTileRows;
+  shape.panels_at_once = b.panels();
+  shape.fill_unit = 8;
+  shape.tile_bytes = worth_spreading(gather, b.kind(), m) ? kTileRows * padded_k(b) : 0;
+  shape.needs_even_blocks = false;  // a tile of 20 rows costs as much as one of 32
+  return shape;
+}
+
+}  // namespace
+
+SlotProduct::SlotProduct(std::int64_t m, const PackedSlots& b)
+    : SlotProduct(m, select_gather_s8(active_isas()), b) {}
+
+SlotProduct::SlotProduct(std::int64_t m, const GatherS8Row& gather, const PackedSlots& b)
+    : GemmProduct(shape_of(m, gather, b)),
+      b_(b),
+      gather_(gather),
+      spread_(select_spread_s8(gather.form, active_isas())),
+      transpose_(select<TransposeS8Args>(active_isas())) {}
+
+bool SlotProduct::spreads(std::int64_t rows) const {
+  return worth_spreading(gather_, b_.kind(), rows);
+}
+
+void SlotProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_t begin,
+                          std::int64_t end) const {
+  if (!spreads(rows) || begin == end) return;
+  TransposeS8Args args;
+  args.a = block.codes + begin * block.stride;
+  args.a_stride = block.stride;
+  args.tile = block.tile;
+  args.column = static_cast<std::int32_t>(begin);
+  args.m = static_cast<std::int32_t>(end - begin);
+  args.k = static_cast<std::int32_t>(padded_k(b_));
+  transpose_.run(args);
+}
+
+void SlotProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,
+                           std::int64_t panels, std::int32_t* sums, std::int64_t stride) const {
+  const SlotPanels stretch = b_.stretch(p, panels);
+  const auto m = static_cast<std::int32_t>(rows);
+  if (spreads(rows)) {
+    spread_.run({stretch, block.tile, sums, stride, m});
+  } else {
+    gather_.run({stretch, block.codes, block.stride, sums, stride, m});
+  }
+}
+
+}  // namespace octavo
