@@ -68,6 +68,17 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format);
 }
 
+// How many steps of 64 slots the codes take in a sparse format.
+std::int64_t slot_steps(const py::array& codes, const std::string& format) {
+  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+  const py::ssize_t n = codes.shape(0), k = codes.shape(1);
+  if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
+  const WeightFormat weight_format = format_from(format);
+  if (weight_format == WeightFormat::kDense) bad_argument("format", "a sparse format");
+  const py::gil_scoped_release nogil;
+  return PackedSlots::count_steps(c, n, k, slot_index(weight_format));
+}
+
 py::array make_output(const Linear& self, std::vector<py::ssize_t> shape) {
   if (self.options().output_scale) return py::array_t<std::int8_t>(std::move(shape));
   return py::array_t<float>(std::move(shape));
@@ -278,6 +289,7 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &PackedB::nbytes)
       .def_property_readonly(
           "shape", [](const PackedB& self) { return py::make_tuple(self.k(), self.n()); });
+  m.def("slot_steps", &slot_steps, "codes"_a, "format"_a);
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
 }
 

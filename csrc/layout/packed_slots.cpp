@@ -80,12 +80,6 @@ void walk(const std::int8_t* codes, std::int64_t n, std::int64_t k, SlotIndex ki
   }
 }
 
-std::int64_t count_steps(const std::int8_t* codes, std::int64_t n, std::int64_t k, SlotIndex kind) {
-  std::int64_t steps = 0;
-  walk(codes, n, k, kind, [&](const Step&) { ++steps; }, [](std::int64_t) {});
-  return steps;
-}
-
 void put_index(const Step& step, SlotIndex kind, std::uint8_t* out) {
   if (kind == SlotIndex::kWide) {
     std::memcpy(out, step.index, kStepSlots);
@@ -159,9 +153,11 @@ SlotPanels PackedSlots::stretch(std::int64_t p, std::int64_t panels) const {
           kind_};
 }
 
-std::size_t PackedSlots::bytes_for(const std::int8_t* codes, std::int64_t n, std::int64_t k,
-                                   SlotIndex kind) {
-  return static_cast<std::size_t>(offsets_for(n, count_steps(codes, n, k, kind), kind).end);
+std::int64_t PackedSlots::count_steps(const std::int8_t* codes, std::int64_t n, std::int64_t k,
+                                      SlotIndex kind) {
+  std::int64_t steps = 0;
+  walk(codes, n, k, kind, [&](const Step&) { ++steps; }, [](std::int64_t) {});
+  return steps;
 }
 
 void PackedSlots::unpack(std::int8_t* out) const {

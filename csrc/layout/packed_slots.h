@@ -43,9 +43,9 @@ class PackedSlots {
   // Row-major (n, k) codes, as given to the constructor.
   void unpack(std::int8_t* out) const;
 
-  // What nbytes() would be, without building it.
-  static std::size_t bytes_for(const std::int8_t* codes, std::int64_t n, std::int64_t k,
-                               SlotIndex kind);
+  // What steps() would be, without building them.
+  static std::int64_t count_steps(const std::int8_t* codes, std::int64_t n, std::int64_t k,
+                                  SlotIndex kind);
 
  private:
   struct Offsets {

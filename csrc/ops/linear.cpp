@@ -114,11 +114,7 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
 using Weight = std::variant<PackedB, PackedSlots>;
 
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kSlots16: return PackedSlots(codes, n, k, SlotIndex::kNarrow);
-    case WeightFormat::kSlots64: return PackedSlots(codes, n, k, SlotIndex::kWide);
-    case WeightFormat::kDense: break;
-  }
+  if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
 

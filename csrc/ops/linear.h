@@ -14,6 +14,11 @@ namespace octavo {
 // results have the same bits.
 enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64 };
 
+// Of a sparse format.
+inline SlotIndex slot_index(WeightFormat format) {
+  return format == WeightFormat::kSlots16 ? SlotIndex::kNarrow : SlotIndex::kWide;
+}
+
 // How a Linear reads its input and writes its output.
 struct LinearOptions {
   Activation activation = Activation::kNone;

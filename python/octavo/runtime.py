@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs the kernels: backend, instruction-set tier, threads.
 
-`OCTAVO_ISA` and `OCTAVO_NUM_THREADS` are read once, when octavo is imported; a value that this CPU
-or build cannot honour is an error there, never a silent fallback.
+`OCTAVO_ISA`, `OCTAVO_NUM_THREADS` and `OCTAVO_TUNING` are read once, when octavo is imported; a tier
+or a count that this CPU or build cannot honour is an error there, never a silent fallback.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from octavo._version import __version__
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["cpu_info", "get_isa", "get_num_threads", "isa_tiers", "set_num_threads", "use_isa"]
+__all__ = [
+    "cpu_info",
+    "get_isa",
+    "get_num_threads",
+    "isa_tiers",
+    "set_num_threads",
+    "tuning_file",
+    "use_isa",
+]
 
 # A thread takes memory and a start; nobody means more than this.
 _MOST_THREADS = 4096
@@ -156,6 +164,33 @@ def cpu_info() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
+
+
+def tuning_file() -> Path | None:
+    """Return where ``octavo tune`` keeps its table: `OCTAVO_TUNING`, or a file in the home folder.
+
+    None where there is no home folder, or where `OCTAVO_TUNING` is empty: then the defaults hold.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.runtime.tuning_file()  # doctest: +SKIP
+    PosixPath('/home/ann/.octavo/tuning.json')
+    """
+    return _TUNING_FILE
+
+
+def _find_tuning_file() -> Path | None:
+    given = os.environ.get("OCTAVO_TUNING")
+    if given is not None:
+        return Path(given) if given.strip() else None
+    try:
+        return Path.home() / ".octavo" / "tuning.json"
+    except RuntimeError:
+        return None
+
+
+_TUNING_FILE = _find_tuning_file()
 
 
 def _cpu_name() -> str:

@@ -177,7 +177,8 @@ void check_slots(const Weight& w, SlotIndex kind) {
   }
   check_same(packed.col_sum(), sums.data(), w.n, what + " column sums");
   check(packed.non_zeros() == non_zeros, what + " non-zeros");
-  check(packed.nbytes() == PackedSlots::bytes_for(w.codes.data(), w.n, w.k, kind), what + " bytes");
+  check(packed.steps() == PackedSlots::count_steps(w.codes.data(), w.n, w.k, kind),
+        what + " steps");
   const SlotPanels all = packed.stretch(0, packed.panels());
   const std::int64_t width = kind == SlotIndex::kNarrow ? 16 : 64;
   const std::int64_t k_pad = round_up(std::max<std::int64_t>(w.k, 1), 64);

@@ -25,6 +25,7 @@ from octavo._numpy.system import (
     set_num_threads,
     version,
 )
+from octavo._numpy.weights import slot_steps
 
 __all__ = [
     "PackedLinear",
@@ -48,6 +49,7 @@ __all__ = [
     "quantize_linear",
     "set_isa",
     "set_num_threads",
+    "slot_steps",
     "softmax",
     "version",
 ]

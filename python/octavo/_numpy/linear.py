@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from octavo._numpy.float_ops import activation
 from octavo._numpy.quantize import quantize_dynamic, quantize_linear
+from octavo._numpy.weights import DensePanels, hold
 
 Array = NDArray[Any]
 
@@ -105,14 +106,9 @@ class PackedLinear:
         input_zero_point: int,
         output_scale: float | None,
         output_zero_point: int,
+        format: str = "dense",
     ) -> None:
-        # As the native layer holds them: (panels, groups, 16, 4), padded with zeros.
-        n, k = self._shape = codes.shape
-        panels, groups = -(-n // 16), -(-k // 4)
-        padded = np.zeros((panels * 16, groups * 4), np.int8)
-        padded[:n, :k] = codes
-        padded = padded.reshape(panels, 16, groups, 4)
-        self._panels = np.ascontiguousarray(padded.transpose(0, 2, 1, 3))
+        self._weight = hold(codes, format)
         self._scale = scale.copy()
         self._bias = None if bias is None else bias.copy()
         self._col_sum = codes.sum(axis=1, dtype=np.int32)
@@ -124,7 +120,13 @@ class PackedLinear:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K): output features, input features."""
-        return self._shape
+        n, k = self._weight.shape
+        return n, k
+
+    @property
+    def format(self) -> str:
+        """How the weight is held: "dense", "slots16" or "slots64"."""
+        return self._weight.format
 
     @property
     def scale(self) -> Array:
@@ -144,7 +146,7 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes this object holds."""
-        arrays = (self._panels, self._scale, self._bias, self._col_sum)
+        arrays = (self._weight, self._scale, self._bias, self._col_sum)
         return sum(a.nbytes for a in arrays if a is not None)
 
     def memory(self) -> tuple[Array, Array, Array | None]:
@@ -152,15 +154,13 @@ class PackedLinear:
 
         Scale and bias may be written; codes may not, their column sums would no longer fit.
         """
-        return self._panels, self._scale, self._bias
+        if not isinstance(self._weight, DensePanels):
+            raise ValueError("memory: the weight is sparse")
+        return self._weight.panels, self._scale, self._bias
 
     def unpack(self) -> Array:
         """Return the canonical codes, (N, K) int8, as a fresh array."""
-        n, k = self._shape
-        panels, groups, width, group = self._panels.shape
-        rows = self._panels.transpose(0, 2, 1, 3).reshape(panels * width, groups * group)
-        codes: Array = rows[:n, :k].copy()
-        return codes
+        return self._weight.unpack()
 
     def call(self, x: object, residual: object = None) -> Array | None:
         """Apply the layer to a plain float32 array of any leading shape, or return None."""

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The int8 linear layer that keeps only the non-zero weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from octavo import _checks, tuning
+from octavo.nn.linear import Linear
+from octavo.sparse._convert import as_dense
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Array = NDArray[Any]
+S = TypeVar("S", bound="SparseLinear")
+
+FORMATS = ("auto", "dense", *tuning.SPARSE_FORMATS)
+_MOST_INPUTS = 65536
+
+
+class SparseLinear(Linear):
+    """A `Linear` whose zero weights cost neither memory nor time.
+
+    Its results have the same bits as those of a `Linear` with the same codes: on every instruction
+    set, thread count and backend, in every format.
+
+    ``format`` says how the weight is held:
+
+    ``"slots16"``, ``"slots64"``
+        The non-zero codes of 16 outputs in steps of 4 slots each; the slots of a step lie within
+        16 or 64 neighbouring inputs.  About 1.5 bytes per non-zero weight between 50 and 80% zeros
+        (and for 2:4 patterns), about 2 bytes above.
+    ``"dense"``
+        Every code, as in `Linear`.
+    ``"auto"``
+        The fastest of these that is not slower than ``"dense"`` for any number of rows, and not
+        larger.  What "fastest" means on a tier is a small table (`octavo.tuning`), which
+        ``octavo tune`` measures anew.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> weight = np.zeros((256, 256), np.float32)
+    >>> weight[:, ::10] = 1.0
+    >>> layer = octavo.SparseLinear.from_float(weight, format="slots64")
+    >>> layer
+    SparseLinear(in_features=256, out_features=256, bias=False, sparsity=0.90, format='slots64')
+    >>> layer.nbytes < octavo.Linear.from_float(weight).nbytes / 2
+    True
+    """
+
+    @classmethod
+    def from_float(  # type: ignore[override]
+        cls: type[S],
+        weight: Any,
+        bias: ArrayLike | None = None,
+        *,
+        format: str = "auto",
+        **options: Any,
+    ) -> S:
+        """Quantize float weights; zeros stay zeros.
+
+        Parameters
+        ----------
+        weight : float array, shape (out_features, in_features), finite
+            Or a matrix of `scipy.sparse`, a sparse tensor of PyTorch, or a `SparseMatrix`.
+        bias : float array, shape (out_features,), optional
+        format : "auto", "dense", "slots16" or "slots64"
+        **options
+            activation, symmetric, input_scale, ... as in `Linear.from_float`.
+
+        Raises
+        ------
+        ValueError
+            For an unknown format, a weight that is not finite, or more than 65,536 inputs in a
+            sparse format.
+        """
+        return super().from_float(as_dense(weight, "weight"), bias, format=format, **options)
+
+    @classmethod
+    def from_quantized(  # type: ignore[override]
+        cls: type[S],
+        codes: Any,
+        scale: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        format: str = "auto",
+        **options: Any,
+    ) -> S:
+        """Take weights that are quantized already.
+
+        Parameters
+        ----------
+        codes : int8 array, shape (out_features, in_features), within [-127, 127]
+        scale : positive float array, shape (out_features,) or (out_features, 1) or one value
+        bias, format, **options
+            As in `from_float`.
+        """
+        _checks.choice(format, "format", FORMATS)
+        return super().from_quantized(
+            as_dense(codes, "codes"), scale, bias, **options, format=format
+        )
+
+    def __init__(
+        self, codes: Array, scale: Array, bias: Array | None, config: dict[str, Any]
+    ) -> None:
+        """Take checked arguments; use `from_quantized` to have them checked."""
+        wanted = config["format"]
+        if wanted not in ("auto", "dense") and codes.shape[1] > _MOST_INPUTS:
+            raise ValueError(
+                f"format: {wanted!r} takes at most {_MOST_INPUTS} inputs, got {codes.shape[1]}"
+            )
+        chosen = tuning.choose(codes) if wanted == "auto" else wanted
+        super().__init__(codes, scale, bias, {**config, "format": chosen})
+        self._density = np.count_nonzero(codes) / codes.size if codes.size else 0.0
+
+    @property
+    def format(self) -> str:
+        """How the weight is held: "dense", "slots16" or "slots64"."""
+        return str(self._packed.format)
+
+    @property
+    def sparsity(self) -> float:
+        """The share of weights that are zero."""
+        return 1.0 - self._density
+
+    def config(self) -> dict[str, Any]:
+        """Return the options that are no tensors, as `from_state_dict` takes them."""
+        return {**super().config(), "format": self.format}
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, sparsity={self.sparsity:.2f}, format={self.format!r})"

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which format makes a sparse weight fastest on a tier: a small table, shipped or measured.
+
+A cost is the time of one step of 64 slots over the time of 64 products of the dense layer, on the
+same tier, for some number of rows.  A format pays where it has fewer steps than that.
+
+`measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
+processes on this CPU, `costs` returns what is in use.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo import _backend, runtime
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+__all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save"]
+
+SPARSE_FORMATS = ("slots16", "slots64")
+ROWS = (1, 4, 16, 64, 256)
+"""The numbers of rows for which a table has costs."""
+
+_SCHEMA = 1
+_MOST_INPUTS = 65536
+_SAMPLED_PANELS = 32
+_MARGIN = 1.04
+"""A format must promise this much more speed than the dense one, for every number of rows."""
+
+_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
+    # Measured on Zen 3.
+    "avx2": {"slots16": (1.5, 1.3, 1.4, 1.4, 1.4), "slots64": (3.2, 2.9, 3.4, 2.2, 2.2)},
+    # From the operations of a step against those of the dense kernel; not measured.
+    "scalar": {"slots16": (4.0,) * 5, "slots64": (4.0, 4.0, 4.0, 2.5, 2.5)},
+    "avxvnni": {"slots16": (2.5, 3.0, 3.5, 3.5, 3.5), "slots64": (5.0, 7.0, 8.0, 5.0, 5.0)},
+    "avx512vnni": {"slots16": (2.5, 4.0, 5.0, 5.0, 5.0), "slots64": (4.0, 8.0, 10.0, 8.0, 8.0)},
+    "amx_int8": {"slots16": (2.5, 4.0, 20.0, 40.0, 40.0), "slots64": (4.0, 8.0, 30.0, 60.0, 60.0)},
+}
+
+
+def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
+    """Return the table in use for a tier: format -> one cost for each of `ROWS`.
+
+    Parameters
+    ----------
+    tier : str, optional
+        The tier in use, unless given.
+
+    Raises
+    ------
+    ValueError
+        For an unknown tier, or a broken file of `save`; the message names it.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> sorted(octavo.tuning.costs("avx2"))
+    ['slots16', 'slots64']
+    """
+    name = runtime.get_isa() if tier is None else tier
+    if name not in _DEFAULTS:
+        raise ValueError(f"tier: expected one of {', '.join(_DEFAULTS)}, got {tier!r}")
+    return _saved(runtime.tuning_file()).get(name, _DEFAULTS[name])
+
+
+def choose(codes: NDArray[np.int8]) -> str:
+    """Return the format for codes (N, K): the fastest that never loses to "dense", nor is larger.
+
+    The steps that a format needs are counted on a sample of the rows.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.tuning.choose(np.ones((64, 64), np.int8))
+    'dense'
+    """
+    n, k = codes.shape
+    if _backend.name != "native" or n * k == 0 or k > _MOST_INPUTS:
+        return "dense"
+    sample = _sample(codes)
+    groups = -(-len(sample) // 16) * -(-k // 4)
+    table = costs()
+    best, best_gain = "dense", _MARGIN
+    for name in SPARSE_FORMATS:
+        steps = max(1, int(_backend.backend.slot_steps(sample, name)))
+        if steps * _STEP_BYTES[name] > groups * 64:
+            continue
+        gains = [groups / (steps * cost) for cost in table[name]]
+        gain = math.exp(sum(map(math.log, gains)) / len(gains))
+        if min(gains) >= _MARGIN and gain > best_gain:
+            best, best_gain = name, gain
+    return best
+
+
+_STEP_BYTES = {"slots16": 98, "slots64": 130}
+
+
+def _sample(codes: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return whole panels of 16 rows, evenly spread, at most `_SAMPLED_PANELS`."""
+    panels = -(-len(codes) // 16)
+    if panels <= _SAMPLED_PANELS:
+        return np.ascontiguousarray(codes)
+    picked = np.linspace(0, panels - 2, _SAMPLED_PANELS).astype(np.intp)
+    rows = (16 * picked[:, None] + np.arange(16)).reshape(-1)
+    sample: NDArray[np.int8] = codes[rows]
+    return sample
+
+
+def save(table: Mapping[str, Mapping[str, tuple[float, ...]]], path: os.PathLike[str]) -> None:
+    """Write a table (tier -> format -> costs) for this CPU; `costs` reads it from then on.
+
+    It is read by processes whose `octavo.runtime.tuning_file` is `path`.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = {"schema": _SCHEMA, "cpu": runtime.cpu_info()["cpu"], "rows": ROWS, "costs": table}
+    fresh = target.with_name(target.name + ".part")
+    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(target)
+    _saved.cache_clear()
+
+
+def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Read a file of `save`; a table of another CPU counts as none.
+
+    Raises
+    ------
+    ValueError
+        Where the file does not hold such a table; the message names it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
+            raise ValueError("another schema")
+        table = {
+            str(tier): {name: _costs(formats[name]) for name in SPARSE_FORMATS}
+            for tier, formats in content["costs"].items()
+        }
+        cpu = content["cpu"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected a table written by `octavo tune`, got {error};"
+            " delete the file or run `octavo tune` again"
+        ) from None
+    return table if cpu == runtime.cpu_info()["cpu"] else {}
+
+
+def _costs(values: Any) -> tuple[float, ...]:
+    made = tuple(float(value) for value in values)
+    if len(made) != len(ROWS) or not all(0 < value < math.inf for value in made):
+        raise ValueError(f"costs {values}")
+    return made
+
+
+@lru_cache(maxsize=1)
+def _saved(path: Path | None) -> dict[str, dict[str, tuple[float, ...]]]:
+    return read(path) if path is not None and path.is_file() else {}
