@@ -26,7 +26,8 @@ C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}
 # Folder of csrc/ -> what its includes may start with; a header without a folder is the system's.
 MAY_INCLUDE = {
     "kernels": ("kernels/",),
-    "layout": ("layout/", "kernels/gemm_s8/kernel.h"),  # the bytes a kernel reads are its contract
+    # The bytes a kernel reads are its contract.
+    "layout": ("layout/", "kernels/gemm_s8/kernel.h", "kernels/spmm_f32/kernel.h"),
     "threads": ("threads/",),
     "dispatch": ("dispatch/", "kernels/"),
     "ops": ("ops/", "layout/", "dispatch/", "threads/", "kernels/"),

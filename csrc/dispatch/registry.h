@@ -15,7 +15,9 @@
 #include "kernels/quantize_linear/kernel.h"
 #include "kernels/quantize_rows/kernel.h"
 #include "kernels/softmax/kernel.h"
+#include "kernels/spmm_f32/kernel.h"
 #include "kernels/stream_read/kernel.h"
+#include "kernels/transpose_f32/kernel.h"
 
 namespace octavo {
 
@@ -60,6 +62,10 @@ template <>
 const std::vector<KernelRow<QuantizeLinearArgs>>& kernel_rows();
 template <>
 const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows();
+template <>
+const std::vector<KernelRow<SpmmF32Args>>& kernel_rows();
+template <>
+const std::vector<KernelRow<TransposeF32Args>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
 
 // The first row whose tier is in the mask. Never null: every family has a scalar row.
