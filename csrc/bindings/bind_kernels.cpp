@@ -217,9 +217,12 @@ void spmm_f32(const std::string& name, const py::array& count, const py::array& 
   if (m != 1 && (m % 16 != 0 || m < 16 || m > kSparseTile)) {
     bad_argument("x", "1, 16, 32, 48 or 64 columns");
   }
-  py::array input = x;
-  args.x = matrix<float>(input, rows_reached(args.column, entries), m, args.x_stride, "x");
-  args.out = matrix<float>(out, rows_reached(args.row, rows_in), m, args.out_stride, "out");
+  args.x = contiguous<float>(x, 2, "x");
+  args.out = writable<float>(out, "out");
+  if (x.shape(0) < rows_reached(args.column, entries)) bad_argument("x", "more rows");
+  if (out.shape(0) < rows_reached(args.row, rows_in) || out.shape(1) != m) {
+    bad_argument("out", "more rows, or the width of x");
+  }
   args.m = static_cast<std::int32_t>(m);
   const py::gil_scoped_release nogil;
   kernel.run(args);

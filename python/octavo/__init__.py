@@ -18,6 +18,7 @@ from octavo.functional import dequantize_linear, matmul_int8, quantize_dynamic, 
 from octavo.nn import Embedding, FloatEmbedding, FloatLinear, LayerNorm, Linear
 from octavo.qtensor import QTensor, quantize
 from octavo.runtime import cpu_info, get_num_threads, set_num_threads
+from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
     from octavo import compression, io, models
@@ -30,6 +31,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "QTensor",
+    "SparseMatrix",
     "__version__",
     "compress",
     "compression",
@@ -46,6 +48,7 @@ __all__ = [
     "quantize_linear",
     "runtime",
     "set_num_threads",
+    "spmm",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.

@@ -13,7 +13,7 @@ template <int Groups>
 static inline void add_entries(const SpmmF32Args& args, const uint8_t* column, const float* value,
                                int j, int end, F16* sum) {
   for (; j < end; ++j) {
-    const float* x = args.x + column[kSparseSlice * j] * args.x_stride;
+    const float* x = args.x + 16 * Groups * column[kSparseSlice * j];
     const F16 factor = set1(value[kSparseSlice * j]);
     OCTAVO_UNROLL
     for (int g = 0; g < Groups; ++g) sum[g] = add(sum[g], mul(factor, load(x + 16 * g)));
@@ -31,7 +31,7 @@ static inline void add_rows(const SpmmF32Args& args, const uint16_t* count, cons
   float* out[Rows];
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) {
-    out[r] = args.out + row[r] * args.out_stride;
+    out[r] = args.out + 16 * Groups * row[r];
     OCTAVO_UNROLL
     for (int g = 0; g < Groups; ++g) sum[r][g] = load(out[r] + 16 * g);
   }
@@ -39,7 +39,7 @@ static inline void add_rows(const SpmmF32Args& args, const uint16_t* count, cons
   for (int j = 0; j < common; ++j) {
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      const float* x = args.x + column[kSparseSlice * j + r] * args.x_stride;
+      const float* x = args.x + 16 * Groups * column[kSparseSlice * j + r];
       const F16 factor = set1(value[kSparseSlice * j + r]);
       OCTAVO_UNROLL
       for (int g = 0; g < Groups; ++g) sum[r][g] = add(sum[r][g], mul(factor, load(x + 16 * g)));

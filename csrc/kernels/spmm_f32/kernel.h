@@ -22,8 +22,8 @@
 //
 //   |out - exact| <= ((1 + u)^c - 1) * sum of |value * x|   (no overflow, no subnormal product)
 //
-// m is 1, with x_stride = out_stride = 1, or a multiple of 16 up to kSparseTile. All arrays may end
-// at their last element; none needs an alignment.
+// m is 1, or a multiple of 16 up to kSparseTile. Rows of x and of out adjoin. All arrays may end at
+// their last element; none needs an alignment.
 #pragma once
 #include <stdint.h>
 
@@ -40,10 +40,8 @@ struct SpmmF32Args {
   const uint8_t* column;
   const float* value;
   int32_t slices;
-  const float* x;  // row `column` holds m floats
-  int64_t x_stride;
-  float* out;  // row `row` holds m floats
-  int64_t out_stride;
+  const float* x;  // (columns, m)
+  float* out;      // (rows, m)
   int32_t m;
 };
 
