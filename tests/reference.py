@@ -266,3 +266,13 @@ def linear(
             y = ACTIVATIONS[name](y)
             out[m, n] = y if residual is None else y + residual[m, n]
     return out
+
+
+def spmm(weight: Array, x: Array, stored: Array | None = None, start: Array | float = 0.0) -> Array:
+    """(N, K) @ (K, M): products of stored places added to `start` one by one, columns ascending."""
+    stored = weight != 0 if stored is None else stored
+    out = np.full((len(weight), x.shape[1]), start, np.float32)
+    with np.errstate(all="ignore"):
+        for n, k in zip(*np.nonzero(stored), strict=True):
+            out[n] = out[n] + weight[n, k] * x[k]
+    return out

@@ -23,11 +23,15 @@ SUFFIXES = {".cpp", ".h", ".inc", ".cmake", ".py", ".pyi", ".sh"}
 MAX_LINES, MAX_MODULE_LINES = 400, 300
 C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}
 
+# The bytes that a kernel reads are its contract.
+LAYOUT_CONTRACTS = tuple(
+    f"kernels/{name}/kernel.h" for name in ("gemm_s8", "gather_s8", "spmm_f32")
+)
+
 # Folder of csrc/ -> what its includes may start with; a header without a folder is the system's.
 MAY_INCLUDE = {
     "kernels": ("kernels/",),
-    # The bytes that a kernel reads are its contract.
-    "layout": ("layout/", "kernels/gemm_s8/kernel.h", "kernels/gather_s8/kernel.h"),
+    "layout": ("layout/", *LAYOUT_CONTRACTS),
     "threads": ("threads/",),
     "dispatch": ("dispatch/", "kernels/"),
     "ops": ("ops/", "layout/", "dispatch/", "threads/", "kernels/"),

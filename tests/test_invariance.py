@@ -35,6 +35,7 @@ def make_functions() -> dict[str, Function]:
     gain = rng.normal(1, 0.1, K).astype(np.float32)
     codes = rng.integers(-128, 128, (K, 40)).astype(np.int8)
     linear = octavo.Linear.from_float(weight, bias, activation="gelu")
+    pruned = octavo.SparseMatrix.from_dense(np.where(np.abs(weight) < 1.2, 0, weight))
     static = octavo.Linear.from_float(weight, bias, input_scale=0.02, input_zero_point=-5)
     return {
         "linear": linear,
@@ -46,6 +47,8 @@ def make_functions() -> dict[str, Function]:
         "layer_norm": lambda x: functional.layer_norm(x, gain, gain, 1e-5),
         "softmax": functional.softmax,
         "gelu": functional.gelu,
+        "sparse_linear": lambda x: functional.sparse_linear(x, pruned),
+        "spmm": lambda x: octavo.spmm(pruned, x.T).T,
     }
 
 

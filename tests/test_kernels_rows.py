@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every quantize_rows and epilogue row against the reference, on guarded memory."""
+"""Every quantize_rows, epilogue and spmm_f32 row against the reference, on guarded memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from reference import assert_same_bits
 Kernel = dict[str, Any]
 Array = np.ndarray[Any, np.dtype[Any]]
 quantizers = pytest.mark.parametrize("kernel", kernel_params("quantize_rows"))
+products = pytest.mark.parametrize("kernel", kernel_params("spmm_f32"))
 epilogues = pytest.mark.parametrize("kernel", kernel_params("epilogue"))
 fronts = pytest.mark.parametrize("front", [False, True])
 forms = pytest.mark.parametrize("form", ["s8", "sign_abs", "u8"])
@@ -141,3 +142,36 @@ def expected_epilogue(
         y = y + bias
     y = reference.activation(y, activation)
     return y if residual is None else y + residual
+
+
+def slices_of(weight: Array) -> tuple[Array, Array, Array, Array]:
+    """Count, row, column and value of one block, built from the drawing in its kernel.h."""
+    rows = [(np.flatnonzero(weight[r]), r) for r in range(len(weight)) if weight[r].any()]
+    rows.sort(key=lambda pair: -len(pair[0]))
+    count, row = (np.zeros(round_up(len(rows), 8), dtype) for dtype in (np.uint16, np.uint8))
+    columns, values = [np.zeros(0, np.uint8)], [np.zeros(0, np.float32)]
+    for first in range(0, len(rows), 8):
+        length = len(rows[first][0])
+        column, value = np.zeros((length, 8), np.uint8), np.full((length, 8), np.nan, np.float32)
+        for lane, (places, r) in enumerate(rows[first : first + 8]):
+            count[first + lane], row[first + lane] = len(places), r
+            column[: len(places), lane] = places
+            value[: len(places), lane] = weight[r, places]
+        columns.append(column.reshape(-1))
+        values.append(value.reshape(-1))
+    return count, row, np.concatenate(columns), np.concatenate(values)
+
+
+@products
+@fronts
+@pytest.mark.parametrize("m", [1, 16, 32, 48, 64])
+def test_spmm_f32(rng: np.random.Generator, kernel: Kernel, front: bool, m: int) -> None:
+    for n, k, zeros in ((1, 1, 0.0), (8, 40, 0.7), (21, 256, 0.9), (128, 100, 0.5), (9, 5, 1.0)):
+        weight = rng.normal(0, 1, (n, k)).astype(np.float32)
+        weight[rng.random((n, k)) < zeros] = 0
+        x, before = (rng.normal(0, 1, (size, m)).astype(np.float32) for size in (k, n))
+        x[rng.random((k, m)) < 0.02] = np.inf
+        out = guarded(before, front=front)
+        operands = (guarded(array, front=front) for array in (*slices_of(weight), x))
+        core.kernel_spmm_f32(kernel["name"], *operands, out)
+        assert_same_bits(out, reference.spmm(weight, x, start=before))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One kernel row at a time, by name and on the caller's own memory: for tests and measurements.
 // The extents that each kernel.h promises are checked; the arrays may end exactly there.
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -188,6 +189,45 @@ void epilogue(const std::string& name, py::array acc, const py::array& zero_poin
   row.run(args);
 }
 
+// The largest of count bytes, and how many rows an index up to it takes.
+std::int64_t rows_reached(const std::uint8_t* data, std::int64_t count) {
+  return count == 0 ? 0 : 1 + *std::max_element(data, data + count);
+}
+
+void spmm_f32(const std::string& name, const py::array& count, const py::array& row,
+              const py::array& column, const py::array& value, const py::array& x, py::array out) {
+  const auto& kernel = row_named(kernel_rows<SpmmF32Args>(), name);
+  SpmmF32Args args;
+  args.slices = static_cast<std::int32_t>(row.size() / kSparseSlice);
+  const std::int64_t rows_in = std::int64_t{kSparseSlice} * args.slices;
+  args.count = vector<std::uint16_t>(count, rows_in, "count");
+  args.row = vector<std::uint8_t>(row, rows_in, "row");
+  std::int64_t entries = 0;
+  for (std::int64_t i = 0; i < rows_in; ++i) {
+    if (i % kSparseSlice == 0) {
+      entries += kSparseSlice * args.count[i];
+    } else if (args.count[i] > args.count[i - 1]) {
+      bad_argument("count", "falling values in a slice");
+    }
+  }
+  args.column = vector<std::uint8_t>(column, entries, "column");
+  args.value = vector<float>(value, entries, "value");
+  if (x.ndim() != 2 || out.ndim() != 2) bad_argument("x, out", "two dimensions");
+  const std::int64_t m = x.shape(1);
+  if (m != 1 && (m % 16 != 0 || m < 16 || m > kSparseTile)) {
+    bad_argument("x", "1, 16, 32, 48 or 64 columns");
+  }
+  args.x = contiguous<float>(x, 2, "x");
+  args.out = writable<float>(out, "out");
+  if (x.shape(0) < rows_reached(args.column, entries)) bad_argument("x", "more rows");
+  if (out.shape(0) < rows_reached(args.row, rows_in) || out.shape(1) != m) {
+    bad_argument("out", "more rows, or the width of x");
+  }
+  args.m = static_cast<std::int32_t>(m);
+  const py::gil_scoped_release nogil;
+  kernel.run(args);
+}
+
 }  // namespace
 
 void register_kernels(py::module_& m) {
@@ -206,6 +246,8 @@ void register_kernels(py::module_& m) {
   m.def("kernel_epilogue", &epilogue, "name"_a, "acc"_a, "zero_point"_a, "col_sum"_a, "row_scale"_a,
         "col_scale"_a, "bias"_a, "residual"_a, "activation"_a, "out"_a, "out_scale"_a,
         "out_zero_point"_a);
+  m.def("kernel_spmm_f32", &spmm_f32, "name"_a, "count"_a, "row"_a, "column"_a, "value"_a, "x"_a,
+        "out"_a);
 }
 
 }  // namespace octavo

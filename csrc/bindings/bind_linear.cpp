@@ -257,7 +257,8 @@ void register_linear(py::module_& m) {
   using namespace pybind11::literals;
   py::class_<Linear>(m, "PackedLinear")
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
-           "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a, "format"_a = "dense")
+           "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
+           "format"_a = "dense")
       .def("call", &call, "x"_a, "residual"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,

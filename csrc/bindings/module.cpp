@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::register_quantize(m);
   octavo::register_linear(m);
   octavo::register_nn(m);
+  octavo::register_sparse_f32(m);
   octavo::register_kernels(m);
 }

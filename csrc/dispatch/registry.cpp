@@ -20,8 +20,10 @@ namespace octavo {
 #include "kernels/quantize_linear/kernels.inc"
 #include "kernels/quantize_rows/kernels.inc"
 #include "kernels/softmax/kernels.inc"
+#include "kernels/spmm_f32/kernels.inc"
 #include "kernels/spread_s8/kernels.inc"
 #include "kernels/stream_read/kernels.inc"
+#include "kernels/transpose_f32/kernels.inc"
 #include "kernels/transpose_s8/kernels.inc"
 #undef OCTAVO_KERNEL
 #undef OCTAVO_GEMM_S8
@@ -116,6 +118,22 @@ const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows() {
 }
 
 template <>
+const std::vector<KernelRow<SpmmF32Args>>& kernel_rows() {
+  static const std::vector<KernelRow<SpmmF32Args>> rows = {
+#include "kernels/spmm_f32/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<TransposeF32Args>>& kernel_rows() {
+  static const std::vector<KernelRow<TransposeF32Args>> rows = {
+#include "kernels/transpose_f32/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
 const std::vector<KernelRow<TransposeS8Args>>& kernel_rows() {
   static const std::vector<KernelRow<TransposeS8Args>> rows = {
 #include "kernels/transpose_s8/kernels.inc"
@@ -201,6 +219,8 @@ std::vector<KernelInfo> list_kernels() {
   append<LayerNormArgs>(out, "layer_norm");
   append<SoftmaxArgs>(out, "softmax");
   append<AttentionArgs>(out, "attention");
+  append<SpmmF32Args>(out, "spmm_f32");
+  append<TransposeF32Args>(out, "transpose_f32");
   return out;
 }
 

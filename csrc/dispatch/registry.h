@@ -16,8 +16,10 @@
 #include "kernels/quantize_linear/kernel.h"
 #include "kernels/quantize_rows/kernel.h"
 #include "kernels/softmax/kernel.h"
+#include "kernels/spmm_f32/kernel.h"
 #include "kernels/spread_s8/kernel.h"
 #include "kernels/stream_read/kernel.h"
+#include "kernels/transpose_f32/kernel.h"
 #include "kernels/transpose_s8/kernel.h"
 
 namespace octavo {
@@ -80,6 +82,10 @@ template <>
 const std::vector<KernelRow<SoftmaxArgs>>& kernel_rows();
 template <>
 const std::vector<KernelRow<TransposeS8Args>>& kernel_rows();
+template <>
+const std::vector<KernelRow<SpmmF32Args>>& kernel_rows();
+template <>
+const std::vector<KernelRow<TransposeF32Args>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();

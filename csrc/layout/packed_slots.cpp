@@ -145,12 +145,10 @@ void PackedSlots::add_up(const std::int8_t* codes) {
 
 SlotPanels PackedSlots::stretch(std::int64_t p, std::int64_t panels) const {
   const Offsets at = offsets();
-  return {part<std::uint32_t>(at.first_step) + p,
-          part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
-          part<std::uint16_t>(at.window),
-          part<std::uint8_t>(0),
-          static_cast<std::int32_t>(panels),
-          kind_};
+  return {
+      part<std::uint32_t>(at.first_step) + p, part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
+      part<std::uint16_t>(at.window),         part<std::uint8_t>(0),
+      static_cast<std::int32_t>(panels),      kind_};
 }
 
 std::int64_t PackedSlots::count_steps(const std::int8_t* codes, std::int64_t n, std::int64_t k,

@@ -12,7 +12,8 @@ std::int64_t padded_k(const PackedSlots& b) {
   return round_up(std::max<std::int64_t>(b.k(), 1), 64);
 }
 
-// One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there are.
+// One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there
+// are.
 bool worth_spreading(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
   return kind == SlotIndex::kWide && rows >= gather.spread_rows;
 }

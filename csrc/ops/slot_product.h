@@ -7,8 +7,8 @@
 
 namespace octavo {
 
-// m rows times a PackedSlots: gather_s8 for narrow slots and for few rows; else tiles of 32 rows and
-// spread_s8.
+// m rows times a PackedSlots: gather_s8 for narrow slots and for few rows; else tiles of 32 rows
+// and spread_s8.
 class SlotProduct final : public GemmProduct {
  public:
   SlotProduct(std::int64_t m, const PackedSlots& b);

@@ -12,12 +12,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from octavo import functional, nn, runtime
+from octavo import functional, nn, runtime, tuning
 from octavo._version import __version__
 from octavo.functional import dequantize_linear, matmul_int8, quantize_dynamic, quantize_linear
-from octavo.nn import Embedding, FloatEmbedding, FloatLinear, LayerNorm, Linear
+from octavo.nn import Embedding, FloatEmbedding, FloatLinear, LayerNorm, Linear, SparseLinear
 from octavo.qtensor import QTensor, quantize
 from octavo.runtime import cpu_info, get_num_threads, set_num_threads
+from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
     from octavo import compression, io, models
@@ -30,6 +31,8 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "QTensor",
+    "SparseLinear",
+    "SparseMatrix",
     "__version__",
     "compress",
     "compression",
@@ -46,6 +49,8 @@ __all__ = [
     "quantize_linear",
     "runtime",
     "set_num_threads",
+    "spmm",
+    "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.

@@ -54,6 +54,23 @@ class PackedMatrix:
     @property
     def shape(self) -> tuple[int, int]: ...
 
+class SparseF32:
+    def __init__(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: NDArray[np.float32],
+        k: int,
+    ) -> None: ...
+    def matmul(self, x: NDArray[np.float32], out: NDArray[np.float32]) -> None: ...
+    def unpack(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nnz(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+
 def slot_steps(codes: NDArray[np.int8], format: str) -> int: ...
 def matmul_int8(
     a: Array,
@@ -171,4 +188,13 @@ def kernel_epilogue(
     out: Array,
     out_scale: float | None,
     out_zero_point: int,
+) -> None: ...
+def kernel_spmm_f32(
+    name: str,
+    count: NDArray[np.uint16],
+    row: NDArray[np.uint8],
+    column: NDArray[np.uint8],
+    value: NDArray[np.float32],
+    x: NDArray[np.float32],
+    out: NDArray[np.float32],
 ) -> None: ...

@@ -11,6 +11,7 @@ from octavo._ops.floats import attention, gelu, layer_norm, relu, silu, softmax,
 from octavo._ops.matmul import matmul_int8
 from octavo._ops.quantize import dequantize_linear, quantize_dynamic, quantize_linear
 from octavo.qtensor import quantize
+from octavo.sparse.product import sparse_linear, spmm
 
 __all__ = [
     "attention",
@@ -24,5 +25,7 @@ __all__ = [
     "relu",
     "silu",
     "softmax",
+    "sparse_linear",
+    "spmm",
     "tanh",
 ]

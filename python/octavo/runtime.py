@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs the kernels: backend, instruction-set tier, threads.
 
-`OCTAVO_ISA`, `OCTAVO_NUM_THREADS` and `OCTAVO_TUNING` are read once, when octavo is imported; a tier
-or a count that this CPU or build cannot honour is an error there, never a silent fallback.
+`OCTAVO_ISA`, `OCTAVO_NUM_THREADS` and `OCTAVO_TUNING` are read once, when octavo is imported; what
+this CPU or build cannot honour is an error there, never a silent fallback.
 """
 
 from __future__ import annotations

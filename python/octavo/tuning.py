@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _backend, runtime
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save"]
 

@@ -57,6 +57,9 @@ int main() {
   test_softmax();
   test_layer_norm();
   test_attention();
+  test_sliced_f32();
+  test_spmm_f32();
+  test_transpose_f32();
   test_probes();
   check_all_covered();
   return finish();

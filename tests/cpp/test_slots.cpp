@@ -16,8 +16,8 @@ namespace {
 using namespace octavo;
 
 enum class Pattern { kRandom, kTwoOfFour, kDense, kEmpty, kOneColumn, kLastCode, kExtremes };
-constexpr Pattern kPatterns[] = {Pattern::kRandom, Pattern::kTwoOfFour, Pattern::kDense,
-                                 Pattern::kEmpty,  Pattern::kOneColumn, Pattern::kLastCode,
+constexpr Pattern kPatterns[] = {Pattern::kRandom,  Pattern::kTwoOfFour, Pattern::kDense,
+                                 Pattern::kEmpty,   Pattern::kOneColumn, Pattern::kLastCode,
                                  Pattern::kExtremes};
 constexpr SlotIndex kKinds[] = {SlotIndex::kNarrow, SlotIndex::kWide};
 
@@ -70,8 +70,7 @@ struct Codes {
   Guarded<std::uint8_t> bytes;
 };
 
-std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w,
-                       std::int64_t n) {
+std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w, std::int64_t n) {
   std::uint32_t sum = 0;
   for (std::int64_t k = 0; n < w.n && k < w.k; ++k) {
     const std::uint8_t byte = a.bytes[m * a.k_pad + k];
@@ -99,8 +98,8 @@ struct GuardedSlots {
   SlotPanels whole;
 };
 
-void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form,
-                std::int64_t m, const Weight& w, const std::string& what) {
+void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form, std::int64_t m,
+                const Weight& w, const std::string& what) {
   const std::int64_t width = round_up(w.n, 16);
   std::vector<std::int32_t> expected(static_cast<std::size_t>(width));
   for (std::int64_t i = 0; i < m; ++i) {

@@ -18,5 +18,8 @@ void test_activation();
 void test_softmax();
 void test_layer_norm();
 void test_attention();
+void test_sliced_f32();
+void test_spmm_f32();
+void test_transpose_f32();
 
 }  // namespace octavo_test

@@ -3,7 +3,8 @@
 //
 // vpshufb picks 32 codes out of 16. A window of 64 is four of them: bits 4 and 5 of an index, moved
 // to the sign, say which of the four results to blend. 11 to 15 operations for 32 slots of a wide
-// step and a row, 5 to 9 of a narrow one (AVX2): where the weight comes from beyond L2, its bytes bind.
+// step and a row, 5 to 9 of a narrow one (AVX2): where the weight comes from beyond L2, its bytes
+// bind.
 #pragma once
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from octavo._numpy.float_ops import activation, attention, layer_norm, softmax
 from octavo._numpy.linear import PackedLinear, PackedMatrix, embedding, matmul_int8
 from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear
+from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
     compiled_isa_tiers,
     compiler,
@@ -30,6 +31,7 @@ from octavo._numpy.weights import slot_steps
 __all__ = [
     "PackedLinear",
     "PackedMatrix",
+    "SparseF32",
     "activation",
     "attention",
     "compiled_isa_tiers",

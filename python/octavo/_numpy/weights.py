@@ -57,7 +57,7 @@ class NonZeros:
     @property
     def nbytes(self) -> int:
         """Bytes of bits and values."""
-        return self._bits.nbytes + self._values.nbytes
+        return int(self._bits.nbytes + self._values.nbytes)
 
     def unpack(self) -> Array:
         """Return the codes, (N, K) int8, as a fresh array."""

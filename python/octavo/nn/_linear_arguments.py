@@ -10,9 +10,53 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
-from octavo.qtensor import QTensor
+from octavo.nn import _state
+from octavo.qtensor import QTensor, quantize
 
 Array = NDArray[Any]
+
+# |x - zero_point| <= 255 and |weight| <= 127.
+_LARGEST_PRODUCT = 255 * 127
+
+
+def quantized_weight(weight: ArrayLike) -> tuple[Array, Array]:
+    """Codes (N, K) and scales (N,) of a float weight."""
+    values = _checks.as_float32(weight, "weight", float64=True)
+    _checks.check_shape(values, (None, None), "weight")
+    _checks.check_finite(values, "weight")
+    q = quantize(values, axis=0)
+    return q.data, q.scale
+
+
+def checked(
+    codes: ArrayLike,
+    scale: ArrayLike,
+    bias: ArrayLike | None,
+    *,
+    activation: str = "none",
+    symmetric: bool = False,
+    input_scale: float | None = None,
+    input_zero_point: int = 0,
+    output_scale: float | None = None,
+    output_zero_point: int = 0,
+) -> tuple[Array, Array, Array | None, dict[str, Any]]:
+    """Check what a layer is made of: codes, channel scales, bias, options."""
+    array = _checks.as_codes(codes, "codes", (_checks.INT8,))
+    _checks.check_shape(array, (None, None), "codes")
+    n, k = array.shape
+    _checks.check_inner(k, _LARGEST_PRODUCT, "codes")
+    if array.size and array.min() < -127:
+        raise ValueError("codes: expected values in [-127, 127], got -128")
+    config = {
+        "activation": _checks.choice(activation, "activation", _checks.ACTIVATIONS),
+        "symmetric": _checks.boolean(symmetric, "symmetric"),
+        **static("input", input_scale, input_zero_point),
+        **static("output", output_scale, output_zero_point),
+    }
+    biases = None
+    if bias is not None:
+        biases = _state.parameter(bias, (n,), "bias")
+    return np.ascontiguousarray(array), channel_scale(scale, n), biases, config
 
 
 def wrap(y: Array, config: dict[str, Any]) -> Array | QTensor:

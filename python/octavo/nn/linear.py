@@ -12,7 +12,7 @@ from octavo import _backend, _checks
 from octavo.nn import _linear_arguments as arguments
 from octavo.nn import _state
 from octavo.nn.module import Module
-from octavo.qtensor import QTensor, quantize
+from octavo.qtensor import QTensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 L = TypeVar("L", bound="Linear")
 
-# |x - zero_point| <= 255 and |weight| <= 127.
-_LARGEST_PRODUCT = 255 * 127
 _STATIC = ("input_scale", "input_zero_point", "output_scale", "output_zero_point")
 
 
@@ -86,13 +84,10 @@ class Linear(Module):
         output_scale, output_zero_point : float, int, optional
             Return a `QTensor` of int8 codes with these instead of float32.
         """
-        values = _checks.as_float32(weight, "weight", float64=True)
-        _checks.check_shape(values, (None, None), "weight")
-        _checks.check_finite(values, "weight")
-        q = quantize(values, axis=0)
+        codes, weight_scale = arguments.quantized_weight(weight)
         return cls.from_quantized(
-            q.data,
-            q.scale,
+            codes,
+            weight_scale,
             bias,
             activation=activation,
             symmetric=symmetric,
@@ -125,22 +120,19 @@ class Linear(Module):
         bias, activation, symmetric, input_scale, ...
             As in `from_float`.
         """
-        array = _checks.as_codes(codes, "codes", (_checks.INT8,))
-        _checks.check_shape(array, (None, None), "codes")
-        n, k = array.shape
-        _checks.check_inner(k, _LARGEST_PRODUCT, "codes")
-        if array.size and array.min() < -127:
-            raise ValueError("codes: expected values in [-127, 127], got -128")
-        config = {
-            "activation": _checks.choice(activation, "activation", _checks.ACTIVATIONS),
-            "symmetric": _checks.boolean(symmetric, "symmetric"),
-            **arguments.static("input", input_scale, input_zero_point),
-            **arguments.static("output", output_scale, output_zero_point),
-        }
-        biases = None
-        if bias is not None:
-            biases = _state.parameter(bias, (n,), "bias")
-        return cls(np.ascontiguousarray(array), arguments.channel_scale(scale, n), biases, config)
+        return cls(
+            *arguments.checked(
+                codes,
+                scale,
+                bias,
+                activation=activation,
+                symmetric=symmetric,
+                input_scale=input_scale,
+                input_zero_point=input_zero_point,
+                output_scale=output_scale,
+                output_zero_point=output_zero_point,
+            )
+        )
 
     @classmethod
     def from_state_dict(cls: type[L], state: Mapping[str, Any], **config: Any) -> L:

@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks, tuning
+from octavo.nn import _linear_arguments as arguments
 from octavo.nn.linear import Linear
-from octavo.sparse._convert import as_dense
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from octavo.sparse.dense import as_dense
+from octavo.sparse.matrix import SparseMatrix
 
 Array = NDArray[Any]
 S = TypeVar("S", bound="SparseLinear")
@@ -54,7 +53,7 @@ class SparseLinear(Linear):
     """
 
     @classmethod
-    def from_float(  # type: ignore[override]
+    def from_float(
         cls: type[S],
         weight: Any,
         bias: ArrayLike | None = None,
@@ -79,10 +78,11 @@ class SparseLinear(Linear):
             For an unknown format, a weight that is not finite, or more than 65,536 inputs in a
             sparse format.
         """
-        return super().from_float(as_dense(weight, "weight"), bias, format=format, **options)
+        codes, scale = arguments.quantized_weight(as_dense(weight))
+        return cls.from_quantized(codes, scale, bias, format=format, **options)
 
     @classmethod
-    def from_quantized(  # type: ignore[override]
+    def from_quantized(
         cls: type[S],
         codes: Any,
         scale: ArrayLike,
@@ -100,10 +100,9 @@ class SparseLinear(Linear):
         bias, format, **options
             As in `from_float`.
         """
-        _checks.choice(format, "format", FORMATS)
-        return super().from_quantized(
-            as_dense(codes, "codes"), scale, bias, **options, format=format
-        )
+        wanted = _checks.choice(format, "format", FORMATS)
+        array, scales, biases, config = arguments.checked(as_dense(codes), scale, bias, **options)
+        return cls(array, scales, biases, {**config, "format": wanted})
 
     def __init__(
         self, codes: Array, scale: Array, bias: Array | None, config: dict[str, Any]
@@ -127,6 +126,10 @@ class SparseLinear(Linear):
     def sparsity(self) -> float:
         """The share of weights that are zero."""
         return 1.0 - self._density
+
+    def to_sparse(self) -> SparseMatrix:
+        """Return the weights as a float32 `SparseMatrix`, (out_features, in_features)."""
+        return SparseMatrix.from_dense(self.weight)
 
     def config(self) -> dict[str, Any]:
         """Return the options that are no tensors, as `from_state_dict` takes them."""

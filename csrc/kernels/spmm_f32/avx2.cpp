@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/lanes16_avx2.h"
+#include "kernels/spmm_f32/gather_x86.h"
+
+#include "kernels/spmm_f32/generic.h"
+
+namespace octavo {
+
+void spmm_f32_f32_avx2(const SpmmF32Args& args) noexcept { spmm_generic(args); }
+
+}  // namespace octavo
