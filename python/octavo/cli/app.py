@@ -12,7 +12,7 @@ import typer
 import typer.main
 
 from octavo import __version__
-from octavo.cli import bench, compress, demo, info, report
+from octavo.cli import bench, compress, demo, info, report, tune
 from octavo.cli.console import colours, paint, put, width
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _COMMANDS: tuple[tuple[str, ModuleType], ...] = (
     ("bench", bench),
     ("demo", demo),
     ("report", report),
+    ("tune", tune),
 )
 
 # Errors whose message says it all; any other kind shows its name too.

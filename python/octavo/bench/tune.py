@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo tune``: what a step of each sparse format costs on this machine's tiers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import _backend, runtime, tuning
+from octavo.bench import timing
+from octavo.nn import SparseLinear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["measure", "measure_tier"]
+
+_SIZE = 768
+_KEPT = {"slots16": 0.4, "slots64": 0.1}
+"""Share of non-zero weights at which a format is measured: where it is typically chosen."""
+
+
+def measure(
+    on_step: Callable[[str, int], None] | None = None, *, seconds: float = 0.1
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Measure every tier of this machine, one thread; return tier -> format -> costs.
+
+    Parameters
+    ----------
+    on_step : callable, optional
+        Called with the tier and the number of rows before each measurement.
+    seconds : float
+        Time for each candidate of each measurement.
+
+    Raises
+    ------
+    RuntimeError
+        Without the native backend: NumPy has one way to multiply.
+    """
+    if _backend.name != "native":
+        raise RuntimeError(f"tune needs the native backend, this is {_backend.name!r}")
+    before = runtime.get_num_threads()
+    runtime.set_num_threads(1)
+    try:
+        table = {}
+        for tier in runtime.isa_tiers():
+            with runtime.use_isa(tier):
+                table[tier] = measure_tier(on_step, seconds=seconds)
+        return table
+    finally:
+        runtime.set_num_threads(before)
+
+
+def measure_tier(
+    on_step: Callable[[str, int], None] | None = None, *, seconds: float = 0.1
+) -> dict[str, tuple[float, ...]]:
+    """Measure the tier in use; return format -> costs for `octavo.tuning.ROWS`."""
+    rng = np.random.default_rng(0)
+    codes = {"dense": rng.integers(1, 127, (_SIZE, _SIZE)).astype(np.int8)}
+    work = {"dense": _SIZE * _SIZE // 64}
+    for name, kept in _KEPT.items():
+        codes[name] = codes["dense"] * (rng.random((_SIZE, _SIZE)) < kept).astype(np.int8)
+        work[name] = _backend.backend.slot_steps(codes[name], name)
+    # Quantization and epilogue are the same for all; a layer of zeros has nothing else.
+    layers = {name: _layer(c, name) for name, c in codes.items()}
+    layers["nothing"] = _layer(np.zeros((_SIZE, _SIZE), np.int8), "slots64")
+    found: dict[str, list[float]] = {name: [] for name in _KEPT}
+    for rows in tuning.ROWS:
+        if on_step is not None:
+            on_step(runtime.get_isa(), rows)
+        x = rng.standard_normal((rows, _SIZE), dtype=np.float32)
+        calls = {name: partial(layer, x) for name, layer in layers.items()}
+        timed = timing.run(calls, rounds=9, seconds=seconds).timings
+        unit = {name: (timed[name].median - timed["nothing"].median) / work[name] for name in codes}
+        for name in _KEPT:
+            found[name].append(round(max(unit[name] / unit["dense"], 0.01), 3))
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _layer(codes: np.ndarray[Any, Any], name: str) -> SparseLinear:
+    return SparseLinear.from_quantized(codes, 0.01, format=name)
