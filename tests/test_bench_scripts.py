@@ -144,7 +144,9 @@ def test_workers_of_the_package_are_run_and_their_failures_said(
     assert workers.counts_or_usual("1,4") == (1, 4)
 
 
-@pytest.mark.parametrize("name", ["linear", "quantize", "model", "tiers", "host_framework"])
+@pytest.mark.parametrize(
+    "name", ["linear", "quantize", "model", "tiers", "host_framework", "sparse_f32"]
+)
 def test_every_script_has_help(script: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         script(name).main(["--help"])
@@ -162,3 +164,21 @@ def test_quantize_targets(script: Any) -> None:
     rows = [row("octavo", 1.0), row("torch", 4.0), row("ort", 2.0), row("octavo", 1.0, False)]
     made = [target.met for target in script("quantize").quantize_targets(rows)]
     assert made == [True, True, False]
+
+
+def test_sparse_targets(script: Any) -> None:
+    def row(case: str, engine: str, seconds: float) -> dict[str, Any]:
+        return row_json(case, engine, seconds, bench="sparse_f32")
+
+    rows = [row("1x8x8", "octavo", 1.0), row("1x8x8", "scipy csr", 0.9)]
+    rows += [row("32x8x8", "octavo", 1.0), row("32x8x8", "torch csr", 2.5)]
+    rows += [row("32x8x8", "scipy csr", 1.9)]
+    made = [target.met for target in script("sparse_f32").sparse_targets(rows)]
+    assert made == [True, False, None, False]
+
+
+def test_sparse_engines_agree(script: Any) -> None:
+    sparse = script("sparse_f32")
+    rows, _ = sparse.measure((3, 20, 30), 0.8, 1, True)
+    assert {"octavo", "octavo linear", "numpy"} <= {row.engine for row in rows}
+    assert {row.case for row in rows} == {"3x20x30 80%"}

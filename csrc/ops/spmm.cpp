@@ -13,7 +13,7 @@ namespace {
 // Multiply-adds one thread does in about 5 us, with one column and with tiles of them.
 constexpr std::int64_t kVectorWorkPerThread = 12000;
 constexpr std::int64_t kTileWorkPerThread = 100000;
-// Up to this many columns go one by one: a tile has 16 at least and costs as much as 2.5 of them.
+// Up to this many columns go one by one: a tile has 16 at least and costs as much as 1.9 to 2.8.
 constexpr std::int64_t kVectors = 2;
 // Bytes of x that are packed before they are used.
 constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;

@@ -4,9 +4,9 @@
 //   out[row][j] = out[row][j] + value * x[column][j]     0 <= j < m, for each non-zero of the block
 //
 // A block is at most kSparseRows rows by kSparseColumns columns, so that a row and a column are a
-// byte each and 64 columns of its x fill a quarter of a 256 KB L2. Rows that hold something are
-// sorted by how much, most first, and cut into slices of eight; a slice is as long as its first
-// row:
+// byte each and 64 columns of its x, 64 KB, stay in L2 (128 or 192 columns: within 10% on Zen 3).
+// Rows that hold something are sorted by how much, most first, and cut into slices of eight; a
+// slice is as long as its first row:
 //
 //   count   | c0 c1 .. c7 |  uint16: non-zeros of each row, c0 >= c1 >= .. ; 0 = no such row
 //   row     | r0 r1 .. r7 |  uint8
