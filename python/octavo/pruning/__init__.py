@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which weights of a linear layer may be zero: pure functions on (out_features, in_features) arrays.
 
-Functions return boolean masks, True where a weight stays; `sparsegpt` returns the pruned weight,
-since it moves the others. The same arguments always give the same result: of equal scores the
+Functions return boolean masks, True where a weight stays; `sparsegpt` and `admm` return the pruned
+weight, since they move the others. The same arguments always give the same result: of equal scores the
 first ones in row order go, and counts are exact.
 
 Examples
@@ -17,18 +17,22 @@ Examples
 
 from __future__ import annotations
 
-from octavo.pruning.calibrated import sparsegpt, wanda
+from octavo.pruning.alternating import admm, refit
 from octavo.pruning.masks import block, block_global, magnitude, magnitude_global, nm
+from octavo.pruning.second_order import sparsegpt
 from octavo.pruning.statistics import InputHessian, InputNorms
+from octavo.pruning.by_inputs import wanda
 
 __all__ = [
     "InputHessian",
     "InputNorms",
+    "admm",
     "block",
     "block_global",
     "magnitude",
     "magnitude_global",
     "nm",
+    "refit",
     "sparsegpt",
     "wanda",
 ]
