@@ -33,7 +33,7 @@ def test_names(name: str, expected: Recipe) -> None:
 
 def test_all_fields_survive_a_round_trip() -> None:
     full = Recipe(
-        Prune("sparsegpt", 0.5, block=(1, 4), exclude=("pooler.*", "a"), damping=0.1), "none"
+        Prune("sparsegpt", 0.5, block=(1, 4), exclude=("pooler.*", "a"), aim="layer", damping=0.1), "none"
     )
     assert full.to_dict() == {
         "prune": {
@@ -41,6 +41,7 @@ def test_all_fields_survive_a_round_trip() -> None:
             "sparsity": 0.5,
             "block": [1, 4],
             "exclude": ["pooler.*", "a"],
+            "aim": "layer",
             "damping": 0.1,
         },
         "quantize": "none",
@@ -129,6 +130,11 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             {"prune": {"sparsity": 0.5, "method": "wanda", "damping": 0.1}},
             "prune.damping: wanda has no damping",
         ),
+        (
+            {"prune": {"sparsity": 0.5, "method": "magnitude", "aim": "model"}},
+            "prune.aim: magnitude has no aim",
+        ),
+        ({"prune": {"sparsity": 0.5, "aim": "high"}}, "prune.aim: expected one of model, layer"),
         ({"prune": {"sparsity": 0.5, "damping": -1}}, "prune.damping: expected at least 0"),
         ({"prune": {"sparsity": 0.5}, "quantize": "int4"}, "quantize: expected one of int8, none"),
         ({"quantize": "none"}, "expected pruning, quantization or both, got neither"),
@@ -142,8 +148,11 @@ def test_refused(recipe: Any, message: str) -> None:
 
 def test_which_method() -> None:
     plain = Prune(sparsity=0.5)
-    assert plain.resolved(has_calibration=True) == "sparsegpt"
-    assert plain.resolved(has_calibration=False) == "magnitude"
+    assert plain.resolved(has_calibration=True) == Prune("sparsegpt", 0.5, aim="model")
+    assert plain.resolved(has_calibration=False) == Prune("magnitude", 0.5)
+    wanda, admm = Prune("wanda", 0.5), Prune("admm", 0.5, aim="layer")
+    assert wanda.resolved(has_calibration=True) == wanda
+    assert admm.resolved(has_calibration=True) == admm
     with pytest.raises(ValueError, match="calibration: expected data, wanda needs it; got none"):
         Prune("wanda", 0.5).resolved(has_calibration=False)
     for prune in (Prune("magnitude", 0.5), Prune(sparsity=0.5, scope="global")):

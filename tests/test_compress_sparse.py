@@ -162,9 +162,10 @@ def test_layers_are_named_as_they_are_done(folder: Path) -> None:
         assert all(0 <= share < 1 for share in shares)
 
 
-def inputs_of(model: Encoder, name: str, data: list[np.ndarray]) -> np.ndarray:
-    """What a layer of a model reads, by a run of the whole model."""
+def seen(model: Encoder, name: str, data: list[np.ndarray]) -> tuple[np.ndarray, Any]:
+    """What a layer of a model reads, and what is added to its result, by a run of the model."""
     rows: list[np.ndarray] = []
+    residuals: list[np.ndarray] = []
 
     class Probe(nn.Module):
         def __init__(self, layer: Any) -> None:
@@ -172,6 +173,8 @@ def inputs_of(model: Encoder, name: str, data: list[np.ndarray]) -> np.ndarray:
 
         def __call__(self, x: Any, residual: Any = None) -> Any:
             rows.append(x.reshape(-1, x.shape[-1]))
+            if residual is not None:
+                residuals.append(residual.reshape(-1, residual.shape[-1]))
             return self.layer(x, residual)
 
     probed = tree.map_layers(model, lambda n, layer: Probe(layer) if n == name else layer)
@@ -179,26 +182,56 @@ def inputs_of(model: Encoder, name: str, data: list[np.ndarray]) -> np.ndarray:
         hidden = probed(ids)
         for _, head in probed.heads():
             head(hidden)
-    return np.concatenate(rows)
+    return np.concatenate(rows), np.concatenate(residuals) if residuals else None
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "admm"])
 def test_each_layer_sees_what_the_pruned_ones_before_it_give(folder: Path, method: str) -> None:
-    recipe = Recipe(Prune(method, 0.5), "none")
+    aim = None if method == "wanda" else "layer"
+    recipe = Recipe(Prune(method, 0.5, aim=aim), "none")
     model, data = octavo.models.load(folder), batches()
     pruned = octavo.compress(model, recipe, calibration=data)
     for name, layer in linears(pruned).items():
         # In the result everything before a layer is pruned, which is what it saw.
-        x = inputs_of(pruned, name, data)
         weight = model.get_submodule(name).weight  # type: ignore[attr-defined]
         statistics = pruning.InputHessian(weight.shape[1])
-        statistics.update(x)
+        statistics.update(seen(pruned, name, data)[0])
         if method == "wanda":
             expected = weight * pruning.wanda(weight, statistics, 0.5)
-            assert (layer.weight != expected).mean() < 0.01, name
         else:
-            expected = pruning.sparsegpt(weight, statistics, 0.5)
-            assert np.abs(layer.weight - expected).mean() < 0.01 * np.abs(expected).mean(), name
+            expected = getattr(pruning, method)(weight, statistics, 0.5)
+        assert np.abs(layer.weight - expected).mean() < 0.01 * np.abs(expected).mean(), name
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "admm"])
+def test_each_layer_aims_at_the_float_model(folder: Path, method: str) -> None:
+    model, data = octavo.models.load(folder), batches()
+    pruned = octavo.compress(model, Recipe(Prune(method, 0.5), "none"), calibration=data)
+    for name, layer in linears(pruned).items():
+        before: Any = model.get_submodule(name)
+        x, residual = seen(pruned, name, data)
+        float_x, float_residual = seen(model, name, data)
+        y = float_x @ before.weight.T + before.bias
+        if residual is not None and float_residual is not None:
+            y = y + float_residual - residual
+        fit = pruning.OutputFit(*before.weight.shape[::-1])
+        fit.update(x, y)
+        dense, hessian = fit.solve(before.weight, 0.01)
+        expected = getattr(pruning, method)(dense, hessian, 0.5)
+        assert np.abs(layer.weight - expected).mean() < 0.01 * np.abs(expected).mean(), name
+        np.testing.assert_allclose(layer.bias, fit.bias(layer.weight), atol=1e-4)
+
+
+def test_aiming_at_the_model_comes_nearer(folder: Path) -> None:
+    model, data = octavo.models.load(folder), batches(40)
+    fresh = np.random.default_rng(6).integers(1, 100, (64, 11))
+    expected = model.encode(fresh)
+    errors = []
+    for aim in ("model", "layer"):
+        recipe = Recipe(Prune("sparsegpt", 0.5, aim=aim))
+        small = octavo.compress(model, recipe, calibration=data)
+        errors.append(np.square(small.encode(fresh) - expected).mean())
+    assert errors[0] < errors[1]
 
 
 def test_padding_does_not_count(folder: Path) -> None:

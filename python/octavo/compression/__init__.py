@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -98,23 +97,21 @@ def compress(
         made = _mapped(model, finish)
         made.recipe = plan.to_dict()
         return made
-    method = plan.prune.resolved(calibration is not None)
+    prune = plan.prune.resolved(calibration is not None)
     pruned_form = pruned_int8_layer if plan.quantize == "int8" else _kept
     finish_pruned = partial(_notify, pruned_form, on_layer)
-    chosen = Chosen(plan.prune)
-    if method == "magnitude":
-        made = _without_inputs(model, plan.prune, chosen, finish, finish_pruned)
+    chosen = Chosen(prune)
+    applied = Recipe(prune, plan.quantize).to_dict()
+    if calibration is None:
+        made = _without_inputs(model, prune, chosen, finish, finish_pruned)
     else:
         loaded = model if isinstance(model, Encoder) else load(model)
         batches = batches_of(calibration, loaded)
         say = on_progress or (lambda _, __: None)
-        made = prune_in_order(
-            loaded, batches, plan.prune, method, chosen, finish, finish_pruned, say
-        )
+        made = prune_in_order(loaded, batches, prune, chosen, finish, finish_pruned, say)
+        applied["calibration_tokens"] = sum(int(batch.mask.sum()) for batch in batches)
     chosen.check()
-    made.recipe = Recipe(replace(plan.prune, method=method), plan.quantize).to_dict()
-    if calibration is not None:
-        made.recipe["calibration_tokens"] = sum(int(batch.mask.sum()) for batch in batches)
+    made.recipe = applied
     return made
 
 
@@ -136,7 +133,7 @@ def _without_inputs(
             return finish(name, layer)
         if prune.scope == "global":
             return finish_pruned(name, masked(layer, masks.pop(name)))
-        return finish_pruned(name, prune_layer(name, layer, prune, "magnitude"))
+        return finish_pruned(name, prune_layer(name, layer, prune))
 
     return _mapped(model, transform)
 

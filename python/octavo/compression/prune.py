@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn, pruning
-from octavo.pruning import InputHessian, InputNorms
+from octavo.pruning import InputHessian, InputNorms, OutputFit
+from octavo.pruning._arguments import DAMPING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from octavo.compression.recipe import Prune
 
-__all__ = ["Chosen", "global_masks", "masked", "prune_layer", "statistics_for"]
+__all__ = ["Chosen", "global_masks", "masked", "prune_layer", "require_finite", "statistics_for"]
 
-Statistics = InputNorms | InputHessian
+Statistics = InputNorms | InputHessian | OutputFit
 
 
 class Chosen:
@@ -52,17 +53,24 @@ class Chosen:
             raise ValueError("model: expected float linear layers to prune, got none")
 
 
-def statistics_for(method: str, width: int) -> Statistics:
-    """Return the empty statistics that a method needs of a layer's inputs."""
-    return InputHessian(width) if method == "sparsegpt" else InputNorms(width)
+def require_finite(name: str, layer: nn.FloatLinear) -> None:
+    """Raise if a weight holds NaN or infinity, before any long work."""
+    if not np.isfinite(layer.weight).all():
+        raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+
+
+def statistics_for(prune: Prune, layers: Sequence[Any]) -> Statistics:
+    """Return the empty statistics that a recipe needs of layers that read the same input."""
+    width = layers[0].in_features
+    if prune.method == "wanda":
+        return InputNorms(width)
+    if prune.aim == "layer":
+        return InputHessian(width)
+    return OutputFit(width, sum(layer.out_features for layer in layers))
 
 
 def prune_layer(
-    name: str,
-    layer: nn.FloatLinear,
-    prune: Prune,
-    method: str,
-    statistics: Statistics | None = None,
+    name: str, layer: nn.FloatLinear, prune: Prune, statistics: Statistics | None = None
 ) -> nn.FloatLinear:
     """Return a pruned copy of a layer; errors name it.
 
@@ -71,27 +79,28 @@ def prune_layer(
     name : str
     layer : FloatLinear
     prune : Prune
-    method : "magnitude", "wanda" or "sparsegpt"
-        The recipe's, or what it comes to.
-    statistics : InputNorms or InputHessian
-        Of the layer's inputs, for all methods but magnitude.
+        With its method resolved.
+    statistics : InputNorms, InputHessian or OutputFit
+        Of the layer, from `statistics_for`; for all methods but magnitude.
     """
-    structure: dict[str, Any] = {
-        "sparsity": prune.sparsity,
-        "pattern": prune.pattern,
-        "block": prune.block,
-    }
     try:
-        if method == "sparsegpt":
-            assert isinstance(statistics, InputHessian)
-            if prune.damping is not None:
-                structure["damping"] = prune.damping
-            weight = pruning.sparsegpt(layer.weight, statistics, **structure)
-            return nn.FloatLinear(weight, layer.bias, layer.activation)
-        if method == "wanda":
-            assert statistics is not None
+        if statistics is None:
+            return masked(layer, _by_magnitude(layer, prune))
+        structure: dict[str, Any] = {
+            "sparsity": prune.sparsity,
+            "pattern": prune.pattern,
+            "block": prune.block,
+        }
+        if isinstance(statistics, InputNorms):
             return masked(layer, pruning.wanda(layer.weight, statistics, **structure))
-        return masked(layer, _by_magnitude(layer, prune))
+        damping = DAMPING if prune.damping is None else prune.damping
+        fit = pruning.admm if prune.method == "admm" else pruning.sparsegpt
+        if isinstance(statistics, InputHessian):
+            weight = fit(layer.weight, statistics, damping=damping, **structure)
+            return nn.FloatLinear(weight, layer.bias, layer.activation)
+        dense, hessian = statistics.solve(layer.weight, damping)
+        weight = fit(dense, hessian, damping=damping, **structure).astype(np.float32)
+        return nn.FloatLinear(weight, statistics.bias(weight), layer.activation)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
 
@@ -116,8 +125,7 @@ def global_masks(
         if chosen(name, layer) and isinstance(layer, nn.FloatLinear)
     ]
     for name, layer in picked:
-        if not np.isfinite(layer.weight).all():
-            raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+        require_finite(name, layer)
     weights = [layer.weight for _, layer in picked]
     if prune.block is None:
         masks = pruning.magnitude_global(weights, prune.sparsity)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from octavo.pruning import _select
 
 __all__ = ["Prune", "Recipe", "read_recipe"]
 
-METHODS = ("magnitude", "wanda", "sparsegpt")
+METHODS = ("magnitude", "wanda", "sparsegpt", "admm")
+FITTING = ("sparsegpt", "admm")
+"""Methods that also change the weights that stay."""
+AIMS = ("model", "layer")
 SCOPES = ("layer", "global")
 QUANTIZE = ("int8", "none")
 NAMES = "int8, sparse50-int8, 2:4-int8 or another sparsity or pattern of that form"
@@ -33,7 +36,7 @@ class Prune:
 
     Parameters
     ----------
-    method : "magnitude", "wanda" or "sparsegpt", optional
+    method : "magnitude", "wanda", "sparsegpt" or "admm", optional
         Default: SparseGPT where there is calibration data, else magnitude.
     sparsity : float, optional
         Share of zeros in (0, 1).
@@ -45,8 +48,12 @@ class Prune:
         Global: magnitude with one threshold for all layers.
     exclude : tuple of str
         Names of layers that stay as they are; ``*`` stands for anything.
+    aim : "model" or "layer", optional
+        Of SparseGPT and ADMM. Layer, as in the papers: each layer keeps the outputs that its
+        weights had on the inputs it now gets. Model (the default): it comes near what the float
+        model has in its place, and so makes up for what was lost before it; biases are fitted too.
     damping : float, optional
-        Of SparseGPT.
+        Of SparseGPT and ADMM.
     """
 
     method: str | None = None
@@ -55,6 +62,7 @@ class Prune:
     block: Pair | None = None
     scope: str = "layer"
     exclude: tuple[str, ...] = ()
+    aim: str | None = None
     damping: float | None = None
 
     def __post_init__(self) -> None:
@@ -76,14 +84,27 @@ class Prune:
             raise ValueError("recipe: prune.scope: a pattern is the same in every layer")
         if self.scope == "global" and self.method not in (None, "magnitude"):
             raise ValueError(f"recipe: prune.scope: {self.method} works layer by layer, not global")
+        if self.method is not None:
+            self._check_fitting(self.method)
+        if self.aim is not None:
+            _checks.choice(self.aim, "recipe: prune.aim", AIMS)
         if self.damping is not None:
-            if self.method not in (None, "sparsegpt"):
-                raise ValueError(f"recipe: prune.damping: {self.method} has no damping")
             if _checks.real(self.damping, "recipe: prune.damping") < 0:
                 raise ValueError(f"recipe: prune.damping: expected at least 0, got {self.damping}")
 
-    def resolved(self, has_calibration: bool) -> str:
-        """Return the method, given whether there is calibration data; raise if they do not fit."""
+    def _check_fitting(self, method: str) -> None:
+        for key in ("aim", "damping"):
+            if getattr(self, key) is not None and method not in FITTING:
+                raise ValueError(f"recipe: prune.{key}: {method} has no {key}")
+
+    def resolved(self, has_calibration: bool) -> Prune:
+        """Return this with the choices that were left open made; raise if data are amiss.
+
+        Parameters
+        ----------
+        has_calibration : bool
+            Whether there is calibration data.
+        """
         method = self.method
         if method is None:
             calibrated = has_calibration and self.scope == "layer"
@@ -92,9 +113,9 @@ class Prune:
             raise ValueError("calibration: expected none, pruning by magnitude does not use any")
         if method != "magnitude" and not has_calibration:
             raise ValueError(f"calibration: expected data, {method} needs it; got none")
-        if self.damping is not None and method != "sparsegpt":
-            raise ValueError(f"recipe: prune.damping: {method} has no damping")
-        return method
+        self._check_fitting(method)
+        aim = (self.aim or AIMS[0]) if method in FITTING else None
+        return replace(self, method=method, aim=aim)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as a recipe's dict has them."""
@@ -104,7 +125,7 @@ class Prune:
         fields["block"] = None if self.block is None else list(self.block)
         fields["scope"] = None if self.scope == "layer" else self.scope
         fields["exclude"] = list(self.exclude) or None
-        fields["damping"] = self.damping
+        fields["aim"], fields["damping"] = self.aim, self.damping
         return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -215,7 +236,7 @@ def _from_fields(fields: Mapping[Any, Any]) -> Recipe:
     if prune is not None:
         if not isinstance(prune, Mapping):
             raise TypeError(f"recipe: prune: expected fields, got {type(prune).__name__}")
-        known = ("method", "sparsity", "pattern", "block", "scope", "exclude", "damping")
+        known = ("method", "sparsity", "pattern", "block", "scope", "exclude", "aim", "damping")
         _refuse_unknown(prune, known, "prune.")
         read = {key: value for key, value in prune.items() if value is not None}
         if "pattern" in read:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo import nn
-from octavo.compression.prune import prune_layer, statistics_for
+from octavo.compression.prune import prune_layer, require_finite, statistics_for
+from octavo.compression.watch import Float32, Reached, watch
 from octavo.models.tree import map_layers
+from octavo.pruning import OutputFit
 
 if TYPE_CHECKING:
     from octavo.compression.calibration import Batch
@@ -22,32 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["prune_in_order"]
 
-Float32 = npt.NDArray[np.float32]
 Finish = Callable[[str, nn.Module], nn.Module]
 Say = Callable[[str, float], None]
-
-
-class _Reached(Exception):  # noqa: N818  (no error: the rest of the block is not needed)
-    """The inputs that were wanted have been seen."""
-
-
-class _Watched(nn.Module):
-    """A linear layer that shows its inputs before it computes."""
-
-    def __init__(self, layer: nn.FloatLinear, see: Callable[[Float32], None]) -> None:
-        self.layer = layer
-        self._see = see
-
-    def __call__(self, x: Float32, residual: Float32 | None = None) -> Float32:
-        self._see(x)
-        return self.layer(x, residual)
+Inputs = list[tuple[Any, ...]]
+"""What a block or head is called with, batch by batch."""
 
 
 def prune_in_order(
     model: Encoder,
     batches: list[Batch],
     prune: Prune,
-    method: str,
     chosen: Chosen,
     finish: Finish,
     finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
@@ -64,8 +48,10 @@ def prune_in_order(
     model : Encoder
         Left as it is.
     batches : list of Batch
-    prune, method, chosen
-        What to do to which layers.
+    prune : Prune
+        With its method resolved.
+    chosen : Chosen
+        Which layers to prune.
     finish : callable
         ``finish(name, layer)`` makes the final form of a layer that is not pruned.
     finish_pruned : callable
@@ -76,29 +62,39 @@ def prune_in_order(
     blocks = dict(model.blocks())
     parts = (*blocks, *dict(model.heads()))
     inside = tuple(f"{name}." for name in parts)
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.FloatLinear) and chosen(name, layer):
+            require_finite(name, layer)
     made = map_layers(model, lambda n, layer: layer if n.startswith(inside) else finish(n, layer))
-    hidden = [made.embed(batch.ids, batch.types) for batch in batches]
     masks = [batch.mask for batch in batches]
+    hidden = [made.embed(batch.ids, batch.types) for batch in batches]
+    goals = hidden
+    if prune.aim == "model":
+        goals = [model.embed(batch.ids, batch.types) for batch in batches]
     for index, name in enumerate(parts):
-        work = _Part(name, made.get_submodule(name), masks, chosen)
-        inputs: list[tuple[Any, ...]] = [(states,) for states in hidden]
-        if name in blocks:
-            inputs = [(*one, mask) for one, mask in zip(inputs, masks, strict=True)]
+        inputs, wanted = _calls(hidden, masks, name in blocks), _calls(goals, masks, name in blocks)
+        # Shallow copies: to watch a layer is to replace it for a while.
+        original = map_layers(model.get_submodule(name), lambda _, layer: layer)
+        work = _Part(name, made.get_submodule(name), original, chosen)
 
         def progress(layer: str, share: float, before: int = index) -> None:
             say(f"pruning {layer}", (before + share) / len(parts))
 
-        for group, statistics in work.statistics(inputs, method, progress):
-            for layer_name in group:
-                pruned = prune_layer(
-                    layer_name, work.layer(layer_name), prune, method, statistics
-                )
-                work.replace(layer_name, finish_pruned(layer_name, pruned))
+        for layer_name, statistics in work.statistics(inputs, wanted, masks, prune, progress):
+            pruned = prune_layer(layer_name, work.layer(layer_name), prune, statistics)
+            work.replace(layer_name, finish_pruned(layer_name, pruned))
         finished = work.finished(finish)
         made.set_submodule(name, finished)
         if name in blocks:
             hidden = [finished(*one) for one in inputs]
+            goals = [original(*one) for one in wanted] if prune.aim == "model" else hidden
     return made
+
+
+def _calls(hidden: list[Float32], masks: list[Any], with_mask: bool) -> Inputs:
+    if with_mask:
+        return list(zip(hidden, masks, strict=True))
+    return [(states,) for states in hidden]
 
 
 class _Part:
@@ -110,20 +106,18 @@ class _Part:
         Its name in the model.
     module : Module
         Changed in place.
-    masks : list of bool arrays, shape (batch, tokens)
-        Where there are tokens; padding is not counted.
+    original : Module
+        The same with float layers; what the pruned layers aim at.
     chosen : Chosen
     """
 
-    def __init__(
-        self, name: str, module: nn.Module, masks: list[npt.NDArray[np.bool_]], chosen: Chosen
-    ) -> None:
+    def __init__(self, name: str, module: nn.Module, original: nn.Module, chosen: Chosen) -> None:
         self._prefix = f"{name}."
         self._module = module
-        self._masks = masks
+        self._original = original
         self._done: set[str] = set()
-        leaves = {self._prefix + path: leaf for path, leaf in module.named_modules() if path}
-        self._wanted = [full for full, leaf in leaves.items() if chosen(full, leaf)]
+        leaves = [(path, leaf) for path, leaf in module.named_modules() if path]
+        self._wanted = [path for path, leaf in leaves if chosen(self._prefix + path, leaf)]
 
     def layer(self, name: str) -> Any:
         """Return the layer of that full name."""
@@ -144,54 +138,82 @@ class _Part:
         return map_layers(self._module, transform)
 
     def statistics(
-        self, inputs: list[tuple[Any, ...]], method: str, progress: Say
-    ) -> Iterator[tuple[list[str], Statistics]]:
-        """Yield layers that read the same array, in the order of their calls, and its statistics.
+        self, inputs: Inputs, wanted: Inputs, masks: list[Any], prune: Prune, progress: Say
+    ) -> Iterator[tuple[str, Statistics]]:
+        """Yield the layers in the order of their calls, and the statistics of each.
 
         What is yielded has to be replaced before the next is asked for.
         """
         groups = self._groups(inputs[0])
         for index, group in enumerate(groups):
-            found = statistics_for(method, self.layer(group[0]).in_features)
+            layers = [self._module.get_submodule(path) for path in group]
+            found = statistics_for(prune, layers)
+            for step, (one, goal, mask) in enumerate(zip(inputs, wanted, masks, strict=True)):
+                name = self._prefix + group[0]
+                progress(name, (index + step / len(inputs)) / len(groups))
+                try:
+                    self._take(found, group, one, goal, mask)
+                except ValueError as error:
+                    raise ValueError(f"layer {name!r}: calibration: {error}") from None
+            start = 0
+            for path, layer in zip(group, layers, strict=True):
+                end = start + layer.out_features  # type: ignore[attr-defined]
+                own = found.part(start, end) if isinstance(found, OutputFit) else found
+                yield self._prefix + path, own
+                start = end
 
-            def see(x: Float32, rows: npt.NDArray[np.bool_], found: Statistics = found) -> None:
-                found.update(x[rows] if x.ndim == 3 else x[rows[:, 0]])
-                raise _Reached
-
-            for step, (one, mask) in enumerate(zip(inputs, self._masks, strict=True)):
-                progress(group[0], (index + step / len(inputs)) / len(groups))
-                self._watch(group[:1], one, lambda _, x, rows=mask: see(x, rows))
-            yield group, found
+    def _take(
+        self, found: Statistics, group: list[str], one: Any, goal: Any, mask: Any
+    ) -> None:
+        """Add one batch to the statistics of layers that read the same array."""
+        seen = _seen(self._module, group, one, mask)
+        if not isinstance(found, OutputFit):
+            found.update(seen[group[0]][0])
+            return
+        original = _seen(self._original, group, goal, mask)
+        targets = []
+        for path in group:
+            layer: Any = self._original.get_submodule(path)
+            x, residual = original[path]
+            y = nn.FloatLinear(layer.weight, layer.bias)(x)
+            now = seen[path][1]
+            if layer.activation == "none" and residual is not None and now is not None:
+                # What is added to the result has gone astray too; the layer can make up for it.
+                y += residual - now
+            targets.append(y)
+        found.update(seen[group[0]][0], np.concatenate(targets, axis=1))
 
     def _groups(self, one: tuple[Any, ...]) -> list[list[str]]:
         """Run the module once; group the wanted layers by the array that they read."""
         seen: list[tuple[str, Float32]] = []
-        self._watch(self._wanted, one, lambda name, x: seen.append((name, x)))
-        missing = set(self._wanted) - {name for name, _ in seen}
+        watch(self._module, self._wanted, one, lambda path, x, _: seen.append((path, x)))
+        missing = set(self._wanted) - {path for path, _ in seen}
         if missing:
-            raise ValueError(f"layer {min(missing)!r}: the calibration data never reached it")
+            name = self._prefix + min(missing)
+            raise ValueError(f"layer {name!r}: the calibration data never reached it")
         groups: list[tuple[Float32, list[str]]] = []
-        for name, x in seen:
+        for path, x in seen:
             if groups and groups[-1][0] is x:
-                groups[-1][1].append(name)
+                groups[-1][1].append(path)
             else:
-                groups.append((x, [name]))
-        return [names for _, names in groups]
+                groups.append((x, [path]))
+        return [paths for _, paths in groups]
 
-    def _watch(
-        self, names: list[str], one: tuple[Any, ...], see: Callable[[str, Float32], None]
-    ) -> None:
-        """Run the module with some layers watched; `see` may end the run."""
-        layers = {name: self.layer(name) for name in names}
-        try:
-            for name, layer in layers.items():
-                path = name.removeprefix(self._prefix)
-                self._module.set_submodule(path, _Watched(layer, partial(see, name)))
-            self._module(*one)
-        except _Reached:
-            pass
-        except ValueError as error:
-            raise ValueError(f"layer {names[0]!r}: calibration: {error}") from None
-        finally:
-            for name, layer in layers.items():
-                self._module.set_submodule(name.removeprefix(self._prefix), layer)
+
+def _seen(
+    module: nn.Module, paths: list[str], one: tuple[Any, ...], mask: Any
+) -> dict[str, tuple[Float32, Float32 | None]]:
+    """Return what layers read, and the residuals added to their results; rows of tokens only."""
+    found: dict[str, tuple[Float32, Float32 | None]] = {}
+
+    def rows(x: Float32) -> Float32:
+        kept: Float32 = x[mask] if x.ndim == 3 else x[mask[:, 0]]
+        return kept
+
+    def see(path: str, x: Float32, residual: Float32 | None) -> None:
+        found[path] = rows(x), None if residual is None else rows(residual)
+        if len(found) == len(paths):
+            raise Reached
+
+    watch(module, paths, one, see)
+    return found

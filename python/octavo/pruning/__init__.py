@@ -18,6 +18,7 @@ Examples
 from __future__ import annotations
 
 from octavo.pruning.alternating import admm, refit
+from octavo.pruning.fit import OutputFit
 from octavo.pruning.masks import block, block_global, magnitude, magnitude_global, nm
 from octavo.pruning.second_order import sparsegpt
 from octavo.pruning.statistics import InputHessian, InputNorms
@@ -26,6 +27,7 @@ from octavo.pruning.by_inputs import wanda
 __all__ = [
     "InputHessian",
     "InputNorms",
+    "OutputFit",
     "admm",
     "block",
     "block_global",

@@ -11,7 +11,7 @@ from octavo.pruning._select import Array
 
 __all__ = ["InputHessian", "InputNorms"]
 
-_CHUNK = 1 << 12
+CHUNK = 1 << 12
 """Rows that are widened to float64 at a time."""
 
 
@@ -52,15 +52,15 @@ class InputNorms:
         x : float array, shape (..., K), finite
             Without the rows of padding, which would count like any other.
         """
-        rows = _rows(x, self.width)
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK].astype(np.float64)
+        rows = rows_of(x, self.width)
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK].astype(np.float64)
             self.sum_of_squares += np.einsum("ij,ij->j", part, part)
         self.rows += len(rows)
 
     def norms(self) -> Array:
         """Return the norms, float64 of shape (K,); ValueError if no row was seen."""
-        _require_rows(self.rows)
+        require_rows(self.rows)
         return np.sqrt(self.sum_of_squares)
 
 
@@ -96,34 +96,34 @@ class InputHessian:
 
     def update(self, x: ArrayLike) -> None:
         """Take in rows; as `InputNorms.update`."""
-        rows = _rows(x, self.width)
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK].astype(np.float64)
+        rows = rows_of(x, self.width)
+        for start in range(0, len(rows), CHUNK):
+            part = rows[start : start + CHUNK].astype(np.float64)
             self.sum_of_products += part.T @ part
         self.rows += len(rows)
 
     def matrix(self) -> Array:
         """Return the mean of x xᵀ, float64 of shape (K, K); ValueError if no row was seen."""
-        _require_rows(self.rows)
+        require_rows(self.rows)
         mean: Array = self.sum_of_products / self.rows
         return mean
 
     def norms(self) -> Array:
         """Return the L2 norm of each input channel, as `InputNorms.norms` does."""
-        _require_rows(self.rows)
+        require_rows(self.rows)
         return np.sqrt(np.diagonal(self.sum_of_products))
 
 
-def _rows(x: ArrayLike, width: int) -> Array:
-    array = _checks.as_array(x, "x")
+def rows_of(x: ArrayLike, width: int, name: str = "x") -> Array:
+    array = _checks.as_array(x, name)
     if array.dtype.kind != "f":
-        raise TypeError(f"x: expected floats, got {array.dtype}")
+        raise TypeError(f"{name}: expected floats, got {array.dtype}")
     if array.ndim == 0 or array.shape[-1] != width:
-        raise ValueError(f"x: expected shape (..., {width}), got {array.shape}")
-    _checks.check_finite(array, "x")
+        raise ValueError(f"{name}: expected shape (..., {width}), got {array.shape}")
+    _checks.check_finite(array, name)
     return array.reshape(-1, width)
 
 
-def _require_rows(rows: int) -> None:
+def require_rows(rows: int) -> None:
     if rows == 0:
         raise ValueError("statistics: expected at least one row of calibration inputs, got none")
