@@ -33,7 +33,8 @@ def test_names(name: str, expected: Recipe) -> None:
 
 def test_all_fields_survive_a_round_trip() -> None:
     full = Recipe(
-        Prune("sparsegpt", 0.5, block=(1, 4), exclude=("pooler.*", "a"), aim="layer", damping=0.1), "none"
+        Prune("sparsegpt", 0.5, block=(1, 4), exclude=("pooler.*", "a"), aim="layer", damping=0.1),
+        "none",
     )
     assert full.to_dict() == {
         "prune": {
@@ -158,5 +159,5 @@ def test_which_method() -> None:
     for prune in (Prune("magnitude", 0.5), Prune(sparsity=0.5, scope="global")):
         with pytest.raises(ValueError, match="calibration: expected none, pruning by magnitude"):
             prune.resolved(has_calibration=True)
-    with pytest.raises(ValueError, match="prune.damping: magnitude has no damping"):
+    with pytest.raises(ValueError, match=r"prune.damping: magnitude has no damping"):
         Prune(sparsity=0.5, damping=0.1).resolved(has_calibration=False)

@@ -243,7 +243,9 @@ def test_padding_does_not_count(folder: Path) -> None:
     assert padded.recipe is not None
     assert padded.recipe["calibration_tokens"] == mask.sum()
     other = np.where(mask == 1, ids, 7)
-    changed = octavo.compress(folder, WANDA, calibration={"input_ids": other, "attention_mask": mask})
+    changed = octavo.compress(
+        folder, WANDA, calibration={"input_ids": other, "attention_mask": mask}
+    )
     same(padded, changed)
     for name, layer in linears(padded).items():
         codes = bare.get_submodule(name).weight_codes  # type: ignore[attr-defined]
@@ -282,7 +284,9 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
         ("2:4", batches()),
         ({"prune": {"sparsity": 0.5, "scope": "global"}}, None),
     ):
-        with pytest.raises(ValueError, match="'encoder.layer.1.output.dense': weight: expected fin"):
+        with pytest.raises(
+            ValueError, match=r"'encoder.layer.1.output.dense': weight: expected fin"
+        ):
             octavo.compress(folder, recipe, calibration=data)
 
 
@@ -290,7 +294,9 @@ def test_a_layer_that_gives_nan_is_named(tmp_path: Path) -> None:
     tensors = model_files.random_tensors(model_files.BERT)
     tensors["encoder.layer.0.output.LayerNorm.bias"].flat[3] = np.nan
     folder = model_files.write_folder(tmp_path, model_files.BERT, tensors)
-    with pytest.raises(ValueError, match="layer 'encoder.layer.1.*calibration: x: expected finite"):
+    with pytest.raises(
+        ValueError, match=r"layer 'encoder.layer.1.*calibration: x: expected finite"
+    ):
         octavo.compress(folder, {**WANDA, "quantize": "none"}, calibration=batches())
 
 

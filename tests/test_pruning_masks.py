@@ -74,9 +74,7 @@ def test_nm_holds_in_every_group(weight: np.ndarray, pattern: tuple[int, int]) -
 
 
 @given(weights, shares, st.integers(1, 5), st.integers(1, 6), st.sampled_from(["l1", "l2"]))
-def test_blocks_go_whole(
-    weight: np.ndarray, share: float, rows: int, cols: int, norm: str
-) -> None:
+def test_blocks_go_whole(weight: np.ndarray, share: float, rows: int, cols: int, norm: str) -> None:
     mask = pruning.block(weight, share, rows, cols, norm)
     gone, kept = [], []
     for top in range(0, weight.shape[0], rows):
@@ -183,7 +181,12 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ("rows", lambda: pruning.block(WEIGHT, 0.5, 0, 4), ValueError, "rows: expected a value"),
     ("norm", lambda: pruning.block(WEIGHT, 0.5, 1, 4, "l3"), ValueError, "norm: expected one of"),
     ("array", lambda: pruning.magnitude_global(WEIGHT, 0.5), TypeError, "weights: expected a list"),
-    ("width", lambda: pruning.wanda(WEIGHT, np.ones(7), 0.5), ValueError, r"inputs: .* \(8,\), got"),
+    (
+        "width",
+        lambda: pruning.wanda(WEIGHT, np.ones(7), 0.5),
+        ValueError,
+        r"inputs: .* \(8,\), got",
+    ),
     ("norms", lambda: pruning.wanda(WEIGHT, -np.ones(8), 0.5), ValueError, "inputs: .* negative"),
     ("int norms", lambda: pruning.wanda(WEIGHT, np.ones(8, int), 0.5), TypeError, "inputs: .* int"),
     ("neither", lambda: pruning.wanda(WEIGHT, np.ones(8)), ValueError, "sparsity: .* got neither"),
@@ -207,7 +210,12 @@ BAD: list[tuple[str, Any, type[Exception], str]] = [
     ),
     ("no rows", lambda: pruning.wanda(WEIGHT, pruning.InputNorms(8), 0.5), ValueError, "one row"),
     ("x", lambda: pruning.InputNorms(8).update(np.ones((3, 7))), ValueError, r"x: .* \(..., 8\)"),
-    ("x nan", lambda: pruning.InputNorms(1).update(np.array([[np.nan]])), ValueError, "x: .*finite"),
+    (
+        "x nan",
+        lambda: pruning.InputNorms(1).update(np.array([[np.nan]])),
+        ValueError,
+        "x: .*finite",
+    ),
     ("x int", lambda: pruning.InputHessian(1).update(np.array([[1]])), TypeError, "x: .* floats"),
 ]
 

@@ -105,7 +105,10 @@ def test_counts_are_exact(rows: int, width: int, share: float, columns: int, see
 @given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 4), st.integers(1, 5))
 def test_blocks_go_whole(rows: int, width: int, height: int, cols: int) -> None:
     rng = np.random.default_rng(rows)
-    weight, hessian = rng.standard_normal((rows, width)), hessian_of(rng.standard_normal((99, width)))
+    weight, hessian = (
+        rng.standard_normal((rows, width)),
+        hessian_of(rng.standard_normal((99, width))),
+    )
     got = pruning.sparsegpt(weight, hessian, 0.5, block=(height, cols), columns=16)
     zeros = 0
     for top in range(0, rows, height):
@@ -164,5 +167,5 @@ def test_bad_input(rng: np.random.Generator) -> None:
         pruning.sparsegpt(weight, hessian, 0.5, damping=-1)
     with pytest.raises(ValueError, match="columns: expected a value"):
         pruning.sparsegpt(weight, hessian, 0.5, columns=0)
-    with pytest.raises(ValueError, match="sparsity: .* got neither"):
+    with pytest.raises(ValueError, match=r"sparsity: .* got neither"):
         pruning.sparsegpt(weight, hessian)

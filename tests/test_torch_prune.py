@@ -63,7 +63,9 @@ def test_methods_come_on_top_of_each_other() -> None:
     gone = (third.reshape(-1, 4) == 0).all(dim=1).sum() - (second.reshape(-1, 4) == 0).all(1).sum()
     assert gone == round(0.5 * int((second.reshape(-1, 4) != 0).any(dim=1).sum()))
     prune.block(layer, "weight", 1, 4, amount=3)
-    assert isinstance(next(iter(layer._forward_pre_hooks.values())), torch.nn.utils.prune.PruningContainer)
+    assert isinstance(
+        next(iter(layer._forward_pre_hooks.values())), torch.nn.utils.prune.PruningContainer
+    )
 
 
 def test_convolutions_count_as_rows() -> None:

@@ -75,7 +75,7 @@ def _read(calibration: Calibration, model: Encoder) -> Iterator[Batch]:
         if isinstance(items, np.ndarray) and items.ndim != 3:
             yield _checked(model, "calibration", items)
         elif len(items) and all(isinstance(item, str) for item in items):
-            yield from _from_sentences(items, model)
+            yield from _from_sentences([str(item) for item in items], model)
         else:
             for index, item in enumerate(items):
                 yield _from_item(item, f"calibration[{index}]", model)

@@ -162,9 +162,7 @@ class _Part:
                 yield self._prefix + path, own
                 start = end
 
-    def _take(
-        self, found: Statistics, group: list[str], one: Any, goal: Any, mask: Any
-    ) -> None:
+    def _take(self, found: Statistics, group: list[str], one: Any, goal: Any, mask: Any) -> None:
         """Add one batch to the statistics of layers that read the same array."""
         seen = _seen(self._module, group, one, mask)
         if not isinstance(found, OutputFit):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights of a linear layer may be zero: pure functions on (out_features, in_features) arrays.
+"""Which weights of a linear layer may be zero: pure functions on (outputs, inputs) arrays.
 
 Functions return boolean masks, True where a weight stays; `sparsegpt` and `admm` return the pruned
-weight, since they move the others. The same arguments always give the same result: of equal scores the
-first ones in row order go, and counts are exact.
+weight, since they move the others. The same arguments always give the same result: of equal scores
+the first ones in row order go, and counts are exact.
 
 Examples
 --------
@@ -18,11 +18,11 @@ Examples
 from __future__ import annotations
 
 from octavo.pruning.alternating import admm, refit
+from octavo.pruning.by_inputs import wanda
 from octavo.pruning.fit import OutputFit
 from octavo.pruning.masks import block, block_global, magnitude, magnitude_global, nm
 from octavo.pruning.second_order import sparsegpt
 from octavo.pruning.statistics import InputHessian, InputNorms
-from octavo.pruning.by_inputs import wanda
 
 __all__ = [
     "InputHessian",

@@ -65,7 +65,8 @@ def drop_smallest(scores: Array, dropped: int) -> Mask:
     equal = np.flatnonzero(flat == limit)
     below = flat.size - np.count_nonzero(keep) - equal.size
     keep[equal[dropped - below :]] = True
-    return keep.reshape(scores.shape)
+    shaped: Mask = keep.reshape(scores.shape)
+    return shaped
 
 
 def drop_smallest_of_rows(scores: Array, dropped: int) -> Mask:
@@ -92,7 +93,9 @@ def keep_groups(scores: Array, n: int, m: int) -> Mask:
 
 def block_sums(scores: Array, rows: int, cols: int) -> Array:
     """Sum non-overlapping blocks; blocks at the edges count as if padded with zeros."""
-    height, width = (math.ceil(size / step) for size, step in zip(scores.shape, (rows, cols)))
+    height, width = (
+        math.ceil(size / step) for size, step in zip(scores.shape, (rows, cols), strict=False)
+    )
     padded = np.zeros((height * rows, width * cols), scores.dtype)
     padded[: scores.shape[0], : scores.shape[1]] = scores
     sums: Array = padded.reshape(height, rows, width, cols).sum(axis=(1, 3))

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo.pruning import _select
 from octavo.pruning._arguments import DAMPING, Pair, damped, matrix_of, singular, structure
-from octavo.pruning._select import Array, Mask
-from octavo.pruning.statistics import InputHessian
+
+if TYPE_CHECKING:
+    from octavo.pruning._select import Array, Mask
+    from octavo.pruning.statistics import InputHessian
 
 __all__ = ["admm", "refit"]
 
@@ -88,8 +92,8 @@ def admm(
         zeros = np.where(mask, fitted + dual, 0)
         dual = dual + fitted - zeros
         fitted = (goal + zeros - dual) @ inverse
-    result = _fit(target, unit, mask, np.where(mask, fitted, 0)) / lengths
-    return result.astype(array.dtype)
+    result: Array = _fit(target, unit, mask, np.where(mask, fitted, 0)) / lengths
+    return np.asarray(result, dtype=array.dtype)
 
 
 def refit(
@@ -133,8 +137,8 @@ def refit(
         raise singular(damping)
     target = array.astype(np.float64) * lengths
     unit = full / np.outer(lengths, lengths)
-    result = _fit(target, unit, keep, np.where(keep, target, 0)) / lengths
-    return result.astype(array.dtype)
+    result: Array = _fit(target, unit, keep, np.where(keep, target, 0)) / lengths
+    return np.asarray(result, dtype=array.dtype)
 
 
 def _choose(

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.pruning import _select
 from octavo.pruning._arguments import Pair, structure
-from octavo.pruning._select import Array, Mask
 from octavo.pruning.statistics import InputHessian, InputNorms
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from octavo.pruning._select import Array, Mask
 
 __all__ = ["wanda"]
 

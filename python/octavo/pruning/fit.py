@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.pruning._arguments import damped, singular
 from octavo.pruning._select import Array, as_weight
 from octavo.pruning.statistics import CHUNK, InputHessian, require_rows, rows_of
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["OutputFit"]
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.pruning import _select
-from octavo.pruning._select import Array, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from octavo.pruning._select import Array, Mask
 
 __all__ = ["block", "block_global", "magnitude", "magnitude_global", "nm"]
 

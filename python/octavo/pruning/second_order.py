@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo.pruning import _select
 from octavo.pruning._arguments import DAMPING, Pair, damped, matrix_of, singular, structure
 from octavo.pruning._select import Array, Mask
-from octavo.pruning.statistics import InputHessian
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from octavo.pruning.statistics import InputHessian
 
 __all__ = ["sparsegpt"]
 

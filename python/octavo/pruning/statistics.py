@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike
 
 from octavo import _checks
-from octavo.pruning._select import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from octavo.pruning._select import Array
 
 __all__ = ["InputHessian", "InputNorms"]
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.utils import prune as torch_prune
@@ -13,6 +12,9 @@ from torch.nn.utils import prune as torch_prune
 from octavo import _checks
 from octavo.pruning import _select
 from octavo.torch._pruned import refresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = ["GradualPruning"]
 

@@ -177,9 +177,7 @@ def nm(module: nn.Module, name: str, n: int, m: int) -> nn.Module:
     return module
 
 
-def block(
-    module: nn.Module, name: str, rows: int, cols: int, amount: float = 0.5
-) -> nn.Module:
+def block(module: nn.Module, name: str, rows: int, cols: int, amount: float = 0.5) -> nn.Module:
     """Prune whole blocks of a parameter, those of smallest L2 norm.
 
     Parameters
