@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,3 +170,95 @@ def test_bad_input(rng: np.random.Generator) -> None:
         pruning.sparsegpt(weight, hessian, 0.5, columns=0)
     with pytest.raises(ValueError, match=r"sparsity: .* got neither"):
         pruning.sparsegpt(weight, hessian)
+
+
+STRUCTURES = [{"sparsity": 0.5}, {"pattern": (2, 4)}, {"sparsity": 0.5, "block": (1, 4)}]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=str)
+def test_admm_comes_nearer_than_sparsegpt(
+    rng: np.random.Generator, structure: dict[str, Any]
+) -> None:
+    x, weight = correlated(rng, 2000, 96), rng.standard_normal((64, 96))
+    hessian = hessian_of(x)
+    results = [method(weight, hessian, **structure) for method in (pruning.admm, pruning.sparsegpt)]
+    errors = [((x @ (weight - w).T) ** 2).sum() for w in results]
+    assert errors[0] < errors[1]
+    zeros = results[0] == 0
+    assert zeros.sum() == weight.size // 2
+    if "sparsity" not in structure:
+        assert (zeros.reshape(-1, 4).sum(axis=1) == 2).all()
+    if "block" in structure:
+        assert set(zeros.reshape(-1, 4).sum(axis=1)) == {0, 4}
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.floats(0, 0.99), st.integers(1, 9))
+def test_admm_counts_are_exact(rows: int, width: int, share: float, steps: int) -> None:
+    rng = np.random.default_rng(rows)
+    weight = rng.standard_normal((rows, width)).astype(np.float32)
+    hessian = hessian_of(rng.standard_normal((5, width)))
+    got = pruning.admm(weight, hessian, share, steps=steps)
+    assert got.dtype == np.float32
+    assert (got == 0).sum() == round(share * weight.size)
+
+
+def test_refit_is_least_squares(rng: np.random.Generator) -> None:
+    x, weight = correlated(rng, 300, 24), rng.standard_normal((7, 24))
+    mask = pruning.magnitude(weight, 0.5)
+    mask[3] = False
+    got = pruning.refit(weight, hessian_of(x), mask, damping=0.01)
+    h = damped(x, 0.01)
+    for row, keep, found in zip(weight, mask, got, strict=True):
+        assert (found[~keep] == 0).all()
+        exact = np.linalg.solve(h[np.ix_(keep, keep)], (h @ row)[keep])
+        np.testing.assert_allclose(
+            found[keep], exact, atol=2e-3 * (1 + np.abs(exact).max(initial=0))
+        )
+
+
+def test_refit_and_admm_refuse(rng: np.random.Generator) -> None:
+    weight = rng.standard_normal((3, 6))
+    with pytest.raises(TypeError, match="mask: expected bool, got float64"):
+        pruning.refit(weight, np.eye(6), np.ones((3, 6)))
+    with pytest.raises(ValueError, match=r"mask: expected shape \(3, 6\)"):
+        pruning.refit(weight, np.eye(6), np.ones((6, 3), np.bool_))
+    with pytest.raises(ValueError, match="steps: expected a value"):
+        pruning.admm(weight, np.eye(6), 0.5, steps=0)
+    singular = np.diag([1.0, 1, 1, 0, 1, 1])
+    for call in (
+        lambda: pruning.admm(weight, singular, 0.5, damping=0),
+        lambda: pruning.refit(weight, singular, np.ones((3, 6), np.bool_), damping=0),
+    ):
+        with pytest.raises(ValueError, match="hessian: expected a positive definite matrix"):
+            call()
+
+
+def test_output_fit_finds_the_layer_behind_the_outputs(rng: np.random.Generator) -> None:
+    x, true, bias = rng.standard_normal((500, 6)), rng.standard_normal((4, 6)), np.arange(4.0)
+    y = x @ true.T + bias
+    fit = pruning.OutputFit(6, 4)
+    for rows in np.split(np.arange(500), 5):
+        fit.update(x[rows], y[rows])
+    weight, hessian = fit.solve(np.zeros((4, 6)), damping=0)
+    np.testing.assert_allclose(weight, true, atol=1e-10)
+    np.testing.assert_allclose(fit.bias(weight), bias, atol=1e-10)
+    np.testing.assert_allclose(hessian, np.cov(x.T, bias=True), atol=1e-12)
+    part = fit.part(1, 3)
+    np.testing.assert_allclose(part.solve(np.zeros((2, 6)), damping=0)[0], true[1:3], atol=1e-10)
+    np.testing.assert_allclose(part.bias(true[1:3]), bias[1:3], atol=1e-10)
+
+
+def test_output_fit_stays_where_inputs_say_nothing(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((50, 6))
+    x[:, 4:] = 0
+    old, true = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
+    fit = pruning.OutputFit(6, 3)
+    fit.update(x, x @ true.T)
+    weight, _ = fit.solve(old, damping=1e-9)
+    np.testing.assert_allclose(weight, np.hstack([true[:, :4], old[:, 4:]]), atol=1e-6)
+    with pytest.raises(ValueError, match="y: expected 50 rows, as x has, got 3"):
+        fit.update(x, np.ones((3, 3)))
+    with pytest.raises(ValueError, match=r"weight: expected shape \(3, 6\)"):
+        fit.solve(old.T, damping=0.01)
+    with pytest.raises(ValueError, match="expected at least one row"):
+        pruning.OutputFit(6, 3).solve(old, damping=0.01)

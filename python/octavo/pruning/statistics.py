@@ -32,7 +32,8 @@ class InputNorms:
     ----------
     rows : int
         Rows seen so far.
-    sum_of_squares : float64 array, shape (K,)
+    sum_of_squares : numpy.ndarray
+        float64, (K,).
 
     Examples
     --------
@@ -81,7 +82,8 @@ class InputHessian:
     ----------
     rows : int
         Rows seen so far.
-    sum_of_products : float64 array, shape (K, K)
+    sum_of_products : numpy.ndarray
+        float64, (K, K).
 
     Examples
     --------
