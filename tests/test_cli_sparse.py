@@ -51,6 +51,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]
 def test_it_writes_what_the_library_makes(
     folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("yaml", reason="needs PyYAML")
     yaml = tmp_path / "recipe.yaml"
     yaml.write_text('prune: {method: wanda, pattern: "2:4", exclude: ["pooler.*"]}')
     for recipe, calibration in (
