@@ -90,9 +90,11 @@ def test_on_layer_names_every_layer(folder: Path) -> None:
 
 
 def test_bad_arguments(folder: Path) -> None:
-    with pytest.raises(ValueError, match="recipe: expected one of int8, got 'int4'"):
+    with pytest.raises(ValueError, match=r"recipe: expected int8, .*, got 'int4'"):
         octavo.compress(folder, recipe="int4")
-    with pytest.raises(TypeError, match="recipe: expected a name, got NoneType"):
+    with pytest.raises(
+        TypeError, match="recipe: expected a name, a dict or a YAML file, got NoneT"
+    ):
         octavo.compress(folder, recipe=None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="model: expected a model or a folder, got int"):
         octavo.compress(3)  # type: ignore[arg-type]

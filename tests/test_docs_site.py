@@ -27,6 +27,8 @@ PUBLIC = [
     "octavo.functional",
     "octavo.nn",
     "octavo.models",
+    "octavo.compression",
+    "octavo.pruning",
     "octavo.runtime",
     "octavo.io",
     "octavo.report",

@@ -119,15 +119,13 @@ def test_what_stays_float_and_why() -> None:
     class Own(nn.Linear):
         pass
 
-    prune = pytest.importorskip("torch.nn.utils.prune", reason="needs PyTorch")
-    pruned = nn.Linear(16, 16)
-    prune.l1_unstructured(pruned, "weight", 0.5)
+    computed = nn.utils.spectral_norm(nn.Linear(16, 16))
     patched = nn.Linear(16, 16)
     patched.forward = patched.forward
     model = nn.ModuleDict(
         {
             "own": Own(16, 16),
-            "pruned": pruned,
+            "computed": computed,
             "patched": patched,
             "precise": nn.Linear(16, 16, dtype=torch.float64),
             "empty": nn.Linear(16, 0),
@@ -141,7 +139,7 @@ def test_what_stays_float_and_why() -> None:
     reasons = {layer.name: layer.reason for layer in summary.kept}
     expected = {
         "own": "Own computes in a way of its own",
-        "pruned": "its weight is computed",
+        "computed": "its weight is computed",
         "patched": "its forward is patched",
         "precise": "its weight is torch.float64",
         "empty": "it is empty",

@@ -7,7 +7,7 @@ import math
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ EXAMPLES = (
     "octavo compress path/to/bert out",
     "octavo compress weights.safetensors out --config config.json",
     "octavo compress sentence-transformers/all-MiniLM-L6-v2 out --json",
+    "octavo compress path/to/bert out --recipe sparse50-int8 --calibration sentences.txt",
 )
 
 
@@ -39,7 +40,20 @@ def command(
         Path,
         typer.Argument(metavar="OUT", help="Folder to write; a compressed model is replaced."),
     ],
-    recipe: Annotated[str, typer.Option(help="What to do.")] = "int8",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What to do: int8, sparse50-int8, 2:4-int8 and the like, or a YAML file.",
+        ),
+    ] = "int8",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs that pruning looks at: .txt (a sentence a line), .jsonl or .npz.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The model's config.json, if it is not beside MODEL."),
@@ -61,7 +75,7 @@ def command(
     start = time.perf_counter()
     with model_folder(model, config, revision) as folder:
         with Progress() as progress:
-            layers = _compress(folder, recipe, out, progress)
+            layers, applied = _compress(folder, recipe, calibration, out, progress)
         before = weight_bytes(folder)
     after = weight_bytes(out)
     seconds = time.perf_counter() - start
@@ -69,6 +83,7 @@ def command(
         "model": model,
         "out": str(out),
         "recipe": recipe,
+        "applied": applied,
         "layers": layers,
         "bytes_before": before,
         "bytes_after": after,
@@ -113,17 +128,29 @@ def _check_out(out: Path, overwrite: bool) -> None:
         ) from None
 
 
-def _compress(folder: Path, recipe: str, out: Path, progress: Progress) -> int:
-    """Compress and save, with the time left from the bytes to go; return the layers converted."""
+def _compress(
+    folder: Path, recipe: str, calibration: Path | None, out: Path, progress: Progress
+) -> tuple[int, dict[str, Any] | None]:
+    """Compress and save; return the layers converted, and what was done as a recipe.
+
+    The time left comes from the bytes to go, or from the pruning where there is calibration data.
+    """
     from octavo.compression import compress
     from octavo.models.save import save_model
 
     sizes = _layer_sizes(folder)
     # What is written is a quarter of what is read.
-    total, done, layers = 1.25 * sum(sizes.values()), 0.0, 0
+    total, done, pruned, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
 
     def share() -> float | None:
+        if calibration is not None:
+            return pruned
         return min(1.0, done / total) if total else None
+
+    def prune(text: str, part: float) -> None:
+        nonlocal pruned
+        pruned = part
+        progress(text, share())
 
     def read(name: str) -> None:
         nonlocal done, layers
@@ -132,14 +159,17 @@ def _compress(folder: Path, recipe: str, out: Path, progress: Progress) -> int:
         progress(f"layer {layers}: {name}", share())
 
     def wrote(name: str) -> None:
-        nonlocal done
+        nonlocal done, pruned
+        pruned = 1.0
         if name.endswith(".weight"):
             done += sizes.get(name.removesuffix(".weight"), 0) / 4
         progress(f"writing {name}", share())
 
-    model: Encoder = compress(folder, recipe, on_layer=read)
+    model: Encoder = compress(
+        folder, recipe, calibration=calibration, on_layer=read, on_progress=prune
+    )
     save_model(model, out, on_tensor=wrote)
-    return layers
+    return layers, model.recipe
 
 
 def _layer_sizes(folder: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from octavo import nn
 from octavo.qtensor import quantize
 
-__all__ = ["int8_layer"]
+__all__ = ["int8_layer", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -39,6 +39,14 @@ def int8_layer(name: str, layer: nn.Module) -> nn.Module:
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
     return layer
+
+
+def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
+    """Return the int8 form of a pruned layer: its zeros stay zeros, as codes of 0.
+
+    The one place where a pruned float layer becomes what runs.
+    """
+    return int8_layer(name, layer)
 
 
 def _quantize_rows(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from octavo.compression import compress
 from octavo.demo.layers import LayerError, layer_errors
 from octavo.demo.sentences import SENTENCES
 from octavo.io.folder import weight_bytes
+from octavo.io.text import tokenize
 from octavo.models.loader import load
 
 if TYPE_CHECKING:
@@ -69,42 +70,6 @@ class DemoResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain Python objects, for JSON."""
         return asdict(self)
-
-
-def tokenize(
-    folder: Path, sentences: Sequence[str], limit: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Turn sentences into padded ids and their mask with the folder's ``tokenizer.json``.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's folder.
-    sentences : sequence of str
-        The text.
-    limit : int
-        Longer sentences are cut to this number of tokens.
-
-    Returns
-    -------
-    (ids, mask) : int64 arrays of shape (sentences, longest)
-    """
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise ModuleNotFoundError(
-            "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
-        ) from None
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_truncation(limit)
-    tokenizer.enable_padding()
-    encoded = tokenizer.encode_batch(list(sentences))
-    ids = np.array([item.ids for item in encoded], dtype=np.int64)
-    mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
-    return ids, mask
 
 
 def cosines(

@@ -112,11 +112,6 @@ class BertEncoder(nn.Module):
             BertLayer(f"{name}.layer.{index}", config, source) for index in range(config.layers)
         ]
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
-        for layer in self.layer:
-            hidden = layer(hidden, mask)
-        return hidden
-
 
 class BertPooler(nn.Module):
     """The first token's state through a tanh layer: (batch, tokens, size) -> (batch, size)."""
@@ -147,6 +142,14 @@ class BertModel(Encoder):
         """Beginnings of the names of the encoder's tensors."""
         return ("embeddings.", "encoder.")
 
-    def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
-        """Compute the last hidden state of checked arguments."""
-        return self.encoder(self.embeddings(ids, types), mask)
+    def embed(self, ids: Int64, types: Int64 | None) -> Float32:
+        """Compute what goes into the first block."""
+        return self.embeddings(ids, types)
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """List the blocks by name."""
+        return [(f"encoder.layer.{i}", layer) for i, layer in enumerate(self.encoder.layer)]
+
+    def heads(self) -> list[tuple[str, nn.Module]]:
+        """List the pooler, if there is one."""
+        return [] if self.pooler is None else [("pooler", self.pooler)]

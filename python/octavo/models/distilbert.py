@@ -90,11 +90,6 @@ class DistilBertTransformer(nn.Module):
             for index in range(config.layers)
         ]
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
-        for layer in self.layer:
-            hidden = layer(hidden, mask)
-        return hidden
-
 
 class DistilBertModel(Encoder):
     """DistilBERT."""
@@ -111,6 +106,10 @@ class DistilBertModel(Encoder):
         """Beginnings of the names of the encoder's tensors."""
         return ("embeddings.", "transformer.")
 
-    def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:  # noqa: ARG002
-        """Compute the last hidden state of checked arguments."""
-        return self.transformer(self.embeddings(ids), mask)
+    def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
+        """Compute what goes into the first block."""
+        return self.embeddings(ids)
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """List the blocks by name."""
+        return [(f"transformer.layer.{i}", layer) for i, layer in enumerate(self.transformer.layer)]

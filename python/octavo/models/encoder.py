@@ -40,6 +40,8 @@ class Encoder(nn.Module):
         The folder the model was loaded from; saving copies its tokenizer files.
     side_files : list of str
         Names of those files.
+    recipe : dict or None
+        What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
     """
 
     architecture = ""
@@ -48,6 +50,7 @@ class Encoder(nn.Module):
         self.config = config
         self.source: Path | None = None
         self.side_files: list[str] = []
+        self.recipe: dict[str, Any] | None = None
 
     def __call__(
         self,
@@ -70,6 +73,18 @@ class Encoder(nn.Module):
         -------
         numpy.ndarray of float32, shape (batch, tokens, hidden_size)
         """
+        ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
+        if ids.size == 0:
+            return np.zeros((*ids.shape, self.config.hidden_size), dtype=np.float32)
+        return self.forward(ids, mask, types)
+
+    def checked(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> tuple[Int64, Mask | None, Int64 | None]:
+        """Return the arguments of a call as `forward` takes them, or raise."""
         ids = self._ids("input_ids", input_ids, self.config.vocab_size, None)
         if ids.shape[1] > self.config.positions:
             raise ValueError(
@@ -83,13 +98,26 @@ class Encoder(nn.Module):
                     f"token_type_ids: a {self.config.model_type} model has no token types"
                 )
             types = self._ids("token_type_ids", token_type_ids, self.config.token_types, ids.shape)
-        if ids.size == 0:
-            return np.zeros((*ids.shape, self.config.hidden_size), dtype=np.float32)
-        return self.forward(ids, mask, types)
+        return ids, mask, types
 
     def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
         """Compute the last hidden state of checked, non-empty arguments."""
+        hidden = self.embed(ids, types)
+        for _, block in self.blocks():
+            hidden = block(hidden, mask)
+        return hidden
+
+    def embed(self, ids: Int64, types: Int64 | None) -> Float32:
+        """Compute what goes into the first block."""
         raise NotImplementedError
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """List the blocks by name: each turns ``(hidden, mask)`` into the next one's `hidden`."""
+        raise NotImplementedError
+
+    def heads(self) -> list[tuple[str, nn.Module]]:
+        """List what is called with the last hidden state, and is no part of `forward`."""
+        return []
 
     def encode(
         self,

@@ -3,7 +3,8 @@
 
 `quantize_` is the verb, `Int8Dynamic` says how, the `Summary` it returns says what became of each
 layer.  `Linear` and `Embedding` are what a converted layer is; `int_mm` is the exact integer
-product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.
+product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.  `prune` holds
+pruning while training, `prune_` applies it to a whole model.
 
 How a packed weight is a tensor
 -------------------------------
@@ -24,6 +25,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
 
+from octavo.torch import prune
 from octavo.torch.config import CONFIGS, Int8Dynamic
 from octavo.torch.convert import quantize_
 from octavo.torch.dynamic import quantize_dynamic
@@ -31,6 +33,7 @@ from octavo.torch.embedding import Embedding
 from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
+from octavo.torch.prune import prune_
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
@@ -44,6 +47,8 @@ __all__ = [
     "Summary",
     "int_mm",
     "plug_in",
+    "prune",
+    "prune_",
     "quantize_",
     "quantize_dynamic",
 ]

@@ -11,6 +11,7 @@ from torch import nn
 
 from octavo.bench import timing
 from octavo.bench.compare import geometric_mean
+from octavo.torch._pruned import stored_weight
 from octavo.torch._tensors import FLOATS
 from octavo.torch.linear import Linear
 
@@ -53,9 +54,9 @@ def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | N
         return f"{type(module).__name__} computes in a way of its own"
     if "forward" in vars(module):
         return "its forward is patched; remove the hook that did it"
-    weight = module._parameters.get("weight")
+    weight = stored_weight(module)
     if weight is None:
-        return "its weight is computed (pruned or parametrized); make it permanent first"
+        return "its weight is computed (parametrized); make it permanent first"
     if type(weight.data) is not torch.Tensor and not weight.is_meta:
         return f"its weight is a {type(weight.data).__name__}"
     if isinstance(module, nn.Embedding):
@@ -105,7 +106,7 @@ def _reason_of_speed(module: nn.Linear, config: Int8Dynamic) -> str | None:
     if config.losers == "rule" and (n * k < SMALL or n < NARROW):
         return f"too small to gain (fewer than {SMALL} weights or {NARROW} outputs)"
     if config.losers == "measure":
-        dtype, threads = module.weight.dtype, torch.get_num_threads()
+        dtype, threads = stored_weight(module).dtype, torch.get_num_threads()
         speedup = _speedup(n, k, module.bias is not None, dtype, config.rows, threads)
         if speedup < 1:
             return f"measured {speedup:.2f}x of the float layer's speed"

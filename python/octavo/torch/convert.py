@@ -11,6 +11,7 @@ from torch import nn
 
 from octavo import nn as octavo_nn
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
+from octavo.torch._pruned import make_permanent, stored_weight
 from octavo.torch._tensors import to_numpy
 from octavo.torch._weight import PackedWeight
 from octavo.torch.config import Int8Dynamic, config_of
@@ -39,7 +40,8 @@ def quantize_(
 
     The module objects stay who they are (also `module` itself, if it is a layer): references,
     hooks and names keep working.  Weights that several modules share stay shared; if one of them
-    has to stay float, all do.  Nothing is changed if an error is raised.
+    has to stay float, all do.  Layers pruned by `octavo.torch.prune` or `torch.nn.utils.prune` are
+    taken as they are, their zeros become permanent.  Nothing is changed if an error is raised.
 
     Parameters
     ----------
@@ -125,14 +127,17 @@ def _groups(module: nn.Module, candidates: list[_Candidate]) -> list[list[_Candi
     for candidate in candidates:
         if candidate.reason is not None:
             continue
-        key = _identity(candidate.module.weight)
+        key = _identity(stored_weight(candidate.module))
         others = [
             where
             for where, part in holders[key]
-            if id(part) not in chosen or not where.endswith("weight")
+            if id(part) not in chosen or not where.endswith(("weight", "weight_orig"))
         ]
+        masked = [where for where, _ in holders[key] if where.endswith("weight_orig")]
         if others:
             candidate.reason = f"its weight is tied to {others[0]}, which stays float"
+        elif masked and len(holders[key]) > 1:
+            candidate.reason = f"its weight is tied, and {masked[0]} has a mask of its own"
         else:
             groups.setdefault(key, []).append(candidate)
     return list(groups.values())
@@ -148,6 +153,8 @@ def _identity(tensor: torch.Tensor) -> Hashable:
 
 def _convert(group: list[_Candidate], config: Int8Dynamic) -> list[Converted]:
     """Convert layers that share one weight."""
+    for candidate in group:
+        make_permanent(candidate.module)
     weight = group[0].module.weight
     before = weight.nbytes
     shape = shape_of(group[0].module)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from octavo.torch._pruned import refresh
 from octavo.torch.config import Int8Dynamic
 from octavo.torch.convert import quantize_
 from octavo.torch.embedding import Embedding
@@ -70,6 +71,8 @@ def quantize_dynamic(
     chosen: set[str] = set()
     _choose(model, "", spec, None, chosen)
     if not inplace:
+        for part in model.modules():
+            refresh(part)
         model = copy.deepcopy(model)
     quantize_(model, Int8Dynamic(), lambda part, name: type(part) in allowed and name in chosen)
     return model

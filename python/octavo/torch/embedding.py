@@ -11,6 +11,7 @@ from torch import Tensor
 
 from octavo import _backend, nn
 from octavo.torch._module import Int8Module, has_all, take
+from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
 from octavo.torch._weight import PackedWeight, plain_codes
 
@@ -53,7 +54,7 @@ class Embedding(Int8Module):
     @classmethod
     def from_float(cls, module: torch.nn.Embedding) -> Embedding:
         """Quantize a float table on the CPU, which is left as it is."""
-        table = nn.Embedding.from_float(to_numpy(module.weight))
+        table = nn.Embedding.from_float(to_numpy(weight_of(module)))
         with torch.inference_mode(False):
             codes = torch.from_numpy(table.weight_codes)
             scale = torch.from_numpy(table.weight_scale)

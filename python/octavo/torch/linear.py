@@ -11,6 +11,7 @@ from torch import Tensor
 from octavo import nn
 from octavo.torch import _ops
 from octavo.torch._module import Int8Module, has_all, take
+from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
 from octavo.torch._weight import PackedWeight
 
@@ -59,7 +60,7 @@ class Linear(Int8Module):
             Quantize the rows of `x` symmetrically instead of over their own range.
         """
         bias = None if module.bias is None else to_numpy(module.bias)
-        layer = nn.Linear.from_float(to_numpy(module.weight), bias, symmetric=symmetric)
+        layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
         return cls(PackedWeight(layer)).train(module.training)
 
     def _hold(self, weight: PackedWeight, bias: Tensor | None) -> None:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo compress`` with pruning recipes and calibration data."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from octavo import cli
+
+pytest.importorskip("typer", reason="needs the extra `cli`")
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = model_files.write_random(tmp_path / "float")
+    model_files.write_tokenizer(path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "ids.npz"
+    ids = np.random.default_rng(5).integers(1, 100, (40, 11))
+    np.savez(path, input_ids=ids)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
+    code = cli.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_it_writes_what_the_library_makes(
+    folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("yaml", reason="needs PyYAML")
+    yaml = tmp_path / "recipe.yaml"
+    yaml.write_text('prune: {method: wanda, pattern: "2:4", exclude: ["pooler.*"]}')
+    for recipe, calibration in (
+        ("sparse50-int8", None),
+        ("2:4-int8", data),
+        (str(yaml), data),
+        ("sparse75", None),
+    ):
+        expected = octavo.compress(folder, recipe, calibration=calibration)
+        expected.save(tmp_path / "expected")
+        words = ["compress", folder, tmp_path / "out", "--recipe", recipe, "--json", "--overwrite"]
+        words += [] if calibration is None else ["--calibration", calibration]
+        code, out, err = run(capsys, *words)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["recipe"] == recipe
+        assert json.loads(out)["applied"] == expected.recipe
+        for path in (tmp_path / "expected").iterdir():
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
+
+
+def test_sentences(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers", reason="needs tokenizers")
+    text = tmp_path / "s.txt"
+    text.write_text("the a of the\nof and a , the .\n", encoding="utf-8")
+    for model in (folder, folder / "model.safetensors"):
+        words = ["compress", model, tmp_path / "out", "--json", "--recipe", "sparse50-int8"]
+        code, out, err = run(capsys, *words, "--calibration", text)
+        assert (code, err) == (0, "")
+        assert json.loads(out)["applied"]["calibration_tokens"] == 10
+    (folder / "tokenizer.json").unlink()
+    code, out, err = run(capsys, *words, "--calibration", text)
+    assert (code, out) == (1, "")
+    assert "no tokenizer.json" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "int3"], "recipe: expected int8, sparse50-int8, 2:4-int8 or"),
+        (["--recipe", "absent.yaml"], "absent.yaml"),
+        (["--calibration", "x.npz"], "calibration: expected none, this recipe does not prune"),
+        (["--recipe", "2:4-int8", "--calibration", "absent.txt"], "absent.txt"),
+        (["--recipe", "2:4-int8", "--calibration", "x.csv"], "expected a .npz, .txt or .jsonl"),
+    ],
+)
+def test_what_does_not_fit(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    code, out, err = run(capsys, "compress", folder, tmp_path / "out", *words)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_has_the_time_left(
+    folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    words = ["compress", folder, tmp_path / "out", "--recipe", "2:4-int8", "--calibration", data]
+    assert cli.main([str(word) for word in words]) == 0
+    shown = stream.getvalue()
+    assert "pruning encoder.layer.1.output.dense" in shown
+    shares = [int(share) for share in re.findall(r"(\d+)%", shown)]
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 10
+    assert shares[-1] == 100
+
+
+def test_interrupted_pruning_leaves_nothing(
+    folder: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["compress", folder, tmp_path / "out", "--recipe", "sparse50-int8"]
+    assert run(capsys, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    calls: list[int] = []
+    real = octavo.pruning.sparsegpt
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(octavo.pruning, "sparsegpt", interrupted)
+    code, out, err = run(capsys, *words, "--calibration", data)
+    assert (code, out) == (130, "")
+    assert "nothing was left half-written" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float", "ids.npz", "out"]

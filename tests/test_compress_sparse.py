@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compression with pruning: which layers, which zeros, in which order, on which inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from octavo import nn, pruning
+from octavo.compression import Prune, Recipe
+from octavo.models import tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from octavo.models import Encoder
+
+WANDA: dict[str, Any] = {"prune": {"method": "wanda", "sparsity": 0.5}}
+
+
+@pytest.fixture(params=["bert", "distilbert"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return model_files.write_random(tmp_path / "float", request.param)
+
+
+def linears(model: Encoder) -> dict[str, Any]:
+    kinds = (nn.Linear, nn.FloatLinear)
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, kinds)}
+
+
+def batches(count: int = 6, size: int = 8, tokens: int = 11) -> list[np.ndarray]:
+    return list(np.random.default_rng(5).integers(1, 100, (count, size, tokens)))
+
+
+def same(first: Encoder, second: Encoder) -> None:
+    one, two = first.state_dict(), second.state_dict()
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+def test_half_of_each_layer_is_zero(folder: Path) -> None:
+    before, small = octavo.models.load(folder), octavo.compress(folder, "sparse50")
+    for name, layer in linears(small).items():
+        weight = before.get_submodule(name).weight  # type: ignore[attr-defined]
+        assert isinstance(layer, nn.FloatLinear)
+        assert (layer.weight == 0).sum() == layer.weight.size // 2
+        np.testing.assert_array_equal(layer.weight, weight * pruning.magnitude(weight, 0.5))
+    assert small.recipe == {"prune": {"method": "magnitude", "sparsity": 0.5}, "quantize": "none"}
+    for name, value in before.state_dict().items():
+        if name.startswith("embeddings.") or "_norm" in name or name.endswith("bias"):
+            np.testing.assert_array_equal(value, small.state_dict()[name])
+
+
+def test_zeros_are_exact_in_int8(folder: Path) -> None:
+    floats, small = octavo.compress(folder, "sparse50"), octavo.compress(folder, "sparse50-int8")
+    for name, layer in linears(small).items():
+        weight = floats.get_submodule(name).weight  # type: ignore[attr-defined]
+        assert isinstance(layer, nn.Linear)
+        assert (layer.weight_codes[weight == 0] == 0).all()
+        expected = nn.Linear.from_float(weight)
+        np.testing.assert_array_equal(layer.weight_codes, expected.weight_codes)
+        np.testing.assert_array_equal(layer.weight_scale, expected.weight_scale)
+    assert isinstance(small.get_submodule("embeddings.word_embeddings"), nn.Embedding)
+    assert (small.get_submodule("embeddings.word_embeddings").weight != 0).mean() > 0.95  # type: ignore[attr-defined]
+
+
+def test_path_and_model_give_the_same(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    before = {name: value.copy() for name, value in model.state_dict().items()}
+    for recipe, data in (
+        ("sparse50-int8", None),
+        ({"prune": {"sparsity": 0.5, "scope": "global"}}, None),
+        ("2:4-int8", batches()),
+    ):
+        same(
+            octavo.compress(model, recipe, calibration=data),
+            octavo.compress(folder, recipe, calibration=data),
+        )
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert model.recipe is None
+
+
+@pytest.mark.parametrize("data", [None, batches()], ids=["magnitude", "sparsegpt"])
+def test_patterns_hold_in_every_group(folder: Path, data: Any) -> None:
+    small = octavo.compress(folder, "2:4-int8", calibration=data)
+    for layer in linears(small).values():
+        groups = layer.weight_codes.reshape(-1, 4)
+        assert ((groups != 0).sum(axis=1) <= 2).all()
+    assert small.recipe is not None
+    assert small.recipe["prune"]["pattern"] == "2:4"
+    assert small.recipe.get("calibration_tokens") == (None if data is None else 6 * 8 * 11)
+
+
+def test_blocks_in_a_layer_and_over_all(folder: Path) -> None:
+    for scope in ("layer", "global"):
+        recipe = {"prune": {"sparsity": 0.75, "block": [1, 4], "scope": scope}, "quantize": "none"}
+        small = octavo.compress(folder, recipe)
+        shares = []
+        for layer in linears(small).values():
+            zeros = (layer.weight == 0).reshape(-1, 4)
+            assert (zeros.all(axis=1) | ~zeros.any(axis=1)).all()
+            shares.append(zeros.mean())
+        assert (len(set(shares)) > 1) is (scope == "global")
+
+
+def test_one_threshold_for_all(folder: Path) -> None:
+    recipe = {"prune": {"sparsity": 0.6, "scope": "global"}, "quantize": "none"}
+    before = linears(octavo.models.load(folder))
+    after = linears(octavo.compress(folder, recipe))
+    zeros = sum(int((layer.weight == 0).sum()) for layer in after.values())
+    assert zeros == round(0.6 * sum(layer.weight.size for layer in after.values()))
+    kept = min(np.abs(layer.weight[layer.weight != 0]).min() for layer in after.values())
+    lost = max(
+        np.abs(layer.weight[after[name].weight == 0]).max() for name, layer in before.items()
+    )
+    assert lost <= kept
+
+
+def test_excluded_layers_are_quantized_all_the_same(folder: Path) -> None:
+    for recipe, data in (
+        ({"prune": {"sparsity": 0.5}}, None),
+        ({"prune": {"sparsity": 0.5, "scope": "global"}}, None),
+        (WANDA, batches()),
+    ):
+        prune = {**recipe["prune"], "exclude": ["*.layer.0.*"]}
+        small = octavo.compress(folder, {"prune": prune}, calibration=data)
+        dense = octavo.compress(folder)
+        for name, layer in linears(small).items():
+            codes = dense.get_submodule(name).weight_codes  # type: ignore[attr-defined]
+            assert isinstance(layer, nn.Linear)
+            if ".layer.0." in name:
+                np.testing.assert_array_equal(layer.weight_codes, codes)
+            else:
+                assert (layer.weight_codes == 0).mean() > (codes == 0).mean() + 0.2
+        prune["exclude"] = ["*.layer.0.*", "*.layer.7.*"]
+        with pytest.raises(ValueError, match=r"prune.exclude: .* got '\*.layer.7.\*'"):
+            octavo.compress(folder, {"prune": prune}, calibration=data)
+
+
+def test_layers_are_named_as_they_are_done(folder: Path) -> None:
+    for recipe, data in (("sparse50-int8", None), ("sparse50-int8", batches())):
+        names: list[str] = []
+        said: list[tuple[str, float]] = []
+        small = octavo.compress(
+            folder,
+            recipe,
+            calibration=data,
+            on_layer=names.append,
+            on_progress=lambda text, share, said=said: said.append((text, share)),
+        )
+        leaves = [n for n, m in small.named_modules() if not any(True for _ in m.named_children())]
+        assert sorted(names) == sorted(leaves)
+        shares = [share for _, share in said]
+        assert bool(said) is (data is not None)
+        assert shares == sorted(shares)
+        assert all(0 <= share < 1 for share in shares)
+
+
+def seen(model: Encoder, name: str, data: list[np.ndarray]) -> tuple[np.ndarray, Any]:
+    """What a layer of a model reads, and what is added to its result, by a run of the model."""
+    rows: list[np.ndarray] = []
+    residuals: list[np.ndarray] = []
+
+    class Probe(nn.Module):
+        def __init__(self, layer: Any) -> None:
+            self.layer = layer
+
+        def __call__(self, x: Any, residual: Any = None) -> Any:
+            rows.append(x.reshape(-1, x.shape[-1]))
+            if residual is not None:
+                residuals.append(residual.reshape(-1, residual.shape[-1]))
+            return self.layer(x, residual)
+
+    probed = tree.map_layers(model, lambda n, layer: Probe(layer) if n == name else layer)
+    for ids in data:
+        hidden = probed(ids)
+        for _, head in probed.heads():
+            head(hidden)
+    return np.concatenate(rows), np.concatenate(residuals) if residuals else None
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "admm"])
+def test_each_layer_sees_what_the_pruned_ones_before_it_give(folder: Path, method: str) -> None:
+    aim = None if method == "wanda" else "layer"
+    recipe = Recipe(Prune(method, 0.5, aim=aim), "none")
+    model, data = octavo.models.load(folder), batches()
+    pruned = octavo.compress(model, recipe, calibration=data)
+    for name, layer in linears(pruned).items():
+        # In the result everything before a layer is pruned, which is what it saw.
+        weight = model.get_submodule(name).weight  # type: ignore[attr-defined]
+        statistics = pruning.InputHessian(weight.shape[1])
+        statistics.update(seen(pruned, name, data)[0])
+        if method == "wanda":
+            expected = weight * pruning.wanda(weight, statistics, 0.5)
+        else:
+            expected = getattr(pruning, method)(weight, statistics, 0.5)
+        assert np.abs(layer.weight - expected).mean() < 0.01 * np.abs(expected).mean(), name
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "admm"])
+def test_each_layer_aims_at_the_float_model(folder: Path, method: str) -> None:
+    model, data = octavo.models.load(folder), batches()
+    pruned = octavo.compress(model, Recipe(Prune(method, 0.5), "none"), calibration=data)
+    for name, layer in linears(pruned).items():
+        before: Any = model.get_submodule(name)
+        x, residual = seen(pruned, name, data)
+        float_x, float_residual = seen(model, name, data)
+        y = float_x @ before.weight.T + before.bias
+        if residual is not None and float_residual is not None:
+            y = y + float_residual - residual
+        fit = pruning.OutputFit(*before.weight.shape[::-1])
+        fit.update(x, y)
+        dense, hessian = fit.solve(before.weight, 0.01)
+        expected = getattr(pruning, method)(dense, hessian, 0.5)
+        assert np.abs(layer.weight - expected).mean() < 0.01 * np.abs(expected).mean(), name
+        np.testing.assert_allclose(layer.bias, fit.bias(layer.weight), atol=1e-4)
+
+
+def test_aiming_at_the_model_comes_nearer(folder: Path) -> None:
+    model, data = octavo.models.load(folder), batches(40)
+    fresh = np.random.default_rng(6).integers(1, 100, (64, 11))
+    expected = model.encode(fresh)
+    errors = []
+    for aim in ("model", "layer"):
+        recipe = Recipe(Prune("sparsegpt", 0.5, aim=aim))
+        small = octavo.compress(model, recipe, calibration=data)
+        errors.append(np.square(small.encode(fresh) - expected).mean())
+    assert errors[0] < errors[1]
+
+
+def test_padding_does_not_count(folder: Path) -> None:
+    ids, mask = model_files.batch(lengths=(9, 4, 17, 2, 20, 1) * 20)
+    padded = octavo.compress(folder, WANDA, calibration=(list(zip([ids], [mask], strict=True))))
+    rows = [row[None, : int(kept.sum())] for row, kept in zip(ids, mask, strict=True)]
+    bare = octavo.compress(folder, WANDA, calibration=rows)
+    assert padded.recipe == bare.recipe
+    assert padded.recipe is not None
+    assert padded.recipe["calibration_tokens"] == mask.sum()
+    other = np.where(mask == 1, ids, 7)
+    changed = octavo.compress(
+        folder, WANDA, calibration={"input_ids": other, "attention_mask": mask}
+    )
+    same(padded, changed)
+    for name, layer in linears(padded).items():
+        codes = bare.get_submodule(name).weight_codes  # type: ignore[attr-defined]
+        assert (layer.weight_codes != codes).mean() < 0.01, name
+
+
+def test_calibrated_pruning_is_better(folder: Path) -> None:
+    model, data = octavo.models.load(folder), batches(12)
+    fresh = np.random.default_rng(6).integers(1, 100, (16, 11))
+    expected = model.encode(fresh)
+    errors = [
+        np.square(octavo.compress(model, "sparse50-int8", calibration=c).encode(fresh) - expected)
+        for c in (data, None)
+    ]
+    assert errors[0].mean() < errors[1].mean()
+
+
+def test_int8_layers_are_kept(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path))
+    old = model.encoder.layer[1].output.dense
+    chosen = octavo.Linear.from_float(old.weight, old.bias, symmetric=True)
+    model.encoder.layer[1].output.dense = chosen
+    for data in (None, batches()):
+        small = octavo.compress(model, "sparse50-int8", calibration=data)
+        assert small.encoder.layer[1].output.dense is chosen
+        with pytest.raises(ValueError, match="expected float linear layers to prune, got none"):
+            octavo.compress(small, "sparse50-int8", calibration=data)
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    tensors = model_files.random_tensors(model_files.BERT)
+    tensors["encoder.layer.1.output.dense.weight"].flat[3] = np.nan
+    folder = model_files.write_folder(tmp_path, model_files.BERT, tensors)
+    for recipe, data in (
+        ("sparse50-int8", None),
+        ("2:4", batches()),
+        ({"prune": {"sparsity": 0.5, "scope": "global"}}, None),
+    ):
+        with pytest.raises(
+            ValueError, match=r"'encoder.layer.1.output.dense': weight: expected fin"
+        ):
+            octavo.compress(folder, recipe, calibration=data)
+
+
+def test_a_layer_that_gives_nan_is_named(tmp_path: Path) -> None:
+    tensors = model_files.random_tensors(model_files.BERT)
+    tensors["encoder.layer.0.output.LayerNorm.bias"].flat[3] = np.nan
+    folder = model_files.write_folder(tmp_path, model_files.BERT, tensors)
+    with pytest.raises(
+        ValueError, match=r"layer 'encoder.layer.1.*calibration: x: expected finite"
+    ):
+        octavo.compress(folder, {**WANDA, "quantize": "none"}, calibration=batches())
+
+
+def test_calibration_that_does_not_fit(folder: Path) -> None:
+    for recipe in ("int8", {"prune": {"method": "magnitude", "sparsity": 0.5}}):
+        with pytest.raises(ValueError, match="calibration: expected none"):
+            octavo.compress(folder, recipe, calibration=batches())
+    with pytest.raises(ValueError, match="calibration: expected data, wanda needs it; got none"):
+        octavo.compress(folder, WANDA)
