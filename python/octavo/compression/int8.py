@@ -16,7 +16,7 @@ __all__ = ["int8_layer", "pruned_int8_layer"]
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(name: str, layer: nn.Module) -> nn.Module:
+def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     Parameters
@@ -25,12 +25,14 @@ def int8_layer(name: str, layer: nn.Module) -> nn.Module:
         The layer's name, for error messages.
     layer : Module
         Any leaf of a model.
+    linear : type
+        What a linear layer becomes.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
             bias = None if layer.bias is None else _own("bias", layer.bias)
             codes, scale = _quantize_rows(layer.weight)
-            return nn.Linear.from_quantized(codes, scale, bias, activation=layer.activation)
+            return linear.from_quantized(codes, scale, bias, activation=layer.activation)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
@@ -42,11 +44,11 @@ def int8_layer(name: str, layer: nn.Module) -> nn.Module:
 
 
 def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
-    """Return the int8 form of a pruned layer: its zeros stay zeros, as codes of 0.
+    """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer)
+    return int8_layer(name, layer, nn.SparseLinear)
 
 
 def _quantize_rows(
