@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 
 import pytest
 
@@ -120,6 +121,12 @@ def test_weights_are_packed_once_and_let_go() -> None:
 def test_unknown_plug_in() -> None:
     with pytest.raises(ValueError, match="name: expected one of torch, bitsandbytes, got 'onnx'"):
         ot.plug_in("onnx")
+
+
+def test_a_library_that_is_not_there(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ImportError, match="plug_in needs bitsandbytes: pip install bitsandbytes"):
+        ot.plug_in("bitsandbytes")
 
 
 def test_bitsandbytes_layer() -> None:

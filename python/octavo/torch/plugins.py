@@ -121,7 +121,7 @@ def _bitsandbytes_library() -> torch.library.Library:
     except ModuleNotFoundError as error:
         if error.name != "bitsandbytes":
             raise
-        raise ImportError("plug_in: bitsandbytes is not installed") from error
+        raise ImportError("plug_in needs bitsandbytes: pip install bitsandbytes") from error
     library = torch.library.Library("bitsandbytes", "IMPL")
 
     def matmul(a: Tensor, b: Tensor) -> Tensor:
