@@ -221,6 +221,8 @@ assert len(octavo.torch._weight._COPIES) == 2, len(octavo.torch._weight._COPIES)
 """
 
 
+# PyTorch 2.4 says so about every operator without a gradient.
+@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume")
 def test_export_survives_the_process(tmp_path) -> None:
     made = model()
     x = torch.randn(4, 192)
