@@ -339,6 +339,19 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         files.write_text(tmp_path / "none" / "b.json", "new")
 
 
+def test_a_place_is_checked_before_the_work(tmp_path: Path) -> None:
+    files.check_target(tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        files.check_target(tmp_path / "none" / "a.json")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        files.check_target(tmp_path)
+    if sys.platform.startswith("linux"):
+        # Not even root can make a file there.
+        with pytest.raises(OSError, match=r"cannot write /proc/a\.json .*; name another place"):
+            files.check_target("/proc/a.json")
+
+
 def test_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     words = ["bench", "--quick", "--shapes", "1x8x8", "--plot"]

@@ -66,7 +66,7 @@ def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
     ("words", "message"),
     [
         (["compress", "absent", "out"], "no such folder: absent"),
-        (["report", "no/such/out.html"], "path: no such folder: "),
+        (["report", "no/such/out.html"], "no such folder: "),
         (["report", "o.html", "--model", "absent"], "no such folder: absent"),
         (["report", "o.html", "--bench", "absent"], "absent: cannot be read"),
         (["report", "o.html", "--reference", "float"], "reference: it goes with a model"),

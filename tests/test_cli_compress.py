@@ -138,6 +138,25 @@ def test_a_float_model_is_replaced_only_when_asked(
     assert contents(other) == artifact_of(folder, tmp_path / "expected")
 
 
+def test_a_model_of_another_quantization_is_replaced_only_when_asked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = model_files.write_random(tmp_path / "other")
+    config = json.loads((other / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    before = contents(other)
+    code, _, err = run(capsys, "compress", folder, other)
+    assert code == 1
+    assert "holds a differently quantized model; --overwrite replaces it" in err
+    assert contents(other) == before
+    code, _, err = run(capsys, "compress", other, tmp_path / "int8")
+    assert code == 1
+    assert "quant_method is 'gptq'" in err
+    assert "name the folder of the float model instead" in err
+    assert run(capsys, "compress", folder, other, "--overwrite")[0] == 0
+
+
 def test_a_read_only_output_is_left(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 
 import pytest
 
@@ -82,6 +83,7 @@ def test_refuses(a, b, error, match) -> None:
 
 def test_plug_in_reaches_torchs_own_product(monkeypatch) -> None:
     a, weight = codes(3, 64), codes(10, 64)
+    own = torch._int_mm(a, weight.t())  # PyTorch 2.4 saturates on CPUs without VNNI
     calls = []
     original = plugins._weight_product
     monkeypatch.setattr(plugins, "_weight_product", lambda x, y: calls.append(1) or original(x, y))
@@ -94,7 +96,7 @@ def test_plug_in_reaches_torchs_own_product(monkeypatch) -> None:
         assert torch.equal(out, exact(a, weight.t()))
     assert len(calls) == 4
     plug.remove()
-    assert torch.equal(torch._int_mm(a, weight.t()), exact(a, weight.t()))
+    assert torch.equal(torch._int_mm(a, weight.t()), own)
     assert len(calls) == 4
     assert "active=False" in repr(plug)
 
@@ -120,6 +122,12 @@ def test_weights_are_packed_once_and_let_go() -> None:
 def test_unknown_plug_in() -> None:
     with pytest.raises(ValueError, match="name: expected one of torch, bitsandbytes, got 'onnx'"):
         ot.plug_in("onnx")
+
+
+def test_a_library_that_is_not_there(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ImportError, match="plug_in needs bitsandbytes: pip install bitsandbytes"):
+        ot.plug_in("bitsandbytes")
 
 
 def test_bitsandbytes_layer() -> None:
@@ -152,7 +160,7 @@ def test_bitsandbytes_layer() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, 2.0])
 @pytest.mark.parametrize("rows", [1, 9])
-def test_bitsandbytes_quantization_is_unchanged(threshold, rows) -> None:
+def test_bitsandbytes_quantization_is_as_near(threshold, rows) -> None:
     pytest.importorskip("bitsandbytes", reason="needs bitsandbytes")
     x = torch.randn(rows, 96).half()
     quantize = torch.ops.bitsandbytes.int8_vectorwise_quant
@@ -161,9 +169,15 @@ def test_bitsandbytes_quantization_is_unchanged(threshold, rows) -> None:
         result = quantize(x.clone(), threshold)
     for ours, theirs in zip(result, expected, strict=True):
         assert (ours is None) == (theirs is None)
-        if theirs is not None:
-            assert ours.dtype == theirs.dtype
-            assert torch.equal(ours, theirs)
+        assert ours is None or (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+    (codes, stats, columns), (their_codes, their_stats, their_columns) = result, expected
+    assert columns is None or torch.equal(columns, their_columns)
+    # Two roundings: to a scale, and back.
+    assert ((stats - their_stats).abs() <= 2 * 2**-24 * their_stats).all()
+    distance = x.double() * 127 / their_stats.double()[:, None]
+    other = codes != their_codes
+    ours, theirs = (distance - codes)[other].abs(), (distance - their_codes)[other].abs()
+    assert (ours <= theirs + 127 * 2**-22).all()
 
 
 def test_quanto_layer_is_unchanged() -> None:

@@ -221,6 +221,8 @@ assert len(octavo.torch._weight._COPIES) == 2, len(octavo.torch._weight._COPIES)
 """
 
 
+# PyTorch 2.4 says so about every operator without a gradient.
+@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume")
 def test_export_survives_the_process(tmp_path) -> None:
     made = model()
     x = torch.randn(4, 192)
@@ -316,6 +318,51 @@ def test_nan_rows_stay_nan() -> None:
     y = twin(x)
     assert y[1].isnan().all()
     assert torch.equal(y[[0, 2]], clean[[0, 2]])
+
+
+def test_inputs_that_numpy_refuses() -> None:
+    layer = ot.Linear.from_float(torch.nn.Linear(64, 32))
+    x = torch.randn(3, 64)
+    assert torch.equal(layer(torch._neg_view(x)), layer(-x))
+    for bad in (x.numpy(), [1.0], None):
+        with pytest.raises(TypeError, match=r"x: expected a torch\.Tensor, got"):
+            layer(bad)
+    with pytest.raises(ValueError, match="x: expected a CPU tensor, got one on meta"):
+        layer(x.to("meta"))
+    for dtype in (torch.float32, torch.bfloat16):
+        with pytest.raises(TypeError, match="x: expected a dense tensor, got layout"):
+            layer(x.to(dtype).to_sparse())
+
+
+@pytest.mark.parametrize("name", ["weight_scale", "bias"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_floats_of_the_layer_do_not_train(name, shared) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
+    if shared:
+        model[1].weight = model[0].weight
+    ot.quantize_(model, ot.Int8Dynamic(losers="quantize"))
+    layer, x = model[0], torch.randn(3, 64)
+    layer(x)
+    getattr(layer, name).requires_grad_(True)
+    for inputs in (x, x.clone().requires_grad_()):
+        with pytest.raises(ValueError, match=r"requires_grad: expected False .*do not train"):
+            layer(inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"), [(torch.nn.Linear, (64, 32)), (torch.nn.Embedding, (64, 32))]
+)
+def test_from_float_says_what_it_cannot_read(kind, arguments) -> None:
+    from_float = {torch.nn.Linear: ot.Linear, torch.nn.Embedding: ot.Embedding}[kind].from_float
+    with pytest.raises(ValueError, match=r"module\.weight: expected a CPU tensor, got a meta"):
+        from_float(kind(*arguments, device="meta"))
+    sparse = kind(*arguments)
+    sparse.weight = torch.nn.Parameter(sparse.weight.detach().to_sparse(), requires_grad=False)
+    with pytest.raises(ValueError, match=r"module\.weight: expected a dense tensor.*to_dense"):
+        from_float(sparse)
+    wrong = torch.nn.Conv2d(3, 3, 3)
+    with pytest.raises(TypeError, match=rf"expected a torch\.nn\.{kind.__name__}, got Conv2d"):
+        from_float(wrong)
 
 
 def test_bad_calls() -> None:

@@ -264,6 +264,19 @@ def test_embedding(dtype) -> None:
     np.testing.assert_array_equal(table.weight.numpy(), reference.weight)
 
 
+def test_ids_that_are_none() -> None:
+    table = ot.Embedding.from_float(nn.Embedding(10, 16))
+    for bad, error, match in (
+        ([1], TypeError, r"input: expected a torch\.Tensor, got list"),
+        (torch.tensor([1], device="meta"), ValueError, "input: expected a CPU tensor"),
+        (torch.tensor([1]).to_sparse(), TypeError, "input: expected a dense tensor"),
+        (torch.tensor([1.0]), TypeError, "input: expected int64 or int32"),
+        (torch.tensor([10]), IndexError, r"input: expected ids in \[0, 9\], got 10"),
+    ):
+        with pytest.raises(error, match=match):
+            table(bad)
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # the float model's
 def test_pytorchs_encoder_does_not_go_around_us() -> None:
     layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)

@@ -96,7 +96,7 @@ def test_nothing_to_gain(bert: Path) -> None:
         load(bert, quantization_config=OctavoConfig(embeddings=False))
 
 
-@pytest.mark.parametrize("method", ["gptq", "torchao", "fp8"])
+@pytest.mark.parametrize("method", ["gptq", "torchao", "fp8", "not-known-to-anyone"])
 def test_checkpoints_of_other_methods(bert: Path, method: str) -> None:
     set_quantization(bert, {"quant_method": method, "bits": 4})
     with pytest.raises(ValueError, match=f"quantized with '{method}'; octavo reads compressed"):

@@ -7,7 +7,43 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = ["check_target", "write_bytes", "write_text"]
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise if `path` could not be written, before the work whose result it is to hold.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or cannot be written, or `path` is a folder or read-only.
+
+    Examples
+    --------
+    >>> check_target("no/such/folder/result.json")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: no such folder: no/such/folder
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {target.parent}")
+    aside = _aside(target)
+    try:
+        aside.touch()
+    except OSError as error:
+        raise type(error)(f"cannot write {target} ({error.strerror}); name another place") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _aside(target: Path) -> Path:
+    """Return a name beside `target`, if something may be put in its place."""
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder; name a file")
+    if target.exists() and not target.stat().st_mode & 0o222:
+        raise PermissionError(f"{target} is read-only; name another file")
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -30,11 +66,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     ['a.json']
     """
     target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; name a file")
-    if target.exists() and not target.stat().st_mode & 0o222:
-        raise PermissionError(f"{target} is read-only; name another file")
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    aside = _aside(target)
     try:
         with aside.open("wb") as file:
             file.write(content)

@@ -13,6 +13,7 @@ import typer
 
 from octavo.bench import compare as comparison
 from octavo.bench import machine, pays, report
+from octavo.bench.files import check_target
 from octavo.bench.layers import layer_shapes
 from octavo.bench.options import Options, parse_isas, parse_shapes, parse_threads
 from octavo.bench.peers.worker import thread_counts
@@ -162,8 +163,8 @@ def _check_outputs(json_file: Path | None, plot: Path | None) -> None:
             raise typer.BadParameter(f"expected FILE.png or FILE.svg, got {str(plot)!r}")
         require_matplotlib()
     for target in (json_file, plot):
-        if target is not None and str(target) != "-" and not target.absolute().parent.is_dir():
-            raise FileNotFoundError(f"no such folder: {target.absolute().parent}")
+        if target is not None and str(target) != "-":
+            check_target(target.absolute())
 
 
 def _run(name: str, options: Options, only: Sequence[str] | None, stream: Any) -> dict[str, Any]:

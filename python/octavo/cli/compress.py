@@ -13,6 +13,7 @@ import typer
 
 from octavo.cli.console import Progress, put, put_json
 from octavo.cli.sources import model_folder
+from octavo.io.compressed_tensors import QuantizationConfig
 from octavo.io.folder import check_replaceable, read_json, weight_bytes
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def command(
         str | None, typer.Option(metavar="NAME", help="Branch, tag or commit on the hub.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace a float model in OUT.")
+        bool,
+        typer.Option("--overwrite", help="Also replace a float model (or a GPTQ one, say) in OUT."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
@@ -113,9 +115,10 @@ def _check_out(out: Path, overwrite: bool) -> None:
         if not folder.stat().st_mode & 0o222:
             raise PermissionError(f"OUT: {out} is read-only; name another folder")
         config = folder / "config.json"
-        if not overwrite and config.is_file() and "quantization_config" not in read_json(config):
+        kind = _kind_to_keep(read_json(config)) if config.is_file() else None
+        if kind is not None and not overwrite:
             raise FileExistsError(
-                f"OUT: {out} holds a float model; --overwrite replaces it, or name another folder"
+                f"OUT: {out} holds a {kind} model; --overwrite replaces it, or name another folder"
             )
     above = folder.parent
     while not above.exists():
@@ -126,6 +129,18 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise PermissionError(
             f"OUT: cannot write in {above} ({error.strerror}); name another folder"
         ) from None
+
+
+def _kind_to_keep(config: dict[str, Any]) -> str | None:
+    """Return what a model is that this command did not write; None for one that it may have."""
+    described = config.get("quantization_config")
+    if described is None:
+        return "float"
+    try:
+        QuantizationConfig(described)
+    except (AttributeError, ValueError):
+        return "differently quantized"
+    return None
 
 
 def _compress(

@@ -99,7 +99,13 @@ def _quantization(raw: dict[str, object]) -> QuantizationConfig | None:
         return None
     if not isinstance(described, dict):
         raise ValueError("config.json: quantization_config must be an object")
-    return QuantizationConfig(described)
+    try:
+        return QuantizationConfig(described)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; int8 checkpoints are read in the compressed-tensors convention W8A8 alone,"
+            " name the folder of the float model instead"
+        ) from None
 
 
 def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:

@@ -85,8 +85,7 @@ def write(
     """
     target = Path(path)
     theme.require_matplotlib()
-    if not target.absolute().parent.is_dir():
-        raise FileNotFoundError(f"path: no such folder: {target.absolute().parent}")
+    files.check_target(target.absolute())
     if reference is not None and model is None:
         raise ValueError("reference: it goes with a model")
     given = [bench] if isinstance(bench, (str, os.PathLike)) else bench

@@ -12,7 +12,7 @@ from torch import nn
 from octavo.bench import timing
 from octavo.bench.compare import geometric_mean
 from octavo.torch._pruned import stored_weight
-from octavo.torch._tensors import FLOATS
+from octavo.torch._tensors import FLOATS, unusable
 from octavo.torch.linear import Linear
 
 if TYPE_CHECKING:
@@ -82,21 +82,9 @@ def _require_usable(name: str, module: nn.Module) -> None:
         if tensor is None:
             continue
         what = f"{name}.{key}" if name else key
-        if tensor.is_meta:
-            raise ValueError(
-                f"{what}: expected a CPU tensor, got a meta tensor without data; load the weights"
-                " before quantizing"
-            )
-        if tensor.device.type != "cpu":
-            raise ValueError(
-                f"{what}: expected a CPU tensor, got one on {tensor.device}; move the module with"
-                " .cpu(), or leave this layer out with filter_fn"
-            )
-        if tensor.layout != torch.strided:
-            raise ValueError(
-                f"{what}: expected a dense tensor, got layout {tensor.layout}; convert it with"
-                " .to_dense(), or leave this layer out with filter_fn"
-            )
+        problem = unusable(tensor)
+        if problem is not None:
+            raise ValueError(f"{what}: {problem}, or leave this layer out with filter_fn")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ValueError(f"{what}: expected finite values, got NaN or infinity")
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from octavo.torch._tensors import unusable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,6 +42,25 @@ class Int8Module(torch.nn.Module):
                 " or beside it"
             )
         return self
+
+
+def require_float(module: object, kind: type[torch.nn.Module]) -> None:
+    """Refuse what `from_float` cannot read.
+
+    Raises
+    ------
+    TypeError
+        If `module` is not of the kind.
+    ValueError
+        If its weight or bias is on another device, without data, or sparse.
+    """
+    if not isinstance(module, kind):
+        raise TypeError(f"module: expected a torch.nn.{kind.__name__}, got {type(module).__name__}")
+    for name in ("weight", "bias"):
+        tensor = getattr(module, name, None)
+        problem = None if tensor is None else unusable(tensor)
+        if problem is not None:
+            raise ValueError(f"module.{name}: {problem}")
 
 
 def take(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from octavo import _backend, _checks
-from octavo.torch._tensors import FLOATS
-from octavo.torch._weight import layer_of, plain_codes
+from octavo.torch._tensors import FLOATS, explain, require_tensor
+from octavo.torch._weight import layer_of, plain_codes, refuse_gradient
 
 _LIBRARY = torch.library.Library("octavo", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -35,9 +35,17 @@ def apply(layer: Any, x: Tensor) -> Tensor:
     if x.requires_grad:
         x = x.detach()
     if x.dtype == torch.float32:
-        return torch.from_numpy(layer(x.numpy()))
+        return torch.from_numpy(layer(_array(x)))
     check_float(x)
-    return torch.from_numpy(layer(x.float().numpy())).to(x.dtype)
+    return torch.from_numpy(layer(_array(x.float()))).to(x.dtype)
+
+
+def _array(x: Tensor) -> Any:
+    """Return the memory of `x`: asking first whether it has any costs more than a small layer."""
+    try:
+        return x.numpy()
+    except (RuntimeError, TypeError):
+        return explain(x, "x").numpy()
 
 
 def check_float(x: Tensor) -> None:
@@ -50,6 +58,7 @@ def check_float(x: Tensor) -> None:
 
 def linear_operator(x: Tensor) -> Any:
     """Return the operator for `x`: the one with a gradient if somebody may ask for it."""
+    require_tensor(x, "x")
     if x.requires_grad and torch.is_grad_enabled():
         return torch.ops.octavo.linear.default
     return torch.ops.octavo.linear_inference.default
@@ -68,6 +77,8 @@ def _linear(
 
 def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     """Apply a layer without a bias, then add one: bit for bit what a layer with a bias gives."""
+    if bias is not None and bias.requires_grad:
+        refuse_gradient()
     check_float(x)
     return apply(layer, x.float()).add_(bias).to(x.dtype)
 

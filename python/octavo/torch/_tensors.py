@@ -27,6 +27,41 @@ def to_numpy(tensor: torch.Tensor) -> Array:
     return np.from_dlpack(plain)
 
 
+def unusable(tensor: torch.Tensor) -> str | None:
+    """Return why the numbers of a tensor cannot be read here, and what to do; None if they can."""
+    if tensor.is_meta:
+        return "expected a CPU tensor, got a meta tensor without data; load the weights first"
+    if tensor.device.type != "cpu":
+        return f"expected a CPU tensor, got one on {tensor.device}; move it with .cpu()"
+    if tensor.layout != torch.strided:
+        return f"expected a dense tensor, got layout {tensor.layout}; convert it with .to_dense()"
+    return None
+
+
+def require_tensor(x: object, name: str) -> None:
+    """Refuse what is no tensor."""
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+
+
+def explain(x: torch.Tensor, name: str) -> torch.Tensor:
+    """Return what NumPy takes in place of a tensor that it refused, or say what is wrong with it.
+
+    Raises
+    ------
+    TypeError
+        If it is sparse or nested.
+    ValueError
+        If it is on another device, or has no data.
+    """
+    if x.is_nested or x.layout != torch.strided:
+        layout = "a nested one" if x.is_nested else f"layout {x.layout}"
+        raise TypeError(f"{name}: expected a dense tensor, got {layout}")
+    if x.device.type != "cpu":
+        raise ValueError(f"{name}: expected a CPU tensor, got one on {x.device}")
+    return x.detach().resolve_neg()
+
+
 def is_plain(x: torch.Tensor) -> bool:
     """Whether a call on `x` may bypass the dispatcher: nobody traces, differentiates or wraps it.
 

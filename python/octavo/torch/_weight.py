@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -62,6 +62,8 @@ class PackedWeight:
 
     def current(self) -> nn.Linear:
         """Return the layer; it is packed anew if somebody wrote to the codes in place."""
+        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
+            refuse_gradient()
         if self.packed._version != self._version:
             self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
         return self.layer
@@ -83,6 +85,14 @@ class PackedWeight:
     def __reduce__(self) -> tuple[Callable[..., PackedWeight], tuple[Any, ...]]:
         bias = None if self.bias is None else self.bias.clone()
         return _rebuild, (self.codes(), self.scale.clone(), bias, self.symmetric)
+
+
+def refuse_gradient() -> NoReturn:
+    """Raise for floats of an int8 layer that somebody wants gradients for."""
+    raise ValueError(
+        "requires_grad: expected False for the scales and the bias of an int8 layer, got True:"
+        " they do not train; train what stands before the layer, or beside it"
+    )
 
 
 def _rebuild(

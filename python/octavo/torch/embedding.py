@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from octavo import _backend, nn
-from octavo.torch._module import Int8Module, has_all, take
+from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import FLOATS, is_plain, to_numpy
+from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor, to_numpy
 from octavo.torch._weight import PackedWeight, plain_codes
 
 functional = torch.nn.functional
@@ -53,7 +53,16 @@ class Embedding(Int8Module):
 
     @classmethod
     def from_float(cls, module: torch.nn.Embedding) -> Embedding:
-        """Quantize a float table on the CPU, which is left as it is."""
+        """Quantize a float table on the CPU, which is left as it is.
+
+        Raises
+        ------
+        TypeError
+            If `module` is not a `torch.nn.Embedding`.
+        ValueError
+            If its numbers are on another device, without data, sparse, or not finite.
+        """
+        require_float(module, torch.nn.Embedding)
         table = nn.Embedding.from_float(to_numpy(weight_of(module)))
         with torch.inference_mode(False):
             codes = torch.from_numpy(table.weight_codes)
@@ -82,6 +91,7 @@ class Embedding(Int8Module):
         """
         if self._weight is None and not torch.compiler.is_compiling() and is_plain(input):
             return self._look_up(input)
+        require_tensor(input, "input")
         scale = functional.embedding(input, self.weight_scale[:, None])
         if self._weight is None:
             rows = functional.embedding(input, self.codes)
@@ -95,7 +105,7 @@ class Embedding(Int8Module):
         """Do it in one pass, for a table of its own."""
         if ids.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"input: expected int64 or int32, got {ids.dtype}")
-        array = ids.to(torch.int64).contiguous().numpy()
+        array = explain(ids, "input").to(torch.int64).contiguous().numpy()
         if array.size and not 0 <= array.min() <= array.max() < self.num_embeddings:
             low, high = array.min(), array.max()
             raise IndexError(

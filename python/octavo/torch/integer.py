@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from octavo.torch import _ops
-from octavo.torch._tensors import is_plain
+from octavo.torch._tensors import explain, is_plain
 
 
 def int_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,4 @@ def int_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     _ops.check_product(a, b)
     if torch.compiler.is_compiling() or not (is_plain(a) and is_plain(b)):
         return torch.ops.octavo.int_mm(a, b)
-    for tensor, name in ((a, "a"), (b, "b")):
-        if tensor.device.type != "cpu":
-            raise ValueError(f"{name}: expected a CPU tensor, got one on {tensor.device}")
-    return _ops.product(a, b.numpy())
+    return _ops.product(explain(a, "a"), explain(b, "b").numpy())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from octavo import nn
 from octavo.torch import _ops
-from octavo.torch._module import Int8Module, has_all, take
+from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
 from octavo.torch._weight import PackedWeight
@@ -58,7 +58,15 @@ class Linear(Int8Module):
             On the CPU; float32, bfloat16 or float16; finite.
         symmetric : bool
             Quantize the rows of `x` symmetrically instead of over their own range.
+
+        Raises
+        ------
+        TypeError
+            If `module` is not a `torch.nn.Linear`.
+        ValueError
+            If its numbers are on another device, without data, sparse, or not finite.
         """
+        require_float(module, torch.nn.Linear)
         bias = None if module.bias is None else to_numpy(module.bias)
         layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
         return cls(PackedWeight(layer)).train(module.training)

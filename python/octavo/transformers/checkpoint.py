@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme, describe
+from octavo.io.folder import read_json
 from octavo.torch import Embedding, Linear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["Layout", "description"]
+__all__ = ["Layout", "description", "require_float"]
 
 _HELP = (
     "octavo reads compressed-tensors W8A8 (format int-quantized); load the float checkpoint with"
@@ -38,10 +40,7 @@ class Layout:
     def __init__(self, config: dict[str, Any]) -> None:
         method = config.get("quant_method")
         if method != "compressed-tensors":
-            method = getattr(method, "value", method)
-            raise ValueError(
-                f"quantization_config: the checkpoint is quantized with {method!r}; {_HELP}"
-            )
+            raise _other_method(getattr(method, "value", method))
         try:
             QuantizationConfig(config)
             groups = config["config_groups"].items()
@@ -74,6 +73,26 @@ class Layout:
             if scheme is not None:
                 return scheme, strategy == "channel"
         return None
+
+
+def require_float(folder: Path) -> None:
+    """Refuse a checkpoint of a method that transformers has never heard of.
+
+    It passes over such a method with a warning, and takes the numbers for floats.
+
+    Raises
+    ------
+    ValueError
+        Naming the method.
+    """
+    path = folder / "config.json"
+    stored = read_json(path).get("quantization_config") if path.is_file() else None
+    if isinstance(stored, dict):
+        raise _other_method(stored.get("quant_method"))
+
+
+def _other_method(name: Any) -> ValueError:
+    return ValueError(f"quantization_config: the checkpoint is quantized with {name!r}; {_HELP}")
 
 
 def _strategy(group: Any) -> str:

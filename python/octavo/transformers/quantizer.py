@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import functools
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
 from octavo.torch import Embedding, Linear, Summary, quantize_
-from octavo.transformers.checkpoint import Layout, description
+from octavo.transformers.checkpoint import Layout, description, require_float
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
 from octavo.transformers.stored import finish, prepare, require_present, unfilled
 
@@ -75,8 +76,10 @@ class OctavoQuantizer(HfQuantizer):
         require_present(model, missing_keys)
         return missing_keys
 
-    def _process_model_before_weight_loading(self, model: nn.Module, **_: Any) -> nn.Module:
-        if self._layout is not None:
+    def _process_model_before_weight_loading(self, model: Any, **options: Any) -> nn.Module:
+        if self._layout is None:
+            require_float(_folder_of(model, options.get("checkpoint_files")))
+        else:
             layers = list(self._layout.layers(model))
             if not layers:
                 raise ValueError(
@@ -133,6 +136,11 @@ class OctavoQuantizer(HfQuantizer):
     def is_compileable(self) -> bool:
         """The layers are operators that torch.compile knows."""
         return True
+
+
+def _folder_of(model: Any, files: list[str] | None) -> Path:
+    """Return where the checkpoint lies; transformers 4 does not hand its files over."""
+    return Path(files[0]).parent if files else Path(model.config.name_or_path)
 
 
 def _names_to_skip(model: Any, names: list[str] | None) -> list[str]:
