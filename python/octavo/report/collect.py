@@ -57,6 +57,10 @@ class LayerFacts:
         Error of this layer alone against float32, where that was measured.
     inputs : Range or None
         For linear layers.
+    zeros : float
+        Share of weights that are zero.
+    held : str
+        How the weights are held: "dense", or the format of a `SparseLinear`.
     """
 
     name: str
@@ -67,6 +71,8 @@ class LayerFacts:
     relative: float | None = None
     sqnr_db: float | None = None
     inputs: Range | None = None
+    zeros: float = 0.0
+    held: str = "dense"
 
 
 @dataclass(frozen=True)
@@ -244,12 +250,16 @@ def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFact
     state = layer.state_dict()
     weight, bias = state["weight"], state.get("bias")
     numbers = weight.size + (0 if bias is None else bias.size)
+    nbytes = sum(int(value.nbytes) for value in state.values())
+    held = layer.format if isinstance(layer, nn.SparseLinear) else "dense"
     return LayerFacts(
         name=name,
         kind=kind,
         shape=tuple(int(size) for size in weight.shape),
         float_bytes=4 * numbers,
-        nbytes=sum(int(value.nbytes) for value in state.values()),
+        nbytes=nbytes if held == "dense" else layer.nbytes,
+        zeros=1.0 - np.count_nonzero(weight) / max(1, weight.size),
+        held=held,
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
         inputs=inputs,

@@ -73,14 +73,17 @@ def _layer_table(facts: ModelFacts) -> Table:
                 "×".join(map(str, layer.shape)),
                 f"{layer.float_bytes / 1e3:.1f}",
                 f"{layer.nbytes / 1e3:.1f}",
+                f"{100 * layer.zeros:.1f}",
+                layer.held,
                 number(percent, ".2f"),
                 number(layer.sqnr_db, ".1f"),
                 span,
                 inner,
             )
         )
-    header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "error, %", "SQNR, dB")
-    return Table("Layers", (*header, "input range", "99.8 % of it"), lines, text=2)
+    header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "zeros, %", "held")
+    errors = ("error, %", "SQNR, dB", "input range", "99.8 % of it")
+    return Table("Layers", header + errors, lines, text=2)
 
 
 def _machine_table(document: Mapping[str, Any]) -> Table:
