@@ -24,6 +24,7 @@ PEER_SETTINGS = {
     "avx2": ("AVX2", "avx2", "AVX2", "AVX2"),
     "avxvnni": ("AVX2_VNNI", "avx2", "AVX2", "AVX2"),
     "avx512vnni": ("AVX512_CORE_VNNI", "avx512", "AVX512_E1", "AVX512_E1"),
+    "avx512vbmi2": ("AVX512_CORE_VNNI", "avx512", "AVX512_E1", "AVX512_E1"),
     "amx_int8": ("AVX512_CORE_AMX", "avx512", "AVX512_E4", "AVX512_E1"),
 }
 """Tier -> the peers' own words for it, in the order of `PEER_VARIABLES`."""

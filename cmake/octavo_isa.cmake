@@ -4,7 +4,7 @@
 # know for this target is left out of the build, and its rows vanish from kernels.inc.
 include(CheckCXXCompilerFlag)
 
-set(OCTAVO_ISA_TOKENS scalar avx2 avxvnni avx512vnni amx_int8)
+set(OCTAVO_ISA_TOKENS scalar avx2 avxvnni avx512vnni avx512vbmi2 amx_int8)
 
 # AVX2 comes with F16C on every CPU that has it. FMA is left out on purpose: kernels round each
 # operation, so that all tiers agree bit for bit.
@@ -17,14 +17,16 @@ set(OCTAVO_FLAGS_scalar "")
 set(OCTAVO_FLAGS_avx2 -mavx2 -mf16c)
 set(OCTAVO_FLAGS_avxvnni -mavx2 -mf16c -mavxvnni)
 set(OCTAVO_FLAGS_avx512vnni ${_octavo_avx512} -mprefer-vector-width=512)
+set(OCTAVO_FLAGS_avx512vbmi2 ${OCTAVO_FLAGS_avx512vnni} -mavx512vbmi -mavx512vbmi2)
 set(OCTAVO_FLAGS_amx_int8 ${_octavo_avx512} -mamx-tile -mamx-int8)
 set(OCTAVO_MSVC_FLAGS_scalar "")
 set(OCTAVO_MSVC_FLAGS_avx2 /arch:AVX2)
 set(OCTAVO_MSVC_FLAGS_avxvnni /arch:AVX2)
 set(OCTAVO_MSVC_FLAGS_avx512vnni /arch:AVX512)
+set(OCTAVO_MSVC_FLAGS_avx512vbmi2 /arch:AVX512)
 set(OCTAVO_MSVC_FLAGS_amx_int8 /arch:AVX512)
 # Emulated builds (tests only) compile every x86 tier with what AVX2 machines have.
-set(OCTAVO_EMULATED_TOKENS avxvnni avx512vnni amx_int8)
+set(OCTAVO_EMULATED_TOKENS avxvnni avx512vnni avx512vbmi2 amx_int8)
 
 set(_octavo_x86_regex "^(x86_64|AMD64|amd64|x64)$")
 

@@ -20,7 +20,7 @@ pytestmark = needs_core
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "csrc" / "kernels"
-TOKENS = ["scalar", "avx2", "avxvnni", "avx512vnni", "amx_int8"]
+TOKENS = ["scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi2", "amx_int8"]
 TOKEN = f"({'|'.join(TOKENS)})"
 
 SCALAR = "gemm_s8s8s32_1x16x4_scalar"
@@ -39,6 +39,7 @@ CHOICES = [
     (1, ["scalar", "avx2", "avxvnni"], AVXVNNI),
     (64, ["scalar", "avx2", "avx512vnni"], AVX512VNNI),
     (64, ["scalar", "avx2", "avxvnni", "avx512vnni"], AVX512VNNI),
+    (64, ["scalar", "avx2", "avx512vnni", "avx512vbmi2"], AVX512VNNI),
     (8, TOKENS, AVX512VNNI),
     (9, TOKENS, AMX),
     (2048, TOKENS, AMX),
@@ -111,14 +112,19 @@ def test_tiers_are_listed_best_first() -> None:
 def test_names_follow_the_grammar() -> None:
     for row in all_rows():
         isa, family = row["isa"], row["family"]
+        products = re.fullmatch(r"(gemm|gather|spread|gemm_bitmap)_s8", family)
         if family == "gemm_s8":
             match = re.fullmatch(rf"gemm_(?:s8|u8)s8s32_(\d+)x(\d+)x(\d+)_{TOKEN}", row["name"])
             assert match, row["name"]
             assert int(match[1]) == row["mr"], row["name"]
             assert int(match[2]) % 16 == 0, row["name"]
             assert match[4] == isa
+        elif products:
+            match = re.fullmatch(rf"{products[1]}_(s8|u8)s8s32_\d+x\d+x\d+_{isa}", row["name"])
+            assert match, row["name"]
         else:
-            assert re.fullmatch(rf"{family}_([a-z]\d+)+_{isa}", row["name"]), row["name"]
+            kind = r"(([a-z]\d+)+|\d+x\d+)"  # element types, or what is done at once
+            assert re.fullmatch(rf"{family}_{kind}_{isa}", row["name"]), row["name"]
     names = [row["name"] for row in all_rows()]
     assert len(names) == len(set(names))
 

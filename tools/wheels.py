@@ -20,7 +20,7 @@ LARGEST_WHEEL = 1_500_000
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 
 X86 = ("amd64", "x86_64")
-X86_TIERS = {"scalar", "avx2", "avxvnni", "avx512vnni", "amx_int8"}
+X86_TIERS = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi2", "amx_int8"}
 
 # They need NumPy, pytest and hypothesis, and neither the repository's files nor another package.
 PORTABLE = (

@@ -20,7 +20,8 @@ struct NamedFormat {
 };
 constexpr NamedFormat kFormats[] = {{"dense", WeightFormat::kDense},
                                     {"slots16", WeightFormat::kSlots16},
-                                    {"slots64", WeightFormat::kSlots64}};
+                                    {"slots64", WeightFormat::kSlots64},
+                                    {"bitmap", WeightFormat::kBitmap}};
 
 WeightFormat format_from(const std::string& name) {
   for (const NamedFormat& format : kFormats) {
@@ -68,13 +69,15 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format);
 }
 
-// How many steps of 64 slots the codes take in a sparse format.
+// How many steps of 64 slots the codes take in a format with slots.
 std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
   const WeightFormat weight_format = format_from(format);
-  if (weight_format == WeightFormat::kDense) bad_argument("format", "a sparse format");
+  if (weight_format == WeightFormat::kDense || weight_format == WeightFormat::kBitmap) {
+    bad_argument("format", "a format with slots");
+  }
   const py::gil_scoped_release nogil;
   return PackedSlots::count_steps(c, n, k, slot_index(weight_format));
 }

@@ -125,6 +125,7 @@ CpuFeatures probe() {
   set("avx512dq", os_avx512 && test(leaf7.b, 17));
   set("avx512bw", os_avx512 && test(leaf7.b, 30));
   set("avx512vl", os_avx512 && test(leaf7.b, 31));
+  set("avx512vbmi", os_avx512 && test(leaf7.c, 1));
   set("avx512vbmi2", os_avx512 && test(leaf7.c, 6));
   set("avx512vnni", os_avx512 && test(leaf7.c, 11));
   const bool amx = os_tiles && test(leaf7.d, 24) && test(leaf7.d, 25);
@@ -161,6 +162,7 @@ bool CpuFeatures::supports(Isa isa) const {
     case Isa::Avx2: return avx2;
     case Isa::AvxVnni: return avx2 && has("avxvnni");
     case Isa::Avx512Vnni: return avx512;
+    case Isa::Avx512Vbmi2: return avx512 && has("avx512vbmi") && has("avx512vbmi2");
     case Isa::AmxInt8: return avx512 && has("amx_int8");
   }
   return false;

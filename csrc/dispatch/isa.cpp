@@ -24,6 +24,11 @@ constexpr bool kAvx512VnniCompiled = true;
 #else
 constexpr bool kAvx512VnniCompiled = false;
 #endif
+#if OCTAVO_HAVE_AVX512VBMI2
+constexpr bool kAvx512Vbmi2Compiled = true;
+#else
+constexpr bool kAvx512Vbmi2Compiled = false;
+#endif
 #if OCTAVO_HAVE_AMX_INT8
 constexpr bool kAmxInt8Compiled = true;
 #else
@@ -34,7 +39,8 @@ constexpr IsaMask kScalar = bit(Isa::Scalar);
 constexpr IsaMask kAvx2 = kScalar | bit(Isa::Avx2);
 constexpr IsaMask kAvxVnni = kAvx2 | bit(Isa::AvxVnni);
 constexpr IsaMask kAvx512Vnni = kAvx2 | bit(Isa::Avx512Vnni);
-constexpr IsaMask kAmxInt8 = kAvx512Vnni | bit(Isa::AvxVnni) | bit(Isa::AmxInt8);
+constexpr IsaMask kAvx512Vbmi2 = kAvx512Vnni | bit(Isa::Avx512Vbmi2);
+constexpr IsaMask kAmxInt8 = kAvx512Vbmi2 | bit(Isa::AvxVnni) | bit(Isa::AmxInt8);
 
 std::string known_tokens() {
   std::string out;
@@ -56,6 +62,7 @@ const std::vector<IsaInfo>& isa_table() {
       {Isa::Avx2, "avx2", kAvx2, kAvx2Compiled},
       {Isa::AvxVnni, "avxvnni", kAvxVnni, kAvxVnniCompiled},
       {Isa::Avx512Vnni, "avx512vnni", kAvx512Vnni, kAvx512VnniCompiled},
+      {Isa::Avx512Vbmi2, "avx512vbmi2", kAvx512Vbmi2, kAvx512Vbmi2Compiled},
       {Isa::AmxInt8, "amx_int8", kAmxInt8, kAmxInt8Compiled},
   };
   return table;

@@ -13,7 +13,8 @@ enum class Isa : uint32_t {
   Avx2 = 1u << 1,
   AvxVnni = 1u << 2,
   Avx512Vnni = 1u << 3,
-  AmxInt8 = 1u << 4,
+  Avx512Vbmi2 = 1u << 4,
+  AmxInt8 = 1u << 5,
 };
 
 using IsaMask = uint32_t;

@@ -7,6 +7,8 @@ namespace octavo {
 #define OCTAVO_KERNEL(args, isa, symbol) void symbol(const args##Args&) noexcept;
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
   void symbol(const GemmS8Args&) noexcept;
+#define OCTAVO_GEMM_BITMAP_S8(isa, symbol, form, most_rows) \
+  void symbol(const GemmBitmapS8Args&) noexcept;
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) void symbol(const GatherS8Args&) noexcept;
 #define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
@@ -14,7 +16,9 @@ namespace octavo {
 #include "kernels/dequantize_linear/kernels.inc"
 #include "kernels/dot_peak/kernels.inc"
 #include "kernels/epilogue/kernels.inc"
+#include "kernels/expand_s8/kernels.inc"
 #include "kernels/gather_s8/kernels.inc"
+#include "kernels/gemm_bitmap_s8/kernels.inc"
 #include "kernels/gemm_s8/kernels.inc"
 #include "kernels/layer_norm/kernels.inc"
 #include "kernels/quantize_linear/kernels.inc"
@@ -27,12 +31,15 @@ namespace octavo {
 #include "kernels/transpose_s8/kernels.inc"
 #undef OCTAVO_KERNEL
 #undef OCTAVO_GEMM_S8
+#undef OCTAVO_GEMM_BITMAP_S8
 #undef OCTAVO_GATHER_S8
 #undef OCTAVO_SPREAD_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
   {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form},
+#define OCTAVO_GEMM_BITMAP_S8(isa, symbol, form, most_rows) \
+  {Isa::isa, #symbol, symbol, AForm::form, most_rows},
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) \
   {Isa::isa, #symbol, symbol, AForm::form, spread_rows},
 #define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
@@ -41,6 +48,14 @@ template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
   static const std::vector<KernelRow<EpilogueArgs>> rows = {
 #include "kernels/epilogue/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
+const std::vector<KernelRow<ExpandS8Args>>& kernel_rows() {
+  static const std::vector<KernelRow<ExpandS8Args>> rows = {
+#include "kernels/expand_s8/kernels.inc"
   };
   return rows;
 }
@@ -141,6 +156,13 @@ const std::vector<KernelRow<TransposeS8Args>>& kernel_rows() {
   return rows;
 }
 
+const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows() {
+  static const std::vector<GemmBitmapS8Row> rows = {
+#include "kernels/gemm_bitmap_s8/kernels.inc"
+  };
+  return rows;
+}
+
 const std::vector<GatherS8Row>& gather_s8_rows() {
   static const std::vector<GatherS8Row> rows = {
 #include "kernels/gather_s8/kernels.inc"
@@ -166,6 +188,14 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept {
   const auto& rows = gemm_s8_rows();
   for (const GemmS8Row& row : rows) {
     if ((mask & bit(row.isa)) && m >= row.min_m) return row;
+  }
+  return rows.back();
+}
+
+const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept {
+  const auto& rows = gemm_bitmap_s8_rows();
+  for (const GemmBitmapS8Row& row : rows) {
+    if (mask & bit(row.isa)) return row;
   }
   return rows.back();
 }
@@ -202,6 +232,10 @@ std::vector<KernelInfo> list_kernels() {
   for (const GemmS8Row& row : gemm_s8_rows()) {
     out.push_back({"gemm_s8", row.name, row.isa, row.mr, row.m_align, row.min_m});
   }
+  for (const GemmBitmapS8Row& row : gemm_bitmap_s8_rows()) {
+    out.push_back({"gemm_bitmap_s8", row.name, row.isa, 1, 1, 1});
+  }
+  append<ExpandS8Args>(out, "expand_s8");
   for (const GatherS8Row& row : gather_s8_rows()) {
     out.push_back({"gather_s8", row.name, row.isa, 1, 1, 1});
   }

@@ -10,7 +10,9 @@
 #include "kernels/dequantize_linear/kernel.h"
 #include "kernels/dot_peak/kernel.h"
 #include "kernels/epilogue/kernel.h"
+#include "kernels/expand_s8/kernel.h"
 #include "kernels/gather_s8/kernel.h"
+#include "kernels/gemm_bitmap_s8/kernel.h"
 #include "kernels/gemm_s8/kernel.h"
 #include "kernels/layer_norm/kernel.h"
 #include "kernels/quantize_linear/kernel.h"
@@ -42,6 +44,14 @@ struct GemmS8Row {
   AForm form;
 };
 
+struct GemmBitmapS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const GemmBitmapS8Args&) noexcept;
+  AForm form;
+  int most_rows;  // beyond, expand_s8 and gemm_s8 are faster
+};
+
 struct GatherS8Row {
   Isa isa;
   const char* name;
@@ -65,6 +75,8 @@ const std::vector<KernelRow<DotPeakArgs>>& kernel_rows();
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows();
 template <>
+const std::vector<KernelRow<ExpandS8Args>>& kernel_rows();
+template <>
 const std::vector<KernelRow<QuantizeRowsArgs>>& kernel_rows();
 template <>
 const std::vector<KernelRow<StreamReadArgs>>& kernel_rows();
@@ -87,6 +99,7 @@ const std::vector<KernelRow<SpmmF32Args>>& kernel_rows();
 template <>
 const std::vector<KernelRow<TransposeF32Args>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
+const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();
 
@@ -104,6 +117,7 @@ const KernelRow<Args>& select(IsaMask mask) noexcept {
 const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
 
 // The first row whose tier is in the mask.
+const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept;
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept;
 
 // The first row whose tier is in the mask and that takes the form of the gather row in use.

@@ -6,15 +6,16 @@
 
 #include "kernels/epilogue/kernel.h"
 #include "layout/packed_b.h"
+#include "layout/packed_bitmap.h"
 #include "layout/packed_slots.h"
 
 namespace octavo {
 
-// How the weight is held: every code, or the non-zero ones in slots with windows of 16 or 64. The
-// results have the same bits.
-enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64 };
+// How the weight is held: every code, or the non-zero ones, in slots with windows of 16 or 64 or
+// behind a bitmap. The results have the same bits.
+enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kBitmap };
 
-// Of a sparse format.
+// Of one of the two formats with slots.
 inline SlotIndex slot_index(WeightFormat format) {
   return format == WeightFormat::kSlots16 ? SlotIndex::kNarrow : SlotIndex::kWide;
 }
@@ -71,7 +72,7 @@ class Linear {
   std::size_t nbytes() const;
 
  private:
-  std::variant<PackedB, PackedSlots> weight_;
+  std::variant<PackedB, PackedSlots, PackedBitmap> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   bool has_bias_;

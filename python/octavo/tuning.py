@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which format makes a sparse weight fastest on a tier: a small table, shipped or measured.
 
-A cost is the time of one step of 64 slots over the time of 64 products of the dense layer, on the
-same tier, for some number of rows.  A format pays where it has fewer steps than that.
+A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
+on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bitmap" it is a group
+of 64 weights, zeros included.  One row takes at least the format's share of the dense bytes.  A
+format pays where units times cost stay below the groups of the dense layer.
 
 `measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
 processes on this CPU, `costs` returns what is in use.
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save"]
+__all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64")
+SPARSE_FORMATS = ("slots16", "slots64", "bitmap")
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -40,12 +42,37 @@ _MARGIN = 1.04
 
 _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     # Measured on Zen 3.
-    "avx2": {"slots16": (1.6, 1.35, 1.5, 1.5, 1.5), "slots64": (2.9, 2.8, 2.8, 1.8, 1.8)},
-    "scalar": {"slots16": (1.9,) * 5, "slots64": (1.5, 1.5, 1.4, 1.3, 1.3)},
-    # From the operations of a step against those of the dense kernel; not measured.
-    "avxvnni": {"slots16": (2.5, 3.0, 3.5, 3.5, 3.5), "slots64": (5.0, 7.0, 8.0, 5.0, 5.0)},
-    "avx512vnni": {"slots16": (2.5, 4.0, 5.0, 5.0, 5.0), "slots64": (4.0, 8.0, 10.0, 8.0, 8.0)},
-    "amx_int8": {"slots16": (2.5, 4.0, 20.0, 40.0, 40.0), "slots64": (4.0, 8.0, 30.0, 60.0, 60.0)},
+    "avx2": {
+        "slots16": (1.6, 1.35, 1.5, 1.5, 1.5),
+        "slots64": (2.9, 2.8, 2.8, 1.8, 1.8),
+        "bitmap": (4.3, 2.2, 1.5, 1.25, 1.2),
+    },
+    "scalar": {
+        "slots16": (1.9,) * 5,
+        "slots64": (1.5, 1.5, 1.4, 1.3, 1.3),
+        "bitmap": (8.0, 6.0, 2.5, 1.4, 1.2),
+    },
+    # From the operations of a unit against those of the dense kernel; not measured.
+    "avxvnni": {
+        "slots16": (2.5, 3.0, 3.5, 3.5, 3.5),
+        "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
+        "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
+    },
+    "avx512vnni": {
+        "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
+        "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
+        "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
+    },
+    "avx512vbmi2": {
+        "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
+        "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
+        "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
+    },
+    "amx_int8": {
+        "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
+        "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
+        "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
+    },
 }
 
 
@@ -66,7 +93,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['slots16', 'slots64']
+    ['bitmap', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
     if name not in _DEFAULTS:
@@ -77,7 +104,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
 def choose(codes: NDArray[np.int8]) -> str:
     """Return the format for codes (N, K): the fastest that never loses to "dense", nor is larger.
 
-    The steps that a format needs are counted on a sample of the rows.
+    The work that a format has is counted on a sample of the rows.
 
     Examples
     --------
@@ -89,14 +116,16 @@ def choose(codes: NDArray[np.int8]) -> str:
     if _backend.name != "native" or n * k == 0 or k > _MOST_INPUTS:
         return "dense"
     sample = _sample(codes)
-    groups = -(-len(sample) // 16) * -(-k // 4)
+    groups = _groups(sample)
     table = costs()
     best, best_gain = "dense", _MARGIN
     for name in SPARSE_FORMATS:
-        steps = max(1, int(_backend.backend.slot_steps(sample, name)))
-        if steps * _STEP_BYTES[name] > groups * 64:
+        units, size = work_of(sample, name)
+        if size > groups * 64:
             continue
-        gains = [groups / (steps * cost) for cost in table[name]]
+        times = [units * cost for cost in table[name]]
+        times[0] = max(times[0], size / 64)
+        gains = [groups / time for time in times]
         gain = math.exp(sum(map(math.log, gains)) / len(gains))
         if min(gains) >= _MARGIN and gain > best_gain:
             best, best_gain = name, gain
@@ -104,6 +133,27 @@ def choose(codes: NDArray[np.int8]) -> str:
 
 
 _STEP_BYTES = {"slots16": 98, "slots64": 130}
+
+
+def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
+    """Return a sparse format's units of work on codes (N, K), and its bytes.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.tuning.work_of(np.eye(64, dtype=np.int8), "bitmap")
+    (64, 576)
+    """
+    if name == "bitmap":
+        groups = _groups(codes)
+        return groups, 8 * groups + int(np.count_nonzero(codes))
+    steps = max(1, int(_backend.backend.slot_steps(codes, name)))
+    return steps, steps * _STEP_BYTES[name]
+
+
+def _groups(codes: NDArray[np.int8]) -> int:
+    n, k = codes.shape
+    return int(-(-n // 16) * -(-k // 4))
 
 
 def _sample(codes: NDArray[np.int8]) -> NDArray[np.int8]:

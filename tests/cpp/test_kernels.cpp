@@ -49,6 +49,9 @@ int main() {
   test_gather_s8();
   test_spread_s8();
   test_transpose_s8();
+  test_bitmap();
+  test_expand_s8();
+  test_gemm_bitmap_s8();
   test_quantize_rows();
   test_epilogue();
   test_quantize_linear();

@@ -8,6 +8,7 @@
 #include "dispatch/registry.h"
 #include "guarded.h"
 #include "layout/packed_slots.h"
+#include "sparse_weight.h"
 #include "tests.h"
 
 namespace octavo_test {
@@ -15,70 +16,7 @@ namespace {
 
 using namespace octavo;
 
-enum class Pattern { kRandom, kTwoOfFour, kDense, kEmpty, kOneColumn, kLastCode, kExtremes };
-constexpr Pattern kPatterns[] = {Pattern::kRandom,  Pattern::kTwoOfFour, Pattern::kDense,
-                                 Pattern::kEmpty,   Pattern::kOneColumn, Pattern::kLastCode,
-                                 Pattern::kExtremes};
 constexpr SlotIndex kKinds[] = {SlotIndex::kNarrow, SlotIndex::kWide};
-
-struct Weight {
-  std::int64_t n, k;
-  std::vector<std::int8_t> codes;  // (n, k)
-};
-
-std::int8_t non_zero(Random& random) {
-  const auto value = static_cast<std::int8_t>(random.between(-127, 126));
-  return static_cast<std::int8_t>(value < 0 ? value : value + 1);
-}
-
-Weight make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Random& random) {
-  Weight w{n, k, std::vector<std::int8_t>(static_cast<std::size_t>(n * k))};
-  for (std::int64_t i = 0; i < n * k; ++i) {
-    bool kept = false;
-    switch (pattern) {
-      case Pattern::kRandom: kept = random.between(0, 9) == 0; break;
-      case Pattern::kTwoOfFour: kept = i % k % 4 == i / k % 3 || i % k % 4 == 3; break;
-      case Pattern::kDense: kept = true; break;
-      case Pattern::kEmpty: break;
-      case Pattern::kOneColumn: kept = i / k == n / 2; break;
-      case Pattern::kLastCode: kept = i % k == k - 1; break;
-      case Pattern::kExtremes: kept = random.between(0, 1) == 0; break;
-    }
-    if (!kept) continue;
-    w.codes[static_cast<std::size_t>(i)] = pattern == Pattern::kExtremes
-                                               ? static_cast<std::int8_t>(i % 3 ? -127 : 127)
-                                               : non_zero(random);
-  }
-  return w;
-}
-
-// Rows of codes as bytes of a form, zero-padded to 64.
-struct Codes {
-  Codes(std::int64_t m, std::int64_t k, AForm form, Pattern pattern, Edge edge, Random& random)
-      : k_pad(round_up(std::max<std::int64_t>(k, 1), 64)), bytes(m * k_pad, edge) {
-    bytes.fill(0);
-    for (std::int64_t i = 0; i < m; ++i) {
-      for (std::int64_t j = 0; j < k; ++j) {
-        const bool low = pattern == Pattern::kExtremes;
-        const std::int64_t code = low ? -128 : random.between(-128, 127);
-        bytes[i * k_pad + j] = static_cast<std::uint8_t>(code + (form == AForm::kU8 ? 128 : 0));
-      }
-    }
-  }
-
-  std::int64_t k_pad;
-  Guarded<std::uint8_t> bytes;
-};
-
-std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w, std::int64_t n) {
-  std::uint32_t sum = 0;
-  for (std::int64_t k = 0; n < w.n && k < w.k; ++k) {
-    const std::uint8_t byte = a.bytes[m * a.k_pad + k];
-    const int code = form == AForm::kU8 ? byte : static_cast<std::int8_t>(byte);
-    sum += static_cast<std::uint32_t>(code * w.codes[static_cast<std::size_t>(n * w.k + k)]);
-  }
-  return static_cast<std::int32_t>(sum);
-}
 
 // The steps behind a guard page: kernels may read no further.
 struct GuardedSlots {
@@ -97,18 +35,6 @@ struct GuardedSlots {
   Guarded<std::uint16_t> windows;
   SlotPanels whole;
 };
-
-void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form, std::int64_t m,
-                const Weight& w, const std::string& what) {
-  const std::int64_t width = round_up(w.n, 16);
-  std::vector<std::int32_t> expected(static_cast<std::size_t>(width));
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t n = 0; n < width; ++n) {
-      expected[static_cast<std::size_t>(n)] = naive_sum(a, form, i, w, n);
-    }
-    check_same(c + i * stride, expected.data(), width, what);
-  }
-}
 
 void check_gather(const GatherS8Row& row, std::int64_t m, const Weight& w, SlotIndex kind,
                   Pattern pattern, Edge edge, Random& random) {

@@ -3,8 +3,8 @@
 // with OCTAVO_EMULATE include this instead of <immintrin.h> (kernels/common/x86.h).
 //
 // SIMDe supplies what it has of AVX-512. The rest is here: conversions, masked memory access (only
-// the chosen lanes are touched, so guard pages mean the same as on hardware), AVX-VNNI, and the
-// tiles of AMX. A kernel that needs an intrinsic of neither fails to compile.
+// the chosen lanes are touched, so guard pages mean the same as on hardware), byte expansion,
+// AVX-VNNI, and the tiles of AMX. A kernel that needs an intrinsic of neither fails to compile.
 #pragma once
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
@@ -116,6 +116,15 @@ static inline void store_masked(void* p, uint64_t mask, Vector a) {
   for (int i = 0; i < kCount; ++i) {
     if ((mask >> i) & 1u) memcpy((char*)p + i * sizeof(Element), &lanes.v[i], sizeof(Element));
   }
+}
+
+// The lowest bytes of a in order to the lanes whose bit is set, zero to the others.
+static inline __m512i expand_bytes(uint64_t mask, __m512i a) {
+  const auto packed = bits<Lanes<uint8_t, 64>>(a);
+  Lanes<uint8_t, 64> out;
+  int next = 0;
+  for (int i = 0; i < 64; ++i) out.v[i] = (mask >> i) & 1u ? packed.v[next++] : (uint8_t)0;
+  return bits<__m512i>(out);
 }
 
 // Four u8 x s8 products per lane, summed without saturation: bytes at even and odd places apart,
@@ -278,6 +287,9 @@ static inline void tile_dpbusd(int c, int a, int b) {
 #define _mm256_mask_storeu_epi16(p, mask, a) octavo_emulated::store_masked<int16_t>(p, mask, a)
 #undef _mm_mask_storeu_epi8
 #define _mm_mask_storeu_epi8(p, mask, a) octavo_emulated::store_masked<int8_t>(p, mask, a)
+
+#undef _mm512_maskz_expand_epi8
+#define _mm512_maskz_expand_epi8(mask, a) octavo_emulated::expand_bytes(mask, a)
 
 #undef _mm256_dpbusd_avx_epi32
 #define _mm256_dpbusd_avx_epi32(sum, a, b) octavo_emulated::dpbusd_256(sum, a, b)

@@ -125,7 +125,7 @@ class PackedLinear:
 
     @property
     def format(self) -> str:
-        """How the weight is held: "dense", "slots16" or "slots64"."""
+        """How the weight is held: "dense", "slots16", "slots64" or "bitmap"."""
         return self._weight.format
 
     @property

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 WINDOWS = {"slots16": 16, "slots64": 64}
-"""Sparse formats of the native backend, with the inputs that one step can reach."""
+"""The native backend's formats with slots, and the inputs that one step can reach."""
+
+_SPARSE = (*WINDOWS, "bitmap")
 
 _SLOTS, _PANEL = 4, 16
 
@@ -47,7 +49,7 @@ class NonZeros:
     """The non-zero codes and a bit for each position."""
 
     def __init__(self, codes: Array, format: str) -> None:
-        if format not in WINDOWS:
+        if format not in _SPARSE:
             raise ValueError(f"format: unknown name {format!r}")
         self.format = format
         self.shape = codes.shape
@@ -73,7 +75,7 @@ def hold(codes: Array, format: str) -> DensePanels | NonZeros:
 
 
 def slot_steps(codes: Array, format: str) -> int:
-    """Count the steps that codes (N, K) take in a sparse format.
+    """Count the steps that codes (N, K) take in a format with slots.
 
     A step serves 16 outputs.  Its window starts at the smallest input that any of them has left,
     and each output takes up to 4 of its non-zero codes within the window.

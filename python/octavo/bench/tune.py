@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
-_KEPT = {"slots16": 0.4, "slots64": 0.1}
+_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4}
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
 
@@ -64,7 +64,7 @@ def measure_tier(
     work = {"dense": _SIZE * _SIZE // 64}
     for name, kept in _KEPT.items():
         codes[name] = codes["dense"] * (rng.random((_SIZE, _SIZE)) < kept).astype(np.int8)
-        work[name] = _backend.backend.slot_steps(codes[name], name)
+        work[name], _ = tuning.work_of(codes[name], name)
     # Quantization and epilogue are the same for all; a layer of zeros has nothing else.
     layers = {name: _layer(c, name) for name, c in codes.items()}
     layers["nothing"] = _layer(np.zeros((_SIZE, _SIZE), np.int8), "slots64")

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sparse int8 weight as one bit per position and the codes that are not zero: the operand of
+// expand_s8 and gemm_bitmap_s8. kernels/expand_s8/kernel.h draws the order of bits and values,
+// which is that of PackedB. One layout serves all tiers.
+//
+//   | mask: groups x panels | first_value: (blocks + 1) x panels | col_sum: n | value | slack: 64 |
+//       8 bytes each            4 bytes each                       4 each       1 each
+//
+// k is padded with zeros to groups of 4, n to panels of 16; a block is 64 groups of a panel, so
+// that work can start at any panel and at any 256th k. The slack is zero: 64 bytes may be read from
+// the end of the last value.
+//
+// Bytes per position: 1/8 for the bit, 1 per code that is not zero, 1/1024 for the blocks.
+#pragma once
+#include <cstdint>
+
+#include "kernels/expand_s8/kernel.h"
+#include "layout/aligned_buffer.h"
+
+namespace octavo {
+
+class PackedBitmap {
+ public:
+  static constexpr int kPanelWidth = 16;
+  static constexpr int kGroup = 4;
+  static constexpr int kBlockGroups = BitmapPanels::kBlockGroups;
+
+  // codes: (n, k) row-major. Throws std::length_error where values cannot be counted in 32 bits.
+  PackedBitmap(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+
+  std::int64_t n() const { return n_; }
+  std::int64_t k() const { return k_; }
+  std::int64_t k_groups() const { return (k_ + kGroup - 1) / kGroup; }
+  std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
+  std::int64_t non_zeros() const { return non_zeros_; }
+  // From panel p and block `block` of groups on.
+  BitmapPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t block = 0) const;
+  // One int32 (modulo 2^32) per column.
+  const std::int32_t* col_sum() const { return part<std::int32_t>(offsets().col_sum); }
+  std::size_t nbytes() const { return buffer_.size(); }
+
+  // Row-major (n, k) codes, as given to the constructor.
+  void unpack(std::int8_t* out) const;
+
+ private:
+  static constexpr std::int64_t kSlack = 64;
+  struct Offsets {
+    std::int64_t first_value, col_sum, value, end;
+  };
+  Offsets offsets() const;
+  std::int64_t blocks() const { return (k_groups() + kBlockGroups - 1) / kBlockGroups; }
+  template <class T>
+  T* part(std::int64_t offset) const {
+    return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
+  }
+  // Writes panel p from value `at` on; the end of its values.
+  std::int64_t pack_panel(const std::int8_t* codes, std::int64_t p, std::int64_t at);
+
+  std::int64_t n_, k_, non_zeros_;
+  AlignedBuffer buffer_;  // one, so that large weights get huge pages
+};
+
+}  // namespace octavo

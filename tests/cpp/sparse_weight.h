@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sparse int8 weights of every kind, codes to multiply them with, and the naive sums.
+#pragma once
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "guarded.h"
+#include "kernels/gemm_s8/kernel.h"
+
+namespace octavo_test {
+
+using octavo::AForm;
+
+enum class Pattern { kRandom, kTwoOfFour, kDense, kEmpty, kOneColumn, kLastCode, kExtremes };
+constexpr Pattern kPatterns[] = {Pattern::kRandom,  Pattern::kTwoOfFour, Pattern::kDense,
+                                 Pattern::kEmpty,   Pattern::kOneColumn, Pattern::kLastCode,
+                                 Pattern::kExtremes};
+
+struct Weight {
+  std::int64_t n, k;
+  std::vector<std::int8_t> codes;  // (n, k)
+};
+
+inline std::int8_t non_zero(Random& random) {
+  const auto value = static_cast<std::int8_t>(random.between(-127, 126));
+  return static_cast<std::int8_t>(value < 0 ? value : value + 1);
+}
+
+inline Weight make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Random& random) {
+  Weight w{n, k, std::vector<std::int8_t>(static_cast<std::size_t>(n * k))};
+  for (std::int64_t i = 0; i < n * k; ++i) {
+    bool kept = false;
+    switch (pattern) {
+      case Pattern::kRandom: kept = random.between(0, 9) == 0; break;
+      case Pattern::kTwoOfFour: kept = i % k % 4 == i / k % 3 || i % k % 4 == 3; break;
+      case Pattern::kDense: kept = true; break;
+      case Pattern::kEmpty: break;
+      case Pattern::kOneColumn: kept = i / k == n / 2; break;
+      case Pattern::kLastCode: kept = i % k == k - 1; break;
+      case Pattern::kExtremes: kept = random.between(0, 1) == 0; break;
+    }
+    if (!kept) continue;
+    w.codes[static_cast<std::size_t>(i)] = pattern == Pattern::kExtremes
+                                               ? static_cast<std::int8_t>(i % 3 ? -127 : 127)
+                                               : non_zero(random);
+  }
+  return w;
+}
+
+// Rows of codes as bytes of a form, zero-padded to 64.
+struct Codes {
+  Codes(std::int64_t m, std::int64_t k, AForm form, Pattern pattern, Edge edge, Random& random)
+      : k_pad(round_up(std::max<std::int64_t>(k, 1), 64)), bytes(m * k_pad, edge) {
+    bytes.fill(0);
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < k; ++j) {
+        const bool low = pattern == Pattern::kExtremes;
+        const std::int64_t code = low ? -128 : random.between(-128, 127);
+        bytes[i * k_pad + j] = static_cast<std::uint8_t>(code + (form == AForm::kU8 ? 128 : 0));
+      }
+    }
+  }
+
+  std::int64_t k_pad;
+  Guarded<std::uint8_t> bytes;
+};
+
+inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w,
+                              std::int64_t n) {
+  std::uint32_t sum = 0;
+  for (std::int64_t k = 0; n < w.n && k < w.k; ++k) {
+    const std::uint8_t byte = a.bytes[m * a.k_pad + k];
+    const int code = form == AForm::kU8 ? byte : static_cast<std::int8_t>(byte);
+    sum += static_cast<std::uint32_t>(code * w.codes[static_cast<std::size_t>(n * w.k + k)]);
+  }
+  return static_cast<std::int32_t>(sum);
+}
+
+// Checks m rows of sums over whole panels.
+inline void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form,
+                       std::int64_t m, const Weight& w, const std::string& what) {
+  const std::int64_t width = round_up(w.n, 16);
+  std::vector<std::int32_t> expected(static_cast<std::size_t>(width));
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t n = 0; n < width; ++n) {
+      expected[static_cast<std::size_t>(n)] = naive_sum(a, form, i, w, n);
+    }
+    check_same(c + i * stride, expected.data(), width, what);
+  }
+}
+
+}  // namespace octavo_test

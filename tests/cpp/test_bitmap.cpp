@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bitmap of a sparse weight, and every kernel row that reads it, on guarded memory; and the
+// layer that holds its weight so, against the dense one.
+#include <cstring>
+
+#include "check.h"
+#include "dispatch/registry.h"
+#include "guarded.h"
+#include "layout/packed_bitmap.h"
+#include "ops/linear.h"
+#include "sparse_weight.h"
+#include "tests.h"
+
+namespace octavo_test {
+namespace {
+
+using namespace octavo;
+
+// Bits and values behind guard pages: kernels may read 64 bytes from a value on, and no further.
+struct GuardedBitmap {
+  GuardedBitmap(const PackedBitmap& packed, Edge edge)
+      : masks(packed.panels() * packed.k_groups(), edge),
+        values(packed.non_zeros() + 64, edge),
+        whole(packed.stretch(0, packed.panels())) {
+    if (masks.size() != 0) {
+      std::memcpy(masks.data(), whole.mask, static_cast<std::size_t>(8 * masks.size()));
+    }
+    std::memcpy(values.data(), whole.value, static_cast<std::size_t>(values.size()));
+    whole.mask = masks.data();
+    whole.value = values.data();
+  }
+
+  Guarded<std::uint64_t> masks;
+  Guarded<std::int8_t> values;
+  BitmapPanels whole;
+};
+
+std::string name_of(const char* kernel, const Weight& w) {
+  return std::string(kernel) + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
+}
+
+// The code at a place of the packed order, zero in the padding.
+std::int8_t code_at(const Weight& w, std::int64_t p, std::int64_t g, std::int64_t i) {
+  const std::int64_t n = 16 * p + i / 4, k = 4 * g + i % 4;
+  return n < w.n && k < w.k ? w.codes[static_cast<std::size_t>(n * w.k + k)] : std::int8_t{0};
+}
+
+void check_bitmap(const Weight& w) {
+  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+  const std::string what = name_of("bitmap", w);
+  std::vector<std::int8_t> unpacked(w.codes.size(), 99);
+  packed.unpack(unpacked.data());
+  check_same(unpacked.data(), w.codes.data(), w.n * w.k, what + " unpacked");
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(w.n));
+  std::int64_t non_zeros = 0;
+  for (std::int64_t i = 0; i < w.n * w.k; ++i) {
+    sums[static_cast<std::size_t>(i / w.k)] += w.codes[static_cast<std::size_t>(i)];
+    non_zeros += w.codes[static_cast<std::size_t>(i)] != 0;
+  }
+  check_same(packed.col_sum(), sums.data(), w.n, what + " column sums");
+  check(packed.non_zeros() == non_zeros, what + " non-zeros");
+  const std::int64_t groups = packed.panels() * packed.k_groups();
+  const std::int64_t blocks = packed.panels() * ((packed.k_groups() + 63) / 64 + 1);
+  check(static_cast<std::int64_t>(packed.nbytes()) ==
+            8 * groups + 4 * blocks + 4 * w.n + non_zeros + 64,
+        what + " bytes");
+}
+
+// Every block of a weight alone, as products of k in parts ask for them.
+void check_expand(const KernelRow<ExpandS8Args>& row, const Weight& w, Edge edge) {
+  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+  const GuardedBitmap guarded(packed, edge);
+  for (std::int64_t g0 = 0; g0 < packed.k_groups(); g0 += 64) {
+    const std::int64_t groups = std::min<std::int64_t>(64, packed.k_groups() - g0);
+    const std::int64_t stride = 64 * groups;
+    Guarded<std::int8_t> out(packed.panels() * stride, edge);
+    out.fill(99);
+    BitmapPanels b = guarded.whole;
+    b.mask += g0;
+    b.first_value += g0 / 64;
+    row.run({b, out.data(), stride, static_cast<std::int32_t>(groups)});
+    std::vector<std::int8_t> expected;
+    for (std::int64_t p = 0; p < packed.panels(); ++p) {
+      for (std::int64_t i = 0; i < stride; ++i) {
+        expected.push_back(code_at(w, p, g0 + i / 64, i % 64));
+      }
+    }
+    check_same(out.data(), expected.data(), out.size(), name_of(row.name, w));
+  }
+}
+
+void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
+                       Edge edge, Random& random) {
+  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+  const GuardedBitmap guarded(packed, edge);
+  Codes a(m, w.k, row.form, pattern, edge, random);
+  const std::int64_t width = round_up(w.n, 16);
+  Guarded<std::int32_t> c(m * width, edge);
+  row.run({guarded.whole, a.bytes.data(), a.k_pad, c.data(), width, static_cast<std::int32_t>(m),
+           static_cast<std::int32_t>(packed.k_groups())});
+  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, w) + " m=" + std::to_string(m));
+}
+
+// One layer in both formats on the tier that is forced: the same bits.
+void check_layer(const std::string& tier, std::int64_t m, const Weight& w, Random& random) {
+  std::vector<float> scale(static_cast<std::size_t>(w.n), 0.01f);
+  std::vector<float> x(static_cast<std::size_t>(m * w.k));
+  for (float& value : x) value = random.real(2.0f);
+  std::vector<float> y[2];
+  for (const bool sparse : {false, true}) {
+    const Linear layer(w.codes.data(), w.n, w.k, scale.data(), nullptr, {},
+                       sparse ? WeightFormat::kBitmap : WeightFormat::kDense);
+    check(layer.format() == (sparse ? WeightFormat::kBitmap : WeightFormat::kDense), "its format");
+    y[sparse].assign(static_cast<std::size_t>(m * w.n), -1.0f);
+    layer.run(m, {x.data(), w.k}, {}, {y[sparse].data(), w.n});
+  }
+  check_same(y[1].data(), y[0].data(), m * w.n,
+             name_of("bitmap layer on ", w) + " m=" + std::to_string(m) + " " + tier);
+}
+
+template <class Check>
+void for_all_weights(Check check_one) {
+  Random random(20240401);
+  for (const std::int64_t n : {1, 16, 17, 50, 130}) {
+    for (const std::int64_t k : {0, 1, 15, 64, 65, 256, 257, 600}) {
+      const Edge edge = (n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+      check_one(make_weight(n, k, Pattern::kRandom, random), Pattern::kRandom, edge, random);
+    }
+  }
+  for (const Pattern pattern : kPatterns) {
+    check_one(make_weight(72, 300, pattern, random), pattern, Edge::kEnd, random);
+  }
+}
+
+}  // namespace
+
+void test_bitmap() {
+  for_all_weights([](const Weight& w, Pattern, Edge, Random&) { check_bitmap(w); });
+  check_bitmap({0, 5, {}});
+  for (const IsaInfo& info : isa_table()) {
+    if (!(detected_isas() & bit(info.isa))) continue;
+    force_isa(info.token);
+    Random random(20240402);
+    for (const std::int64_t m : {1, 3, 4, 5, 9, 40}) {
+      check_layer(info.token, m, make_weight(150, 700, Pattern::kRandom, random), random);
+      check_layer(info.token, m, make_weight(33, 0, Pattern::kRandom, random), random);
+      check_layer(info.token, m, make_weight(40, 259, Pattern::kExtremes, random), random);
+    }
+  }
+  force_isa(nullptr);
+}
+
+void test_expand_s8() {
+  for (const auto& row : kernel_rows<ExpandS8Args>()) {
+    if (!(detected_isas() & bit(row.isa))) continue;
+    covered(row.name);
+    for_all_weights(
+        [&](const Weight& w, Pattern, Edge edge, Random&) { check_expand(row, w, edge); });
+  }
+}
+
+void test_gemm_bitmap_s8() {
+  for (const GemmBitmapS8Row& row : gemm_bitmap_s8_rows()) {
+    if (!(detected_isas() & bit(row.isa))) continue;
+    covered(row.name);
+    for (const std::int64_t m : {1, 2, 3, 4, 5, 9}) {
+      for_all_weights([&](auto&&... problem) { check_gemm_bitmap(row, m, problem...); });
+    }
+  }
+}
+
+}  // namespace octavo_test
