@@ -43,7 +43,8 @@ class Layout:
                 f"quantization_config: the checkpoint is quantized with {method!r}; {_HELP}"
             )
         try:
-            QuantizationConfig(config)
+            if QuantizationConfig(config).has_bitmaps:
+                raise ValueError("quantization_config: weights are stored sparse")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [
