@@ -28,6 +28,7 @@ PUBLIC = [
     "octavo.nn",
     "octavo.models",
     "octavo.runtime",
+    "octavo.tuning",
     "octavo.io",
     "octavo.report",
 ]

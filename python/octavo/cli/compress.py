@@ -133,8 +133,9 @@ def _compress(folder: Path, recipe: str, out: Path, progress: Progress) -> int:
 
     def wrote(name: str) -> None:
         nonlocal done
-        if name.endswith(".weight"):
-            done += sizes.get(name.removesuffix(".weight"), 0) / 4
+        layer, _, part = name.rpartition(".")
+        if part in ("weight", "weight_values"):
+            done += sizes.get(layer, 0) / 4
         progress(f"writing {name}", share())
 
     model: Encoder = compress(folder, recipe, on_layer=read)
