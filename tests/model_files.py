@@ -119,7 +119,7 @@ def write_folder(
     """Write a Hugging Face folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    named = {prefix + name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    named = {prefix + name: np.asarray(value, order="C") for name, value in tensors.items()}
     safetensors.numpy.save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 

@@ -30,6 +30,7 @@ PUBLIC = [
     "octavo.compression",
     "octavo.pruning",
     "octavo.runtime",
+    "octavo.tuning",
     "octavo.io",
     "octavo.report",
 ]

@@ -176,8 +176,9 @@ def _compress(
     def wrote(name: str) -> None:
         nonlocal done, pruned
         pruned = 1.0
-        if name.endswith(".weight"):
-            done += sizes.get(name.removesuffix(".weight"), 0) / 4
+        layer, _, part = name.rpartition(".")
+        if part in ("weight", "weight_values"):
+            done += sizes.get(layer, 0) / 4
         progress(f"writing {name}", share())
 
     model: Encoder = compress(

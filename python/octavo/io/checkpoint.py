@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo.io.bitmap import BitmapTensor, find_bitmaps
 from octavo.io.folder import read_json
 from octavo.io.safetensors import TensorFile
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+
+    from octavo.io.safetensors import TensorInfo
 
 __all__ = ["Checkpoint"]
 
@@ -27,6 +30,9 @@ _OLD_NAMES = {"weight": "gamma", "bias": "beta"}
 
 class Checkpoint:
     """The tensors of a model folder, each a view of a memory-mapped file.
+
+    A tensor that is stored as a bitmap and its non-zero values (`octavo.io.bitmap`) goes by the
+    name that it would have otherwise, and is made dense in memory when it is asked for.
 
     Parameters
     ----------
@@ -52,9 +58,15 @@ class Checkpoint:
     ) -> None:
         self.folder = Path(folder)
         self._files = _open_files(self.folder)
+        parts = find_bitmaps(self._files)
+        self._bitmaps = {name: BitmapTensor(name, parts[name], self._files) for name in parts}
+        for name in self._bitmaps:
+            if name in self._files:
+                raise ValueError(f"{self.folder}: tensor {name!r} is stored twice, once sparse")
+        self._parts = {part for names in parts.values() for part in names}
         self.prefix = ""
         if anchor is not None:
-            found = [prefix for prefix in prefixes if prefix + anchor in self._files]
+            found = [prefix for prefix in prefixes if self._has(prefix + anchor)]
             if not found:
                 tried = ", ".join(repr(prefix + anchor) for prefix in prefixes)
                 raise ValueError(f"{self.folder}: missing tensor: none of {tried} is there")
@@ -65,25 +77,45 @@ class Checkpoint:
 
     def __iter__(self) -> Iterator[str]:
         start = len(self.prefix)
-        return (name[start:] for name in self._files if name.startswith(self.prefix))
+        names = [*(name for name in self._files if name not in self._parts), *self._bitmaps]
+        return (name[start:] for name in names if name.startswith(self.prefix))
+
+    def _has(self, full: str) -> bool:
+        return full in self._bitmaps or (full in self._files and full not in self._parts)
 
     def _stored_name(self, name: str) -> str | None:
         full = self.prefix + name
-        if full in self._files:
+        if self._has(full):
             return full
         head, _, tail = full.rpartition(".")
         old = f"{head}.{_OLD_NAMES.get(tail, tail)}"
-        return old if old in self._files else None
+        return old if self._has(old) else None
 
     def dtype(self, name: str) -> str:
         """Format name of the type of tensor `name` ("F32", "BF16", "I8", ...)."""
         stored = self._require(name)
-        return self._files[stored].tensors[stored].dtype
+        return self._info(stored).dtype
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of tensor `name`, read from the header."""
+        """Shape of tensor `name`, read without its values."""
         stored = self._require(name)
-        return self._files[stored].tensors[stored].shape
+        return self._info(stored).shape
+
+    def is_sparse(self, name: str) -> bool:
+        """Whether tensor `name` is stored as a bitmap and its non-zero values."""
+        return self._require(name) in self._bitmaps
+
+    def _info(self, stored: str) -> BitmapTensor | TensorInfo:
+        found = self._bitmaps.get(stored)
+        return found if found is not None else self._files[stored].tensors[stored]
+
+    def _path(self, stored: str) -> Path:
+        found = self._bitmaps.get(stored)
+        return found.path if found is not None else self._files[stored].path
+
+    def _read(self, stored: str) -> npt.NDArray[Any]:
+        found = self._bitmaps.get(stored)
+        return found.read() if found is not None else self._files[stored].array(stored)
 
     def _require(self, name: str) -> str:
         stored = self._stored_name(name)
@@ -93,7 +125,7 @@ class Checkpoint:
 
     def _check(self, name: str, shape: tuple[int, ...] | None) -> str:
         stored = self._require(name)
-        found = self._files[stored].tensors[stored].shape
+        found = self._info(stored).shape
         if shape is not None and found != shape:
             raise ValueError(
                 f"{self.folder}: tensor {stored!r} has shape {found}, config.json asks for {shape}"
@@ -111,11 +143,11 @@ class Checkpoint:
             The shape it must have.
         """
         stored = self._check(name, shape)
-        file = self._files[stored]
-        dtype = file.tensors[stored].dtype
+        dtype = self._info(stored).dtype
         if dtype not in ("F32", "F16", "BF16", "F64"):
-            raise ValueError(f"{file.path}: tensor {stored!r} has type {dtype}, expected floats")
-        raw = file.array(stored)
+            path = self._path(stored)
+            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected floats")
+        raw = self._read(stored)
         if dtype == "BF16":
             # A bfloat16 is the upper half of a float32.
             widened: npt.NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
@@ -123,19 +155,18 @@ class Checkpoint:
         return np.require(raw, dtype=np.float32, requirements=["C", "A"])
 
     def int8(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.int8]:
-        """Tensor `name` as a view of stored int8 codes; another type is a ValueError."""
+        """Tensor `name` as stored int8 codes (a view); another type is a ValueError."""
         stored = self._check(name, shape)
-        file = self._files[stored]
-        dtype = file.tensors[stored].dtype
+        dtype = self._info(stored).dtype
         if dtype != "I8":
-            raise ValueError(f"{file.path}: tensor {stored!r} has type {dtype}, expected I8")
-        codes: npt.NDArray[np.int8] = file.array(stored)
+            path = self._path(stored)
+            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected I8")
+        codes: npt.NDArray[np.int8] = self._read(stored)
         return codes
 
     def raw(self, name: str) -> npt.NDArray[Any]:
         """Tensor `name` as it is stored."""
-        stored = self._require(name)
-        return self._files[stored].array(stored)
+        return self._read(self._require(name))
 
 
 def _open_files(folder: Path) -> dict[str, TensorFile]:

@@ -3,6 +3,8 @@
 
 The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
 channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
+Besides, two ways to store the zeros of weights, which `octavo.io.bitmap` draws: groups of layers in
+octavo's own format ``octavo-bitmap``, and a ``sparsity_config`` of the retired ``sparse-bitmask``.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["QuantizationConfig", "Scheme", "describe"]
+__all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
 
-_FORMATS = ("int-quantized", "naive-quantized")
+_BITMAP = "octavo-bitmap"
+_FORMATS = ("int-quantized", "naive-quantized", _BITMAP)
+_SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
     "input_activations": {
@@ -39,11 +43,14 @@ class Scheme(NamedTuple):
         Whether the activations' scale is stored rather than found per token.
     has_activations : bool
         Whether the layer's input is quantized at all (an embedding's is not).
+    bitmap : bool
+        Whether the weight is stored as a bitmap and its non-zero codes.
     """
 
     symmetric: bool = False
     static: bool = False
     has_activations: bool = True
+    bitmap: bool = False
 
 
 class QuantizationConfig:
@@ -66,13 +73,15 @@ class QuantizationConfig:
         for key in ("kv_cache_scheme", "transform_config"):
             if config.get(key):
                 raise ValueError(f"quantization_config: {key} is not supported")
-        sparsity = config.get("sparsity_config") or {}
-        _expect("sparsity_config.format", _get(sparsity, "format", "dense"), ("dense",))
+        sparsity = _sparsity_format(config)
         groups = config.get("config_groups")
         if not isinstance(groups, dict) or not groups:
             raise ValueError("quantization_config: config_groups must be a non-empty object")
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
+        schemes = [scheme for _, scheme in self._groups]
+        self.has_bitmaps = sparsity != "dense" or any(scheme.bitmap for scheme in schemes)
+        """Whether weights may be stored as bitmaps and non-zero values."""
 
     def scheme(self, names: Iterable[str], kind: str) -> Scheme | None:
         """Return how a layer is quantized, or None if it is kept in float.
@@ -91,6 +100,42 @@ class QuantizationConfig:
             if any(_matches(target, names, kind) for target in targets):
                 return scheme
         return None
+
+
+def read_description(raw: dict[str, Any]) -> QuantizationConfig | None:
+    """Read how a checkpoint is quantized from its whole config.json; None if it is float.
+
+    Until 0.5 compressed-tensors wrote ``compression_config``, the part on quantization nested.
+    """
+    keys = ("quantization_config", "compression_config")
+    key = next((key for key in keys if raw.get(key) is not None), None)
+    if key is None:
+        return None
+    described = raw[key]
+    if not isinstance(described, dict):
+        raise ValueError(f"config.json: {key} must be an object")
+    if key == "compression_config" and "quantization_config" in described:
+        nested = described["quantization_config"] or {}
+        described = {**nested, "sparsity_config": described.get("sparsity_config")}
+    only_sparse = set(described) <= {"quant_method", "version", "sparsity_config"}
+    if only_sparse and "sparsity_config" in described:
+        _expect("quant_method", described.get("quant_method"), ("compressed-tensors", None))
+        _sparsity_format(described)
+        return None
+    try:
+        return QuantizationConfig(described)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; int8 checkpoints are read in the compressed-tensors convention W8A8 alone,"
+            " name the folder of the float model instead"
+        ) from None
+
+
+def _sparsity_format(config: dict[str, Any]) -> str:
+    sparsity = config.get("sparsity_config") or {}
+    found: str = _get(sparsity, "format", "dense")
+    _expect("sparsity_config.format", found, _SPARSITY)
+    return found
 
 
 def _matches(target: str, names: tuple[str, ...], kind: str) -> bool:
@@ -130,7 +175,8 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
         raise ValueError(f"quantization_config: {field} must be an object")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
-    return _strings(f"{field}.targets", group.get("targets")), _read_scheme(field, group)
+    scheme = _read_scheme(field, group)._replace(bitmap=group.get("format") == _BITMAP)
+    return _strings(f"{field}.targets", group.get("targets")), scheme
 
 
 def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
@@ -177,14 +223,16 @@ def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -
         config_groups[f"group_{index}"] = {
             "targets": targets,
             # Named for each group: readers would guess another layout for weights alone.
-            "format": "int-quantized",
+            "format": _BITMAP if scheme.bitmap else "int-quantized",
             "weights": _arguments(symmetric=True, dynamic=False, strategy="channel"),
             "input_activations": _activation_arguments(scheme),
             "output_activations": None,
         }
+    # A reader that takes no notice of a group's format must not overlook that weights are missing.
+    bitmaps = any(scheme.bitmap for _, scheme in groups)
     return {
         "quant_method": "compressed-tensors",
-        "format": "int-quantized",
+        "format": _BITMAP if bitmaps else "int-quantized",
         "quantization_status": "compressed",
         "config_groups": config_groups,
         "ignore": sorted(ignore),

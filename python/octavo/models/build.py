@@ -118,7 +118,9 @@ class CheckpointBuilder:
             if not scheme.symmetric:
                 point = self._checkpoint.raw(self._take(f"{name}.input_zero_point"))
                 state["input_zero_point"] = point.reshape(-1)
-        layer = nn.Linear.from_state_dict(state, activation=activation, symmetric=scheme.symmetric)
+        sparse = self._checkpoint.is_sparse(f"{name}.weight")
+        kind = nn.SparseLinear if sparse else nn.Linear
+        layer = kind.from_state_dict(state, activation=activation, symmetric=scheme.symmetric)
         return self._finish(name, layer)
 
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:

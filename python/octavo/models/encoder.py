@@ -156,7 +156,9 @@ class Encoder(nn.Module):
 
         Int8 layers are stored in the compressed-tensors convention (int8 ``weight``, float32
         ``weight_scale``), float layers as float32; tokenizer files are copied from the folder the
-        model came from. The same model gives the same bytes on every machine.
+        model came from. The same model gives the same bytes on every machine. The weight of a
+        `SparseLinear` is stored as a bitmap and its non-zero codes (`octavo.io.bitmap`) if that is
+        smaller; loading chooses its format anew.
 
         Parameters
         ----------

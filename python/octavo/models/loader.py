@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octavo.io.checkpoint import Checkpoint
-from octavo.io.compressed_tensors import QuantizationConfig
+from octavo.io.compressed_tensors import read_description
 from octavo.io.folder import read_json, side_files
 from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
@@ -35,6 +35,9 @@ def load(path: str | os.PathLike[str]) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
     Weights stored as float32 stay in the memory-mapped file; other float types are converted.
+    Linear layers whose int8 codes are stored sparse become `octavo.SparseLinear`, with the format
+    that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before 0.14 is
+    read too, float or int8.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     raw = read_json(folder / "config.json")
     try:
         config = read_config(raw)
-        quantization = _quantization(raw)
+        quantization = read_description(raw)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     prefixes = ("", f"{config.model_type}.")
@@ -91,21 +94,6 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     model.source = folder.resolve()
     model.side_files = side_files(folder)
     return model
-
-
-def _quantization(raw: dict[str, object]) -> QuantizationConfig | None:
-    described = raw.get("quantization_config")
-    if described is None:
-        return None
-    if not isinstance(described, dict):
-        raise ValueError("config.json: quantization_config must be an object")
-    try:
-        return QuantizationConfig(described)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; int8 checkpoints are read in the compressed-tensors convention W8A8 alone,"
-            " name the folder of the float model instead"
-        ) from None
 
 
 def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo.io.bitmap import is_smaller, pack_bitmap
 from octavo.io.compressed_tensors import Scheme, describe
 from octavo.io.folder import check_replaceable, copy_side_files, replaced_folder, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
@@ -48,10 +49,11 @@ def save_model(
     specs = layer_specs(model.config, model)
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
-    plans = [plan for name, layer in layers.items() for plan in _plans(name, layer)]
+    sparse = {name for name, layer in layers.items() if _is_sparse(layer)}
+    plans = [plan for name, layer in layers.items() for plan in _plans(name, layer, name in sparse)]
     with replaced_folder(folder) as fresh:
         write_tensor_file(fresh / "model.safetensors", plans, {"format": "pt"}, on_tensor)
-        write_json(fresh / "config.json", _config(model, layers))
+        write_json(fresh / "config.json", _config(model, layers, sparse))
         if model.source is not None:
             copy_side_files(model.source, model.side_files, fresh)
 
@@ -98,15 +100,38 @@ def _refuse_others(model: Encoder, known: set[str]) -> None:
             raise TypeError(f"layer {name!r} is not part of the architecture; it cannot be saved")
 
 
-def _plans(name: str, layer: Any) -> list[TensorPlan]:
+def _is_sparse(layer: Any) -> bool:
+    return isinstance(layer, nn.SparseLinear) and is_smaller(layer.weight_codes)
+
+
+def _plans(name: str, layer: Any, sparse: bool) -> list[TensorPlan]:
     """List the tensors of one layer; packed codes are unpacked when their turn comes."""
     plans = []
     for key, value in _stored(layer).items():
         make: Callable[[], Any] = partial(_same, value)
+        if key == "weight" and sparse:
+            plans += _sparse_plans(f"{name}.weight", layer, value)
+            continue
         if key == "weight" and isinstance(layer, nn.Linear):
             make = partial(getattr, layer, "weight_codes")
         plans.append(TensorPlan(f"{name}.{key}", value.dtype, value.shape, make))
     return plans
+
+
+def _sparse_plans(name: str, layer: nn.SparseLinear, codes: Any) -> list[TensorPlan]:
+    """List the parts of a weight that is stored as a bitmap and its non-zero codes."""
+    n, k = codes.shape
+    count = int(np.count_nonzero(codes))
+    shape = np.array([n, k], np.int64)
+
+    def part(index: int) -> Any:
+        return pack_bitmap(layer.weight_codes)[index]
+
+    return [
+        TensorPlan(f"{name}_shape", shape.dtype, shape.shape, partial(_same, shape)),
+        TensorPlan(f"{name}_bitmap", np.dtype(np.uint8), (n, -(-k // 8)), partial(part, 0)),
+        TensorPlan(f"{name}_values", np.dtype(np.int8), (count,), partial(part, 1)),
+    ]
 
 
 def _same(value: Any) -> Any:
@@ -126,7 +151,7 @@ def _stored(layer: Any) -> dict[str, Any]:
     return state
 
 
-def _config(model: Encoder, layers: dict[str, Any]) -> dict[str, Any]:
+def _config(model: Encoder, layers: dict[str, Any], sparse: set[str]) -> dict[str, Any]:
     config = dict(model.config.raw)
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):
         config.pop(key, None)
@@ -136,7 +161,7 @@ def _config(model: Encoder, layers: dict[str, Any]) -> dict[str, Any]:
     floats: list[tuple[str, str]] = []
     for name, layer in layers.items():
         if isinstance(layer, nn.Linear):
-            quantized.append((name, "Linear", _scheme(layer)))
+            quantized.append((name, "Linear", _scheme(layer, name in sparse)))
         elif isinstance(layer, nn.Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
         elif isinstance(layer, nn.FloatLinear):
@@ -150,8 +175,9 @@ def _config(model: Encoder, layers: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _scheme(layer: nn.Linear) -> Scheme:
+def _scheme(layer: nn.Linear, sparse: bool) -> Scheme:
     state = _stored(layer)
     if "input_scale" in state:
-        return Scheme(symmetric="input_zero_point" not in state, static=True)
-    return Scheme(symmetric=bool(layer.config()["symmetric"]))
+        symmetric = "input_zero_point" not in state
+        return Scheme(symmetric=symmetric, static=True, bitmap=sparse)
+    return Scheme(symmetric=bool(layer.config()["symmetric"]), bitmap=sparse)

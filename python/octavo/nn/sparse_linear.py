@@ -82,7 +82,7 @@ class SparseLinear(Linear):
             For an unknown format, a weight that is not finite, or more than 65,536 inputs in a
             sparse format.
         """
-        codes, scale = arguments.quantized_weight(as_dense(weight))
+        codes, scale = arguments.quantized_weight(as_dense(weight, "weight"))
         return cls.from_quantized(codes, scale, bias, format=format, **options)
 
     @classmethod
@@ -100,12 +100,15 @@ class SparseLinear(Linear):
         Parameters
         ----------
         codes : int8 array, shape (out_features, in_features), within [-127, 127]
+            Or an int8 matrix of `scipy.sparse`, or an int8 sparse tensor of PyTorch.
         scale : positive float array, shape (out_features,) or (out_features, 1) or one value
         bias, format, **options
             As in `from_float`.
         """
         wanted = _checks.choice(format, "format", FORMATS)
-        array, scales, biases, config = arguments.checked(as_dense(codes), scale, bias, **options)
+        array, scales, biases, config = arguments.checked(
+            as_dense(codes, "codes", codes=True), scale, bias, **options
+        )
         return cls(array, scales, biases, {**config, "format": wanted})
 
     def __init__(

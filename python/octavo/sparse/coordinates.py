@@ -163,6 +163,13 @@ def from_blocks(
     return from_coordinates(rows, columns, blocks[block, i, j], shape)
 
 
+def to_dense(rows: Rows) -> Array:
+    """Return the whole matrix, a fresh (N, K) float32 array."""
+    out = np.zeros(rows.shape, np.float32)
+    out[np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices] = rows.values
+    return out
+
+
 def check_count(values: Array, count: int) -> None:
     """As many values (or blocks) as indices."""
     if len(values) != count:

@@ -7,24 +7,43 @@ from typing import Any
 
 import numpy as np
 
-from octavo.sparse.foreign import is_scipy, is_torch
+from octavo.sparse.coordinates import to_dense
+from octavo.sparse.foreign import is_scipy, is_torch, read_scipy, read_torch
 from octavo.sparse.matrix import SparseMatrix
 
 __all__ = ["as_dense"]
 
 
-def as_dense(x: Any) -> Any:
+def as_dense(x: Any, name: str, *, codes: bool = False) -> Any:
     """Return a sparse matrix of any library as a dense array, anything else as it is.
 
     Parameters
     ----------
     x : SparseMatrix, scipy.sparse matrix, torch.Tensor, or anything else
+    name : str
+        For messages.
+    codes : bool
+        Whether to expect int8 instead of floats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If its values are of another type, its index arrays contradict each other or its shape, or
+        codes that share a place add up to more than int8 holds.
     """
     if isinstance(x, SparseMatrix):
         return x.to_dense()
+    # No method of the other library runs on it before its index arrays are checked: some follow
+    # them blindly.
     if is_scipy(x):
-        # Through float32, which holds int8 codes exactly: index arrays are checked on that way.
-        return SparseMatrix.from_scipy(x.astype(np.float32)).to_dense().astype(x.dtype)
-    if is_torch(x) and str(x.layout) != "torch.strided":
-        return SparseMatrix.from_torch(x).to_dense()
-    return x
+        floats = to_dense(read_scipy(x, name, codes=codes))
+    elif is_torch(x) and str(x.layout) != "torch.strided":
+        floats = to_dense(read_torch(x, name, codes=codes))
+    else:
+        return x
+    if not codes:
+        return floats
+    if floats.size and not -128 <= floats.min() <= floats.max() <= 127:
+        worst = max(floats.min(), floats.max(), key=abs)
+        raise ValueError(f"{name}: expected int8 sums of duplicates, got {worst:.0f}")
+    return floats.astype(np.int8)

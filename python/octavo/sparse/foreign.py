@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
@@ -38,8 +39,8 @@ def is_torch(x: object) -> bool:
     return module is not None and isinstance(x, module.Tensor)
 
 
-def read_scipy(matrix: Any, name: str) -> Rows:
-    """Read any format of scipy.sparse."""
+def read_scipy(matrix: Any, name: str, *, codes: bool = False) -> Rows:
+    """Read any format of scipy.sparse; of int8 codes instead of floats if `codes`."""
     if not is_scipy(matrix):
         raise TypeError(f"{name}: expected a scipy.sparse matrix, got {_checks.describe(matrix)}")
     if matrix.ndim != 2:
@@ -47,16 +48,19 @@ def read_scipy(matrix: Any, name: str) -> Rows:
     shape = check_shape(tuple(matrix.shape), f"{name}.shape")
     kind = matrix.format
     if kind in ("csr", "csc", "bsr"):
-        values = _floats(matrix.data, name)
+        values = _scipy_values(matrix, name, codes)
         read = from_blocks if kind == "bsr" else from_compressed
         return read(matrix.indptr, matrix.indices, values, shape, by_columns=kind == "csc")
+    if kind == "dia" and matrix.data.shape[:1] != matrix.offsets.shape:
+        wanted, got = matrix.data.shape[0], matrix.offsets.shape
+        raise ValueError(f"offsets: expected {wanted} (one per diagonal), got shape {got}")
     if kind != "coo":
         matrix = matrix.tocoo()
-    return _read_coordinates(matrix.row, matrix.col, _floats(matrix.data, name), shape)
+    return _read_coordinates(matrix.row, matrix.col, _scipy_values(matrix, name, codes), shape)
 
 
-def read_torch(tensor: Any, name: str) -> Rows:
-    """Read a sparse PyTorch tensor of any layout: COO, CSR, CSC, BSR, BSC."""
+def read_torch(tensor: Any, name: str, *, codes: bool = False) -> Rows:
+    """Read a sparse PyTorch tensor of any layout (COO, CSR, CSC, BSR, BSC); `codes` as above."""
     if not is_torch(tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {_checks.describe(tensor)}")
     layout = str(tensor.layout).rpartition(".sparse_")[2]
@@ -66,6 +70,10 @@ def read_torch(tensor: Any, name: str) -> Rows:
         raise ValueError(f"{name}: expected two dimensions, got shape {tuple(tensor.shape)}")
     shape = check_shape(tuple(tensor.shape), f"{name}.shape")
     tensor = tensor.detach().cpu()
+    if codes:
+        # Before codes that share a place are added: int8 would wrap around.
+        _require_int8(str(tensor.dtype).removeprefix("torch."), name)
+        tensor = tensor.float()
     if layout == "coo":
         tensor = tensor.coalesce()
         rows, columns = tensor.indices().numpy()
@@ -83,6 +91,18 @@ def _numbers(tensor: Any) -> Array:
     values = tensor.values()
     numbers: Array = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
     return numbers
+
+
+def _scipy_values(matrix: Any, name: str, codes: bool) -> Array:
+    if codes:
+        _require_int8(matrix.data.dtype, name)
+        return np.asarray(matrix.data, np.float32)
+    return _floats(matrix.data, name)
+
+
+def _require_int8(dtype: object, name: str) -> None:
+    if str(dtype) != "int8":
+        raise TypeError(f"{name}: expected int8, got {dtype}")
 
 
 def _floats(values: object, name: str) -> Array:

@@ -176,10 +176,7 @@ class SparseMatrix:
 
     def to_dense(self) -> Array:
         """Return the whole matrix, a fresh (N, K) float32 array."""
-        indptr, indices, values = self.to_csr()
-        out = np.zeros(self.shape, np.float32)
-        out[np.repeat(np.arange(self.shape[0]), np.diff(indptr)), indices] = values
-        return out
+        return coordinates.to_dense(coordinates.Rows(*self.to_csr(), self.shape))
 
     def to_csr(self) -> tuple[Array, Array, Array]:
         """Return indptr (int64), indices (int32) and values (float32) as fresh arrays."""

@@ -42,7 +42,8 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            QuantizationConfig(config)
+            if QuantizationConfig(config).has_bitmaps:
+                raise ValueError("quantization_config: weights are stored sparse")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors stored as a bitmap and their non-zero values, in two layouts.
+
+octavo's own, for the int8 codes of a weight (N, K)::
+
+    X.weight_shape    I64  (2,)                N, K
+    X.weight_bitmap   U8   (N, ceil(K / 8))    column k of row n: bit k % 8 (the lowest is bit 0)
+                                               of byte k // 8; bits from K on are 0
+    X.weight_values   I8   (nonzeros,)         the codes at the ones, row by row; never 0 or -128
+
+and ``sparse-bitmask`` of compressed-tensors before 0.14, for any tensor of one or two dimensions,
+which is only read::
+
+    X.shape           I64  (rank,)
+    X.bitmask         U8   (..., ceil(K / 8))  as above
+    X.compressed      any  (nonzeros,)         the values at the ones
+    X.row_offsets     I64  (...)               where each row begins in `compressed`
+
+There X is the layer that the weight belongs to, or (in older releases) the tensor's own name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from octavo.io.safetensors import TensorFile, TensorInfo
+
+__all__ = ["BitmapTensor", "Parts", "find_bitmaps", "is_smaller", "pack_bitmap"]
+
+Array = npt.NDArray[Any]
+Codes = npt.NDArray[np.int8]
+
+_PARAMETERS = (
+    *("weight", "bias", "gamma", "beta"),
+    *("weight_scale", "weight_zero_point", "input_scale", "input_zero_point"),
+)
+_MAX_EXTENT = 1 << 48
+
+
+class Parts(NamedTuple):
+    """Names of the tensors that hold one tensor; `offsets` is None in octavo's own layout."""
+
+    shape: str
+    bitmap: str
+    values: str
+    offsets: str | None
+
+
+def pack_bitmap(codes: Codes) -> tuple[npt.NDArray[np.uint8], Codes]:
+    """Return bitmap (N, ceil(K / 8)) and non-zero values of codes (N, K).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from octavo.io.bitmap import pack_bitmap
+    >>> bitmap, values = pack_bitmap(np.array([[0, 5, 0], [-7, 0, 0]], np.int8))
+    >>> bitmap.tolist(), values.tolist()
+    ([[2], [1]], [5, -7])
+    """
+    kept = codes != 0
+    return np.packbits(kept, axis=1, bitorder="little"), codes[kept]
+
+
+def is_smaller(codes: Codes) -> bool:
+    """Whether codes (N, K) take fewer bytes with a bitmap than without."""
+    n, k = codes.shape
+    stored = 16 + n * -(-k // 8) + int(np.count_nonzero(codes))
+    return bool(stored < n * k)
+
+
+def find_bitmaps(names: Iterable[str]) -> dict[str, Parts]:
+    """Map each tensor that is stored with a bitmap to the names of its parts.
+
+    Examples
+    --------
+    >>> from octavo.io.bitmap import find_bitmaps
+    >>> list(find_bitmaps(["a.weight_bitmap", "b.bitmask", "c.bias.bitmask", "d.bias"]))
+    ['a.weight', 'b.weight', 'c.bias']
+    """
+    found = {}
+    for name in names:
+        base, _, last = name.rpartition(".")
+        if last in ("weight_bitmap", "weight_values"):
+            weight = f"{base}.weight"
+            found[weight] = Parts(f"{weight}_shape", f"{weight}_bitmap", f"{weight}_values", None)
+        elif last in ("bitmask", "compressed"):
+            whole = base.rpartition(".")[2] in _PARAMETERS
+            found[base if whole else f"{base}.weight"] = Parts(
+                f"{base}.shape", f"{base}.bitmask", f"{base}.compressed", f"{base}.row_offsets"
+            )
+    return found
+
+
+class BitmapTensor:
+    """One tensor stored with a bitmap; its parts' types and shapes are checked here.
+
+    Parameters
+    ----------
+    name : str
+        The tensor's name, for messages.
+    parts : Parts
+        The names of its parts.
+    files : mapping of str to TensorFile
+        Where each part is.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing, or has a type or a shape that contradicts the others; the message
+        names file and part.
+    """
+
+    def __init__(self, name: str, parts: Parts, files: Mapping[str, TensorFile]) -> None:
+        self.name = name
+        self._parts = parts
+        self._files = files
+        needed = [part for part in parts if part is not None]
+        for part in needed:
+            if part not in files:
+                path = next(files[other].path for other in needed if other in files)
+                _fail(path, name, f"is stored with a bitmap, but there is no tensor {part!r}")
+        self.shape = self._read_shape()
+        width = -(-self.shape[-1] // 8)
+        self._expect(parts.bitmap, ("U8",), (*self.shape[:-1], width))
+        own = parts.offsets is None
+        self._expect(parts.values, ("I8",) if own else ("I8", "F16", "BF16", "F32", "F64"), None)
+        if parts.offsets is not None:
+            self._expect(parts.offsets, ("I64",), self.shape[:-1])
+        count, most = self._info(parts.values).shape[0], math.prod(self.shape)
+        if count > most:
+            self._fail(parts.values, f"expected at most {most} values, got {count}")
+
+    @property
+    def dtype(self) -> str:
+        """Format name of the type of the values."""
+        return self._info(self._parts.values).dtype
+
+    @property
+    def path(self) -> Path:
+        """The file with the values."""
+        return self._files[self._parts.values].path
+
+    def read(self) -> Array:
+        """Return the whole tensor, dense, in memory of its own (bfloat16 as uint16).
+
+        Raises
+        ------
+        ValueError
+            If bitmap, values and offsets contradict each other; the message names file and part.
+        """
+        parts = self._parts
+        values = self._array(parts.values)
+        kept = np.unpackbits(self._array(parts.bitmap), axis=-1, bitorder="little")
+        if kept[..., self.shape[-1] :].any():
+            self._fail(parts.bitmap, f"expected zero bits behind column {self.shape[-1]}, got ones")
+        kept = kept[..., : self.shape[-1]]
+        counts = np.asarray(np.count_nonzero(kept, axis=-1))
+        total = int(counts.sum())
+        if total != values.size:
+            self._fail(parts.values, f"expected {total} values as in the bitmap, got {values.size}")
+        self._check_values(values)
+        if parts.offsets is not None:
+            self._check_offsets(parts.offsets, counts)
+        whole = np.zeros(self.shape, values.dtype)
+        whole[kept.view(np.bool_)] = values
+        return whole
+
+    def _check_values(self, values: Array) -> None:
+        if self._parts.offsets is None:
+            for wrong in (0, -128):
+                if (values == wrong).any():
+                    where = int((values == wrong).argmax())
+                    wanted = "expected codes in [-127, 127] without 0"
+                    self._fail(self._parts.values, f"{wanted}, got {wrong} at {where}")
+
+    def _check_offsets(self, part: str, counts: Array) -> None:
+        wanted = np.cumsum(counts) - counts.reshape(-1)
+        found = self._array(part).reshape(-1)
+        if (found != wanted).any():
+            row = int((found != wanted).argmax())
+            self._fail(part, f"expected {wanted[row]} for row {row}, got {found[row]}")
+
+    def _read_shape(self) -> tuple[int, ...]:
+        part = self._parts.shape
+        self._expect(part, ("I64",), None)
+        sizes = tuple(int(size) for size in self._array(part)[:3])
+        ranks = (2,) if self._parts.offsets is None else (1, 2)
+        if len(sizes) not in ranks or not all(0 < size < _MAX_EXTENT for size in sizes):
+            wanted = " or ".join(map(str, ranks))
+            self._fail(part, f"expected {wanted} sizes of at least 1, got {list(sizes)}")
+        return sizes
+
+    def _expect(self, part: str, dtypes: tuple[str, ...], shape: tuple[int, ...] | None) -> None:
+        info = self._info(part)
+        if info.dtype not in dtypes:
+            self._fail(part, f"expected type {' or '.join(dtypes)}, got {info.dtype}")
+        if shape is None and len(info.shape) != 1:
+            self._fail(part, f"expected one dimension, got shape {info.shape}")
+        if shape is not None and info.shape != shape:
+            self._fail(part, f"expected shape {shape}, got {info.shape}")
+
+    def _info(self, part: str) -> TensorInfo:
+        return self._files[part].tensors[part]
+
+    def _array(self, part: str) -> Array:
+        return self._files[part].array(part)
+
+    def _fail(self, part: str, what: str) -> NoReturn:
+        _fail(self._files[part].path, part, what)
+
+
+def _fail(path: Path, name: str, what: str) -> NoReturn:
+    raise ValueError(f"{path}: tensor {name!r}: {what}")
