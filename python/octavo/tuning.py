@@ -132,6 +132,7 @@ def choose(codes: NDArray[np.int8]) -> str:
     return best
 
 
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
 _STEP_BYTES = {"slots16": 98, "slots64": 130}
 
 
@@ -198,7 +199,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
             for tier, formats in content["costs"].items()
         }
         cpu = content["cpu"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_MALFORMED, ValueError) as error:
         raise ValueError(
             f"{path}: expected a table written by `octavo tune`, got {error};"
             " delete the file or run `octavo tune` again"

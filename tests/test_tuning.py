@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavo.tuning: which format is chosen, and the file that says what formats cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import octavo
+from octavo import Linear, SparseLinear, _backend, runtime, tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+needs_core = pytest.mark.skipif(_backend.name != "native", reason="needs the native module")
+
+FREE = dict.fromkeys(tuning.SPARSE_FORMATS, (0.001,) * len(tuning.ROWS))
+DEAR = dict.fromkeys(tuning.SPARSE_FORMATS, (1000.0,) * len(tuning.ROWS))
+
+
+def pruned(share: float, n: int = 64, k: int = 256) -> Any:
+    rng = np.random.default_rng(3)
+    codes = rng.integers(1, 128, (n, k)).astype(np.int8)
+    codes[rng.random((n, k)) < share] = 0
+    return codes
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for a table, which `costs` and `choose` read."""
+    path = tmp_path / "tables" / "tuning.json"
+    monkeypatch.setattr(runtime, "_TUNING_FILE", path)
+    tuning._saved.cache_clear()
+    yield path
+    tuning._saved.cache_clear()
+
+
+def everywhere(costs: Any) -> dict[str, Any]:
+    return {runtime.get_isa(): costs}
+
+
+@pytest.mark.usefixtures("table")
+def test_the_defaults_cover_every_tier() -> None:
+    for tier in runtime.isa_tiers():
+        costs = tuning.costs(tier)
+        assert set(costs) == set(tuning.SPARSE_FORMATS)
+        for values in costs.values():
+            assert len(values) == len(tuning.ROWS)
+            assert all(value > 0 for value in values)
+    assert tuning.costs() == tuning.costs(runtime.get_isa())
+    with pytest.raises(ValueError, match=r"^tier: expected one of .*avx2.*, got 'sse9'"):
+        tuning.costs("sse9")
+
+
+@needs_core
+def test_choose_follows_the_costs(table: Path) -> None:
+    codes = pruned(0.8)
+    tuning.save(everywhere(DEAR), table)
+    assert tuning.choose(codes) == "dense"
+    tuning.save(everywhere({**DEAR, "slots64": FREE["slots64"]}), table)
+    assert tuning.choose(codes) == "slots64"
+    assert SparseLinear.from_quantized(codes, 1.0).format == "slots64"
+    tuning.save(everywhere({**DEAR, "slots16": FREE["slots16"]}), table)
+    assert tuning.choose(codes) == "slots16"
+    with runtime.use_isa("scalar"):  # another tier has costs of its own
+        assert tuning.costs() == tuning._DEFAULTS["scalar"]
+
+
+@needs_core
+def test_one_slow_number_of_rows_is_enough(table: Path) -> None:
+    for place in range(len(tuning.ROWS)):
+        values = list(FREE["slots64"])
+        values[place] = 1000.0
+        tuning.save(everywhere({**DEAR, "slots64": tuple(values)}), table)
+        assert tuning.choose(pruned(0.8)) == "dense"
+
+
+@needs_core
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0])
+def test_never_larger_even_where_it_costs_nothing(table: Path, share: float) -> None:
+    tuning.save(everywhere(FREE), table)
+    for n, k in ((16, 64), (64, 256), (70, 130), (1000, 40)):
+        codes = pruned(share, n, k)
+        layer = SparseLinear.from_quantized(codes, 1.0)
+        assert layer.format == tuning.choose(codes)
+        assert layer.nbytes <= Linear.from_quantized(codes, 1.0).nbytes * 1.01
+        if share >= 0.8:
+            assert layer.format != "dense"
+
+
+@pytest.mark.usefixtures("table")
+def test_what_is_always_dense() -> None:
+    assert tuning.choose(np.ones((64, 64), np.int8)) == "dense"
+    for shape in ((0, 0), (0, 5), (5, 0), (2, 65537)):
+        assert tuning.choose(np.zeros(shape, np.int8)) == "dense"
+    with _backend.use("numpy"):
+        assert tuning.choose(np.zeros((64, 64), np.int8)) == "dense"
+
+
+def test_save_and_read(table: Path) -> None:
+    costs = {"avx2": {**DEAR, "slots16": (1.0, 2.0, 3.0, 4.0, 5.0)}}
+    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+    tuning.save(costs, table)
+    assert tuning.read(table) == costs
+    assert tuning.costs("avx2") == costs["avx2"]
+    assert tuning.costs("scalar") == tuning._DEFAULTS["scalar"]
+    assert [path.name for path in table.parent.iterdir()] == ["tuning.json"]
+    tuning.save({}, table)
+    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+
+
+def test_the_table_of_another_cpu_is_none(table: Path) -> None:
+    tuning.save({"avx2": DEAR}, table)
+    content = json.loads(table.read_text(encoding="utf-8"))
+    assert content["cpu"] == octavo.cpu_info()["cpu"]
+    content["cpu"] = "i4004"
+    table.write_text(json.dumps(content), encoding="utf-8")
+    tuning._saved.cache_clear()
+    assert tuning.read(table) == {}
+    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+
+
+GOOD = {"avx2": {name: [1.0] * 5 for name in tuning.SPARSE_FORMATS}}
+BROKEN: dict[str, Any] = {
+    "empty": b"",
+    "binary": b"\xff\x00\xfe",
+    "not json": b"{nope",
+    "a list": [],
+    "a number": 3,
+    "no schema": {"schema": None},
+    "another schema": {"schema": 99},
+    "other rows": {"rows": [1, 2, 3]},
+    "rows of one": {"rows": 1},
+    "no costs": {"costs": None},
+    "costs a list": {"costs": [1]},
+    "a tier of nothing": {"costs": {"avx2": {}}},
+    "a format missing": {"costs": {"avx2": {"slots16": [1.0] * 5}}},
+    "few costs": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4}}},
+    "a cost of 0": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [0.0]}}},
+    "a cost of nan": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [float("nan")]}}},
+    "infinite": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [float("inf")]}}},
+    "a cost of text": {"costs": {"avx2": {**GOOD["avx2"], "slots64": ["fast"] * 5}}},
+    "a cost of a list": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [[1.0]] * 5}}},
+    "a cost too large": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [10**400] * 5}}},
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(table: Path, name: str) -> None:
+    tuning.save(GOOD, table)
+    content = BROKEN[name]
+    if isinstance(content, dict):
+        content = {**json.loads(table.read_text(encoding="utf-8")), **content}
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    table.write_bytes(raw)
+    tuning._saved.cache_clear()
+    message = r"tuning\.json: expected a table written by `octavo tune`, got .*; delete the file"
+    with pytest.raises(ValueError, match=message):
+        tuning.read(table)
+    with pytest.raises(ValueError, match=message):
+        tuning.costs("avx2")
+
+
+SCRIPT = """
+import numpy, octavo
+print(octavo.runtime.tuning_file(), octavo.tuning.costs("avx2")["slots64"][0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "cost"),
+    [("{}", "{}", 0.25), ("", "None", None), ("{}/absent", "{}/absent", None)],
+)
+def test_the_environment(tmp_path: Path, value: str, place: str, cost: float | None) -> None:
+    path = tmp_path / "mine.json"
+    tuning.save({"avx2": {**DEAR, "slots64": (0.25,) * 5}}, path)
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env={**os.environ, "OCTAVO_TUNING": value.format(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wanted = tuning._DEFAULTS["avx2"]["slots64"][0] if cost is None else cost
+    assert run.stdout.split() == [place.format(path), str(wanted)]
