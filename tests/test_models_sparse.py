@@ -295,3 +295,16 @@ def test_broken_layers(tmp_path: Path, name: str) -> None:
     rewrite(tmp_path / "sparse", change)
     with pytest.raises(ValueError, match=message):
         octavo.models.load(tmp_path / "sparse")
+
+
+def test_the_recipe_is_kept(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "float"))
+    made = octavo.compress(model, "2:4-int8")
+    made.save(tmp_path / "pruned")
+    stored = json.loads((tmp_path / "pruned" / "config.json").read_text(encoding="utf-8"))
+    assert stored["octavo"] == {"version": octavo.__version__, "recipe": made.recipe}
+    again = octavo.models.load(tmp_path / "pruned")
+    assert again.recipe == made.recipe
+    assert_same(octavo.compress(model, again.recipe), again)
+    octavo.compress(model).save(tmp_path / "int8")
+    assert "octavo" not in json.loads((tmp_path / "int8" / "config.json").read_text("utf-8"))

@@ -93,6 +93,9 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     builder.check_complete(family.prefixes(), _OPTIONAL)
     model.source = folder.resolve()
     model.side_files = side_files(folder)
+    made_by = raw.get("octavo")
+    if isinstance(made_by, dict) and isinstance(made_by.get("recipe"), dict):
+        model.recipe = made_by["recipe"]
     return model
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo._version import __version__
 from octavo.io.bitmap import is_smaller, pack_bitmap
 from octavo.io.compressed_tensors import Scheme, describe
 from octavo.io.folder import check_replaceable, copy_side_files, replaced_folder, write_json
@@ -157,6 +158,9 @@ def _config(model: Encoder, layers: dict[str, Any], sparse: set[str]) -> dict[st
         config.pop(key, None)
     config["torch_dtype"] = "float32"
     config["architectures"] = [model.architecture]
+    config.pop("octavo", None)
+    if model.recipe is not None and "prune" in model.recipe:
+        config["octavo"] = {"version": __version__, "recipe": model.recipe}
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []
     for name, layer in layers.items():
