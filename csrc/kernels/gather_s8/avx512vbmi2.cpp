@@ -3,25 +3,16 @@
 // vpermb and one vpdpbusd. A window of 16 is looked at through the same shuffle.
 //
 // Cycles of a wide step with 1, 4, 8 rows by llvm-mca: icelake-server 3, 5, 8; znver4 2.4, 8, 16.
-#include "kernels/common/compiler.h"
-#include "kernels/common/x86.h"
-#include "kernels/gather_s8/kernel.h"
+#include "kernels/gather_s8/zmm.h"
 
 namespace octavo {
 namespace {
-
-// Bytes ahead, as in ymm.h.
-constexpr int64_t kAhead = 4096;
 
 struct NarrowStep {
   static constexpr int64_t kBytes = step_bytes(SlotIndex::kNarrow);
   __m512i index;
 
-  explicit NarrowStep(const uint8_t* p) {
-    const __m256i both = _mm256_loadu_si256((const __m256i*)p), half = _mm256_set1_epi8(15);
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), half);
-    index = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(both, half)), high, 1);
-  }
+  explicit NarrowStep(const uint8_t* p) : index(narrow_index(p)) {}
 
   // The last window ends with the padded row: no more than 16 bytes may be read.
   __m512i pick(const uint8_t* window) const {
@@ -68,31 +59,6 @@ static inline void panel_of_one(const GatherS8Args& args, int p, int m) {
   }
   if (t < end) even = add_step<Step>(even, args.b, t, a);
   _mm512_storeu_si512(args.c + m * args.c_stride + 16 * p, _mm512_add_epi32(even, odd));
-}
-
-template <class Step, int Rows>
-static inline void panel(const GatherS8Args& args, int p, int m0) {
-  const uint8_t* a = args.a + m0 * args.a_stride;
-  __m512i sum[Rows];
-  OCTAVO_UNROLL
-  for (int i = 0; i < Rows; ++i) sum[i] = _mm512_setzero_si512();
-  const uint32_t end = args.b.first_step[p + 1];
-  for (uint32_t t = args.b.first_step[p]; t < end; ++t) {
-    const uint8_t* step = args.b.step + t * Step::kBytes;
-    _mm_prefetch((const char*)(step + kAhead), _MM_HINT_T0);
-    _mm_prefetch((const char*)(step + kAhead + 64), _MM_HINT_T0);
-    const Step indices(step + 64);
-    const uint8_t* window = a + args.b.window[t];
-    const __m512i values = _mm512_loadu_si512(step);
-    OCTAVO_UNROLL
-    for (int i = 0; i < Rows; ++i) {
-      sum[i] = _mm512_dpbusd_epi32(sum[i], indices.pick(window + i * args.a_stride), values);
-    }
-  }
-  OCTAVO_UNROLL
-  for (int i = 0; i < Rows; ++i) {
-    _mm512_storeu_si512(args.c + (m0 + i) * args.c_stride + 16 * p, sum[i]);
-  }
 }
 
 template <class Step>
