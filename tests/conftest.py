@@ -42,6 +42,9 @@ TIERS = ["numpy", *native_tiers()]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # No test reads or writes the table of `octavo tune` in the home folder.
+    os.environ["OCTAVO_TUNING"] = ""
+    runtime._TUNING_FILE = None
     required = [name for name in os.environ.get("OCTAVO_TEST_REQUIRE", "").split(",") if name]
     missing = [name for name in required if name not in TIERS]
     if missing:

@@ -131,7 +131,7 @@ def smaller(words: list[str]) -> list[str]:
 
 def _run_octavo(words: list[str], folder: Path, block: Block) -> None:
     command = " ".join(words)
-    settings = {}
+    settings = {"OCTAVO_TUNING": str(folder / "tuning.json")}
     while "=" in words[0]:
         name, _, value = words.pop(0).partition("=")
         settings[name] = value
