@@ -21,7 +21,7 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, io, models
+    from octavo import compression, io, models, pruning
     from octavo.compression import compress
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "matmul_int8",
     "models",
     "nn",
+    "pruning",
     "quantize",
     "quantize_dynamic",
     "quantize_linear",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "io", "models")
+_LAZY = ("compression", "io", "models", "pruning")
 
 
 def __getattr__(name: str) -> Any:

@@ -43,14 +43,14 @@ _MARGIN = 1.04
 _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     # Measured on Zen 3.
     "avx2": {
-        "slots16": (1.6, 1.35, 1.5, 1.5, 1.5),
-        "slots64": (2.9, 2.8, 2.8, 1.8, 1.8),
-        "bitmap": (4.3, 2.2, 1.5, 1.25, 1.2),
+        "slots16": (1.7, 1.5, 1.7, 1.8, 1.8),
+        "slots64": (3.0, 3.0, 3.6, 2.0, 2.0),
+        "bitmap": (4.3, 2.2, 1.5, 1.3, 1.3),
     },
     "scalar": {
-        "slots16": (1.9,) * 5,
-        "slots64": (1.5, 1.5, 1.4, 1.3, 1.3),
-        "bitmap": (8.0, 6.0, 2.5, 1.4, 1.2),
+        "slots16": (1.8,) * 5,
+        "slots64": (1.4, 1.4, 1.4, 1.3, 1.3),
+        "bitmap": (7.3, 1.4, 1.1, 1.1, 1.1),
     },
     # From the operations of a unit against those of the dense kernel; not measured.
     "avxvnni": {
