@@ -243,7 +243,7 @@ def test_torch(dense: Array, layout: str) -> None:
 def test_torch_disorder_and_refusals(dense: Array) -> None:
     torch = pytest.importorskip("torch")
     places, values = torch.tensor([[1, 0, 1], [2, 1, 2]]), torch.tensor([1.0, 2.0, 4.0])
-    twice = torch.sparse_coo_tensor(places, values, (2, 3))
+    twice = torch.sparse_coo_tensor(places, values, (2, 3), check_invariants=True)
     expected = np.array([[0, 2, 0], [0, 0, 5]], np.float32)
     np.testing.assert_array_equal(SparseMatrix.from_torch(twice).to_dense(), expected)
     starts, columns = torch.tensor([0, 2, 3]), torch.tensor([0, 9, 1])
