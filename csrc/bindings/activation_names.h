@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <pybind11/pybind11.h>
-
 #include <string>
 
+#include "bindings/names.h"
 #include "kernels/epilogue/kernel.h"
 
 namespace octavo {
 
-struct NamedActivation {
-  const char* name;
-  Activation value;
-};
-inline constexpr NamedActivation kActivations[] = {
+inline constexpr Named<Activation> kActivations[] = {
     {"none", Activation::kNone},          {"relu", Activation::kRelu}, {"gelu", Activation::kGelu},
     {"gelu_tanh", Activation::kGeluTanh}, {"silu", Activation::kSilu}, {"tanh", Activation::kTanh},
 };
 
 inline Activation activation_from(const std::string& name) {
-  for (const NamedActivation& a : kActivations) {
-    if (name == a.name) return a.value;
-  }
-  throw pybind11::value_error("activation: unknown name '" + name + "'");
+  return value_named(kActivations, name, "activation");
 }
 
-inline const char* activation_name(Activation value) {
-  for (const NamedActivation& a : kActivations) {
-    if (value == a.value) return a.name;
-  }
-  return "none";
-}
+inline const char* activation_name(Activation value) { return name_of(kActivations, value); }
 
 }  // namespace octavo

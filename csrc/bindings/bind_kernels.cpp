@@ -15,26 +15,8 @@
 namespace octavo {
 namespace {
 
-struct NamedForm {
-  const char* name;
-  AForm value;
-};
-constexpr NamedForm kForms[] = {
+constexpr Named<AForm> kForms[] = {
     {"s8", AForm::kS8}, {"sign_abs", AForm::kSignAbs}, {"u8", AForm::kU8}};
-
-AForm form_from(const std::string& name) {
-  for (const NamedForm& form : kForms) {
-    if (name == form.name) return form.value;
-  }
-  throw py::value_error("form: unknown name '" + name + "'");
-}
-
-const char* form_name(AForm value) {
-  for (const NamedForm& form : kForms) {
-    if (value == form.value) return form.name;
-  }
-  return "";
-}
 
 template <class Row>
 const Row& row_named(const std::vector<Row>& rows, const std::string& name) {
@@ -134,7 +116,7 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   const Rows<const float> in = rows<float>(x, "x");
   const std::int64_t m = x.shape(0), k = x.shape(1), k_pad = round_up(k, 64);
   QuantizeRowsArgs args;
-  args.form = form_from(form);
+  args.form = value_named(kForms, form, "form");
   const bool abs = args.form == AForm::kSignAbs;
   if (abs && a_abs_offset < k_pad) bad_argument("a_abs_offset", "at least k rounded up to 64");
   args.x = in.data;
@@ -236,7 +218,7 @@ void register_kernels(py::module_& m) {
         "b_orders"_a, "c"_a, "m"_a, "panels"_a, "k_groups"_a, "accumulate"_a);
   m.def(
       "kernel_gemm_s8_form",
-      [](const std::string& name) { return form_name(row_named(gemm_s8_rows(), name).form); },
+      [](const std::string& name) { return name_of(kForms, row_named(gemm_s8_rows(), name).form); },
       "name"_a);
   m.def("kernel_pack_b", &pack_b, "b"_a, "flip"_a = std::uint8_t{0});
   m.def("kernel_repack_b", &repack_b, "b"_a, "flip"_a = std::uint8_t{0});

@@ -14,28 +14,10 @@
 namespace octavo {
 namespace {
 
-struct NamedFormat {
-  const char* name;
-  WeightFormat value;
-};
-constexpr NamedFormat kFormats[] = {{"dense", WeightFormat::kDense},
-                                    {"slots16", WeightFormat::kSlots16},
-                                    {"slots64", WeightFormat::kSlots64},
-                                    {"bitmap", WeightFormat::kBitmap}};
-
-WeightFormat format_from(const std::string& name) {
-  for (const NamedFormat& format : kFormats) {
-    if (name == format.name) return format.value;
-  }
-  throw py::value_error("format: unknown name '" + name + "'");
-}
-
-const char* format_name(WeightFormat value) {
-  for (const NamedFormat& format : kFormats) {
-    if (value == format.value) return format.name;
-  }
-  return "";
-}
+constexpr Named<WeightFormat> kFormats[] = {{"dense", WeightFormat::kDense},
+                                            {"slots16", WeightFormat::kSlots16},
+                                            {"slots64", WeightFormat::kSlots64},
+                                            {"bitmap", WeightFormat::kBitmap}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
@@ -50,7 +32,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
     bad_argument("codes", "values above -128");
   }
-  const WeightFormat weight_format = format_from(format);
+  const WeightFormat weight_format = value_named(kFormats, format, "format");
   if (weight_format != WeightFormat::kDense && k > PackedSlots::kMaxK) {
     bad_argument("codes", "at most 65536 columns in a sparse format");
   }
@@ -74,7 +56,7 @@ std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
-  const WeightFormat weight_format = format_from(format);
+  const WeightFormat weight_format = value_named(kFormats, format, "format");
   if (weight_format == WeightFormat::kDense || weight_format == WeightFormat::kBitmap) {
     bad_argument("format", "a format with slots");
   }
@@ -283,7 +265,7 @@ void register_linear(py::module_& m) {
       .def_property_readonly("shape",
                              [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
       .def_property_readonly("format",
-                             [](const Linear& self) { return format_name(self.format()); })
+                             [](const Linear& self) { return name_of(kFormats, self.format()); })
       .def_property_readonly("activation", [](const Linear& self) {
         return activation_name(self.options().activation);
       });

@@ -193,19 +193,11 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept {
 }
 
 const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept {
-  const auto& rows = gemm_bitmap_s8_rows();
-  for (const GemmBitmapS8Row& row : rows) {
-    if (mask & bit(row.isa)) return row;
-  }
-  return rows.back();
+  return first_allowed(gemm_bitmap_s8_rows(), mask);
 }
 
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept {
-  const auto& rows = gather_s8_rows();
-  for (const GatherS8Row& row : rows) {
-    if (mask & bit(row.isa)) return row;
-  }
-  return rows.back();
+  return first_allowed(gather_s8_rows(), mask);
 }
 
 const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept {

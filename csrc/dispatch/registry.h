@@ -103,14 +103,19 @@ const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();
 
-// The first row whose tier is in the mask. Never null: every family has a scalar row.
-template <class Args>
-const KernelRow<Args>& select(IsaMask mask) noexcept {
-  const auto& rows = kernel_rows<Args>();
-  for (const auto& row : rows) {
+// The first row whose tier is in the mask; the last one where none is.
+template <class Row>
+const Row& first_allowed(const std::vector<Row>& rows, IsaMask mask) noexcept {
+  for (const Row& row : rows) {
     if (mask & bit(row.isa)) return row;
   }
   return rows.back();
+}
+
+// The first row whose tier is in the mask. Never null: every family has a scalar row.
+template <class Args>
+const KernelRow<Args>& select(IsaMask mask) noexcept {
+  return first_allowed(kernel_rows<Args>(), mask);
 }
 
 // The first row whose tier is in the mask and that is meant for m rows.
