@@ -78,6 +78,22 @@ inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight
   return static_cast<std::int32_t>(sum);
 }
 
+// What every packed sparse weight keeps of its codes: all of them, column sums, how many there are.
+template <class Packed>
+void check_codes(const Packed& packed, const Weight& w, const std::string& what) {
+  std::vector<std::int8_t> unpacked(w.codes.size(), 99);
+  packed.unpack(unpacked.data());
+  check_same(unpacked.data(), w.codes.data(), w.n * w.k, what + " unpacked");
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(w.n));
+  std::int64_t non_zeros = 0;
+  for (std::int64_t i = 0; i < w.n * w.k; ++i) {
+    sums[static_cast<std::size_t>(i / w.k)] += w.codes[static_cast<std::size_t>(i)];
+    non_zeros += w.codes[static_cast<std::size_t>(i)] != 0;
+  }
+  check_same(packed.col_sum(), sums.data(), w.n, what + " column sums");
+  check(packed.non_zeros() == non_zeros, what + " non-zeros");
+}
+
 // Checks m rows of sums over whole panels.
 inline void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form,
                        std::int64_t m, const Weight& w, const std::string& what) {

@@ -48,21 +48,11 @@ std::int8_t code_at(const Weight& w, std::int64_t p, std::int64_t g, std::int64_
 void check_bitmap(const Weight& w) {
   const PackedBitmap packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("bitmap", w);
-  std::vector<std::int8_t> unpacked(w.codes.size(), 99);
-  packed.unpack(unpacked.data());
-  check_same(unpacked.data(), w.codes.data(), w.n * w.k, what + " unpacked");
-  std::vector<std::int32_t> sums(static_cast<std::size_t>(w.n));
-  std::int64_t non_zeros = 0;
-  for (std::int64_t i = 0; i < w.n * w.k; ++i) {
-    sums[static_cast<std::size_t>(i / w.k)] += w.codes[static_cast<std::size_t>(i)];
-    non_zeros += w.codes[static_cast<std::size_t>(i)] != 0;
-  }
-  check_same(packed.col_sum(), sums.data(), w.n, what + " column sums");
-  check(packed.non_zeros() == non_zeros, what + " non-zeros");
+  check_codes(packed, w, what);
   const std::int64_t groups = packed.panels() * packed.k_groups();
   const std::int64_t blocks = packed.panels() * ((packed.k_groups() + 63) / 64 + 1);
   check(static_cast<std::int64_t>(packed.nbytes()) ==
-            8 * groups + 4 * blocks + 4 * w.n + non_zeros + 64,
+            8 * groups + 4 * blocks + 4 * w.n + packed.non_zeros() + 64,
         what + " bytes");
 }
 

@@ -91,17 +91,7 @@ void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
 void check_slots(const Weight& w, SlotIndex kind) {
   const PackedSlots packed(w.codes.data(), w.n, w.k, kind);
   const std::string what = "slots n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
-  std::vector<std::int8_t> unpacked(w.codes.size(), 99);
-  packed.unpack(unpacked.data());
-  check_same(unpacked.data(), w.codes.data(), w.n * w.k, what + " unpacked");
-  std::vector<std::int32_t> sums(static_cast<std::size_t>(w.n));
-  std::int64_t non_zeros = 0;
-  for (std::int64_t i = 0; i < w.n * w.k; ++i) {
-    sums[static_cast<std::size_t>(i / w.k)] += w.codes[static_cast<std::size_t>(i)];
-    non_zeros += w.codes[static_cast<std::size_t>(i)] != 0;
-  }
-  check_same(packed.col_sum(), sums.data(), w.n, what + " column sums");
-  check(packed.non_zeros() == non_zeros, what + " non-zeros");
+  check_codes(packed, w, what);
   check(packed.steps() == PackedSlots::count_steps(w.codes.data(), w.n, w.k, kind),
         what + " steps");
   const SlotPanels all = packed.stretch(0, packed.panels());
