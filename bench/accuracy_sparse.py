@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import octavo
-from accuracy_minilm import encode, read
-from octavo.demo import default_model
-from octavo.demo.run import cosines
+from common.study import prepare
 
 if TYPE_CHECKING:
     from octavo.models import Encoder
@@ -68,21 +66,12 @@ def main() -> int:
     parser.add_argument("--damping", type=float, help="of SparseGPT and ADMM")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    if not (arguments.data / "test.tsv").is_file():
-        print(f"skipped: no test.tsv in {arguments.data}")
+    study = prepare(arguments.data, arguments.model)
+    if study is None:
         return 0
-    from sklearn.linear_model import LogisticRegression
-
-    folder = arguments.model or default_model()
-    train_labels, train = read(arguments.data / "train.tsv")
-    labels, test = read(arguments.data / "test.tsv")
-    model = octavo.models.load(folder)
-    probe = LogisticRegression(C=1, max_iter=2000)
-    probe.fit(encode(model, folder, train), train_labels)
-    reference = encode(model, folder, test)
-    exact = float(probe.score(reference, labels))
+    exact = study.scores(study.model)["accuracy"]
     print(f"float32: accuracy {exact:.4f}; calibration on {arguments.calibration} sentences")
-    order = np.random.default_rng(0).permutation(len(train))[: arguments.calibration]
+    order = np.random.default_rng(0).permutation(len(study.train))[: arguments.calibration]
     rows = []
     for name, fields in RECIPES.items():
         if arguments.only not in name:
@@ -90,17 +79,13 @@ def main() -> int:
         if arguments.damping is not None and fields.get("method") in ("sparsegpt", "admm"):
             fields = {**fields, "damping": arguments.damping}
         start = time.perf_counter()
-        engine = pruned(model, fields, [train[index] for index in order])
+        engine = pruned(study.model, fields, [study.train[index] for index in order])
         seconds = time.perf_counter() - start
-        vectors = encode(engine, folder, test)
-        agreement = cosines(reference, vectors)
         row = {
             "recipe": name,
             "applied": engine.recipe,
             "zeros": zeros(engine),
-            "accuracy": float(probe.score(vectors, labels)),
-            "cosine_mean": float(agreement.mean()),
-            "cosine_min": float(agreement.min()),
+            **study.scores(engine),
             "seconds": round(seconds, 1),
         }
         rows.append(row)
