@@ -35,7 +35,9 @@ ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
 _SCHEMA = 1
-_MOST_INPUTS = 65536
+MOST_INPUTS = 65536
+"""How many inputs a sparse format takes."""
+
 _SAMPLED_PANELS = 32
 _MARGIN = 1.04
 """A format must promise this much more speed than the dense one, for every number of rows."""
@@ -113,7 +115,7 @@ def choose(codes: NDArray[np.int8]) -> str:
     'dense'
     """
     n, k = codes.shape
-    if _backend.name != "native" or n * k == 0 or k > _MOST_INPUTS:
+    if _backend.name != "native" or n * k == 0 or k > MOST_INPUTS:
         return "dense"
     sample = _sample(codes)
     groups = _groups(sample)

@@ -92,11 +92,14 @@ def _summary(name: str, probe: _Compared) -> LayerError:
     relative = math.sqrt(probe.noise / probe.signal)
     sqnr = -20 * math.log10(relative) if relative else math.inf
     layer = probe.compressed
-    codes = layer.weight_codes
-    return LayerError(
-        name,
-        relative,
-        sqnr,
-        zeros=1.0 - np.count_nonzero(codes) / codes.size,
-        held=layer.format if isinstance(layer, nn.SparseLinear) else "dense",
-    )
+    return LayerError(name, relative, sqnr, zeros_in(layer.weight_codes), held_as(layer))
+
+
+def zeros_in(weight: npt.NDArray[Any]) -> float:
+    """Return the share of weights that are zero."""
+    return 1.0 - np.count_nonzero(weight) / max(1, weight.size)
+
+
+def held_as(layer: nn.Module) -> str:
+    """Return how a layer holds its weights: "dense", or the format of a `SparseLinear`."""
+    return layer.format if isinstance(layer, nn.SparseLinear) else "dense"

@@ -18,7 +18,6 @@ Array = NDArray[Any]
 S = TypeVar("S", bound="SparseLinear")
 
 FORMATS = ("auto", "dense", *tuning.SPARSE_FORMATS)
-_MOST_INPUTS = 65536
 
 
 class SparseLinear(Linear):
@@ -115,10 +114,10 @@ class SparseLinear(Linear):
         self, codes: Array, scale: Array, bias: Array | None, config: dict[str, Any]
     ) -> None:
         """Take checked arguments; use `from_quantized` to have them checked."""
-        wanted = config["format"]
-        if wanted not in ("auto", "dense") and codes.shape[1] > _MOST_INPUTS:
+        wanted, most = config["format"], tuning.MOST_INPUTS
+        if wanted not in ("auto", "dense") and codes.shape[1] > most:
             raise ValueError(
-                f"format: {wanted!r} takes at most {_MOST_INPUTS} inputs, got {codes.shape[1]}"
+                f"format: {wanted!r} takes at most {most} inputs, got {codes.shape[1]}"
             )
         chosen = tuning.choose(codes) if wanted == "auto" else wanted
         super().__init__(codes, scale, bias, {**config, "format": chosen})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.compression import compress
-from octavo.demo.layers import layer_errors
+from octavo.demo.layers import held_as, layer_errors, zeros_in
 from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
 from octavo.io.folder import weight_bytes
@@ -251,14 +251,14 @@ def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFact
     weight, bias = state["weight"], state.get("bias")
     numbers = weight.size + (0 if bias is None else bias.size)
     nbytes = sum(int(value.nbytes) for value in state.values())
-    held = layer.format if isinstance(layer, nn.SparseLinear) else "dense"
+    held = held_as(layer)
     return LayerFacts(
         name=name,
         kind=kind,
         shape=tuple(int(size) for size in weight.shape),
         float_bytes=4 * numbers,
         nbytes=nbytes if held == "dense" else layer.nbytes,
-        zeros=1.0 - np.count_nonzero(weight) / max(1, weight.size),
+        zeros=zeros_in(weight),
         held=held,
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
