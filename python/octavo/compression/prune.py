@@ -9,6 +9,7 @@ import numpy as np
 
 from octavo import nn, pruning
 from octavo.compression.names import Names
+from octavo.models.encoder import HEADS
 from octavo.pruning import InputHessian, InputNorms, OutputFit
 from octavo.pruning._arguments import DAMPING
 
@@ -33,7 +34,7 @@ class Chosen:
 
     def __call__(self, name: str, layer: nn.Module) -> bool:
         """Whether this layer is to be pruned."""
-        if not isinstance(layer, nn.FloatLinear):
+        if not isinstance(layer, nn.FloatLinear) or f"{name}.".startswith(HEADS):
             return False
         is_chosen = name not in self._excluded
         self._found |= is_chosen
