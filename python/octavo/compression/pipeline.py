@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 
 from octavo import nn
 from octavo.compression.calibration import batches_of
-from octavo.compression.prune import Chosen, global_masks, masked, prune_layer
-from octavo.compression.sequential import prune_in_order
+from octavo.compression.gptq import round_weights
+from octavo.compression.prune import (
+    Chosen,
+    global_masks,
+    masked,
+    prune_in_order,
+    prune_layer,
+)
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = ()
+STAGES: tuple[Callable[[Work], None], ...] = (round_weights,)
 """Between pruning and the final form, in this order."""
 
 

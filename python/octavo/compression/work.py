@@ -37,6 +37,8 @@ class LayerPlan:
         Columns that are computed in float.
     codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
         The quantized weight, if not rounded to nearest.
+    bias : float32 array, shape (N,), optional
+        Goes with the codes, in place of the layer's own.
     dtype : str, optional
         Another form than the recipe's.
     """
@@ -48,6 +50,7 @@ class LayerPlan:
     outliers: Array | None = None
     codes: Array | None = None
     scale: Array | None = None
+    bias: Array | None = None
     dtype: str | None = None
 
 
