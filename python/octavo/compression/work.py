@@ -62,6 +62,8 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
+    original : Encoder
+        The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
     batches : list of Batch
@@ -73,6 +75,7 @@ class Work:
     """
 
     recipe: Recipe
+    original: Encoder
     model: Encoder
     batches: list[Batch]
     say: Callable[[str, float], None]
