@@ -68,8 +68,6 @@ class Target:
             _checks.choice(self.metric, "target: metric", METRICS)
         where = f"target: {self.name if self.metric == self.name else 'at_least'}"
         bound = _checks.real(self.at_least, where)
-        if not math.isfinite(bound):
-            raise ValueError(f"{where}: expected a finite number, got {bound}")
         if self.metric == "cosine" and not 0 < bound < 1:
             raise ValueError(f"{where}: expected a value in (0, 1), got {bound}")
 
@@ -228,6 +226,11 @@ class _Search:
         if isinstance(metric, str):
             cosine, _, sqnr = agreement(self._reference, vectors_of(made, self._work.batches))
             value: Any = cosine if metric == "cosine" else sqnr
+            if math.isnan(value):
+                raise ValueError(
+                    f"model: expected finite outputs, got NaN (with {_layers(count)} in "
+                    f"{self._forms.keep})"
+                )
         else:
             try:
                 value = metric(made)
@@ -237,11 +240,6 @@ class _Search:
                     f"{_layers(count)} in {self._forms.keep})"
                 ) from error
             value = _checks.real(value, f"target: result of {self._target.name}")
-        if math.isnan(value):
-            raise ValueError(
-                f"target: expected a number from {self._target.name}, got nan (with "
-                f"{_layers(count)} in {self._forms.keep})"
-            )
         return float(value)
 
 
