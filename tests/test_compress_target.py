@@ -91,7 +91,7 @@ def test_much_data_is_sampled(folder: Path) -> None:
     few = octavo.sensitivity(folder, ids[:: -(-ids.size // MOST_TOKENS)]).to_dict()
     many = octavo.sensitivity(folder, ids).to_dict()
     assert {name: row["sqnr_db"] for name, row in many.items()} == pytest.approx(
-        {name: row["sqnr_db"] for name, row in few.items()}, abs=1e-3
+        {name: row["sqnr_db"] for name, row in few.items()}, abs=0.02
     )
 
 
