@@ -88,9 +88,9 @@ def _layer_table(facts: ModelFacts) -> Table:
             )
         )
     header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "zeros, %", "held")
-    header += ("bits", "inputs", "scale", "input scale", "at ±127, %", "clipped inputs, %")
+    codes = ("bits", "inputs", "scale", "input scale", "at ±127, %", "clipped inputs, %")
     errors = ("error, %", "SQNR, dB", "input range", "99.8 % of it")
-    return Table("Layers", header + errors, lines, text=2)
+    return Table("Layers", header + codes + errors, lines, text=2)
 
 
 def _machine_table(document: Mapping[str, Any]) -> Table:
