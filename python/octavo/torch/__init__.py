@@ -30,6 +30,7 @@ from octavo.torch.config import CONFIGS, Int8Dynamic
 from octavo.torch.convert import quantize_
 from octavo.torch.dynamic import quantize_dynamic
 from octavo.torch.embedding import Embedding
+from octavo.torch.encoder import to_encoder
 from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
@@ -51,4 +52,5 @@ __all__ = [
     "prune_",
     "quantize_",
     "quantize_dynamic",
+    "to_encoder",
 ]
