@@ -65,6 +65,13 @@ def test_equals_the_saved_folder(family: str, head: bool, tmp_path: Path) -> Non
     assert_same(encoder, loaded)
     assert encoder.config.raw | {"dtype": "float32"} == loaded.config.raw
     assert encoder.source is None
+    if head:
+        ids, mask = model_files.batch()
+        logits = encoder.classify(ids, mask)
+        np.testing.assert_array_equal(logits, loaded.classify(ids, mask))
+        with torch.no_grad():
+            wanted = model(torch.tensor(ids), torch.tensor(mask)).logits
+        np.testing.assert_allclose(logits, wanted.numpy(), atol=2e-5)
     encoder.save(tmp_path / "mine")
     loaded.save(tmp_path / "theirs")
     mine, theirs = (tmp_path / name / "model.safetensors" for name in ("mine", "theirs"))
@@ -203,6 +210,21 @@ def test_what_does_not_fit_is_named(change: Callable[[Any], None], message: str)
     change(model)
     with pytest.raises(ValueError, match=message):
         ot.to_encoder(model)
+
+
+class OwnClassifier(transformers.BertForSequenceClassification):
+    """A user's class is what it is derived from."""
+
+
+def test_heads() -> None:
+    model = OwnClassifier(made(head=True, num_labels=5).config).eval()
+    ids, mask = model_files.batch()
+    assert ot.to_encoder(model).classify(ids, mask).shape == (4, 5)
+    model.classifier = torch.nn.Sequential(model.classifier)
+    with pytest.raises(ValueError, match=r"layer 'classifier': expected .*, got Sequential"):
+        ot.to_encoder(model)
+    masked = transformers.BertForMaskedLM(model.config).eval()
+    assert ot.to_encoder(masked).classifier is None
 
 
 def test_names_are_those_of_the_whole_model() -> None:

@@ -13,6 +13,7 @@ from octavo import nn
 from octavo.io.bitmap import is_smaller
 from octavo.io.folder import side_files
 from octavo.models.config import read_config
+from octavo.models.encoder import HEADS
 from octavo.models.loader import build
 from octavo.torch._pruned import stored_weight, weight_of
 from octavo.torch._tensors import to_numpy, unusable
@@ -30,9 +31,9 @@ __all__ = ["to_encoder"]
 def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:
     """Make an octavo encoder of a BERT or DistilBERT model of transformers, without files.
 
-    The encoder is what `octavo.models.load` gives for the saved model, bit for bit: dropout is
-    none, heads that an encoder does not hold are left out. Layers that are int8 already stay so,
-    with the same codes and scales.
+    The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a sequence
+    classifier keeps its head, other heads are left out. Layers that are int8 already stay so, with
+    the same codes and scales.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def _raw_config(model: Any) -> dict[str, Any] | None:
         return None
     raw: dict[str, Any] = json.loads(make())
     raw.pop("quantization_config", None)
-    raw["architectures"] = [type(model).__name__]
+    known = [kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.")]
+    raw["architectures"] = [kind.__name__ for kind in known[:1]]
     return raw
 
 
@@ -110,11 +112,11 @@ class ModuleSource:
     model : torch.nn.Module
         The whole model.
     inner : torch.nn.Module
-        The encoder in it; names are relative to it.
+        The encoder in it; names are relative to it, but for those of a classification head.
     """
 
     def __init__(self, model: torch.nn.Module, inner: torch.nn.Module) -> None:
-        self._inner = inner
+        self._model, self._inner = model, inner
         paths = [name for name, part in model.named_modules() if part is inner]
         self._prefix = f"{paths[0]}." if paths and paths[0] else ""
         self._used: set[str] = set()
@@ -156,13 +158,14 @@ class ModuleSource:
         for name, part in self._inner.named_modules(remove_duplicate=False):
             extra = part._parameters and name not in self._used and name.startswith(prefixes)
             if extra:
-                raise self._error(
-                    name, "the architecture that the config describes has no such one"
-                )
+                raise self._error(name, "has no place in what the config describes")
+
+    def _owner(self, name: str) -> torch.nn.Module:
+        return self._model if f"{name}.".startswith(HEADS) else self._inner
 
     def _find(self, name: str) -> Any:
         try:
-            return self._inner.get_submodule(name)
+            return self._owner(name).get_submodule(name)
         except AttributeError:
             return None
 
@@ -191,7 +194,8 @@ class ModuleSource:
             raise self._error(name, f"expected shape {wanted}, as the config says, got {shape}")
 
     def _error(self, name: str, what: str) -> ValueError:
-        return ValueError(f"model: layer {self._prefix + name!r}: {what}")
+        prefix = self._prefix if self._owner(name) is self._inner else ""
+        return ValueError(f"model: layer {prefix + name!r}: {what}")
 
 
 def _int8_linear(module: Linear, activation: str) -> nn.Linear:
