@@ -211,5 +211,5 @@ def _int8_linear(module: Linear, activation: str) -> nn.Linear:
         to_numpy(module.weight_scale),
         bias,
         activation=activation,
-        symmetric=module.symmetric,
+        **module._weight.options._asdict(),
     )
