@@ -19,6 +19,7 @@ from octavo.torch._pruned import stored_weight, weight_of
 from octavo.torch._tensors import to_numpy, unusable
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
+from octavo.torch.qat import QatEmbedding, QatLinear
 
 if TYPE_CHECKING:
     import os
@@ -32,8 +33,8 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
     """Make an octavo encoder of a BERT or DistilBERT model of transformers, without files.
 
     The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a sequence
-    classifier keeps its head, other heads are left out. Layers that are int8 already stay so, with
-    the same codes and scales.
+    classifier keeps its head, other heads are left out. Layers that are int8 already, or train for
+    it, are int8 there with the same codes and scales.
 
     Parameters
     ----------
@@ -127,17 +128,25 @@ class ModuleSource:
 
     def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
         """Take a linear layer, float or int8."""
-        module = self._take(name, torch.nn.Linear, Linear)
+        module = self._take(name, torch.nn.Linear, Linear, QatLinear)
         self._check(name, (module.out_features, module.in_features), (outputs, inputs))
-        if isinstance(module, Linear):
-            return _int8_linear(module, activation)
+        if isinstance(module, (Linear, QatLinear)):
+            try:
+                return _int8_linear(module, activation)
+            except ValueError as error:
+                raise self._error(name, str(error)) from None
         bias = None if module.bias is None else to_numpy(module.bias)
         return nn.FloatLinear(to_numpy(weight_of(module)), bias, activation=activation)
 
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
         """Take a table of vectors, float or int8."""
-        module = self._take(name, torch.nn.Embedding, Embedding)
+        module = self._take(name, torch.nn.Embedding, Embedding, QatEmbedding)
         self._check(name, (module.num_embeddings, module.embedding_dim), (rows, columns))
+        if isinstance(module, QatEmbedding):
+            try:
+                return nn.Embedding(*map(to_numpy, module.int8_weight()))
+            except ValueError as error:
+                raise self._error(name, str(error)) from None
         if isinstance(module, Embedding):
             return nn.Embedding(to_numpy(module._plain_codes()), module.weight_scale.numpy())
         if module.max_norm is not None:
@@ -198,18 +207,18 @@ class ModuleSource:
         return ValueError(f"model: layer {prefix + name!r}: {what}")
 
 
-def _int8_linear(module: Linear, activation: str) -> nn.Linear:
+def _int8_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
     """Return the NumPy layer of an int8 one: the same object if it does the same."""
-    codes = to_numpy(module._weight.codes())
+    if isinstance(module, QatLinear):
+        codes, scale = map(to_numpy, module.int8_weight())
+        options, same = module.input_options(), None
+    else:
+        codes, scale = to_numpy(module._weight.codes()), to_numpy(module.weight_scale)
+        options = module._weight.options
+        same = None if module._adds_bias else module._weight.current()
     sparse = is_smaller(codes)
-    if activation == "none" and not module._adds_bias and not sparse:
-        return module._weight.current()
+    if same is not None and activation == "none" and not sparse:
+        return same
     kind = nn.SparseLinear if sparse else nn.Linear
     bias = None if module.bias is None else to_numpy(module.bias)
-    return kind.from_quantized(
-        codes,
-        to_numpy(module.weight_scale),
-        bias,
-        activation=activation,
-        **module._weight.options._asdict(),
-    )
+    return kind.from_quantized(codes, scale, bias, activation=activation, **options._asdict())
