@@ -192,7 +192,8 @@ def test_untrained_it_is_what_quantize_gives() -> None:
 
 def test_training_makes_up_for_few_bits() -> None:
     torch.manual_seed(0)
-    x = torch.randn(256, 64)
+    # Correlated inputs: for others nothing is better than to round to nearest.
+    x = torch.randn(256, 8) @ torch.randn(8, 64)
     goal = torch.nn.Linear(64, 32)
     model = torch.nn.Sequential(copy.deepcopy(goal))
     ot.prepare_qat_(model, ot.Int8Training(bits=3, losers="quantize"))
@@ -203,7 +204,7 @@ def test_training_makes_up_for_few_bits() -> None:
         return (model(x) - wanted).square().mean()
 
     before = float(loss().detach())
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     for _ in range(150):
         optimizer.zero_grad()
         loss().backward()
