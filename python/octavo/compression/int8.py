@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,20 @@ from octavo import nn
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
+if TYPE_CHECKING:
+    from octavo.compression.work import LayerPlan
+
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
+def int8_layer(
+    name: str,
+    layer: nn.Module,
+    linear: type[nn.Linear] = nn.Linear,
+    plan: LayerPlan | None = None,
+) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
@@ -31,6 +39,8 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
         Any leaf of a model.
     linear : type
         What a linear layer becomes.
+    plan : LayerPlan, optional
+        Of a linear layer: its codes, if they are not to be rounded to nearest.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -38,7 +48,11 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
-            codes, scale = _quantize_rows(layer.weight)
+            if plan is not None and plan.codes is not None and plan.scale is not None:
+                codes, scale = plan.codes, plan.scale
+                bias = bias if plan.bias is None else plan.bias
+            else:
+                codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, activation=layer.activation)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
@@ -50,12 +64,12 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
     return layer
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
+def pruned_int8_layer(name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear)
+    return int8_layer(name, layer, nn.SparseLinear, plan)
 
 
 def _quantize_rows(

@@ -37,6 +37,8 @@ class LayerPlan:
         Columns that are computed in float.
     codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
         The quantized weight, if not rounded to nearest.
+    bias : float32 array, shape (N,), optional
+        Goes with the codes, in place of the layer's own.
     dtype : str, optional
         Another form than the recipe's.
     """
@@ -48,6 +50,7 @@ class LayerPlan:
     outliers: Array | None = None
     codes: Array | None = None
     scale: Array | None = None
+    bias: Array | None = None
     dtype: str | None = None
 
 
@@ -59,6 +62,8 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
+    original : Encoder
+        The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
     batches : list of Batch
@@ -70,6 +75,7 @@ class Work:
     """
 
     recipe: Recipe
+    original: Encoder
     model: Encoder
     batches: list[Batch]
     say: Callable[[str, float], None]
