@@ -21,15 +21,19 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, io, models, pruning
-    from octavo.compression import compress
+    from octavo import compression, io, models, observers, pruning
+    from octavo.compression import Calibration, Converter, Dataset, Optimize, compress, freeze
 
 __all__ = [
+    "Calibration",
+    "Converter",
+    "Dataset",
     "Embedding",
     "FloatEmbedding",
     "FloatLinear",
     "LayerNorm",
     "Linear",
+    "Optimize",
     "QTensor",
     "SparseLinear",
     "SparseMatrix",
@@ -38,12 +42,14 @@ __all__ = [
     "compression",
     "cpu_info",
     "dequantize_linear",
+    "freeze",
     "functional",
     "get_num_threads",
     "io",
     "matmul_int8",
     "models",
     "nn",
+    "observers",
     "pruning",
     "quantize",
     "quantize_dynamic",
@@ -55,14 +61,15 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "io", "models", "pruning")
+_LAZY = ("compression", "io", "models", "observers", "pruning")
+_OF_COMPRESSION = ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name == "compress":
-        value = importlib.import_module("octavo.compression").compress
+    if name in _OF_COMPRESSION:
+        value = getattr(importlib.import_module("octavo.compression"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from octavo.compression.calibration import Dataset
+from octavo.compression.context import Calibration, freeze
+from octavo.compression.converter import Converter, Optimize
 from octavo.compression.finish import Finish
 from octavo.compression.pipeline import run
 from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
@@ -15,16 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
 
-__all__ = ["PRESETS", "Prune", "Quantize", "Recipe", "Share", "compress", "read_recipe"]
+__all__ = [
+    "PRESETS",
+    "Calibration",
+    "Converter",
+    "Dataset",
+    "Optimize",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Share",
+    "compress",
+    "freeze",
+    "read_recipe",
+]
 
 
 def compress(
     model: Encoder | str | os.PathLike[str],
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
-    calibration: Calibration | None = None,
+    calibration: CalibrationData | None = None,
     on_layer: Callable[[str], None] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Encoder:

@@ -62,7 +62,12 @@ class Finish:
         quantize = self._recipe.quantize
         dtype = plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
         if dtype == "int8":
+            activations = {
+                "symmetric": quantize.symmetric,
+                "input_scale": plan.input_scale,
+                "input_zero_point": plan.input_zero_point,
+            }
             if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer)
-            return int8_layer(name, layer)
+                return pruned_int8_layer(name, layer, activations)
+            return int8_layer(name, layer, activations=activations)
         return layer

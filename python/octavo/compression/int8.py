@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,20 @@ import numpy.typing as npt
 from octavo import nn
 from octavo.qtensor import quantize
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
+def int8_layer(
+    name: str,
+    layer: nn.Module,
+    linear: type[nn.Linear] = nn.Linear,
+    activations: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     Parameters
@@ -27,12 +35,15 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
         Any leaf of a model.
     linear : type
         What a linear layer becomes.
+    activations : mapping, optional
+        How a linear layer quantizes what it reads: symmetric, input_scale, input_zero_point.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
             bias = None if layer.bias is None else _own("bias", layer.bias)
             codes, scale = _quantize_rows(layer.weight)
-            return linear.from_quantized(codes, scale, bias, activation=layer.activation)
+            options = {"activation": layer.activation, **(activations or {})}
+            return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
@@ -43,12 +54,14 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
     return layer
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
+def pruned_int8_layer(
+    name: str, layer: nn.FloatLinear, activations: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear)
+    return int8_layer(name, layer, nn.SparseLinear, activations)
 
 
 def _quantize_rows(

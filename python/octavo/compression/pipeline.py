@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import batches_of
+from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.observe import observe
 from octavo.compression.prune import Chosen, global_masks, masked, prune_layer
 from octavo.compression.sequential import prune_in_order
 from octavo.compression.work import Work
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
 
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = ()
+STAGES: tuple[Callable[[Work], None], ...] = (observe,)
 """Between pruning and the final form, in this order."""
 
 
 def run(
-    model: Model, recipe: Recipe, calibration: Calibration, finish: Finish, say: Say
+    model: Model, recipe: Recipe, calibration: CalibrationData, finish: Finish, say: Say
 ) -> Encoder:
     """Return the compressed copy of a model.
 
@@ -68,29 +69,36 @@ def run(
 def _in_stages(
     model: Model,
     recipe: Recipe,
-    calibration: Calibration,
+    calibration: CalibrationData,
     chosen: Chosen | None,
     finish: Finish,
     say: Say,
 ) -> Encoder:
     loaded = model if isinstance(model, Encoder) else load(model)
-    batches = [] if calibration is None else batches_of(calibration, loaded)
-    applied = recipe.to_dict()
-    if batches:
-        applied["calibration_tokens"] = sum(int(batch.mask.sum()) for batch in batches)
+    batches = Batches([])
+    if calibration is not None:
+        batches = batches_of(calibration, loaded, once=recipe.passes == 1)
     prune = recipe.prune
     work = Work(recipe, loaded, batches, say)
     if prune is not None and chosen is not None:
         if recipe.quantize.is_plain:
-            made = prune_in_order(loaded, batches, prune, chosen, finish, finish.pruned, say)
-            made.recipe = applied
+            kept = list(batches)
+            made = prune_in_order(loaded, kept, prune, chosen, finish, finish.pruned, say)
+            made.recipe = _applied(recipe, batches)
             return made
         _prune_first(work, prune, chosen)
     for stage in STAGES:
         stage(work)
     made = map_layers(work.model, lambda name, layer: finish(name, layer, work.plans.get(name)))
-    made.recipe = applied
+    made.recipe = _applied(recipe, batches)
     return made
+
+
+def _applied(recipe: Recipe, batches: Batches) -> dict[str, Any]:
+    applied = recipe.to_dict()
+    if recipe.needs_data:
+        applied["calibration_tokens"] = batches.tokens
+    return applied
 
 
 def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
@@ -103,7 +111,8 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     if prune.method == "magnitude":
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
-        work.model = prune_in_order(work.model, work.batches, prune, chosen, _kept, note, work.say)
+        kept = list(work.batches)
+        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
 
 
 def _layer_by_layer(

@@ -159,7 +159,7 @@ def _config(model: Encoder, layers: dict[str, Any], sparse: set[str]) -> dict[st
     config["torch_dtype"] = "float32"
     config["architectures"] = [model.architecture]
     config.pop("octavo", None)
-    if model.recipe is not None and "prune" in model.recipe:
+    if model.recipe not in (None, {"quantize": "int8"}):
         config["octavo"] = {"version": __version__, "recipe": model.recipe}
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []

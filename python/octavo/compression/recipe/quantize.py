@@ -130,6 +130,13 @@ class Quantize:
         return None
 
     @property
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, at least."""
+        several = (self.rounding == "gptq", bool(self.smooth), self.correct_bias)
+        watching = self.activations == "static" or bool(self.outliers)
+        return 2 * sum(several) + watching
+
+    @property
     def is_plain(self) -> bool:
         """Whether each layer can become what it will be without a look at others or at data."""
         return self.needs_data is None and not self.equalize
