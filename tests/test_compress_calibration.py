@@ -151,7 +151,7 @@ BAD: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("data", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_bad_data(model: Encoder, data: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        batches_of(data, model)
+        list(batches_of(data, model))
 
 
 LINES = [

@@ -165,7 +165,7 @@ def test_any_module_is_converted(network: Network, rng: np.random.Generator) -> 
         static = [name for name, m in small.named_modules() if is_static(m)]
         assert static == USED
         np.testing.assert_array_equal(small(data[1]), made[0](data[1]))
-        assert np.abs(small(data[0]) - expected).max() < 0.05
+        assert np.abs(small(data[0]) - expected).max() < 0.1
     assert kinds(network) == before
 
 
@@ -217,7 +217,7 @@ def test_a_context_watches_and_lets_go(network: Network, rng: np.random.Generato
     assert type(small) is Network
     assert [name for name, m in small.named_modules() if is_static(m)] == USED
     assert isinstance(small.unused, nn.Linear)
-    assert np.abs(small(data[0]) - expected[0]).max() < 0.05
+    assert np.abs(small(data[0]) - expected[0]).max() < 0.1
     np.testing.assert_array_equal(calibration.freeze()(data[2]), small(data[2]))
     assert kinds(network) == before
 

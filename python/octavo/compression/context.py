@@ -45,7 +45,7 @@ class Calibration:
     model : Module
         With float linear layers.
     observer : "minmax", "moving_average", "percentile", "mse" or "entropy", optional
-        How a scale is found; default: percentile.
+        How a scale is found; default: mse.
     symmetric : bool
         Whether inputs are quantized symmetrically.
     dynamic : list of str
@@ -113,7 +113,7 @@ class Calibration:
             if _is_watched(target):
                 # The same layer under a second name.
                 continue
-            kind = type(target)
+            kind: Any = type(target)
             self._watched.append((target, kind))
             vars(target)["_calibration"] = (self, name)
             target.__class__ = _encoder(kind) if isinstance(target, Encoder) else _linear(kind)
@@ -229,10 +229,10 @@ def _is_watched(target: Any) -> bool:
 
 
 @cache
-def _linear(kind: type[nn.FloatLinear]) -> type[nn.FloatLinear]:
+def _linear(kind: Any) -> Any:
     """Return the class of a linear layer, with calls that are seen."""
 
-    class Watched(kind):  # type: ignore[valid-type, misc]
+    class Watched(kind):  # type: ignore[misc]
         def __call__(self, x: Any, residual: Any = None) -> Any:
             y = super().__call__(x, residual)
             calibration, name = self._calibration
@@ -243,10 +243,10 @@ def _linear(kind: type[nn.FloatLinear]) -> type[nn.FloatLinear]:
 
 
 @cache
-def _encoder(kind: type[Encoder]) -> type[Encoder]:
+def _encoder(kind: Any) -> Any:
     """Return the class of an encoder, which tells the mask of its calls."""
 
-    class Watched(kind):  # type: ignore[valid-type, misc]
+    class Watched(kind):  # type: ignore[misc]
         def forward(self, ids: Any, mask: Any, types: Any) -> Any:
             calibration, _ = self._calibration
             calibration.masked(mask)

@@ -80,7 +80,7 @@ class Converter:
         self.optimizations: Iterable[Any] = ()
         self.representative_dataset: CalibrationData | None = None
         self._model = model
-        self._converted: nn.Module | None = None
+        self._converted: Any = None
 
     @classmethod
     def from_model(cls, model: Any) -> Converter:

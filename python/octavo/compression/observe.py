@@ -9,7 +9,7 @@ from octavo import nn
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputRanges
 from octavo.compression.watch import watched
-from octavo.observers import OBSERVERS, Percentile
+from octavo.observers import OBSERVERS
 
 if TYPE_CHECKING:
     from octavo.compression.watch import Float32
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["make_observer", "observe"]
 
-PERCENTILE = 99.99
+DEFAULT = "mse"
+"""The nearest to the float model; docs/guides/ptq.md has the comparison."""
 
 
 def make_observer(kind: str | None, name: str) -> Observer:
     """Return a new observer of a recipe's kind; None stands for the default."""
-    if kind in (None, "percentile"):
-        return Percentile(PERCENTILE, name=name)
-    return OBSERVERS[kind](name=name)
+    return OBSERVERS[kind or DEFAULT](name=name)
 
 
 def observe(work: Work) -> None:

@@ -93,6 +93,8 @@ class _Last:
     names: set[str]
 
     def is_of(self, x: Float32, multiplier: Float32 | None) -> bool:
-        if self.x is not x or (self.multiplier is None) != (multiplier is None):
+        if self.x is not x:
             return False
-        return multiplier is None or np.array_equal(self.multiplier, multiplier)
+        if self.multiplier is None or multiplier is None:
+            return self.multiplier is multiplier
+        return np.array_equal(self.multiplier, multiplier)

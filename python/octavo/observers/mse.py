@@ -76,7 +76,7 @@ def _estimate(counts: Array, values: Array, low: Array, high: Array, steps: int)
     sums = [np.concatenate(([0.0], np.cumsum(counts * values**power))) for power in range(3)]
     below = np.searchsorted(values, low)
     above = np.searchsorted(values, high, side="right")
-    error = np.square((high - low) / steps) / 12 * (sums[0][above] - sums[0][below])
+    error: Array = np.square((high - low) / steps) / 12 * (sums[0][above] - sums[0][below])
     for end, parts in (
         (low, [total[below] for total in sums]),
         (high, [total[-1] - total[above] for total in sums]),

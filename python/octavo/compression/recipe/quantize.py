@@ -30,7 +30,7 @@ class Quantize:
         Dynamic: each row of a layer's input is quantized over its own range while running.
         Static: with one scale for a layer, found from calibration data.
     observer : "minmax", "moving_average", "percentile", "mse" or "entropy", optional
-        How a static scale is found; default: percentile.
+        How a static scale is found; default: mse.
     symmetric : bool
         Whether activations are quantized symmetrically.
     dynamic : tuple of str
