@@ -25,6 +25,7 @@ def int8_layer(
     layer: nn.Module,
     linear: type[nn.Linear] = nn.Linear,
     plan: LayerPlan | None = None,
+    symmetric: bool = False,
 ) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
@@ -40,7 +41,10 @@ def int8_layer(
     linear : type
         What a linear layer becomes.
     plan : LayerPlan, optional
-        Of a linear layer: its codes, if they are not to be rounded to nearest.
+        Of a linear layer: how it quantizes what it reads, and its codes if they are not to be
+        rounded to nearest.
+    symmetric : bool
+        Whether a linear layer quantizes what it reads symmetrically.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -53,7 +57,11 @@ def int8_layer(
                 bias = bias if plan.bias is None else plan.bias
             else:
                 codes, scale = _quantize_rows(layer.weight)
-            return linear.from_quantized(codes, scale, bias, activation=layer.activation)
+            options: dict[str, Any] = {"activation": layer.activation, "symmetric": symmetric}
+            if plan is not None:
+                options["input_scale"] = plan.input_scale
+                options["input_zero_point"] = plan.input_zero_point
+            return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
@@ -64,12 +72,14 @@ def int8_layer(
     return layer
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None) -> nn.Module:
+def pruned_int8_layer(
+    name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None, symmetric: bool = False
+) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear, plan)
+    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric)
 
 
 def _quantize_rows(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batch
+    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
     from octavo.models.encoder import Encoder
 
@@ -66,8 +66,8 @@ class Work:
         The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    batches : list of Batch
-        The calibration data.
+    batches : Batches
+        The calibration data; each iteration is a pass over it.
     say : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
@@ -77,6 +77,6 @@ class Work:
     recipe: Recipe
     original: Encoder
     model: Encoder
-    batches: list[Batch]
+    batches: Batches
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.compression import compress
-from octavo.compression.calibration import Calibration, batches_of
+from octavo.compression.calibration import CalibrationData, batches_of
 from octavo.demo.layers import held_as, layer_errors, zeros_in
 from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
@@ -138,7 +138,7 @@ def collect_model(
     folder: str | Path,
     reference: str | Path | None = None,
     say: Say = lambda *_: None,
-    calibration: Calibration | None = None,
+    calibration: CalibrationData | None = None,
 ) -> ModelFacts:
     """Look at a model folder: a float model, which is compressed for it, or an artifact.
 
@@ -234,7 +234,7 @@ def _sample(
 
 
 def _given(
-    calibration: Calibration, model: Encoder
+    calibration: CalibrationData, model: Encoder
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
     """Return ids and mask of calibration data: some rows, evenly chosen, and their beginnings."""
     rows = [row for batch in batches_of(calibration, model) for row in zip(*batch[:2], strict=True)]
