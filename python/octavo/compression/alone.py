@@ -204,12 +204,12 @@ def _kind(layer: nn.Module) -> str:
     return "embedding" if isinstance(layer, nn.FloatEmbedding) else ""
 
 
-def _sample(batches: list[Batch]) -> list[Batch]:
+def _sample(batches: Iterable[Batch]) -> list[Batch]:
     """Return every n-th row of the batches, so that at most `MOST_TOKENS` are left."""
     total = sum(int(batch.mask.sum()) for batch in batches)
     step = -(-total // MOST_TOKENS)
     if step <= 1:
-        return batches
+        return list(batches)
     chosen = []
     start = 0
     for batch in batches:
