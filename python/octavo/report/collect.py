@@ -20,6 +20,7 @@ from octavo.demo.sentences import SENTENCES
 from octavo.io.folder import weight_bytes
 from octavo.models.loader import load
 from octavo.models.tree import map_layers
+from octavo.report.speed import over_dense
 
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
@@ -61,6 +62,8 @@ class LayerFacts:
         Share of weights that are zero.
     held : str
         How the weights are held: "dense", or the format of a `SparseLinear`.
+    speed : float or None
+        Of a layer that is held sparse: the dense layer's time over its own, on 128 rows.
     """
 
     name: str
@@ -73,6 +76,7 @@ class LayerFacts:
     inputs: Range | None = None
     zeros: float = 0.0
     held: str = "dense"
+    speed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,7 @@ def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFact
         nbytes=nbytes if held == "dense" else layer.nbytes,
         zeros=zeros_in(weight),
         held=held,
+        speed=None if held == "dense" else over_dense(layer),
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
         inputs=inputs,

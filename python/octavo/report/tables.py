@@ -75,13 +75,23 @@ def _layer_table(facts: ModelFacts) -> Table:
                 f"{layer.nbytes / 1e3:.1f}",
                 f"{100 * layer.zeros:.1f}",
                 layer.held,
+                "" if layer.speed is None else f"{layer.speed:.1f}",
                 number(percent, ".2f"),
                 number(layer.sqnr_db, ".1f"),
                 span,
                 inner,
             )
         )
-    header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "zeros, %", "held")
+    header = (
+        "layer",
+        "kind",
+        "shape",
+        "float32, kB",
+        "stored, kB",
+        "zeros, %",
+        "held",
+        "× dense speed",
+    )
     errors = ("error, %", "SQNR, dB", "input range", "99.8 % of it")
     return Table("Layers", header + errors, lines, text=2)
 
