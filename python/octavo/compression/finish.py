@@ -9,6 +9,7 @@ from octavo import nn
 from octavo.compression.int8 import int8_layer, pruned_int8_layer
 from octavo.compression.names import Names
 from octavo.compression.work import LayerPlan
+from octavo.models.encoder import OUTPUT_LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,11 +59,19 @@ class Finish:
         """Raise if the recipe names layers that were never met."""
         self._kept.check()
 
-    def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
+    def becomes_int8(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
+        """Whether this is a linear layer whose weight will be int8."""
+        dtype = self._dtype(name, plan or LayerPlan())
+        return dtype == "int8" and isinstance(layer, nn.FloatLinear) and name != OUTPUT_LAYER
+
+    def _dtype(self, name: str, plan: LayerPlan) -> str:
         quantize = self._recipe.quantize
-        dtype = plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
-        if dtype == "int8":
+        return plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
+
+    def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
+        if self._dtype(name, plan) == "int8":
             if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer)
-            return int8_layer(name, layer)
-        return layer
+                return pruned_int8_layer(name, layer, plan)
+            return int8_layer(name, layer, plan=plan)
+        # A float layer does without the multiplier that was made for int8.
+        return layer.merged() if isinstance(layer, nn.FloatLinear) else layer

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,20 @@ from octavo import nn
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
+if TYPE_CHECKING:
+    from octavo.compression.work import LayerPlan
+
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
+def int8_layer(
+    name: str,
+    layer: nn.Module,
+    linear: type[nn.Linear] = nn.Linear,
+    plan: LayerPlan | None = None,
+) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
@@ -31,6 +39,8 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
         Any leaf of a model.
     linear : type
         What a linear layer becomes.
+    plan : LayerPlan, optional
+        Of a linear layer: its outlier columns.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -38,8 +48,17 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
+            options: dict[str, Any] = {
+                "activation": layer.activation,
+                "input_multiplier": layer.input_multiplier,
+            }
+            if plan is not None and plan.outliers is not None and plan.outliers.size:
+                columns = plan.outliers
+                return nn.OutlierLinear.from_float(
+                    layer.weight, bias, outlier_columns=columns, **options
+                )
             codes, scale = _quantize_rows(layer.weight)
-            return linear.from_quantized(codes, scale, bias, activation=layer.activation)
+            return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
@@ -50,12 +69,12 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
     return layer
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
+def pruned_int8_layer(name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear)
+    return int8_layer(name, layer, nn.SparseLinear, plan)
 
 
 def _quantize_rows(

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 from octavo import nn
 from octavo.compression.calibration import batches_of
+from octavo.compression.correct import correct_biases
+from octavo.compression.equalize import equalize
 from octavo.compression.prune import Chosen, global_masks, masked, prune_layer
 from octavo.compression.sequential import prune_in_order
+from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = ()
+STAGES: tuple[Callable[[Work], None], ...] = (equalize, smooth, find_outliers)
 """Between pruning and the final form, in this order."""
 
 
@@ -89,6 +92,7 @@ def _in_stages(
     for stage in STAGES:
         stage(work)
     made = map_layers(work.model, lambda name, layer: finish(name, layer, work.plans.get(name)))
+    made = correct_biases(work, made)
     made.recipe = applied
     return made
 
