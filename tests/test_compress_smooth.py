@@ -44,7 +44,7 @@ def loaded(folder: Path, kind: str = "bert", **changes: Any) -> Encoder:
 def work_of(model: Encoder, quantize: dict[str, Any], data: Any = DATA) -> Work:
     recipe = read_recipe({"quantize": {"dtype": "int8", **quantize}})
     batches = [] if data is None else batches_of(data, model)
-    return Work(recipe, model, batches, lambda _, __: None)
+    return Work(recipe, model, model, batches, lambda _, __: None)
 
 
 def linears(model: Encoder) -> dict[str, Any]:

@@ -76,6 +76,16 @@ def test_travels(rng: np.random.Generator, scaled: bool) -> None:
     assert layer.nbytes >= Linear.from_float(weight).nbytes + 3 * 12 * 4
 
 
+def test_codes_say_what_outlier_columns_weigh(rng: np.random.Generator) -> None:
+    codes = rng.integers(-127, 128, (6, 20)).astype(np.int8)
+    multiplier = rng.uniform(0.5, 2, 20).astype(np.float32)
+    layer = OutlierLinear.from_quantized(
+        codes, 0.1, outlier_columns=COLUMNS, input_multiplier=multiplier
+    )
+    plain = Linear.from_quantized(codes, 0.1, input_multiplier=multiplier)
+    np.testing.assert_allclose(layer.weight, plain.weight, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [

@@ -82,9 +82,9 @@ def test_the_page_holds_all_that_it_shows(folder: Path, results: Path, tmp_path:
     made = report.write(tmp_path / "page.html", model=folder, bench=[results])
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert made["bytes"] == len(text.encode("utf-8")) <= 2_000_000
-    assert len(made["plots"]) == 5
+    assert len(made["plots"]) == 6
     seen = Page(text)
-    assert seen.tags.count("svg") == 5
+    assert seen.tags.count("svg") == 6
     assert not {"script", "link", "img", "iframe", "object", "image"} & set(seen.tags)
     for tag, name, value in seen.attributes:
         assert not name.startswith("on"), (tag, name)
@@ -99,7 +99,7 @@ def test_the_page_holds_all_that_it_shows(folder: Path, results: Path, tmp_path:
     used |= set(re.findall(r"url\(#([^)]*)\)", text))
     assert used <= set(ids)
     labels = [v for t, n, v in seen.attributes if (t, n) == ("svg", "aria-label")]
-    assert len(labels) == 5
+    assert len(labels) == 6
     assert all(len(label) > 30 for label in labels)
 
 
@@ -171,7 +171,7 @@ def test_an_artifact_with_and_without_its_float_model(
     both = report.write(
         tmp_path / "b.html", model=tmp_path / "int8", reference=folder, bench=[results]
     )
-    assert len(both["plots"]) == 5
+    assert len(both["plots"]) == 6
     assert both["cosine_min"] > 0.99
 
 
@@ -211,7 +211,7 @@ def test_it_measures_what_no_file_tells(folder: Path, tmp_path: Path) -> None:
         seconds=0.005,
         say=lambda text, done: steps.append((text, done)),
     )
-    assert len(made["plots"]) == 5
+    assert len(made["plots"]) == 6
     cases = [pair["case"] for pair in made["int8_pays"]]
     assert cases[0] == "1x16"
     assert set(cases[1:]) == {

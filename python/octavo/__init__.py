@@ -22,8 +22,9 @@ from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
     from octavo import compression, evaluation, io, models, pruning, smoothing
-    from octavo.compression import compress
+    from octavo.compression import compress, sensitivity
     from octavo.evaluation import evaluate
+    from octavo.rounding import gptq
 
 __all__ = [
     "Embedding",
@@ -43,6 +44,7 @@ __all__ = [
     "evaluation",
     "functional",
     "get_num_threads",
+    "gptq",
     "io",
     "matmul_int8",
     "models",
@@ -52,6 +54,7 @@ __all__ = [
     "quantize_dynamic",
     "quantize_linear",
     "runtime",
+    "sensitivity",
     "set_num_threads",
     "smoothing",
     "spmm",
@@ -60,7 +63,12 @@ __all__ = [
 
 # Imported on first use: they read files and may need packages that the core does not.
 _LAZY = ("compression", "evaluation", "io", "models", "pruning", "smoothing")
-_LAZY_NAMES = {"compress": "compression", "evaluate": "evaluation"}
+_LAZY_NAMES = {
+    "compress": "compression",
+    "evaluate": "evaluation",
+    "gptq": "rounding",
+    "sensitivity": "compression",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from octavo.compression.finish import Finish
-from octavo.compression.pipeline import run
+from octavo.compression.alone import LayerSensitivity, Sensitivity, work_sensitivity
+from octavo.compression.finish import Finish, Forms
+from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
+from octavo.compression.target import Target, TargetNotMetError, read_target
 from octavo.models.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -17,7 +19,20 @@ if TYPE_CHECKING:
 
     from octavo.compression.calibration import Calibration
 
-__all__ = ["PRESETS", "Prune", "Quantize", "Recipe", "Share", "compress", "read_recipe"]
+__all__ = [
+    "PRESETS",
+    "LayerSensitivity",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Sensitivity",
+    "Share",
+    "Target",
+    "TargetNotMetError",
+    "compress",
+    "read_recipe",
+    "sensitivity",
+]
 
 
 def compress(
@@ -25,6 +40,7 @@ def compress(
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
     calibration: Calibration | None = None,
+    target: Mapping[str, Any] | tuple[Callable[[Encoder], float], float] | Target | None = None,
     on_layer: Callable[[str], None] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Encoder:
@@ -53,6 +69,13 @@ def compress(
         arrays; or a list of batches, each a dict, a tuple in that order, or only the ids. Padding
         does not count. With it, pruning is by SparseGPT unless the recipe says otherwise; without,
         by magnitude.
+    target : optional
+        What the result has to reach: ``{"cosine": 0.998}`` or ``{"sqnr": 30}`` (decibels), of the
+        sentence vectors of the calibration data against the float model's; or
+        ``{"metric": callable, "at_least": 0.85}``, or ``(callable, 0.85)``, where the callable
+        gets the compressed model and returns a number. As few layers as possible, the most
+        sensitive ones, are then kept as the recipe's `Quantize.keep` says; the model's `recipe`
+        tells which, and what was reached.
     on_layer : callable, optional
         Called with each layer's name after it was converted.
     on_progress : callable, optional
@@ -69,6 +92,11 @@ def compress(
     TypeError, ValueError
         For an unknown or contradictory recipe, calibration data that do not fit the recipe or the
         model, or a weight that is not finite; the message names it.
+    TargetNotMetError
+        If no choice of layers reaches the target; the message says how close it came. It is a
+        ValueError.
+    RuntimeError
+        If a target's callable raises, from what it raised.
     OSError
         If a file cannot be read.
 
@@ -83,7 +111,61 @@ def compress(
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     plan = read_recipe(recipe).resolved(calibration is not None)
-    if calibration is not None and not plan.needs_data:
-        raise ValueError("calibration: expected none, this recipe does not use any")
+    wanted = None if target is None else read_target(target)
+    if wanted is None:
+        if calibration is not None and not plan.needs_data:
+            raise ValueError("calibration: expected none, this recipe does not use any")
+        if plan.quantize.keep != "float32" and not plan.quantize.exclude:
+            raise ValueError(
+                "recipe: quantize.keep: expected quantize.exclude or a target beside it, got none"
+            )
+    elif calibration is None:
+        raise ValueError("calibration: expected data, a target needs it; got none")
     say = on_progress or (lambda _, __: None)
-    return run(model, plan, calibration, Finish(plan, on_layer), say)
+    return run(model, plan, calibration, wanted, Finish(plan, on_layer), say)
+
+
+def sensitivity(
+    model: Encoder | str | os.PathLike[str],
+    calibration: Calibration,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
+    *,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> Sensitivity:
+    """Measure what each layer costs the model's output if it alone is quantized.
+
+    Parameters
+    ----------
+    model : Encoder or path
+        A loaded float model, which is left as it is, or a model folder.
+    calibration
+        Inputs, as `compress` takes them; of more than 4096 tokens, a sample of the rows is run.
+    recipe : str, dict, path of a YAML file, or Recipe
+        How layers are quantized. What it does to float weights before (pruning, say) is done to
+        all layers first.
+    on_progress : callable, optional
+        Called with what is going on and the share that is done.
+
+    Returns
+    -------
+    Sensitivity
+        The layers, the most sensitive first; printed, it is a table.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `compress`.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.sensitivity("some/folder", [])
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: model folder not found: some/folder
+    """
+    if not isinstance(model, (Encoder, str, os.PathLike)):
+        raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
+    plan = read_recipe(recipe).resolved(has_calibration=True)
+    work = prepared(model, plan, calibration, on_progress or (lambda _, __: None))
+    return work_sensitivity(work, Forms(work, Finish(plan, None)).quantized)

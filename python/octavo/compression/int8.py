@@ -40,7 +40,8 @@ def int8_layer(
     linear : type
         What a linear layer becomes.
     plan : LayerPlan, optional
-        Of a linear layer: its outlier columns.
+        Of a linear layer: its outlier columns, and its codes if they are not to be rounded to
+        nearest.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -53,10 +54,13 @@ def int8_layer(
                 "input_multiplier": layer.input_multiplier,
             }
             if plan is not None and plan.outliers is not None and plan.outliers.size:
-                columns = plan.outliers
-                return nn.OutlierLinear.from_float(
-                    layer.weight, bias, outlier_columns=columns, **options
-                )
+                linear = nn.OutlierLinear
+                options["outlier_columns"] = plan.outliers
+            if plan is not None and plan.codes is not None and plan.scale is not None:
+                bias = bias if plan.bias is None else plan.bias
+                return linear.from_quantized(plan.codes, plan.scale, bias, **options)
+            if linear is nn.OutlierLinear:
+                return linear.from_float(layer.weight, bias, **options)
             codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):

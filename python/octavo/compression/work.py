@@ -39,6 +39,8 @@ class LayerPlan:
         Columns that are computed in float.
     codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
         The quantized weight, if not rounded to nearest.
+    bias : float32 array, shape (N,), optional
+        Goes with the codes, in place of the layer's own.
     dtype : str, optional
         Another form than the recipe's.
     """
@@ -51,6 +53,7 @@ class LayerPlan:
     outliers: Array | None = None
     codes: Array | None = None
     scale: Array | None = None
+    bias: Array | None = None
     dtype: str | None = None
 
 
@@ -62,10 +65,10 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
+    original : Encoder
+        The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    original : Encoder
-        What the model was at the start.
     batches : list of Batch
         The calibration data.
     say : callable
@@ -75,11 +78,8 @@ class Work:
     """
 
     recipe: Recipe
+    original: Encoder
     model: Encoder
     batches: list[Batch]
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))
-    original: Encoder = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.original = self.model

@@ -115,17 +115,54 @@ class OutlierLinear(Linear):
         rest = values.copy()
         rest[:, columns] = 0
         codes, scale = arguments.quantized_weight(rest)
-        state = {
-            "weight": codes,
-            "weight_scale": scale,
-            "outlier_columns": columns,
-            "outlier_weight": floats,
-        }
-        if bias is not None:
-            state["bias"] = _state.parameter(bias, (values.shape[0],), "bias")
-        if multiplier is not None:
-            state["input_multiplier"] = multiplier
-        return cls.from_state_dict(state, **options)
+        return cls.from_quantized(
+            codes,
+            scale,
+            bias,
+            outlier_columns=columns,
+            outlier_weight=floats,
+            input_multiplier=multiplier,
+            **options,
+        )
+
+    @classmethod
+    def from_quantized(
+        cls: type[O],
+        codes: ArrayLike,
+        scale: ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        outlier_columns: ArrayLike = (),
+        outlier_weight: ArrayLike | None = None,
+        **options: Any,
+    ) -> O:
+        """Take weights that are quantized already.
+
+        Parameters
+        ----------
+        codes, scale, bias
+            As in `Linear.from_quantized`.
+        outlier_columns : int array, shape (count,)
+            Columns of `x` that stay float, ascending.
+        outlier_weight : float array, shape (out_features, count), finite, optional
+            What these columns are multiplied by; by default, what their codes stand for.
+        **options
+            activation, symmetric, input_scale, input_zero_point, input_multiplier as in
+            `Linear.from_float`.
+        """
+        array, scales, biases, config = arguments.checked(codes, scale, bias, **options)
+        if config["output_scale"] is not None:
+            raise ValueError("output_scale: expected none, a layer with outliers gives float32")
+        columns = _columns(outlier_columns, array.shape[1])
+        if outlier_weight is None:
+            floats = array[:, columns] * scales[:, None]
+            if config["input_multiplier"] is not None:
+                floats *= config["input_multiplier"][columns]
+        else:
+            shape = (array.shape[0], len(columns))
+            floats = _state.parameter(outlier_weight, shape, "outlier_weight")
+            _checks.check_finite(floats, "outlier_weight")
+        return cls(array, scales, biases, config, columns, floats)
 
     @classmethod
     def from_state_dict(cls: type[O], state: Mapping[str, Any], **config: Any) -> O:
@@ -134,21 +171,16 @@ class OutlierLinear(Linear):
         required = ("weight", "weight_scale", "outlier_columns", "outlier_weight")
         _state.check_keys(state, required, optional)
         static = {key: _state.scalar(state[key], key) for key in optional[1:3] if key in state}
-        codes, scale, bias, options = arguments.checked(
+        return cls.from_quantized(
             state["weight"],
             state["weight_scale"],
             state.get("bias"),
+            outlier_columns=state["outlier_columns"],
+            outlier_weight=state["outlier_weight"],
             input_multiplier=state.get("input_multiplier"),
             **static,
             **config,
         )
-        if options["output_scale"] is not None:
-            raise ValueError("output_scale: expected none, a layer with outliers gives float32")
-        columns = _columns(state["outlier_columns"], codes.shape[1])
-        shape = (codes.shape[0], len(columns))
-        floats = _state.parameter(state["outlier_weight"], shape, "outlier_weight")
-        _checks.check_finite(floats, "outlier_weight")
-        return cls(codes, scale, bias, options, columns, floats)
 
     def __call__(self, x: ArrayLike | QTensor, residual: ArrayLike | None = None) -> Any:
         """Apply the layer.

@@ -53,7 +53,7 @@ class Quantize:
     exclude : tuple of str
         Names of layers that do not become int8; ``*`` stands for anything.
     keep : "float32", "float16" or "bfloat16"
-        What those are stored as.
+        What those are stored as, and layers that a target keeps.
 
     Examples
     --------
@@ -119,8 +119,6 @@ class Quantize:
                     raise ValueError(f"recipe: quantize.{key}: dynamic activations have no {key}")
         if self.damping is not None and self.rounding != "gptq":
             raise ValueError("recipe: quantize.damping: rounding to nearest has no damping")
-        if self.keep != "float32" and not self.exclude:
-            raise ValueError("recipe: quantize.keep: expected quantize.exclude beside it, got none")
 
     @property
     def needs_data(self) -> str | None:
