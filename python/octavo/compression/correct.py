@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["correct_biases"]
 
-Seen = tuple[Float32, "Float32 | None"]
+Calls = list[tuple[Any, ...]]
+"""What a block is called with, batch by batch."""
 
 
 def correct_biases(work: Work, finished: Encoder) -> Encoder:
@@ -35,7 +36,7 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
     ----------
     work : Work
     finished : Encoder
-        Of final layers.
+        Of final layers; left as it is.
     """
     if not work.recipe.quantize.correct_bias:
         return finished
@@ -45,14 +46,19 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
     goals = [original.embed(batch.ids, batch.types) for batch in batches]
     blocks = made.blocks()
     for index, (name, block) in enumerate(blocks):
-        work.say(f"correcting biases of {name}", index / len(blocks))
         goal = original.get_submodule(name)
         inputs = [(one, batch.mask) for one, batch in zip(hidden, batches, strict=True)]
         wanted = [(one, batch.mask) for one, batch in zip(goals, batches, strict=True)]
-        for path in _in_order(block, inputs[0]):
-            error = _error(work, f"{name}.{path}", block, goal, inputs, wanted)
-            layer: Any = block.get_submodule(path)
-            block.set_submodule(path, _with_bias(layer, error.corrected(layer.bias)))
+        paths = _in_order(block, inputs[0])
+        means = _Means(goal, paths, wanted, batches)
+        for path in paths:
+            work.say(f"correcting the bias of {name}.{path}", index / len(blocks))
+            scale = work.plans[f"{name}.{path}"].output_scale
+            try:
+                bias = _corrected(block, path, inputs, batches, means.output(path, scale))
+            except ValueError as problem:
+                raise ValueError(f"layer '{name}.{path}': calibration: {problem}") from None
+            block.set_submodule(path, _with_bias(block.get_submodule(path), bias))
         hidden = [block(*one) for one in inputs]
         goals = [goal(*one) for one in wanted]
     return made
@@ -66,55 +72,76 @@ def _in_order(block: nn.Module, one: tuple[Any, ...]) -> list[str]:
     return seen
 
 
-def _error(
-    work: Work,
-    name: str,
-    block: nn.Module,
-    goal: nn.Module,
-    inputs: list[tuple[Any, ...]],
-    wanted: list[tuple[Any, ...]],
-) -> MeanError:
-    path = next(p for p, _ in block.named_modules() if p and name.endswith(f".{p}"))
-    layer: Any = block.get_submodule(path)
-    ideal: Any = goal.get_submodule(path)
-    linear = _with_bias(layer, layer.bias, activation="none")
-    exact = nn.FloatLinear(ideal.weight, ideal.bias, input_multiplier=ideal.input_multiplier)
-    scale = work.plans[name].output_scale
-    error = MeanError(layer.out_features)
-    for batch, now, then in zip(work.batches, inputs, wanted, strict=True):
-        x, added = _seen(block, path, now, batch)
-        x_goal, added_goal = _seen(goal, path, then, batch)
-        target = exact(x_goal)
+class _Means:
+    """Mean outputs of the float layers of a block: those of the mean inputs."""
+
+    def __init__(
+        self, block: nn.Module, paths: list[str], calls: Calls, batches: list[Batch]
+    ) -> None:
+        self._block = block
+        rows = sum(int(batch.mask.sum()) for batch in batches)
+        self._x: dict[str, Any] = dict.fromkeys(paths, 0.0)
+        self._residual: dict[str, Any] = dict.fromkeys(paths, 0.0)
+        for one, batch in zip(calls, batches, strict=True):
+
+            def see(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
+                self._x[path] += token_rows(x, batch).sum(axis=0, dtype=np.float64) / rows
+                if residual is not None:
+                    added = token_rows(residual, batch).sum(axis=0, dtype=np.float64)
+                    self._residual[path] += added / rows
+
+            watch(block, paths, one, see)
+
+    def output(self, path: str, scale: Float32 | None) -> Float32:
+        """Return the mean before the activation, with the residual if there is no activation.
+
+        Parameters
+        ----------
+        path : str
+        scale : float32 array, optional
+            What the outputs of the layer that is compared are divided by.
+        """
+        layer: Any = self._block.get_submodule(path)
+        weight = layer.weight if layer.input_multiplier is None else layer.merged().weight
+        mean = weight @ self._x[path]
+        if layer.bias is not None:
+            mean = mean + layer.bias
         if scale is not None:
-            target /= scale
-        if layer.activation == "none" and added is not None and added_goal is not None:
-            target += added_goal - added
-        try:
-            error.update(linear(x), target)
-        except ValueError as problem:
-            raise ValueError(f"layer {name!r}: calibration: {problem}") from None
-    return error
+            mean = mean / scale
+        if layer.activation == "none":
+            mean = mean + self._residual[path]
+        result: Float32 = mean.astype(np.float32)
+        return result
 
 
-def _seen(module: nn.Module, path: str, one: tuple[Any, ...], batch: Batch) -> Seen:
-    """Return what a layer reads and the residual added to its result; rows of tokens only."""
-    found: list[Seen] = []
+def _corrected(
+    block: nn.Module, path: str, calls: Calls, batches: list[Batch], wanted: Float32
+) -> Float32:
+    """Return the bias with which a layer's outputs have the wanted mean."""
+    layer: Any = block.get_submodule(path)
+    linear = _with_bias(layer, layer.bias, activation="none")
+    error = MeanError(layer.out_features)
+    for one, batch in zip(calls, batches, strict=True):
 
-    def see(_: str, x: Float32, residual: Float32 | None) -> None:
-        rest = None if residual is None else token_rows(residual, batch)
-        found.append((np.ascontiguousarray(token_rows(x, batch)), rest))
-        raise Reached
+        def see(_: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
+            added = None
+            if residual is not None and layer.activation == "none":
+                added = token_rows(residual, batch)
+            y = linear(token_rows(x, batch), added)
+            # Sums of differences are differences of sums: the mean stands for each row.
+            error.update(y, np.broadcast_to(wanted, y.shape))
+            raise Reached
 
-    watch(module, [path], one, see)
-    return found[0]
+        watch(block, [path], one, see)
+    return error.corrected(layer.bias)
 
 
-def _with_bias(layer: nn.Linear, bias: Any, activation: str | None = None) -> nn.Linear:
+def _with_bias(layer: Any, bias: Any, activation: str | None = None) -> nn.Linear:
     """Return the same layer with another bias, and perhaps another activation."""
-    state = layer.state_dict()
+    state, config = layer.state_dict(), layer.config()
     if bias is not None:
         state["bias"] = np.asarray(bias)
-    config = layer.config()
     if activation is not None:
         config["activation"] = activation
-    return type(layer).from_state_dict(state, **config)
+    made: nn.Linear = type(layer).from_state_dict(state, **config)
+    return made

@@ -106,7 +106,8 @@ class InputRanges:
     def sample(self) -> Array:
         """Return the kept rows, float32 of shape (at most `samples`, K)."""
         self.require_rows()
-        return self._kept.copy()
+        kept: Array = self._kept.copy()
+        return kept
 
     def require_rows(self) -> None:
         """Raise ValueError if no row was seen."""
