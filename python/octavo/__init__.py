@@ -21,7 +21,7 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, observers, pruning
+    from octavo import compression, evaluation, io, models, observers, pruning, smoothing
     from octavo.compression import (
         Calibration,
         Converter,
@@ -70,12 +70,13 @@ __all__ = [
     "runtime",
     "sensitivity",
     "set_num_threads",
+    "smoothing",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning")
+_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning", "smoothing")
 _HOME = {
     "evaluate": "evaluation",
     "gptq": "rounding",

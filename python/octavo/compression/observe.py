@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from octavo import nn
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputRanges
@@ -48,7 +50,12 @@ def observe(work: Work) -> None:
     mask: Any = None
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
-        ranges.see(name, x, mask, work.plans[name].multiplier)
+        multiplier, outliers = work.plans[name].multiplier, work.plans[name].outliers
+        if outliers is not None and outliers.size:
+            # Computed in float: their range is nobody's concern.
+            x = np.delete(x, outliers, axis=-1)
+            multiplier = None if multiplier is None else np.delete(multiplier, outliers)
+        ranges.see(name, x, mask, multiplier)
 
     model = watched(work.model, names, see)
     total = work.batches.known_length

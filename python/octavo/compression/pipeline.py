@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from octavo import nn
 from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.correct import correct_biases
+from octavo.compression.equalize import equalize
 from octavo.compression.finish import Forms
 from octavo.compression.gptq import round_weights
 from octavo.compression.observe import observe
@@ -22,6 +24,7 @@ from octavo.compression.prune import (
     prune_in_order,
     prune_layer,
 )
+from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
@@ -44,7 +47,13 @@ if TYPE_CHECKING:
 
 __all__ = ["prepared", "run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = (observe, round_weights)
+STAGES: tuple[Callable[[Work], None], ...] = (
+    equalize,
+    smooth,
+    find_outliers,
+    observe,
+    round_weights,
+)
 """Between pruning and the final form, in this order."""
 
 
@@ -101,7 +110,7 @@ def _in_stages(
         _go_through_stages(work, chosen)
         forms = Forms(work, finish)
         if target is None:
-            made = forms.model()
+            made = correct_biases(work, forms.model())
         else:
             made, applied["target"] = meet(work, forms, target)
     if recipe.needs_data or target is not None:

@@ -31,6 +31,8 @@ class LayerPlan:
         Whether its zeros are to be made use of.
     multiplier : float32 array, shape (K,), optional
         The layer reads ``x * multiplier``; its weight was divided by it.
+    output_scale : float32 array, shape (N,), optional
+        Weight and bias were divided by it, and the next layer makes up for that.
     input_scale, input_zero_point : float, int, optional
         Static quantization of what the layer reads, after the multiplier.
     outliers : int array, optional
@@ -45,6 +47,7 @@ class LayerPlan:
 
     pruned: bool = False
     multiplier: Array | None = None
+    output_scale: Array | None = None
     input_scale: float | None = None
     input_zero_point: int = 0
     outliers: Array | None = None
