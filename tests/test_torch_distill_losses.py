@@ -101,8 +101,8 @@ def test_attention_scores(rng: np.random.Generator) -> None:
     loss = distillation.attention_loss(*maps, torch.tensor(mask))
     assert loss.item() == pytest.approx(squares / count, rel=1e-9)
     shares = distillation.attention_loss(*maps, torch.tensor(mask), scores=False)
-    differences = (maps[0] - maps[1]).numpy()[np.broadcast_to(
-        (mask[:, None, None, :] * mask[:, None, :, None]) > 0, maps[0].shape)]  # fmt: skip
+    both = (mask[:, None, None, :] * mask[:, None, :, None]) > 0
+    differences = (maps[0] - maps[1]).numpy()[np.broadcast_to(both, maps[0].shape)]
     assert shares.item() == pytest.approx(np.square(differences).mean())
 
 

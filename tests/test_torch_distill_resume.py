@@ -8,14 +8,16 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 import distill_models  # noqa: E402  (needs PyTorch)
 from distill_models import TRAINING, batches, models  # noqa: E402
 
@@ -25,14 +27,14 @@ pytestmark = [
 ]
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for a crash."""
 
 
 def crash_after(step: int) -> Any:
     def say(text: str, share: float) -> None:
         if text.startswith(f"step {step} "):
-            raise Stop
+            raise StopError
 
     return say
 
@@ -77,7 +79,7 @@ def test_resumed_is_uninterrupted(step: int, tmp_path: Path) -> None:
     whole = run(metric=metric)
     path = tmp_path / "run.pt"
     every = {"checkpoint_every": 1}
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(metric=metric, checkpoint=path, training=every, on_progress=crash_after(step))
     assert_same(run(metric=metric, checkpoint=path), whole)
     assert_same(run(metric=metric, checkpoint=path), whole)
@@ -88,7 +90,7 @@ def test_projections_are_resumed(tmp_path: Path) -> None:
     aims = {"embeddings": 1.0, "cosine": 0.5}
     whole = run(student=copy.deepcopy(narrow), objective=aims)
     assert list(whole.projections) == ["hidden_0_1", "hidden_1_3", "embeddings", "cosine"]
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(
             student=copy.deepcopy(narrow),
             objective=aims,
@@ -107,7 +109,7 @@ def test_a_shuffling_loader_is_resumed(tmp_path: Path) -> None:
         loader = torch.utils.data.DataLoader(data, 8, shuffle=True, generator=own)
         kept = None if own is None else own.get_state()
         whole = run(loader)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             run(loader, checkpoint=tmp_path / f"{own}.pt", on_progress=crash_after(7))
         assert_same(run(loader, checkpoint=tmp_path / f"{own}.pt"), whole)
         assert own is None or torch.equal(own.get_state(), kept)
@@ -155,7 +157,7 @@ def test_interrupts_leave_a_checkpoint(tmp_path: Path) -> None:
 
 def test_other_runs_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.pt"
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         run(checkpoint=path, on_progress=crash_after(4))
     content = path.read_bytes()
     other = models()[1]
@@ -198,7 +200,8 @@ def test_paths_and_files_that_are_no_checkpoint(tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_student_and_leaves_the_generators_alone() -> None:
     def states() -> tuple[Any, ...]:
-        return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), random.getstate(), numpy_state[1].tolist()
 
     before = states()
     first = run()

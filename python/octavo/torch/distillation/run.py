@@ -18,6 +18,7 @@ from octavo.torch.distillation.outputs import Reader
 from octavo.torch.distillation.progress import Settings
 from octavo.torch.distillation.trainer import Trainer
 from octavo.torch.distillation.training import Training, configured
+from octavo.torch.prepare import prepare_qat_
 
 if TYPE_CHECKING:
     import os
@@ -65,8 +66,9 @@ def distill(
         ``metric(student)``, called in evaluation mode and without gradients; the student ends with
         the weights for which it was best.
     quantize : bool or callable
-        Train for int8: the student's layers compute as int8 ones would, while their float weights
-        learn. A callable ``prepare(student)`` does it in another way, in place.
+        Train for int8: `octavo.torch.prepare_qat_` makes the student's layers compute as int8
+        ones would, while their float weights learn; `convert_qat_` or `to_encoder` finish it. A
+        callable does the preparation in another way, in place.
     checkpoint : path, optional
         A file that is written now and then, and at Ctrl-C. Where it exists, the run goes on from
         it: on the CPU, with as many threads, the result has the bits of an uninterrupted run.
@@ -176,8 +178,11 @@ def _checkpoint_path(checkpoint: Any) -> Path:
 def _prepare(student: nn.Module, quantize: Any) -> None:
     if callable(quantize):
         quantize(student)
-    elif _checks.boolean(quantize, "quantize"):
-        raise NotImplementedError
+        return
+    # A student whose run was interrupted in this process is prepared already.
+    prepared = any(getattr(part, "is_prepared", False) for part in student.modules())
+    if _checks.boolean(quantize, "quantize") and not prepared:
+        prepare_qat_(student)
 
 
 def _plain(layers: Any) -> Any:
