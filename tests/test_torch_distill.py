@@ -233,7 +233,7 @@ def test_students_that_cannot_be_made(arguments: dict, error: type, message: str
 
 def test_models_that_do_not_fit() -> None:
     teacher, student = models()
-    with pytest.raises(TypeError, match="student: expected a torch.nn.Module, got str"):
+    with pytest.raises(TypeError, match=r"student: expected a .*Module, got str"):
         ot.distill(teacher, "student", batches())
     with pytest.raises(ValueError, match=r"weights of its own.*teacher's 'embed.weight'"):
         ot.distill(teacher, teacher, batches())
