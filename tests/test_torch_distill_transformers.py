@@ -126,9 +126,9 @@ def test_bert_teaches_distilbert() -> None:
         "hidden_size": "dim",
         "num_hidden_layers": "n_layers",
         "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
     }
-    sizes = {names.get(key, key): value for key, value in SIZES.items()}
-    sizes = {**sizes, "hidden_dim": sizes.pop("intermediate_size"), "n_layers": 2}
+    sizes = {names.get(key, key): value for key, value in SIZES.items()} | {"n_layers": 2}
     student = transformers.DistilBertForSequenceClassification(
         transformers.DistilBertConfig(**sizes, num_labels=3)
     )
