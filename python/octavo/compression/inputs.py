@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from octavo.compression.calibration import Batch, Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["see_inputs", "token_rows"]
+__all__ = ["run_with_heads", "see_inputs", "token_rows"]
 
 
 class _Whole(nn.Module):
@@ -24,13 +24,18 @@ class _Whole(nn.Module):
     def __init__(self, model: Encoder) -> None:
         self.model = model
 
-    def __call__(self, ids: Any, mask: Any, types: Any) -> None:
-        hidden = self.model.forward(ids, mask, types)
-        if self.model.classifier is not None:
-            self.model.classifier(self.model.pooled(hidden))
-            return
-        for _, head in self.model.heads():
-            head(hidden)
+    def __call__(self, *batch: Any) -> None:
+        run_with_heads(self.model, batch)
+
+
+def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
+    """Call every layer of a model."""
+    hidden = model.forward(*batch)
+    if model.classifier is not None:
+        model.classifier(model.pooled(hidden))
+        return
+    for _, head in model.heads():
+        head(hidden)
 
 
 def see_inputs(

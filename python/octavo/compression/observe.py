@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo.compression.finish import Finish
+from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputRanges
 from octavo.compression.watch import watched
@@ -62,9 +64,7 @@ def observe(work: Work) -> None:
     for index, batch in enumerate(work.batches):
         work.say("observing activations", index / total if total else 0.0)
         mask = batch.mask
-        hidden = model.forward(batch.ids, batch.mask, batch.types)
-        for _, head in model.heads():
-            head(hidden)
+        run_with_heads(model, batch)
         ranges.forget()
     for name in names:
         if name not in ranges.observers:
@@ -80,14 +80,13 @@ def observe(work: Work) -> None:
 def _static_layers(work: Work) -> list[str]:
     quantize = work.recipe.quantize
     dynamic = Names(quantize.dynamic, "quantize.dynamic", "float linear layers")
-    kept = Names(quantize.exclude, "quantize.exclude", "layers")
+    finish = Finish(work.recipe, None)
     names = [
         name
         for name, layer in work.model.named_modules()
         if isinstance(layer, nn.FloatLinear)
         and name not in dynamic
-        and name not in kept
-        and (name not in work.plans or work.plans[name].dtype in (None, "int8"))
+        and finish.becomes_int8(name, layer, work.plans.get(name))
     ]
     dynamic.check()
     return names
