@@ -179,6 +179,20 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     )
 
 
+def test_outlier_columns_do_not_count(folder: Path) -> None:
+    """They are computed in float; the scale is for the others."""
+    model = octavo.models.load(folder)
+    name = "encoder.layer.1.output.dense"
+    work = Work(read_recipe(MINMAX), model, model, batches_of(data(), model), lambda _, __: None)
+    x = inputs(model, data())[name]
+    columns = np.argsort(np.abs(x).max(axis=0))[-3:]
+    work.plans[name].outliers = columns
+    observe(work)
+    observer = MinMax()
+    observer.update(np.delete(x, columns, axis=1))
+    assert work.plans[name].input_scale == pytest.approx(observer.scale_zero_point()[0], rel=1e-5)
+
+
 def test_a_stream_is_not_kept(folder: Path) -> None:
     model = octavo.models.load(folder)
     pulled: list[int] = []
