@@ -166,7 +166,8 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     """What SmoothQuant leaves behind: a layer reads x * multiplier."""
     model = octavo.models.load(folder)
     names = [f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value")]
-    work = Work(read_recipe(MINMAX), model, batches_of(data(), model), lambda _, __: None)
+    batches = batches_of(data(), model)
+    work = Work(read_recipe(MINMAX), model, model, batches, lambda _, __: None)
     observe(work)
     before = {name: plan.input_scale for name, plan in work.plans.items()}
     for name, factor in zip(names, (0.5, 0.5, 3.0), strict=True):

@@ -21,8 +21,18 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, io, models, observers, pruning
-    from octavo.compression import Calibration, Converter, Dataset, Optimize, compress, freeze
+    from octavo import compression, evaluation, io, models, observers, pruning
+    from octavo.compression import (
+        Calibration,
+        Converter,
+        Dataset,
+        Optimize,
+        compress,
+        freeze,
+        sensitivity,
+    )
+    from octavo.evaluation import evaluate
+    from octavo.rounding import gptq
 
 __all__ = [
     "Calibration",
@@ -42,9 +52,12 @@ __all__ = [
     "compression",
     "cpu_info",
     "dequantize_linear",
+    "evaluate",
+    "evaluation",
     "freeze",
     "functional",
     "get_num_threads",
+    "gptq",
     "io",
     "matmul_int8",
     "models",
@@ -55,21 +68,32 @@ __all__ = [
     "quantize_dynamic",
     "quantize_linear",
     "runtime",
+    "sensitivity",
     "set_num_threads",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "io", "models", "observers", "pruning")
-_OF_COMPRESSION = ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze")
+_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning")
+_LAZY_NAMES = {
+    "Calibration": "compression",
+    "Converter": "compression",
+    "Dataset": "compression",
+    "Optimize": "compression",
+    "compress": "compression",
+    "evaluate": "evaluation",
+    "freeze": "compression",
+    "gptq": "rounding",
+    "sensitivity": "compression",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name in _OF_COMPRESSION:
-        value = getattr(importlib.import_module("octavo.compression"), name)
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(f"octavo.{_LAZY_NAMES[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from octavo.compression.alone import LayerSensitivity, Sensitivity, work_sensitivity
 from octavo.compression.calibration import Dataset
 from octavo.compression.context import Calibration, freeze
 from octavo.compression.converter import Converter, Optimize
-from octavo.compression.finish import Finish
-from octavo.compression.pipeline import run
+from octavo.compression.finish import Finish, Forms
+from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
+from octavo.compression.target import Target, TargetNotMetError, read_target
 from octavo.models.encoder import Encoder
 
 if TYPE_CHECKING:
@@ -25,14 +27,19 @@ __all__ = [
     "Calibration",
     "Converter",
     "Dataset",
+    "LayerSensitivity",
     "Optimize",
     "Prune",
     "Quantize",
     "Recipe",
+    "Sensitivity",
     "Share",
+    "Target",
+    "TargetNotMetError",
     "compress",
     "freeze",
     "read_recipe",
+    "sensitivity",
 ]
 
 
@@ -41,6 +48,7 @@ def compress(
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
     calibration: CalibrationData | None = None,
+    target: Mapping[str, Any] | tuple[Callable[[Encoder], float], float] | Target | None = None,
     on_layer: Callable[[str], None] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Encoder:
@@ -71,10 +79,17 @@ def compress(
         other iterable (a PyTorch ``DataLoader``, an `octavo.Dataset`), yielded by a function, or
         from an object with ``get_next()``. An item is a sentence, a list of them, or inputs: a
         dict, a tuple or list of arrays in that order, or only the ids; of a batch or, with one
-        axis less, of one sentence. What is not a list is read anew for every pass instead of being
-        held in memory, or, if it can be read only once, held as ids if several are needed. Padding
+        axis less, of one sentence. If static scales are all that is looked for, items are read one
+        by one and not kept, however many; else their ids are. Padding
         does not count. With it, pruning is by SparseGPT unless the recipe says otherwise; without,
         by magnitude.
+    target : optional
+        What the result has to reach: ``{"cosine": 0.998}`` or ``{"sqnr": 30}`` (decibels), of the
+        sentence vectors of the calibration data against the float model's; or
+        ``{"metric": callable, "at_least": 0.85}``, or ``(callable, 0.85)``, where the callable
+        gets the compressed model and returns a number. As few layers as possible, the most
+        sensitive ones, are then kept as the recipe's `Quantize.keep` says; the model's `recipe`
+        tells which, and what was reached.
     on_layer : callable, optional
         Called with each layer's name after it was converted.
     on_progress : callable, optional
@@ -91,6 +106,11 @@ def compress(
     TypeError, ValueError
         For an unknown or contradictory recipe, calibration data that do not fit the recipe or the
         model, or a weight that is not finite; the message names it.
+    TargetNotMetError
+        If no choice of layers reaches the target; the message says how close it came. It is a
+        ValueError.
+    RuntimeError
+        If a target's callable raises, from what it raised.
     OSError
         If a file cannot be read.
 
@@ -105,7 +125,61 @@ def compress(
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     plan = read_recipe(recipe).resolved(calibration is not None)
-    if calibration is not None and not plan.needs_data:
-        raise ValueError("calibration: expected none, this recipe does not use any")
+    wanted = None if target is None else read_target(target)
+    if wanted is None:
+        if calibration is not None and not plan.needs_data:
+            raise ValueError("calibration: expected none, this recipe does not use any")
+        if plan.quantize.keep != "float32" and not plan.quantize.exclude:
+            raise ValueError(
+                "recipe: quantize.keep: expected quantize.exclude or a target beside it, got none"
+            )
+    elif calibration is None:
+        raise ValueError("calibration: expected data, a target needs it; got none")
     say = on_progress or (lambda _, __: None)
-    return run(model, plan, calibration, Finish(plan, on_layer), say)
+    return run(model, plan, calibration, wanted, Finish(plan, on_layer), say)
+
+
+def sensitivity(
+    model: Encoder | str | os.PathLike[str],
+    calibration: CalibrationData,
+    recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
+    *,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> Sensitivity:
+    """Measure what each layer costs the model's output if it alone is quantized.
+
+    Parameters
+    ----------
+    model : Encoder or path
+        A loaded float model, which is left as it is, or a model folder.
+    calibration
+        Inputs, as `compress` takes them; of more than 4096 tokens, a sample of the rows is run.
+    recipe : str, dict, path of a YAML file, or Recipe
+        How layers are quantized. What it does to float weights before (pruning, say) is done to
+        all layers first.
+    on_progress : callable, optional
+        Called with what is going on and the share that is done.
+
+    Returns
+    -------
+    Sensitivity
+        The layers, the most sensitive first; printed, it is a table.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As `compress`.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.sensitivity("some/folder", [])
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: model folder not found: some/folder
+    """
+    if not isinstance(model, (Encoder, str, os.PathLike)):
+        raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
+    plan = read_recipe(recipe).resolved(has_calibration=True)
+    work = prepared(model, plan, calibration, on_progress or (lambda _, __: None))
+    return work_sensitivity(work, Forms(work, Finish(plan, None)).quantized)

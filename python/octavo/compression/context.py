@@ -11,8 +11,9 @@ from octavo import _checks, nn
 from octavo.compression.int8 import int8_layer
 from octavo.compression.names import Names
 from octavo.compression.observe import make_observer
-from octavo.compression.ranges import InputRanges
+from octavo.compression.ranges import InputObservers
 from octavo.compression.recipe import Quantize
+from octavo.compression.work import LayerPlan
 from octavo.models.encoder import Encoder
 from octavo.models.tree import map_layers
 
@@ -92,7 +93,7 @@ class Calibration:
         names.check()
         if not self._layers:
             raise ValueError("model: expected float linear layers to watch, got none")
-        self._ranges = InputRanges(lambda name: make_observer(observer, name))
+        self._ranges = InputObservers(lambda name: make_observer(observer, name))
         self._masks = threading.local()
         self._watched: list[tuple[Any, type]] = []
 
@@ -211,12 +212,8 @@ def freeze(model: Model, calibration: Calibration) -> Model:
         if not isinstance(layer, nn.FloatLinear):
             return int8_layer(name, layer)
         scale, point = by_layer.get(id(layer), (None, 0))
-        options = {
-            "symmetric": calibration.quantize.symmetric,
-            "input_scale": scale,
-            "input_zero_point": point,
-        }
-        return int8_layer(name, layer, activations=options)
+        plan = LayerPlan(input_scale=scale, input_zero_point=point)
+        return int8_layer(name, layer, plan=plan, symmetric=calibration.quantize.symmetric)
 
     made = map_layers(model, transform)
     if isinstance(made, Encoder):

@@ -216,8 +216,8 @@ def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> n
     if not resolved.needs_data:
         if data is not None:
             raise ValueError("calibration: expected none, this recipe does not use any")
-        options = {"symmetric": quantize.symmetric}
-        return map_layers(model, lambda n, layer: int8_layer(n, layer, activations=options))
+        symmetric = quantize.symmetric
+        return map_layers(model, lambda n, layer: int8_layer(n, layer, symmetric=symmetric))
     # Copies of the layers: watching changes them for a while.
     twin = map_layers(
         model, lambda _, layer: copy.copy(layer) if isinstance(layer, nn.FloatLinear) else layer

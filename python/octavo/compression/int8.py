@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from octavo.compression.work import LayerPlan
 
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
@@ -23,9 +24,13 @@ def int8_layer(
     name: str,
     layer: nn.Module,
     linear: type[nn.Linear] = nn.Linear,
-    activations: Mapping[str, Any] | None = None,
+    plan: LayerPlan | None = None,
+    symmetric: bool = False,
 ) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
+
+    The few weights that give a classifier's logits stay float32: nothing comes after them that
+    could even out an error.
 
     Parameters
     ----------
@@ -35,14 +40,26 @@ def int8_layer(
         Any leaf of a model.
     linear : type
         What a linear layer becomes.
-    activations : mapping, optional
-        How a linear layer quantizes what it reads: symmetric, input_scale, input_zero_point.
+    plan : LayerPlan, optional
+        Of a linear layer: its codes, if they are not to be rounded to nearest, and its input scale.
+    symmetric : bool
+        Whether a linear layer quantizes what it reads symmetrically.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
+            if name == OUTPUT_LAYER:
+                state = {key: _own(key, value) for key, value in layer.state_dict().items()}
+                return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
-            codes, scale = _quantize_rows(layer.weight)
-            options = {"activation": layer.activation, **(activations or {})}
+            options: dict[str, Any] = {"activation": layer.activation, "symmetric": symmetric}
+            if plan is not None:
+                options["input_scale"] = plan.input_scale
+                options["input_zero_point"] = plan.input_zero_point
+            if plan is not None and plan.codes is not None and plan.scale is not None:
+                codes, scale = plan.codes, plan.scale
+                bias = bias if plan.bias is None else plan.bias
+            else:
+                codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
@@ -55,13 +72,13 @@ def int8_layer(
 
 
 def pruned_int8_layer(
-    name: str, layer: nn.FloatLinear, activations: Mapping[str, Any] | None = None
+    name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None, symmetric: bool = False
 ) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear, activations)
+    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric)
 
 
 def _quantize_rows(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from octavo import nn
 from octavo.compression.names import Names
-from octavo.compression.ranges import InputRanges
+from octavo.compression.ranges import InputObservers
 from octavo.compression.watch import watched
 from octavo.observers import OBSERVERS
 
@@ -44,16 +44,17 @@ def observe(work: Work) -> None:
     if quantize.activations != "static":
         return
     names = _static_layers(work)
-    ranges = InputRanges(lambda name: make_observer(quantize.observer, name))
+    ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
         ranges.see(name, x, mask, work.plans[name].multiplier)
 
     model = watched(work.model, names, see)
-    total = work.batches.known_length
-    for index, batch in enumerate(work.batches):
-        work.say("observing activations", index / total if total else 0.0)
+    batches = work.batches if work.stream is None else work.stream
+    for index, batch in enumerate(batches):
+        share = index / len(work.batches) if work.batches else 0.0
+        work.say("observing activations", share)
         mask = batch.mask
         hidden = model.forward(batch.ids, batch.mask, batch.types)
         for _, head in model.heads():

@@ -11,10 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.calibration import batches_of, stream_of
+from octavo.compression.finish import Forms
+from octavo.compression.gptq import round_weights
 from octavo.compression.observe import observe
-from octavo.compression.prune import Chosen, global_masks, masked, prune_layer
-from octavo.compression.sequential import prune_in_order
+from octavo.compression.prune import (
+    Chosen,
+    global_masks,
+    masked,
+    prune_in_order,
+    prune_layer,
+)
+from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
@@ -28,19 +36,25 @@ if TYPE_CHECKING:
     from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
+    from octavo.compression.target import Target
 
     Model = Encoder | str | os.PathLike[str]
     Transform = Callable[[str, nn.Module], nn.Module]
     Say = Callable[[str, float], None]
 
-__all__ = ["run"]
+__all__ = ["prepared", "run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = (observe,)
+STAGES: tuple[Callable[[Work], None], ...] = (observe, round_weights)
 """Between pruning and the final form, in this order."""
 
 
 def run(
-    model: Model, recipe: Recipe, calibration: CalibrationData, finish: Finish, say: Say
+    model: Model,
+    recipe: Recipe,
+    calibration: CalibrationData,
+    target: Target | None,
+    finish: Finish,
+    say: Say,
 ) -> Encoder:
     """Return the compressed copy of a model.
 
@@ -50,16 +64,18 @@ def run(
     recipe : Recipe
         Resolved.
     calibration : as `octavo.compress` takes it, or None
+    target : Target, optional
+        Goes with calibration data.
     finish : Finish
     say : callable
     """
     prune = recipe.prune
     chosen = None if prune is None else Chosen(prune)
-    if recipe.quantize.is_plain and not recipe.needs_data:
+    if recipe.quantize.is_plain and not recipe.needs_data and target is None:
         made = _layer_by_layer(model, prune, chosen, finish, finish.pruned)
         made.recipe = recipe.to_dict()
     else:
-        made = _in_stages(model, recipe, calibration, chosen, finish, say)
+        made = _in_stages(model, recipe, calibration, target, chosen, finish, say)
     finish.check()
     if chosen is not None:
         chosen.check()
@@ -70,35 +86,62 @@ def _in_stages(
     model: Model,
     recipe: Recipe,
     calibration: CalibrationData,
+    target: Target | None,
     chosen: Chosen | None,
     finish: Finish,
     say: Say,
 ) -> Encoder:
-    loaded = model if isinstance(model, Encoder) else load(model)
-    batches = Batches([])
-    if calibration is not None:
-        batches = batches_of(calibration, loaded, once=recipe.passes == 1)
+    applied = recipe.to_dict()
+    work = _loaded(model, recipe, calibration, say, streamed=target is None)
     prune = recipe.prune
-    work = Work(recipe, loaded, batches, say)
-    if prune is not None and chosen is not None:
-        if recipe.quantize.is_plain:
-            kept = list(batches)
-            made = prune_in_order(loaded, kept, prune, chosen, finish, finish.pruned, say)
-            made.recipe = _applied(recipe, batches)
-            return made
-        _prune_first(work, prune, chosen)
-    for stage in STAGES:
-        stage(work)
-    made = map_layers(work.model, lambda name, layer: finish(name, layer, work.plans.get(name)))
-    made.recipe = _applied(recipe, batches)
+    if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
+        batches = work.batches
+        made = prune_in_order(work.model, batches, prune, chosen, finish, finish.pruned, say)
+    else:
+        _go_through_stages(work, chosen)
+        forms = Forms(work, finish)
+        if target is None:
+            made = forms.model()
+        else:
+            made, applied["target"] = meet(work, forms, target)
+    if work.tokens:
+        applied["calibration_tokens"] = work.tokens
+    made.recipe = applied
     return made
 
 
-def _applied(recipe: Recipe, batches: Batches) -> dict[str, Any]:
-    applied = recipe.to_dict()
-    if recipe.needs_data:
-        applied["calibration_tokens"] = batches.tokens
-    return applied
+def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Say) -> Work:
+    """Return a model as it is after all stages, with the plans of its layers.
+
+    Parameters
+    ----------
+    model, recipe, calibration, say
+        As for `run`.
+    """
+    work = _loaded(model, recipe, calibration, say, streamed=False)
+    chosen = None if recipe.prune is None else Chosen(recipe.prune)
+    _go_through_stages(work, chosen)
+    if chosen is not None:
+        chosen.check()
+    return work
+
+
+def _loaded(
+    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, streamed: bool
+) -> Work:
+    loaded = model if isinstance(model, Encoder) else load(model)
+    if calibration is None:
+        return Work(recipe, loaded, loaded, [], say)
+    if streamed and recipe.only_watches:
+        return Work(recipe, loaded, loaded, [], say, stream=stream_of(calibration, loaded))
+    return Work(recipe, loaded, loaded, batches_of(calibration, loaded), say)
+
+
+def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
+    if work.recipe.prune is not None and chosen is not None:
+        _prune_first(work, work.recipe.prune, chosen)
+    for stage in STAGES:
+        stage(work)
 
 
 def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
@@ -111,8 +154,7 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     if prune.method == "magnitude":
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
-        kept = list(work.batches)
-        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
+        work.model = prune_in_order(work.model, work.batches, prune, chosen, _kept, note, work.say)
 
 
 def _layer_by_layer(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batches
+    from octavo.compression.calibration import Batch, Stream
     from octavo.compression.recipe import Recipe
     from octavo.models.encoder import Encoder
 
@@ -37,6 +37,8 @@ class LayerPlan:
         Columns that are computed in float.
     codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
         The quantized weight, if not rounded to nearest.
+    bias : float32 array, shape (N,), optional
+        Goes with the codes, in place of the layer's own.
     dtype : str, optional
         Another form than the recipe's.
     """
@@ -48,6 +50,7 @@ class LayerPlan:
     outliers: Array | None = None
     codes: Array | None = None
     scale: Array | None = None
+    bias: Array | None = None
     dtype: str | None = None
 
 
@@ -59,18 +62,31 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
+    original : Encoder
+        The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    batches : Batches
-        The calibration data; each iteration is a pass over it.
+    batches : list of Batch
+        The calibration data.
     say : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
         By layer name.
+    stream : Stream, optional
+        The calibration data, if one pass over it is all that is needed; `batches` is empty then.
     """
 
     recipe: Recipe
+    original: Encoder
     model: Encoder
-    batches: Batches
+    batches: list[Batch]
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))
+    stream: Stream | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of calibration data, without padding; of a stream, those that were read."""
+        if self.stream is not None:
+            return self.stream.tokens
+        return sum(int(batch.mask.sum()) for batch in self.batches)

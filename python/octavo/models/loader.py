@@ -13,14 +13,16 @@ from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
 from octavo.models.config import EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
+from octavo.models.encoder import HEADS
 
 if TYPE_CHECKING:
     import os
 
     from octavo import nn
+    from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
-__all__ = ["layer_specs", "load", "load_with"]
+__all__ = ["build", "layer_specs", "load", "load_with"]
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
     "bert": BertModel,
@@ -86,7 +88,7 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     prefixes = ("", f"{config.model_type}.")
-    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR)
+    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS)
     builder = CheckpointBuilder(checkpoint, quantization, transform)
     family = _MODELS[config.model_type]
     model = family(config, builder)
@@ -97,6 +99,11 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     if isinstance(made_by, dict) and isinstance(made_by.get("recipe"), dict):
         model.recipe = made_by["recipe"]
     return model
+
+
+def build(config: EncoderConfig, source: LayerSource) -> Encoder:
+    """Make the model that a config describes, of the layers of any source."""
+    return _MODELS[config.model_type](config, source)
 
 
 def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:

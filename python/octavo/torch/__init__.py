@@ -26,14 +26,17 @@ except ModuleNotFoundError as error:
     raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
 
 from octavo.torch import prune
-from octavo.torch.config import CONFIGS, Int8Dynamic
+from octavo.torch.config import CONFIGS, Int8Dynamic, Int8Training
 from octavo.torch.convert import quantize_
 from octavo.torch.dynamic import quantize_dynamic
 from octavo.torch.embedding import Embedding
+from octavo.torch.encoder import to_encoder
 from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
+from octavo.torch.prepare import convert_qat_, prepare_qat_
 from octavo.torch.prune import prune_
+from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
@@ -41,14 +44,20 @@ __all__ = [
     "Converted",
     "Embedding",
     "Int8Dynamic",
+    "Int8Training",
     "Kept",
     "Linear",
     "PlugIn",
+    "QatEmbedding",
+    "QatLinear",
     "Summary",
+    "convert_qat_",
     "int_mm",
     "plug_in",
+    "prepare_qat_",
     "prune",
     "prune_",
     "quantize_",
     "quantize_dynamic",
+    "to_encoder",
 ]

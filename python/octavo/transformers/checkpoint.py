@@ -119,7 +119,9 @@ def description(model: nn.Module) -> dict[str, Any]:
     floats: list[tuple[str, str]] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):
-            quantized.append((name, "Linear", Scheme(symmetric=module.symmetric)))
+            static = module.input_scale is not None
+            symmetric = not module.input_zero_point if static else module.symmetric
+            quantized.append((name, "Linear", Scheme(symmetric=symmetric, static=static)))
         elif isinstance(module, Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
         elif type(module) in (nn.Linear, nn.Embedding):

@@ -52,7 +52,7 @@ class Quantize:
     exclude : tuple of str
         Names of layers that do not become int8; ``*`` stands for anything.
     keep : "float32", "float16" or "bfloat16"
-        What those are stored as.
+        What those are stored as, and layers that a target keeps.
 
     Examples
     --------
@@ -114,8 +114,6 @@ class Quantize:
                     raise ValueError(f"recipe: quantize.{key}: dynamic activations have no {key}")
         if self.damping is not None and self.rounding != "gptq":
             raise ValueError("recipe: quantize.damping: rounding to nearest has no damping")
-        if self.keep != "float32" and not self.exclude:
-            raise ValueError("recipe: quantize.keep: expected quantize.exclude beside it, got none")
 
     @property
     def needs_data(self) -> str | None:
@@ -130,11 +128,10 @@ class Quantize:
         return None
 
     @property
-    def passes(self) -> int:
-        """How many passes over calibration data it makes, at least."""
-        several = (self.rounding == "gptq", bool(self.smooth), self.correct_bias)
-        watching = self.activations == "static" or bool(self.outliers)
-        return 2 * sum(several) + watching
+    def only_watches(self) -> bool:
+        """Whether static scales are all that calibration data is needed for."""
+        others = (self.rounding == "gptq", self.smooth, self.correct_bias, self.outliers)
+        return self.activations == "static" and not any(others)
 
     @property
     def is_plain(self) -> bool:
