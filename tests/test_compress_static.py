@@ -180,6 +180,33 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     )
 
 
+@FAMILY
+def test_classifiers(tmp_path: Path, family: str) -> None:
+    """The layer before the logits is observed; the one that gives them stays float."""
+    model = octavo.models.load(model_files.write_classifier(tmp_path / "model", family))
+    small = octavo.compress(model, MINMAX, calibration=data())
+    head = "pooler.dense" if family == "bert" else "pre_classifier"
+    assert head in scales(small)
+    assert isinstance(small.get_submodule("classifier"), nn.FloatLinear)
+    ids, mask = model_files.batch()
+    wanted, got = model.classify(ids, mask), small.classify(ids, mask)
+    assert np.abs(got - wanted).max() < 0.2 * np.abs(wanted).max()
+
+
+def test_outlier_columns_do_not_count(folder: Path) -> None:
+    """They are computed in float; the scale is for the others."""
+    model = octavo.models.load(folder)
+    name = "encoder.layer.1.output.dense"
+    work = Work(read_recipe(MINMAX), model, model, batches_of(data(), model), lambda _, __: None)
+    x = inputs(model, data())[name]
+    columns = np.argsort(np.abs(x).max(axis=0))[-3:]
+    work.plans[name].outliers = columns
+    observe(work)
+    observer = MinMax()
+    observer.update(np.delete(x, columns, axis=1))
+    assert work.plans[name].input_scale == pytest.approx(observer.scale_zero_point()[0], rel=1e-5)
+
+
 def test_a_stream_is_not_kept(folder: Path) -> None:
     model = octavo.models.load(folder)
     pulled: list[int] = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn
+import numpy as np
+
+from octavo.compression.finish import Finish
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputObservers
 from octavo.compression.watch import watched
@@ -44,11 +46,12 @@ def observe(work: Work) -> None:
     if quantize.activations != "static":
         return
     names = _static_layers(work)
+    factors = {name: _factor(work, name) for name in names}
     ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
-        ranges.see(name, x, mask, work.plans[name].multiplier)
+        ranges.see(name, x, mask, factors[name])
 
     model = watched(work.model, names, see)
     batches = work.batches if work.stream is None else work.stream
@@ -57,8 +60,11 @@ def observe(work: Work) -> None:
         work.say("observing activations", share)
         mask = batch.mask
         hidden = model.forward(batch.ids, batch.mask, batch.types)
-        for _, head in model.heads():
-            head(hidden)
+        if model.classifier is not None:
+            model.classifier(model.pooled(hidden))
+        else:
+            for _, head in model.heads():
+                head(hidden)
         ranges.forget()
     for name in names:
         if name not in ranges.observers:
@@ -74,14 +80,24 @@ def observe(work: Work) -> None:
 def _static_layers(work: Work) -> list[str]:
     quantize = work.recipe.quantize
     dynamic = Names(quantize.dynamic, "quantize.dynamic", "float linear layers")
-    kept = Names(quantize.exclude, "quantize.exclude", "layers")
+    finish = Finish(work.recipe, None)
     names = [
         name
         for name, layer in work.model.named_modules()
-        if isinstance(layer, nn.FloatLinear)
-        and name not in dynamic
-        and name not in kept
-        and (name not in work.plans or work.plans[name].dtype in (None, "int8"))
+        if finish.becomes_int8(name, layer, work.plans.get(name)) and name not in dynamic
     ]
     dynamic.check()
     return names
+
+
+def _factor(work: Work, name: str) -> Float32 | None:
+    """Return what a layer multiplies its input by before quantizing it; 0 for outliers."""
+    plan = work.plans[name]
+    if plan.outliers is None or not plan.outliers.size:
+        return plan.multiplier
+    layer: Any = work.model.get_submodule(name)
+    factor = np.ones(layer.in_features, np.float32)
+    if plan.multiplier is not None:
+        factor *= plan.multiplier
+    factor[plan.outliers] = 0
+    return factor
