@@ -14,13 +14,18 @@ namespace {
 
 class FloatRows final : public RowSource {
  public:
-  FloatRows(const Rows<const float>& x, std::int64_t k, const LinearOptions& options)
-      : x_(x), k_(k), options_(options), kernel_(select<QuantizeRowsArgs>(active_isas())) {}
+  FloatRows(const Rows<const float>& x, const Linear& linear)
+      : x_(x),
+        k_(linear.k()),
+        multiplier_(linear.multiplier()),
+        options_(linear.options()),
+        kernel_(select<QuantizeRowsArgs>(active_isas())) {}
 
   void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
     QuantizeRowsArgs args;
     args.x = x_.data + m0 * x_.stride;
     args.x_stride = x_.stride;
+    args.multiplier = multiplier_;
     args.m = static_cast<std::int32_t>(rows);
     args.k = static_cast<std::int32_t>(k_);
     args.symmetric = options_.symmetric;
@@ -39,6 +44,7 @@ class FloatRows final : public RowSource {
  private:
   const Rows<const float>& x_;
   std::int64_t k_;
+  const float* multiplier_;
   const LinearOptions& options_;
   const KernelRow<QuantizeRowsArgs>& kernel_;
 };
@@ -144,16 +150,18 @@ void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
 }  // namespace
 
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
-               const float* bias, const LinearOptions& options, WeightFormat format)
+               const float* bias, const LinearOptions& options, WeightFormat format,
+               const float* multiplier)
     : weight_(pack(codes, n, k, format)),
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
+      multiplier_(copy_floats(multiplier, k)),
       has_bias_(bias != nullptr),
       options_(options) {}
 
 void Linear::run(std::int64_t m, Rows<const float> x, Rows<const float> residual,
                  Rows<void> out) const {
-  const FloatRows source(x, k(), options_);
+  const FloatRows source(x, *this);
   const EpilogueSink sink(*this, residual, out);
   std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
 }
@@ -193,7 +201,7 @@ void Linear::unpack(std::int8_t* out) const {
 
 std::size_t Linear::nbytes() const {
   const std::size_t weight = std::visit([](const auto& w) { return w.nbytes(); }, weight_);
-  return weight + scale_.size() + bias_.size();
+  return weight + scale_.size() + bias_.size() + multiplier_.size();
 }
 
 }  // namespace octavo

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
-__all__ = ["layer_specs", "load", "load_with"]
+__all__ = ["build", "layer_specs", "load", "load_with"]
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
     "bert": BertModel,
@@ -108,6 +109,11 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     if isinstance(made_by, dict) and isinstance(made_by.get("recipe"), dict):
         model.recipe = made_by["recipe"]
     return model
+
+
+def build(config: EncoderConfig, source: LayerSource) -> Encoder:
+    """Make the model that a config describes, of the layers of any source."""
+    return _MODELS[config.model_type](config, source)
 
 
 def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:
