@@ -99,7 +99,8 @@ void check_slots(const Weight& w, SlotIndex kind) {
   const std::int64_t k_pad = round_up(std::max<std::int64_t>(w.k, 1), 64);
   for (std::int64_t p = 0; p < packed.panels(); ++p) {
     for (std::uint32_t t = all.first_step[p]; t < all.first_step[p + 1]; ++t) {
-      check(all.window[t] <= std::max<std::int64_t>(0, k_pad - width), what + " window ends within the padded k");
+      check(all.window[t] <= std::max<std::int64_t>(0, k_pad - width),
+            what + " window ends within the padded k");
       const bool first = t == all.first_step[p];
       check(first || all.window[t] >= all.window[t - 1], what + " windows ascend");
     }
