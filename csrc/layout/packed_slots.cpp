@@ -14,14 +14,7 @@ namespace {
 
 constexpr int kStepSlots = PackedSlots::kPanelWidth * PackedSlots::kSlots;
 
-int window_width(SlotIndex kind) {
-  switch (kind) {
-    case SlotIndex::kNarrow: return 16;
-    case SlotIndex::kWide: return 64;
-    case SlotIndex::kFar: return 256;
-  }
-  return 0;
-}
+int window_width(SlotIndex kind) { return kind == SlotIndex::kNarrow ? 16 : 64; }
 
 struct Step {
   std::uint16_t window;
@@ -34,7 +27,7 @@ class PanelSteps {
  public:
   PanelSteps(const std::int8_t* codes, std::int64_t columns, std::int64_t k, SlotIndex kind)
       : codes_(codes), k_(k), width_(window_width(kind)), columns_(columns) {
-    // Windows end within the padded k where they can, so that kernels read no further.
+    // Windows end within the padded k, so that kernels read no further.
     last_window_ = std::max<std::int64_t>(0, (k + 63) / 64 * 64 - width_);
     for (std::int64_t j = 0; j < columns_; ++j) next_[j] = first_from(j, 0);
   }
@@ -90,7 +83,7 @@ void walk(const std::int8_t* codes, std::int64_t n, std::int64_t k, SlotIndex ki
 }
 
 void put_index(const Step& step, SlotIndex kind, std::uint8_t* out) {
-  if (kind != SlotIndex::kNarrow) {
+  if (kind == SlotIndex::kWide) {
     std::memcpy(out, step.index, kStepSlots);
     return;
   }
@@ -162,9 +155,9 @@ void PackedSlots::unpack(std::int8_t* out) const {
       const auto* value = part<std::int8_t>(t * step_bytes(kind_));
       const auto* index = part<std::uint8_t>(t * step_bytes(kind_) + kStepSlots);
       for (std::int64_t i = column; i < column + kSlots; ++i) {
-        const int k = kind_ != SlotIndex::kNarrow ? index[i]
-                      : i < kStepSlots / 2        ? index[i] & 15
-                                                  : index[i - kStepSlots / 2] >> 4;
+        const int k = kind_ == SlotIndex::kWide ? index[i]
+                      : i < kStepSlots / 2      ? index[i] & 15
+                                                : index[i - kStepSlots / 2] >> 4;
         if (value[i] != 0) out[n * k_ + window[t] + k] = value[i];
       }
     }

@@ -124,7 +124,7 @@ using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks>;
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
   if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
-  if (has_slots(format)) return PackedSlots(codes, n, k, slot_index(format));
+  if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
 
@@ -187,7 +187,6 @@ WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
-  if (slots->kind() == SlotIndex::kFar) return WeightFormat::kSlots256;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;
 }
 

@@ -12,19 +12,13 @@
 
 namespace octavo {
 
-// How the weight is held: every code, or the non-zero ones, in slots with windows of 16, 64 or 256,
-// or behind a bitmap, or the blocks that are not zero. The results have the same bits.
-enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kSlots256, kBitmap, kBlocks };
+// How the weight is held: every code, or the non-zero ones, in slots with windows of 16 or 64 or
+// behind a bitmap, or the blocks that are not zero. The results have the same bits.
+enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kBitmap, kBlocks };
 
-inline bool has_slots(WeightFormat format) {
-  return format == WeightFormat::kSlots16 || format == WeightFormat::kSlots64 ||
-         format == WeightFormat::kSlots256;
-}
-
-// Of a format with slots.
+// Of one of the two formats with slots.
 inline SlotIndex slot_index(WeightFormat format) {
-  if (format == WeightFormat::kSlots16) return SlotIndex::kNarrow;
-  return format == WeightFormat::kSlots64 ? SlotIndex::kWide : SlotIndex::kFar;
+  return format == WeightFormat::kSlots16 ? SlotIndex::kNarrow : SlotIndex::kWide;
 }
 
 // How a Linear reads its input and writes its output.

@@ -7,8 +7,6 @@ namespace octavo {
 namespace {
 
 constexpr std::int64_t kTileRows = 32;
-// From so many rows on a far step, which is gathered slot by slot, is spread instead.
-constexpr std::int64_t kFarRows = 4;
 
 std::int64_t padded_k(const PackedSlots& b) {
   return round_up(std::max<std::int64_t>(b.k(), 1), 64);
@@ -17,7 +15,6 @@ std::int64_t padded_k(const PackedSlots& b) {
 // One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there
 // are.
 bool worth_spreading(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
-  if (kind == SlotIndex::kFar) return rows >= kFarRows;
   return kind == SlotIndex::kWide && rows >= gather.spread_rows;
 }
 

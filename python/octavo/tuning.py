@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64", "slots256", "bitmap", "blocks16x4")
+SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4")
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -49,14 +49,12 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx2": {
         "slots16": (1.7, 1.5, 1.7, 1.8, 1.8),
         "slots64": (3.0, 3.0, 3.6, 2.0, 2.0),
-        "slots256": (25.0, 16.0, 4.0, 2.2, 2.2),
         "bitmap": (4.3, 2.2, 1.5, 1.3, 1.3),
         "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
     },
     "scalar": {
         "slots16": (1.8,) * 5,
         "slots64": (1.4, 1.4, 1.4, 1.3, 1.3),
-        "slots256": (1.6, 1.6, 1.5, 1.4, 1.4),
         "bitmap": (7.3, 1.4, 1.1, 1.1, 1.1),
         "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
     },
@@ -64,28 +62,24 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avxvnni": {
         "slots16": (2.5, 3.0, 3.5, 3.5, 3.5),
         "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
-        "slots256": (40.0, 35.0, 10.0, 5.5, 5.5),
         "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
         "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
     },
     "avx512vnni": {
         "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
         "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
-        "slots256": (50.0, 60.0, 16.0, 9.0, 9.0),
         "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
     },
     "avx512vbmi2": {
         "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
         "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
-        "slots256": (50.0, 60.0, 16.0, 9.0, 9.0),
         "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
     },
     "amx_int8": {
         "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
         "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
-        "slots256": (50.0, 60.0, 40.0, 18.0, 18.0),
         "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
         "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
     },
@@ -178,7 +172,7 @@ def _places(rows: int | Sequence[int] | None) -> list[int]:
 
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
-_STEP_BYTES = {"slots16": 98, "slots64": 130, "slots256": 130}
+_STEP_BYTES = {"slots16": 98, "slots64": 130}
 
 
 def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ namespace {
 
 using namespace octavo;
 
-constexpr SlotIndex kKinds[] = {SlotIndex::kNarrow, SlotIndex::kWide, SlotIndex::kFar};
+constexpr SlotIndex kKinds[] = {SlotIndex::kNarrow, SlotIndex::kWide};
 
 // The steps behind a guard page: kernels may read no further.
 struct GuardedSlots {
@@ -73,7 +73,7 @@ void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
   for (const SlotIndex kind : kKinds) {
     for (const std::int64_t m : ms) {
       for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-        for (const std::int64_t k : {0, 1, 15, 63, 64, 65, 200, 400}) {
+        for (const std::int64_t k : {0, 1, 15, 63, 64, 65, 200}) {
           const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
           const Weight w = make_weight(n, k, Pattern::kRandom, random);
           check_one(m, w, kind, Pattern::kRandom, edge, random);
@@ -95,12 +95,11 @@ void check_slots(const Weight& w, SlotIndex kind) {
   check(packed.steps() == PackedSlots::count_steps(w.codes.data(), w.n, w.k, kind),
         what + " steps");
   const SlotPanels all = packed.stretch(0, packed.panels());
-  const std::int64_t width = std::int64_t{16} << 2 * static_cast<int>(kind);
+  const std::int64_t width = kind == SlotIndex::kNarrow ? 16 : 64;
   const std::int64_t k_pad = round_up(std::max<std::int64_t>(w.k, 1), 64);
   for (std::int64_t p = 0; p < packed.panels(); ++p) {
     for (std::uint32_t t = all.first_step[p]; t < all.first_step[p + 1]; ++t) {
-      check(all.window[t] <= std::max<std::int64_t>(0, k_pad - width),
-            what + " window ends within the padded k");
+      check(all.window[t] + width <= k_pad, what + " window ends within the padded k");
       const bool first = t == all.first_step[p];
       check(first || all.window[t] >= all.window[t - 1], what + " windows ascend");
     }

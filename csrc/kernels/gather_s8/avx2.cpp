@@ -4,6 +4,6 @@
 
 namespace octavo {
 
-void gather_s8s8s32_4x16x4_avx2(const GatherS8Args& args) noexcept { gather<int8_t>(args); }
+void gather_s8s8s32_4x16x4_avx2(const GatherS8Args& args) noexcept { gather(args); }
 
 }  // namespace octavo

@@ -82,10 +82,10 @@ static inline void all_panels(const GatherS8Args& args) {
 }  // namespace
 
 void gather_u8s8s32_8x16x4_avx512vbmi2(const GatherS8Args& args) noexcept {
-  switch (args.b.kind) {
-    case SlotIndex::kNarrow: all_panels<NarrowStep>(args); break;
-    case SlotIndex::kWide: all_panels<WideStep>(args); break;
-    case SlotIndex::kFar: gather_far<uint8_t>(args); break;
+  if (args.b.kind == SlotIndex::kNarrow) {
+    all_panels<NarrowStep>(args);
+  } else {
+    all_panels<WideStep>(args);
   }
 }
 

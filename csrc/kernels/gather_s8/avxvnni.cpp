@@ -4,6 +4,6 @@
 
 namespace octavo {
 
-void gather_u8s8s32_4x16x4_avxvnni(const GatherS8Args& args) noexcept { gather<uint8_t>(args); }
+void gather_u8s8s32_4x16x4_avxvnni(const GatherS8Args& args) noexcept { gather(args); }
 
 }  // namespace octavo

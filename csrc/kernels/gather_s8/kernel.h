@@ -6,17 +6,13 @@
 // The weight's non-zeros lie in slots (layout/packed_slots.h). A panel of 16 columns is a sequence
 // of steps; a step gives each column 4 slots and looks at one window of `width` neighbouring k, at
 // any offset. What is multiplied is a shuffle of the window: no memory is read per non-zero.
-// Windows of 256 reach too far for that; they serve weights with few non-zeros, by spread_s8 above
-// all.
 //
-//   step, 128 bytes (kWide: 64 neighbours, kFar: 256) or 96 (kNarrow: 16):
+//   step, 128 bytes (kWide) or 96 (kNarrow):
 //     value, 64    | n=0: s0 s1 s2 s3 | n=1: s0 s1 s2 s3 | ... | n=15: s0 s1 s2 s3 |
-//     index, 64    kWide, kFar: k - window of each slot, in the same order, below 64 or 256
+//     index, 64    kWide: k - window of each slot, in the same order, below 64
 //            32    kNarrow: 4 bits each; byte i holds slot i in its low half and slot 32 + i in its
 //                  high half
-//   window[t]      first k of step t's window; windows end within the padded k, but for those of
-//   256
-//                  that start at 0
+//   window[t]      first k of step t's window; windows end within the padded k
 //
 // Steps of a panel follow each other in ascending order of their windows. A slot that is not
 // needed has value 0 and index 0. Panel p has steps first_step[p] to first_step[p + 1].
@@ -32,7 +28,7 @@
 
 namespace octavo {
 
-enum class SlotIndex : uint8_t { kNarrow, kWide, kFar };
+enum class SlotIndex : uint8_t { kNarrow, kWide };
 
 // A stretch of panels of a PackedSlots.
 struct SlotPanels {
@@ -44,7 +40,7 @@ struct SlotPanels {
   SlotIndex kind;
 };
 
-constexpr int64_t step_bytes(SlotIndex kind) { return kind == SlotIndex::kNarrow ? 96 : 128; }
+constexpr int64_t step_bytes(SlotIndex kind) { return kind == SlotIndex::kWide ? 128 : 96; }
 
 struct GatherS8Args {
   SlotPanels b;

@@ -9,7 +9,6 @@
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gather_s8/kernel.h"
-#include "kernels/gather_s8/slots.h"
 
 namespace octavo {
 namespace {
@@ -112,13 +111,11 @@ static inline void all_panels(const GatherS8Args& args) {
   }
 }
 
-// Code: the type of a code in the tier's form.
-template <class Code>
 static inline void gather(const GatherS8Args& args) {
-  switch (args.b.kind) {
-    case SlotIndex::kNarrow: all_panels<NarrowStep>(args); break;
-    case SlotIndex::kWide: all_panels<WideStep>(args); break;
-    case SlotIndex::kFar: gather_far<Code>(args); break;
+  if (args.b.kind == SlotIndex::kNarrow) {
+    all_panels<NarrowStep>(args);
+  } else {
+    all_panels<WideStep>(args);
   }
 }
 

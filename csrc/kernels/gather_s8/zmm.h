@@ -5,7 +5,6 @@
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gather_s8/kernel.h"
-#include "kernels/gather_s8/slots.h"
 
 namespace octavo {
 namespace {

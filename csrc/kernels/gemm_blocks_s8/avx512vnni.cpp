@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // gemm_blocks_s8 for AVX-512 VNNI (vpdpbusd, zmm). Twelve rows share a block: twelve sums cover the
-// latency of 5 cycles at two dot products a cycle. Fewer rows take several blocks at a time, each
-// with sums of its own.
-// A product takes a load of its own, since neighbouring panels have other blocks. Products a cycle
-// by llvm-mca, and of gemm_s8: icelake-server 1.2, 2.0; sapphirerapids 1.0, 1.0; znver4 0.36, 0.43.
+// latency of 5 cycles at two dot products a cycle, which 13 loads allow. Fewer rows take several
+// blocks at a time, each with sums of its own.
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_blocks_s8/kernel.h"
@@ -13,8 +11,7 @@
 namespace octavo {
 namespace {
 
-// So few rows wait for b, and the hardware's prefetcher stops at each page.
-constexpr int kRowsThatWait = 4;
+// The first rows of a call wait for b; see gemm_s8/avx2.cpp.
 constexpr int64_t kAhead = 4096;
 
 static inline __m512i broadcast4(const uint8_t* p) {
@@ -23,25 +20,9 @@ static inline __m512i broadcast4(const uint8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-// Three rows are within reach of one address: at, at + stride, at + 2 * stride.
-template <int Rows>
-static inline void add_block(__m512i* sum, const uint8_t* at, int64_t stride, int64_t three,
-                             const int8_t* code) {
-  const __m512i b = _mm512_loadu_si512(code);
-  OCTAVO_UNROLL
-  for (int i = 0; i < Rows; ++i) {
-    sum[i] = _mm512_dpbusd_epi32(sum[i], broadcast4(at + i % 3 * stride), b);
-    if (i % 3 != 2) continue;
-    at += three;
-  }
-}
-
 template <int Rows, int Chains>
 static inline void panel(const GemmBlocksS8Args& args, int p, int m0) {
   const uint8_t* a = args.a + m0 * args.a_stride;
-  const int64_t stride = args.a_stride;
-  int64_t three = 3 * stride;
-  OCTAVO_FORGET(three);
   __m512i sum[Chains][Rows];
   OCTAVO_UNROLL
   for (int j = 0; j < Chains; ++j) {
@@ -55,20 +36,24 @@ static inline void panel(const GemmBlocksS8Args& args, int p, int m0) {
   for (; left >= Chains; left -= Chains) {
     OCTAVO_UNROLL
     for (int j = 0; j < Chains; ++j) {
-      if constexpr (Rows <= kRowsThatWait)
-        _mm_prefetch((const char*)(code + 64 * j + kAhead), _MM_HINT_T0);
-      add_block<Rows>(sum[j], a + 4 * (int64_t)group[j], stride, three, code + 64 * j);
-    }
-    // GCC would copy each sum in each turn.
-    OCTAVO_UNROLL
-    for (int i = 0; Chains > 1 && i < Chains * Rows; ++i) {
-      OCTAVO_FORGET_VECTOR(sum[i / Rows][i % Rows]);
+      if (m0 == 0) _mm_prefetch((const char*)(code + 64 * j + kAhead), _MM_HINT_T0);
+      const __m512i b = _mm512_loadu_si512(code + 64 * j);
+      const uint8_t* at = a + 4 * (int64_t)group[j];
+      OCTAVO_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        sum[j][i] = _mm512_dpbusd_epi32(sum[j][i], broadcast4(at + i * args.a_stride), b);
+      }
     }
     code += 64 * Chains;
     group += Chains;
   }
   for (; left > 0; --left) {
-    add_block<Rows>(sum[0], a + 4 * (int64_t)*group, stride, three, code);
+    const __m512i b = _mm512_loadu_si512(code);
+    const uint8_t* at = a + 4 * (int64_t)*group;
+    OCTAVO_UNROLL
+    for (int i = 0; i < Rows; ++i) {
+      sum[0][i] = _mm512_dpbusd_epi32(sum[0][i], broadcast4(at + i * args.a_stride), b);
+    }
     code += 64;
     ++group;
   }

@@ -8,8 +8,7 @@
 namespace octavo {
 namespace {
 
-// So few rows wait for b, and the hardware's prefetcher stops at each page.
-constexpr int kRowsThatWait = 2;
+// The first rows of a call wait for b; see gemm_s8/avx2.cpp.
 constexpr int64_t kAhead = 4096;
 
 static inline __m256i load(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
@@ -33,7 +32,7 @@ static inline void panel(const GemmBlocksS8Args& args, int p, int m0) {
   const uint16_t* group = args.b.group + first;
   const uint16_t* const end = args.b.group + args.b.first_block[p + 1];
   for (; group != end; ++group) {
-    if constexpr (Rows <= kRowsThatWait) _mm_prefetch((const char*)(code + kAhead), _MM_HINT_T0);
+    if (m0 == 0) _mm_prefetch((const char*)(code + kAhead), _MM_HINT_T0);
     const Slots32 b0 = slots32(load(code)), b1 = slots32(load(code + 32));
     const int64_t at = 4 * (int64_t)*group;
     code += 64;

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-WINDOWS = {"slots16": 16, "slots64": 64, "slots256": 256}
+WINDOWS = {"slots16": 16, "slots64": 64}
 """The native backend's formats with slots, and the inputs that one step can reach."""
 
 _SPARSE = (*WINDOWS, "bitmap", "blocks16x4")

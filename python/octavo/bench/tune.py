@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
-_KEPT = {"slots16": 0.4, "slots64": 0.1, "slots256": 0.02, "bitmap": 0.4, "blocks16x4": 0.2}
+_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4, "blocks16x4": 0.2}
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
 

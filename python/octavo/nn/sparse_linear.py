@@ -31,11 +31,10 @@ class SparseLinear(Linear):
 
     ``format`` says how the weight is held:
 
-    ``"slots16"``, ``"slots64"``, ``"slots256"``
+    ``"slots16"``, ``"slots64"``
         The non-zero codes of 16 outputs in steps of 4 slots each; the slots of a step lie within
-        16, 64 or 256 neighbouring inputs.  About 1.5 bytes per non-zero weight between 50 and 80%
-        zeros (and for 2:4 patterns), about 2 bytes above.  Windows of 256 are for 97% zeros and
-        more, and for many rows.
+        16 or 64 neighbouring inputs.  About 1.5 bytes per non-zero weight between 50 and 80% zeros
+        (and for 2:4 patterns), about 2 bytes above.
     ``"bitmap"``
         One bit for each weight, and the non-zero codes: the smallest up to 95% zeros, 0.63 times
         ``"dense"`` at 50%.  Made for few rows on the ``avx512vbmi2`` tier, where time follows
@@ -81,7 +80,7 @@ class SparseLinear(Linear):
         weight : float array, shape (out_features, in_features), finite
             Or a matrix of `scipy.sparse`, a sparse tensor of PyTorch, or a `SparseMatrix`.
         bias : float array, shape (out_features,), optional
-        format : "auto", "dense", "slots16", "slots64", "slots256", "bitmap" or "blocks16x4"
+        format : "auto", "dense", "slots16", "slots64", "bitmap" or "blocks16x4"
         rows : int or sequence of int, optional
             How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
         **options
