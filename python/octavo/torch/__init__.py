@@ -26,7 +26,8 @@ except ModuleNotFoundError as error:
     raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
 
 from octavo.torch import prune
-from octavo.torch.config import CONFIGS, Int8Dynamic, Int8Training
+from octavo.torch.adaround import adaround_
+from octavo.torch.config import CONFIGS, AdaRound, Int8Dynamic, Int8Training
 from octavo.torch.convert import quantize_
 from octavo.torch.dynamic import quantize_dynamic
 from octavo.torch.embedding import Embedding
@@ -41,6 +42,7 @@ from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
     "CONFIGS",
+    "AdaRound",
     "Converted",
     "Embedding",
     "Int8Dynamic",
@@ -51,6 +53,7 @@ __all__ = [
     "QatEmbedding",
     "QatLinear",
     "Summary",
+    "adaround_",
     "convert_qat_",
     "int_mm",
     "plug_in",
