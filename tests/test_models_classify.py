@@ -9,36 +9,15 @@ import numpy as np
 import pytest
 
 import octavo
-from model_files import CONFIGS, batch, random_tensors, write_folder
+from model_files import CLASSIFIERS, CONFIGS, batch, random_tensors, write_classifier, write_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLASSES = {
-    "bert": "BertForSequenceClassification",
-    "distilbert": "DistilBertForSequenceClassification",
-}
 
-
-def classifier_folder(folder: Path, family: str, labels: int = 3) -> Path:
-    config = {
-        **CONFIGS[family],
-        "architectures": [CLASSES[family]],
-        "id2label": {str(index): f"class {index}" for index in range(labels)},
-        "label2id": {f"class {index}": index for index in range(labels)},
-    }
-    tensors = {f"{family}.{name}": value for name, value in random_tensors(config).items()}
-    random = np.random.default_rng(5)
-    heads = [("classifier", labels)] + [("pre_classifier", 32)] * (family == "distilbert")
-    for name, outputs in heads:
-        tensors[f"{name}.weight"] = random.standard_normal((outputs, 32)).astype(np.float32)
-        tensors[f"{name}.bias"] = random.standard_normal(outputs).astype(np.float32)
-    return write_folder(folder, config, tensors)
-
-
-@pytest.fixture(params=CLASSES)
+@pytest.fixture(params=CLASSIFIERS)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return classifier_folder(tmp_path / "model", request.param)
+    return write_classifier(tmp_path / "model", request.param)
 
 
 def transformers_logits(folder: Path, ids: Any, mask: Any) -> Any:
@@ -86,7 +65,7 @@ def test_transformers_reads_what_was_saved(folder: Path, tmp_path: Path) -> None
 
 
 def test_two_labels_are_the_default(tmp_path: Path) -> None:
-    folder = classifier_folder(tmp_path / "model", "bert", labels=2)
+    folder = write_classifier(tmp_path / "model", "bert", labels=2)
     config = octavo.io.folder.read_json(folder / "config.json")
     for key in ("id2label", "label2id"):
         del config[key]

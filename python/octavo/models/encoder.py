@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from octavo.models.config import EncoderConfig
 
-__all__ = ["HEADS", "OUTPUT_LAYER", "Encoder"]
+__all__ = ["HEADS", "OUTPUT_LAYER", "Encoder", "mean_of_tokens"]
 
 HEADS = ("classifier.", "pre_classifier.")
 """Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
@@ -127,6 +127,14 @@ class Encoder(nn.Module):
         """List what is called with the last hidden state, and is no part of `forward`."""
         return []
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """List pairs of linear layers between which a positive factor of a channel just passes.
+
+        Each channel that the first gives reaches the second as it is, through ReLU, or as a
+        weighted mean over tokens, and reaches nothing else.
+        """
+        return []
+
     def encode(
         self,
         input_ids: npt.ArrayLike,
@@ -148,16 +156,7 @@ class Encoder(nn.Module):
         numpy.ndarray of float32, shape (batch, hidden_size)
         """
         hidden = self(input_ids, attention_mask, token_type_ids)
-        vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
-        if hidden.size == 0:
-            return vectors
-        mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
-        for row, states in enumerate(hidden):
-            kept = states if mask is None or mask[row].all() else states[mask[row]]
-            if len(kept):
-                np.add.reduce(kept, axis=0, out=vectors[row])
-                vectors[row] /= np.float32(len(kept))
-        return vectors
+        return mean_of_tokens(hidden, attention_mask)
 
     def classify(
         self,
@@ -235,6 +234,20 @@ class Encoder(nn.Module):
                 bad = low if low < 0 else high
                 raise ValueError(f"{name}: expected values in [0, {limit - 1}], got {bad}")
         return ids
+
+
+def mean_of_tokens(hidden: Float32, attention_mask: npt.ArrayLike | None) -> Float32:
+    """Compute the mean of the hidden states over the tokens of each row, (batch, hidden_size)."""
+    vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
+    if hidden.size == 0:
+        return vectors
+    mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
+    for row, states in enumerate(hidden):
+        kept = states if mask is None or mask[row].all() else states[mask[row]]
+        if len(kept):
+            np.add.reduce(kept, axis=0, out=vectors[row])
+            vectors[row] /= np.float32(len(kept))
+    return vectors
 
 
 def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:

@@ -42,8 +42,9 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            if QuantizationConfig(config).has_bitmaps:
-                raise ValueError("quantization_config: weights are stored sparse")
+            unusual = QuantizationConfig(config).unusual
+            if unusual is not None:
+                raise ValueError(f"quantization_config: the format {unusual!r} is octavo's own")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [
