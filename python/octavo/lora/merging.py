@@ -119,7 +119,7 @@ def _requantized(layer: nn.Linear, weight: Array, bias: Array | None) -> nn.Line
         # A column that nothing was read of may be read of now.
         state["input_multiplier"] = np.where(multiplier == 0, np.float32(1), multiplier)
         stored /= state["input_multiplier"]
-    kind = nn.Linear
+    kind: type[nn.Linear] = nn.Linear
     if isinstance(layer, nn.OutlierLinear):
         kind = nn.OutlierLinear
         columns = layer.outlier_columns
