@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +86,31 @@ class SidePath:
         self.nbytes = self._down.nbytes + self._up.nbytes
 
     def __call__(self, x: Array) -> Array:
-        """Return (..., out_features) float32 of (..., in_features) float32."""
+        """Return (..., out_features) float32 of (..., in_features) float32.
+
+        Small results lie in memory that this thread's next call uses again.
+        """
+        rows = _checks.rows_of(x)
         with np.errstate(all="ignore"):
             # One product over all rows: NumPy would loop over small ones along leading axes.
-            y: Array = np.matmul(np.matmul(_checks.rows_of(x), self._down), self._up)
+            y = _scratch(len(rows), self._up.shape[1])
+            np.matmul(np.matmul(rows, self._down), self._up, out=y)
             if self._bias is not None:
                 y += self._bias
         return y.reshape(*x.shape[:-1], y.shape[1])
+
+
+# Floats that a thread keeps at most. Two fresh arrays of 128x1536 for each call make the C library
+# give memory back and fault it in again: 1.4 ms where the product takes 0.1.
+_KEPT = 1 << 20
+_MEMORY = threading.local()
+
+
+def _scratch(rows: int, columns: int) -> Array:
+    size = rows * columns
+    if size > _KEPT:
+        return np.empty((rows, columns), np.float32)
+    kept: Array | None = getattr(_MEMORY, "kept", None)
+    if kept is None or kept.size < size:
+        kept = _MEMORY.kept = np.empty(size, np.float32)
+    return kept[:size].reshape(rows, columns)
