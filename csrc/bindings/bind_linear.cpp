@@ -17,7 +17,8 @@ namespace {
 constexpr Named<WeightFormat> kFormats[] = {{"dense", WeightFormat::kDense},
                                             {"slots16", WeightFormat::kSlots16},
                                             {"slots64", WeightFormat::kSlots64},
-                                            {"bitmap", WeightFormat::kBitmap}};
+                                            {"bitmap", WeightFormat::kBitmap},
+                                            {"blocks16x4", WeightFormat::kBlocks}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
@@ -63,7 +64,7 @@ std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
   const WeightFormat weight_format = value_named(kFormats, format, "format");
-  if (weight_format == WeightFormat::kDense || weight_format == WeightFormat::kBitmap) {
+  if (weight_format != WeightFormat::kSlots16 && weight_format != WeightFormat::kSlots64) {
     bad_argument("format", "a format with slots");
   }
   const py::gil_scoped_release nogil;

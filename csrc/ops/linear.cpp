@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/bitmap_product.h"
+#include "ops/block_product.h"
 #include "ops/code_rows.h"
 #include "ops/dense_product.h"
 #include "ops/slot_product.h"
@@ -118,10 +119,11 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
-using Weight = std::variant<PackedB, PackedSlots, PackedBitmap>;
+using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks>;
 
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
+  if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
   if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
@@ -138,6 +140,11 @@ void run_weight(std::int64_t m, const PackedSlots& b, const RowSource& source,
 void run_weight(std::int64_t m, const PackedBitmap& b, const RowSource& source,
                 const SumSink& sink) {
   run_gemm(m, BitmapProduct(m, b), source, sink);
+}
+
+void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
+                const SumSink& sink) {
+  run_gemm(m, BlockProduct(m, b), source, sink);
 }
 
 }  // namespace
@@ -177,6 +184,7 @@ std::int64_t Linear::k() const {
 
 WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
+  if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;

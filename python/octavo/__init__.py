@@ -21,17 +21,29 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, pruning, smoothing
-    from octavo.compression import compress, sensitivity
+    from octavo import compression, evaluation, io, models, observers, pruning, smoothing
+    from octavo.compression import (
+        Calibration,
+        Converter,
+        Dataset,
+        Optimize,
+        compress,
+        freeze,
+        sensitivity,
+    )
     from octavo.evaluation import evaluate
     from octavo.rounding import gptq
 
 __all__ = [
+    "Calibration",
+    "Converter",
+    "Dataset",
     "Embedding",
     "FloatEmbedding",
     "FloatLinear",
     "LayerNorm",
     "Linear",
+    "Optimize",
     "QTensor",
     "SparseLinear",
     "SparseMatrix",
@@ -42,6 +54,7 @@ __all__ = [
     "dequantize_linear",
     "evaluate",
     "evaluation",
+    "freeze",
     "functional",
     "get_num_threads",
     "gptq",
@@ -49,6 +62,7 @@ __all__ = [
     "matmul_int8",
     "models",
     "nn",
+    "observers",
     "pruning",
     "quantize",
     "quantize_dynamic",
@@ -62,20 +76,22 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "pruning", "smoothing")
-_LAZY_NAMES = {
-    "compress": "compression",
+_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning", "smoothing")
+_HOME = {
     "evaluate": "evaluation",
     "gptq": "rounding",
-    "sensitivity": "compression",
+    **dict.fromkeys(
+        ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze", "sensitivity"),
+        "compression",
+    ),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name in _LAZY_NAMES:
-        value = getattr(importlib.import_module(f"octavo.{_LAZY_NAMES[name]}"), name)
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"octavo.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -127,7 +127,7 @@ class PackedLinear:
 
     @property
     def format(self) -> str:
-        """How the weight is held: "dense", "slots16", "slots64" or "bitmap"."""
+        """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
         return self._weight.format
 
     @property

@@ -26,6 +26,7 @@ EXAMPLES = (
     "octavo compress path/to/bert out",
     "octavo compress weights.safetensors out --config config.json",
     "octavo compress sentence-transformers/all-MiniLM-L6-v2 out --json",
+    "octavo compress path/to/bert out --recipe int8-static --calibration sentences.txt",
     "octavo compress path/to/bert out --recipe sparse50-int8 --calibration sentences.txt",
     "octavo compress path/to/bert out --target cosine=0.998 --calibration sentences.txt",
 )
@@ -47,14 +48,14 @@ def command(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="What to do: int8, sparse50-int8, 2:4-int8 and the like, or a YAML file.",
+            help="What to do: int8, int8-static, sparse50-int8, 2:4-int8 ..., or a YAML file.",
         ),
     ] = "int8",
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Inputs to look at: .txt (a sentence a line), .jsonl or .npz.",
+            help="Typical inputs, for what looks at them: .txt (a sentence a line), .jsonl, .npz.",
         ),
     ] = None,
     target: Annotated[
@@ -182,23 +183,23 @@ def _compress(
 ) -> tuple[int, dict[str, Any] | None]:
     """Compress and save; return the layers converted, and what was done as a recipe.
 
-    The time left comes from the bytes to go, or from the pruning where there is calibration data.
+    The time left comes from the bytes to go, or from what is done with calibration data.
     """
     from octavo.compression import compress
     from octavo.models.save import save_model
 
     sizes = _layer_sizes(folder)
     # What is written is a quarter of what is read.
-    total, done, pruned, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
+    total, done, looked, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
 
     def share() -> float | None:
         if calibration is not None:
-            return pruned
+            return looked
         return min(1.0, done / total) if total else None
 
-    def prune(text: str, part: float) -> None:
-        nonlocal pruned
-        pruned = part
+    def look(text: str, part: float) -> None:
+        nonlocal looked
+        looked = part
         progress(text, share())
 
     def read(name: str) -> None:
@@ -208,8 +209,8 @@ def _compress(
         progress(f"layer {layers}: {name}", share())
 
     def wrote(name: str) -> None:
-        nonlocal done, pruned
-        pruned = 1.0
+        nonlocal done, looked
+        looked = 1.0
         layer, _, part = name.rpartition(".")
         if part in ("weight", "weight_values"):
             done += sizes.get(layer, 0) / 4
@@ -221,7 +222,7 @@ def _compress(
         calibration=calibration,
         target=target,
         on_layer=read,
-        on_progress=prune,
+        on_progress=look,
     )
     save_model(model, out, on_tensor=wrote)
     return layers, model.recipe

@@ -7,6 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from octavo.compression.alone import LayerSensitivity, Sensitivity, work_sensitivity
+from octavo.compression.calibration import Dataset
+from octavo.compression.context import Calibration, freeze
+from octavo.compression.converter import Converter, Optimize
 from octavo.compression.finish import Finish, Forms
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
@@ -17,11 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
 
 __all__ = [
     "PRESETS",
+    "Calibration",
+    "Converter",
+    "Dataset",
     "LayerSensitivity",
+    "Optimize",
     "Prune",
     "Quantize",
     "Recipe",
@@ -30,6 +37,7 @@ __all__ = [
     "Target",
     "TargetNotMetError",
     "compress",
+    "freeze",
     "read_recipe",
     "sensitivity",
 ]
@@ -39,7 +47,7 @@ def compress(
     model: Encoder | str | os.PathLike[str],
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
-    calibration: Calibration | None = None,
+    calibration: CalibrationData | None = None,
     target: Mapping[str, Any] | tuple[Callable[[Encoder], float], float] | Target | None = None,
     on_layer: Callable[[str], None] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
@@ -57,16 +65,22 @@ def compress(
     recipe : str, dict, path of a YAML file, or Recipe
         ``"int8"``: int8 weights with a scale per output channel, activations quantized per token
         while running; embeddings int8 with a scale per row; norms stay float32.
+        ``"int8-static"``: the same with a fixed scale for what each layer reads, found from
+        calibration data.
         ``"sparse50-int8"``: before that, 50% (or another share) of the weights of each linear
         layer become zero. ``"2:4-int8"``: at most 2 of 4 neighbours stay (or another such
         pattern). Without ``-int8`` the weights stay float. More names are in `PRESETS`. The fields
         of a dict or file are those of `Recipe`, `Prune`, `Quantize` and `Share`, the pattern as
         ``"2:4"``.
     calibration : optional
-        Inputs for the methods that look at them. A file: ``.txt`` with a sentence a line,
-        ``.jsonl`` with ``{"text": ...}`` or ``{"input_ids": ...}`` a line, ``.npz`` with input_ids
-        and perhaps attention_mask and token_type_ids. Or a list of sentences; or a dict of such
-        arrays; or a list of batches, each a dict, a tuple in that order, or only the ids. Padding
+        Inputs for what looks at them. A file: ``.txt`` with a sentence a line, ``.jsonl`` with
+        ``{"text": ...}`` or ``{"input_ids": ...}`` a line, ``.npz`` with input_ids and perhaps
+        attention_mask and token_type_ids. Or a dict of such arrays. Or items: in a list or any
+        other iterable (a PyTorch ``DataLoader``, an `octavo.Dataset`), yielded by a function, or
+        from an object with ``get_next()``. An item is a sentence, a list of them, or inputs: a
+        dict, a tuple or list of arrays in that order, or only the ids; of a batch or, with one
+        axis less, of one sentence. What is not a list is read anew for every pass instead of being
+        held in memory, or, if it can be read only once, held as ids if several are needed. Padding
         does not count. With it, pruning is by SparseGPT unless the recipe says otherwise; without,
         by magnitude.
     target : optional

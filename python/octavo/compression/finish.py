@@ -81,9 +81,10 @@ class Finish:
 
     def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
         if self._dtype(name, plan) == "int8":
+            symmetric = self._recipe.quantize.symmetric
             if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer, plan)
-            return int8_layer(name, layer, plan=plan)
+                return pruned_int8_layer(name, layer, plan, symmetric)
+            return int8_layer(name, layer, plan=plan, symmetric=symmetric)
         # A float layer does without the multiplier that was made for int8.
         return layer.merged() if isinstance(layer, nn.FloatLinear) else layer
 

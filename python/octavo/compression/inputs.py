@@ -5,38 +5,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn
-from octavo.compression.watch import Float32, See, watch
-from octavo.models.tree import map_layers
+from octavo.compression.ranges import token_rows
+from octavo.compression.watch import Float32, See, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection
 
-    from octavo.compression.calibration import Batch
+    from octavo.compression.calibration import Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["see_inputs", "token_rows"]
-
-
-class _Whole(nn.Module):
-    """A model with its heads, called at once."""
-
-    def __init__(self, model: Encoder) -> None:
-        self.model = model
-
-    def __call__(self, ids: Any, mask: Any, types: Any) -> None:
-        hidden = self.model.forward(ids, mask, types)
-        if self.model.classifier is not None:
-            self.model.classifier(self.model.pooled(hidden))
-            return
-        for _, head in self.model.heads():
-            head(hidden)
+__all__ = ["see_inputs"]
 
 
 def see_inputs(
     model: Encoder,
-    batches: list[Batch],
-    names: Sequence[str],
+    batches: Batches,
+    names: Collection[str],
     see: See,
     progress: Callable[[float], None],
 ) -> None:
@@ -46,8 +30,8 @@ def see_inputs(
     ----------
     model : Encoder
         Left as it is.
-    batches : list of Batch
-    names : sequence of str
+    batches : Batches
+    names : collection of str
         Of float linear layers.
     see : callable
         ``see(name, x, residual)``, with the rows of tokens alone.
@@ -59,26 +43,27 @@ def see_inputs(
     ValueError
         If a layer is never reached, or gets values that are not finite; the message names it.
     """
-    whole = _Whole(map_layers(model, lambda _, layer: layer))
     unseen = set(names)
+    mask: Any = None
+
+    def show(name: str, x: Float32, residual: Float32 | None) -> None:
+        unseen.discard(name)
+        rest = None if residual is None else token_rows(residual, mask)
+        try:
+            see(name, token_rows(x, mask), rest)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: calibration: {error}") from None
+
+    model = watched(model, names, show)
+    total = batches.known_length
     for index, batch in enumerate(batches):
-        progress(index / len(batches))
-
-        def show(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
-            name = path.removeprefix("model.")
-            unseen.discard(name)
-            rest = None if residual is None else token_rows(residual, batch)
-            try:
-                see(name, token_rows(x, batch), rest)
-            except ValueError as error:
-                raise ValueError(f"layer {name!r}: calibration: {error}") from None
-
-        watch(whole, [f"model.{name}" for name in names], tuple(batch), show)
+        progress(index / total if total else 0.0)
+        mask = batch.mask
+        hidden = model.forward(batch.ids, batch.mask, batch.types)
+        if model.classifier is not None:
+            model.classifier(model.pooled(hidden))
+            continue
+        for _, head in model.heads():
+            head(hidden)
     if unseen:
         raise ValueError(f"layer {min(unseen)!r}: the calibration data never reached it")
-
-
-def token_rows(x: Float32, batch: Batch) -> Float32:
-    """Return the rows of tokens, not those of padding; of a head, those of first tokens."""
-    rows: Float32 = x[batch.mask] if x.ndim == 3 else x[batch.mask[:, 0]]
-    return rows

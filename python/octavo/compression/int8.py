@@ -25,6 +25,7 @@ def int8_layer(
     layer: nn.Module,
     linear: type[nn.Linear] = nn.Linear,
     plan: LayerPlan | None = None,
+    symmetric: bool = False,
 ) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
@@ -40,8 +41,10 @@ def int8_layer(
     linear : type
         What a linear layer becomes.
     plan : LayerPlan, optional
-        Of a linear layer: its outlier columns, and its codes if they are not to be rounded to
-        nearest.
+        Of a linear layer: how it quantizes what it reads, its outlier columns, and its codes if
+        they are not to be rounded to nearest.
+    symmetric : bool
+        Whether a linear layer quantizes what it reads symmetrically.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -51,8 +54,12 @@ def int8_layer(
             bias = None if layer.bias is None else _own("bias", layer.bias)
             options: dict[str, Any] = {
                 "activation": layer.activation,
+                "symmetric": symmetric,
                 "input_multiplier": layer.input_multiplier,
             }
+            if plan is not None:
+                options["input_scale"] = plan.input_scale
+                options["input_zero_point"] = plan.input_zero_point
             if plan is not None and plan.outliers is not None and plan.outliers.size:
                 linear = nn.OutlierLinear
                 options["outlier_columns"] = plan.outliers
@@ -73,12 +80,14 @@ def int8_layer(
     return layer
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None) -> nn.Module:
+def pruned_int8_layer(
+    name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None, symmetric: bool = False
+) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear, plan)
+    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric)
 
 
 def _quantize_rows(

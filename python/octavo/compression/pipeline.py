@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import batches_of
+from octavo.compression.calibration import Batches, batches_of
 from octavo.compression.correct import correct_biases
 from octavo.compression.equalize import equalize
 from octavo.compression.finish import Forms
 from octavo.compression.gptq import round_weights
+from octavo.compression.observe import observe
 from octavo.compression.prune import (
     Chosen,
     global_masks,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
     from octavo.compression.target import Target
@@ -46,14 +47,20 @@ if TYPE_CHECKING:
 
 __all__ = ["prepared", "run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = (equalize, smooth, find_outliers, round_weights)
+STAGES: tuple[Callable[[Work], None], ...] = (
+    equalize,
+    smooth,
+    find_outliers,
+    observe,
+    round_weights,
+)
 """Between pruning and the final form, in this order."""
 
 
 def run(
     model: Model,
     recipe: Recipe,
-    calibration: Calibration,
+    calibration: CalibrationData,
     target: Target | None,
     finish: Finish,
     say: Say,
@@ -87,16 +94,14 @@ def run(
 def _in_stages(
     model: Model,
     recipe: Recipe,
-    calibration: Calibration,
+    calibration: CalibrationData,
     target: Target | None,
     chosen: Chosen | None,
     finish: Finish,
     say: Say,
 ) -> Encoder:
     applied = recipe.to_dict()
-    work = _loaded(model, recipe, calibration, say)
-    if work.batches:
-        applied["calibration_tokens"] = sum(int(batch.mask.sum()) for batch in work.batches)
+    work = _loaded(model, recipe, calibration, say, once=recipe.passes == 1 and target is None)
     prune = recipe.prune
     if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
         batches = work.batches
@@ -108,11 +113,13 @@ def _in_stages(
             made = correct_biases(work, forms.model())
         else:
             made, applied["target"] = meet(work, forms, target)
+    if recipe.needs_data or target is not None:
+        applied["calibration_tokens"] = work.batches.tokens
     made.recipe = applied
     return made
 
 
-def prepared(model: Model, recipe: Recipe, calibration: Calibration, say: Say) -> Work:
+def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Say) -> Work:
     """Return a model as it is after all stages, with the plans of its layers.
 
     Parameters
@@ -120,7 +127,7 @@ def prepared(model: Model, recipe: Recipe, calibration: Calibration, say: Say) -
     model, recipe, calibration, say
         As for `run`.
     """
-    work = _loaded(model, recipe, calibration, say)
+    work = _loaded(model, recipe, calibration, say, once=False)
     chosen = None if recipe.prune is None else Chosen(recipe.prune)
     _go_through_stages(work, chosen)
     if chosen is not None:
@@ -128,9 +135,13 @@ def prepared(model: Model, recipe: Recipe, calibration: Calibration, say: Say) -
     return work
 
 
-def _loaded(model: Model, recipe: Recipe, calibration: Calibration, say: Say) -> Work:
+def _loaded(
+    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, once: bool
+) -> Work:
     loaded = model if isinstance(model, Encoder) else load(model)
-    batches = [] if calibration is None else batches_of(calibration, loaded)
+    batches = Batches([])
+    if calibration is not None:
+        batches = batches_of(calibration, loaded, once=once)
     return Work(recipe, loaded, loaded, batches, say)
 
 
@@ -151,7 +162,8 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     if prune.method == "magnitude":
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
-        work.model = prune_in_order(work.model, work.batches, prune, chosen, _kept, note, work.say)
+        kept = list(work.batches)
+        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
 
 
 def _layer_by_layer(

@@ -7,12 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batch
+    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
     from octavo.models.encoder import Encoder
 
@@ -56,6 +57,14 @@ class LayerPlan:
     bias: Array | None = None
     dtype: str | None = None
 
+    def factors(self, width: int) -> Array | None:
+        """Return what the layer's input is multiplied by before it is quantized, (width,)."""
+        if self.outliers is None or not self.outliers.size:
+            return self.multiplier
+        factors = np.ones(width, np.float32) if self.multiplier is None else self.multiplier.copy()
+        factors[self.outliers] = 0
+        return factors
+
 
 @dataclass
 class Work:
@@ -69,8 +78,8 @@ class Work:
         The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    batches : list of Batch
-        The calibration data.
+    batches : Batches
+        The calibration data; each iteration is a pass over it.
     say : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
@@ -80,6 +89,6 @@ class Work:
     recipe: Recipe
     original: Encoder
     model: Encoder
-    batches: list[Batch]
+    batches: Batches
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))

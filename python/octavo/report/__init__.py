@@ -19,7 +19,7 @@ from octavo.report import theme
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
     from octavo.report.collect import ModelFacts, Say
 
 __all__ = ["MAX_BYTES", "write"]
@@ -39,7 +39,7 @@ def write(
     model: str | os.PathLike[str] | None = None,
     reference: str | os.PathLike[str] | None = None,
     bench: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
-    calibration: Calibration | None = None,
+    calibration: CalibrationData | None = None,
     title: str | None = None,
     seconds: float = 0.3,
     say: Say = lambda *_: None,

@@ -30,7 +30,7 @@ class Quantize:
         Dynamic: each row of a layer's input is quantized over its own range while running.
         Static: with one scale for a layer, found from calibration data.
     observer : "minmax", "moving_average", "percentile", "mse" or "entropy", optional
-        How a static scale is found; default: percentile.
+        How a static scale is found; default: mse.
     symmetric : bool
         Whether activations are quantized symmetrically.
     dynamic : tuple of str
@@ -131,6 +131,13 @@ class Quantize:
             if getattr(self, key):
                 return f"quantize.{key}"
         return None
+
+    @property
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, at least."""
+        several = (self.rounding == "gptq", bool(self.smooth), self.correct_bias)
+        watching = self.activations == "static" or bool(self.outliers)
+        return 2 * sum(several) + watching
 
     @property
     def is_plain(self) -> bool:
