@@ -87,20 +87,21 @@ class Study:
 
     def rows(self, only: str) -> dict[str, Path]:
         """Return the folders of all rows."""
-        from common.distilled import distilled_student
-        from common.lora import merged_lora
-
         found = {"float32": self.reference}
         for name, (recipe, sentences) in RECIPES.items():
             if only in name:
                 found[name] = self.compressed(name, self.reference, recipe, sentences)
         if only in "distilled student":
+            from common.distilled import distilled_student
+
             student = self.made(
                 "student", partial(distilled_student, self.reference, self.train, seed=0)
             )
             found["distilled student"] = student
             found["distilled student int8"] = self.compressed("student int8", student, "int8", 0)
         if only in "lora":
+            from common.lora import merged_lora
+
             found["lora on int8, merged"] = self.made(
                 "lora", partial(merged_lora, self.model, self.train, self.labels, seed=0)
             )

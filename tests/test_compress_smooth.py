@@ -13,7 +13,7 @@ import model_files
 import octavo
 from octavo import nn
 from octavo.compression import read_recipe
-from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.calibration import batches_of
 from octavo.compression.equalize import equalize
 from octavo.compression.inputs import see_inputs
 from octavo.compression.smooth import smooth
@@ -43,7 +43,7 @@ def loaded(folder: Path, kind: str = "bert", **changes: Any) -> Encoder:
 
 def work_of(model: Encoder, quantize: dict[str, Any], data: Any = DATA) -> Work:
     recipe = read_recipe({"quantize": {"dtype": "int8", **quantize}})
-    batches = Batches([]) if data is None else batches_of(data, model)
+    batches = [] if data is None else batches_of(data, model)
     return Work(recipe, model, model, batches, lambda _, __: None)
 
 

@@ -257,3 +257,15 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert set(scales(loaded)) == set(linears(loaded))
     assert loaded.recipe is not None
     assert loaded.recipe["quantize"] == {"dtype": "int8", "activations": "static"}
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("recipe", ["int8-static", "int8-smooth", "int8-gptq"])
+def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
+    """All layers but the last are looked at, those of the head too."""
+    folder = model_files.write_classifier(tmp_path / "float", family)
+    made = octavo.compress(folder, recipe, calibration=data())
+    assert isinstance(made.classifier, octavo.FloatLinear)
+    head = made.pooler.dense if family == "bert" else made.pre_classifier
+    assert isinstance(head, octavo.Linear)
+    assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")

@@ -5,16 +5,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from octavo import nn
 from octavo.compression.ranges import token_rows
-from octavo.compression.watch import Float32, See, watched
+from octavo.compression.watch import Float32, See, watch
+from octavo.models.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from octavo.compression.calibration import Batches
+    from octavo.compression.calibration import Batch, Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["see_inputs"]
+__all__ = ["run_with_heads", "see_inputs"]
+
+
+class _Whole(nn.Module):
+    """A model with its heads, called at once."""
+
+    def __init__(self, model: Encoder) -> None:
+        self.model = model
+
+    def __call__(self, *batch: Any) -> None:
+        run_with_heads(self.model, batch)
+
+
+def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
+    """Call every layer of a model."""
+    hidden = model.forward(*batch)
+    if model.classifier is not None:
+        model.classifier(model.pooled(hidden))
+        return
+    for _, head in model.heads():
+        head(hidden)
 
 
 def see_inputs(
@@ -31,6 +53,7 @@ def see_inputs(
     model : Encoder
         Left as it is.
     batches : Batches
+        Gone through once.
     names : collection of str
         Of float linear layers.
     see : callable
@@ -43,27 +66,21 @@ def see_inputs(
     ValueError
         If a layer is never reached, or gets values that are not finite; the message names it.
     """
+    whole = _Whole(map_layers(model, lambda _, layer: layer))
     unseen = set(names)
-    mask: Any = None
-
-    def show(name: str, x: Float32, residual: Float32 | None) -> None:
-        unseen.discard(name)
-        rest = None if residual is None else token_rows(residual, mask)
-        try:
-            see(name, token_rows(x, mask), rest)
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: calibration: {error}") from None
-
-    model = watched(model, names, show)
     total = batches.known_length
     for index, batch in enumerate(batches):
         progress(index / total if total else 0.0)
-        mask = batch.mask
-        hidden = model.forward(batch.ids, batch.mask, batch.types)
-        if model.classifier is not None:
-            model.classifier(model.pooled(hidden))
-            continue
-        for _, head in model.heads():
-            head(hidden)
+
+        def show(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
+            name = path.removeprefix("model.")
+            unseen.discard(name)
+            rest = None if residual is None else token_rows(residual, batch.mask)
+            try:
+                see(name, token_rows(x, batch.mask), rest)
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: calibration: {error}") from None
+
+        watch(whole, [f"model.{name}" for name in names], tuple(batch), show)
     if unseen:
         raise ValueError(f"layer {min(unseen)!r}: the calibration data never reached it")

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
-
-if TYPE_CHECKING:
-    from octavo.compression.work import LayerPlan
 
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
@@ -52,18 +50,18 @@ def int8_layer(
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
+            plan = plan or LayerPlan()
             options: dict[str, Any] = {
                 "activation": layer.activation,
                 "symmetric": symmetric,
                 "input_multiplier": layer.input_multiplier,
+                "input_scale": plan.input_scale,
+                "input_zero_point": plan.input_zero_point,
             }
-            if plan is not None:
-                options["input_scale"] = plan.input_scale
-                options["input_zero_point"] = plan.input_zero_point
-            if plan is not None and plan.outliers is not None and plan.outliers.size:
+            if plan.outliers is not None and plan.outliers.size:
                 linear = nn.OutlierLinear
                 options["outlier_columns"] = plan.outliers
-            if plan is not None and plan.codes is not None and plan.scale is not None:
+            if plan.codes is not None and plan.scale is not None:
                 bias = bias if plan.bias is None else plan.bias
                 return linear.from_quantized(plan.codes, plan.scale, bias, **options)
             if linear is nn.OutlierLinear:

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from octavo import nn
+from octavo.compression.finish import Finish
+from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputRanges
 from octavo.compression.watch import watched
@@ -48,16 +52,19 @@ def observe(work: Work) -> None:
     mask: Any = None
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
-        ranges.see(name, x, mask, work.plans[name].factors(x.shape[-1]))
+        multiplier, outliers = work.plans[name].multiplier, work.plans[name].outliers
+        if outliers is not None and outliers.size:
+            # Computed in float: their range is nobody's concern.
+            x = np.delete(x, outliers, axis=-1)
+            multiplier = None if multiplier is None else np.delete(multiplier, outliers)
+        ranges.see(name, x, mask, multiplier)
 
     model = watched(work.model, names, see)
     total = work.batches.known_length
     for index, batch in enumerate(work.batches):
         work.say("observing activations", index / total if total else 0.0)
         mask = batch.mask
-        hidden = model.forward(batch.ids, batch.mask, batch.types)
-        for _, head in model.heads():
-            head(hidden)
+        run_with_heads(model, batch)
         ranges.forget()
     for name in names:
         if name not in ranges.observers:
@@ -73,14 +80,13 @@ def observe(work: Work) -> None:
 def _static_layers(work: Work) -> list[str]:
     quantize = work.recipe.quantize
     dynamic = Names(quantize.dynamic, "quantize.dynamic", "float linear layers")
-    kept = Names(quantize.exclude, "quantize.exclude", "layers")
+    finish = Finish(work.recipe, None)
     names = [
         name
         for name, layer in work.model.named_modules()
         if isinstance(layer, nn.FloatLinear)
         and name not in dynamic
-        and name not in kept
-        and (name not in work.plans or work.plans[name].dtype in (None, "int8"))
+        and finish.becomes_int8(name, layer, work.plans.get(name))
     ]
     dynamic.check()
     return names

@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -56,14 +55,6 @@ class LayerPlan:
     scale: Array | None = None
     bias: Array | None = None
     dtype: str | None = None
-
-    def factors(self, width: int) -> Array | None:
-        """Return what the layer's input is multiplied by before it is quantized, (width,)."""
-        if self.outliers is None or not self.outliers.size:
-            return self.multiplier
-        factors = np.ones(width, np.float32) if self.multiplier is None else self.multiplier.copy()
-        factors[self.outliers] = 0
-        return factors
 
 
 @dataclass

@@ -135,9 +135,9 @@ class Quantize:
     @property
     def passes(self) -> int:
         """How many passes over calibration data it makes, at least."""
-        several = (self.rounding == "gptq", bool(self.smooth), self.correct_bias)
-        watching = self.activations == "static" or bool(self.outliers)
-        return 2 * sum(several) + watching
+        several = (self.rounding == "gptq", self.correct_bias)
+        single = (self.activations == "static", bool(self.smooth), bool(self.outliers))
+        return 2 * sum(several) + sum(single)
 
     @property
     def is_plain(self) -> bool:
