@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ("2:4-int8", Recipe(Prune(pattern=(2, 4)))),
         ("1:16", Recipe(Prune(pattern=(1, 16)), "none")),
         ("fp16", Recipe(quantize="float16")),
-        ("int8-static", Recipe(quantize=Quantize(activations="static"))),
+        ("int8-static", Recipe(quantize=Quantize(activations="static", smooth="auto"))),
         ("deep-compression", Recipe(Prune(sparsity=0.5), share=Share(32, 16), store="zstd")),
     ],
 )

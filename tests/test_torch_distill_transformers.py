@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+import signal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import model_files
 import octavo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="needs transformers")
@@ -30,6 +31,7 @@ SIZES = {
     "intermediate_size": 48,
     "max_position_embeddings": 16,
 }
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 TRAINING = {"epochs": 4, "learning_rate": 3e-3}
 
 
@@ -72,9 +74,18 @@ def test_a_classifier_of_half_the_layers() -> None:
     assert (teacher.config._attn_implementation, student.config._attn_implementation) == before
     first, last = result.history[0], result.losses(last=4)
     assert set(last) == {"loss", "labels", *parts}
-    for part in ("hidden", "attention", "cosine"):
+    for part in ("hidden", "cosine"):
         assert last[part] < first[part], part
     assert not list(result.projections)
+
+
+def test_attention_maps_are_learned() -> None:
+    teacher = classifier(initializer_range=0.3, **NO_DROPOUT)
+    aims = {"soft": 0.0, "labels": 0.0, "hidden": 0.0, "attention": 1.0}
+    student = ot.student_of(teacher, 2)
+    result = ot.distill(teacher, student, batches(), objective=aims, training=TRAINING)
+    assert set(result.losses()) == {"loss", "attention"}
+    assert result.losses(4)["attention"] < 0.9 * result.history[0]["attention"]
 
 
 def test_a_narrower_student_and_other_heads() -> None:
@@ -107,14 +118,14 @@ def test_a_narrower_student_and_other_heads() -> None:
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "pooler"])
 def test_sentence_vectors(pooling: str) -> None:
-    teacher = transformers.BertModel(transformers.BertConfig(**SIZES))
+    teacher = transformers.BertModel(transformers.BertConfig(**SIZES, **NO_DROPOUT))
     student = ot.student_of(teacher, 2)
     result = ot.distill(
         teacher,
         student,
         batches(labels=False),
         objective={"pooling": pooling, "hidden": 0.0},
-        training=TRAINING,
+        training={"epochs": 10, "learning_rate": 1e-3},
     )
     assert set(result.losses()) == {"loss", "vectors"}
     assert result.losses(4)["vectors"] < result.history[0]["vectors"]
@@ -198,3 +209,34 @@ def test_a_saved_student_is_an_octavo_model(tmp_path: Path) -> None:
     )
     small = octavo.compress(tmp_path / "student")
     assert np.abs(small.classify(ids, mask) - logits).max() < 0.1
+
+
+def test_the_student_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench/common/distilled.py goes on where it was interrupted, and leaves a model folder."""
+    bench = Path(__file__).resolve().parents[1] / "bench"
+    if not bench.is_dir():
+        pytest.skip("the bench folder is not here")
+    monkeypatch.syspath_prepend(str(bench))
+    distilled = importlib.import_module("common.distilled")
+    folder, out = tmp_path / "teacher", tmp_path / "out"
+    classifier(vocab_size=100, num_labels=2).save_pretrained(folder)
+    model_files.write_tokenizer(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), pad_token="[PAD]"
+    ).save_pretrained(folder)
+    sentences = ["the a of", "and , the .", "a", "of of"] * 20
+
+    def stop(text: str, share: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    options = {"layers": [0, 3], "epochs": 1, "batch_size": 16}
+    with pytest.raises(KeyboardInterrupt):
+        distilled.distilled_student(folder, sentences, out, say=stop, **options)
+    assert (out / "distillation.pt").is_file()
+    told: list[str] = []
+    made = distilled.distilled_student(
+        folder, sentences, out, say=lambda text, share: told.append(text), **options
+    )
+    assert len(told) == 4
+    assert not (out / "distillation.pt").exists()
+    assert octavo.models.load(made).config.layers == 2

@@ -74,11 +74,8 @@ class GivenCodes final : public RowSource {
 
 class EpilogueSink final : public SumSink {
  public:
-  EpilogueSink(const Linear& linear, const Rows<const float>& residual, const Rows<void>& out)
-      : linear_(linear),
-        residual_(residual),
-        out_(out),
-        kernel_(select<EpilogueArgs>(active_isas())) {}
+  EpilogueSink(const Linear& linear, const Added& added, const Rows<void>& out)
+      : linear_(linear), added_(added), out_(out), kernel_(select<EpilogueArgs>(active_isas())) {}
 
   void take(const SumBlock& block) const override {
     const LinearOptions& options = linear_.options();
@@ -92,9 +89,10 @@ class EpilogueSink final : public SumSink {
     args.row_scale = block.rows_info->row_scale;
     args.col_scale = linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
-    args.residual =
-        residual_.data ? residual_.data + block.m0 * residual_.stride + block.n0 : nullptr;
-    args.residual_stride = residual_.stride;
+    args.addend = at_block(added_.before, block);
+    args.addend_stride = added_.before.stride;
+    args.residual = at_block(added_.after, block);
+    args.residual_stride = added_.after.stride;
     args.activation = options.activation;
     args.out_stride = out_.stride;
     const std::int64_t at = block.m0 * out_.stride + block.n0;
@@ -106,8 +104,12 @@ class EpilogueSink final : public SumSink {
   }
 
  private:
+  static const float* at_block(const Rows<const float>& rows, const SumBlock& block) {
+    return rows.data ? rows.data + block.m0 * rows.stride + block.n0 : nullptr;
+  }
+
   const Linear& linear_;
-  const Rows<const float>& residual_;
+  const Added& added_;
   const Rows<void>& out_;
   const KernelRow<EpilogueArgs>& kernel_;
 };
@@ -159,18 +161,16 @@ Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const f
       has_bias_(bias != nullptr),
       options_(options) {}
 
-void Linear::run(std::int64_t m, Rows<const float> x, Rows<const float> residual,
-                 Rows<void> out) const {
+void Linear::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const {
   const FloatRows source(x, *this);
-  const EpilogueSink sink(*this, residual, out);
+  const EpilogueSink sink(*this, added, out);
   std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
 }
 
 void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
-                       const std::int32_t* zero_point, Rows<const float> residual,
-                       Rows<void> out) const {
+                       const std::int32_t* zero_point, const Added& added, Rows<void> out) const {
   const GivenCodes source(codes, k(), row_scale, zero_point);
-  const EpilogueSink sink(*this, residual, out);
+  const EpilogueSink sink(*this, added, out);
   std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
 }
 

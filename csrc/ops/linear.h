@@ -38,8 +38,14 @@ struct Rows {
   std::int64_t stride = 0;  // elements
 };
 
-// y = activation(x @ w.T + bias) + residual with int8 weights, one scale per output. Immutable and
-// safe to run from many threads.
+// What is added to a product: `before` the activation, `after` it; either may have no data.
+struct Added {
+  Rows<const float> before;
+  Rows<const float> after;
+};
+
+// y = activation(x @ w.T + bias + before) + after with int8 weights, one scale per output.
+// Immutable and safe to run from many threads.
 class Linear {
  public:
   // The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
@@ -51,13 +57,13 @@ class Linear {
          const float* bias, const LinearOptions& options,
          WeightFormat format = WeightFormat::kDense, const float* multiplier = nullptr);
 
-  // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale. residual.data may be null.
-  void run(std::int64_t m, Rows<const float> x, Rows<const float> residual, Rows<void> out) const;
+  // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale.
+  void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
 
   // The same from codes that are already there, with a scale and a zero point per row; what they
   // stand for has been multiplied already.
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
-                 const std::int32_t* zero_point, Rows<const float> residual, Rows<void> out) const;
+                 const std::int32_t* zero_point, const Added& added, Rows<void> out) const;
 
   std::int64_t n() const;
   std::int64_t k() const;

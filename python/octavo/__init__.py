@@ -21,7 +21,7 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, observers, pruning, smoothing
+    from octavo import compression, evaluation, io, lora, models, observers, pruning, smoothing
     from octavo.compression import (
         Calibration,
         Converter,
@@ -59,6 +59,7 @@ __all__ = [
     "get_num_threads",
     "gptq",
     "io",
+    "lora",
     "matmul_int8",
     "models",
     "nn",
@@ -76,7 +77,7 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning", "smoothing")
+_LAZY = ("compression", "evaluation", "io", "lora", "models", "observers", "pruning", "smoothing")
 _HOME = {
     "evaluate": "evaluation",
     "gptq": "rounding",

@@ -21,14 +21,20 @@ class PackedLinear:
         format: str = "dense",
         input_multiplier: NDArray[np.float32] | None = None,
     ) -> None: ...
-    def call(self, x: object, residual: object = None) -> Array | None: ...
-    def run(self, x: NDArray[np.float32], residual: NDArray[np.float32] | None = None) -> Array: ...
+    def call(self, x: object, residual: object = None, addend: object = None) -> Array | None: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        residual: NDArray[np.float32] | None = None,
+        addend: NDArray[np.float32] | None = None,
+    ) -> Array: ...
     def run_codes(
         self,
         codes: NDArray[np.int8],
         scales: NDArray[np.float32],
         zero_points: NDArray[np.int32],
         residual: NDArray[np.float32] | None = None,
+        addend: NDArray[np.float32] | None = None,
     ) -> Array: ...
     def memory(
         self,
@@ -187,6 +193,7 @@ def kernel_epilogue(
     row_scale: NDArray[np.float32],
     col_scale: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
+    addend: NDArray[np.float32] | None,
     residual: NDArray[np.float32] | None,
     activation: str,
     out: Array,

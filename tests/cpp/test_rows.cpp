@@ -130,7 +130,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
 struct EpilogueCase {
   std::int64_t m, n;
   Activation activation;
-  bool bias, residual, int8_out;
+  bool bias, addend, residual, int8_out;
   Edge edge;
 };
 
@@ -144,6 +144,7 @@ struct EpilogueData {
         row_scale(c.m, c.edge),
         col_scale(c.n, c.edge),
         bias(c.n, c.edge),
+        addend((c.m - 1) * stride + c.n, c.edge),
         residual((c.m - 1) * stride + c.n, c.edge) {
     for (std::int64_t i = 0; i < acc.size(); ++i) {
       acc[i] =
@@ -158,12 +159,15 @@ struct EpilogueData {
       col_scale[i] = i == 17 ? kInf : std::fabs(random.real(0.02f));
       bias[i] = random.real(2.0f);
     }
-    for (std::int64_t i = 0; i < residual.size(); ++i) residual[i] = random.real(2.0f);
+    for (std::int64_t i = 0; i < residual.size(); ++i) {
+      addend[i] = random.real(2.0f);
+      residual[i] = random.real(2.0f);
+    }
   }
 
   std::int64_t acc_stride, stride;
   Guarded<std::int32_t> acc, zero_point, col_sum;
-  Guarded<float> row_scale, col_scale, bias, residual;
+  Guarded<float> row_scale, col_scale, bias, addend, residual;
 };
 
 constexpr float kOutScale = 0.043f;
@@ -176,6 +180,7 @@ float expected_output(const EpilogueCase& c, EpilogueData& d, std::int64_t m, st
       static_cast<std::int32_t>(static_cast<std::uint32_t>(d.acc[m * d.acc_stride + n]) - shift);
   float y = static_cast<float>(sum) * (d.row_scale[m] * d.col_scale[n]);
   if (c.bias) y = y + d.bias[n];
+  if (c.addend) y = y + d.addend[m * d.stride + n];
   y = activation_of(c.activation, y);
   if (c.residual) y = y + d.residual[m * d.stride + n];
   return y;
@@ -196,6 +201,8 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
   args.row_scale = d.row_scale.data();
   args.col_scale = d.col_scale.data();
   args.bias = c.bias ? d.bias.data() : nullptr;
+  args.addend = c.addend ? d.addend.data() : nullptr;
+  args.addend_stride = d.stride;
   args.residual = c.residual ? d.residual.data() : nullptr;
   args.residual_stride = d.stride;
   args.activation = c.activation;
@@ -247,12 +254,13 @@ void test_epilogue() {
     covered(kernel.name);
     for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 35}) {
       for (const Activation activation : kAll) {
-        for (int options = 0; options < 8; ++options) {
+        for (int options = 0; options < 16; ++options) {
           const bool int8_out = (options & 4) != 0;
           const Edge edge = (options + n) % 2 == 0 ? Edge::kEnd : Edge::kFront;
           const std::int64_t m = options == 1 ? 1 : 4;
-          const EpilogueCase c = {m,        n,   activation, (options & 1) != 0, (options & 2) != 0,
-                                  int8_out, edge};
+          const EpilogueCase c = {
+              m,        n,   activation, (options & 1) != 0, (options & 8) != 0, (options & 2) != 0,
+              int8_out, edge};
           int8_out ? check_epilogue<std::int8_t>(kernel, c, random)
                    : check_epilogue<float>(kernel, c, random);
         }

@@ -124,6 +124,8 @@ def compress(
     """
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
+    if isinstance(model, Encoder):
+        model.require_no_adapters()
     plan = read_recipe(recipe).resolved(calibration is not None)
     wanted = None if target is None else read_target(target)
     if wanted is None:

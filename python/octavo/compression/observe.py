@@ -51,13 +51,10 @@ def observe(work: Work) -> None:
     ranges = InputRanges(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 
+    factors = {name: _factor(work, name) for name in names}
+
     def see(name: str, x: Float32, _: Float32 | None) -> None:
-        multiplier, outliers = work.plans[name].multiplier, work.plans[name].outliers
-        if outliers is not None and outliers.size:
-            # Computed in float: their range is nobody's concern.
-            x = np.delete(x, outliers, axis=-1)
-            multiplier = None if multiplier is None else np.delete(multiplier, outliers)
-        ranges.see(name, x, mask, multiplier)
+        ranges.see(name, x, mask, factors[name])
 
     model = watched(work.model, names, see)
     total = work.batches.known_length
@@ -90,3 +87,16 @@ def _static_layers(work: Work) -> list[str]:
     ]
     dynamic.check()
     return names
+
+
+def _factor(work: Work, name: str) -> Float32 | None:
+    """Return what a layer multiplies its input by before quantizing it; 0 for outliers."""
+    plan = work.plans[name]
+    if plan.outliers is None or not plan.outliers.size:
+        return plan.multiplier
+    layer: Any = work.model.get_submodule(name)
+    factor = np.ones(layer.in_features, np.float32)
+    if plan.multiplier is not None:
+        factor *= plan.multiplier
+    factor[plan.outliers] = 0
+    return factor

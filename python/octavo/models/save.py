@@ -47,6 +47,7 @@ def save_model(
     on_tensor : callable, optional
         Called with each tensor's name after it was written.
     """
+    model.require_no_adapters()
     check_replaceable(folder)
     specs = layer_specs(model.config, model)
     prefix = "" if model.classifier is None else f"{model.config.model_type}."

@@ -70,11 +70,26 @@ def wrap(y: Array, config: dict[str, Any]) -> Array | QTensor:
 def wrapping(call: Any, config: dict[str, Any]) -> Any:
     """`call` with its result wrapped; holds no layer, so that no cycle keeps weights alive."""
 
-    def wrapped(x: Any, residual: Any) -> Any:
-        y = call(x, residual)
+    def wrapped(x: Any, residual: Any, addend: Any) -> Any:
+        y = call(x, residual, addend)
         return None if y is None else wrap(y, config)
 
     return wrapped
+
+
+def added(
+    residual: ArrayLike | None, addend: ArrayLike | None, shape: tuple[int, ...]
+) -> tuple[Array | None, Array | None]:
+    """Check what is added to an output of `shape`."""
+    pairs = ((residual, "residual"), (addend, "addend"))
+    first, second = (None if v is None else _checked_addition(v, n, shape) for v, n in pairs)
+    return first, second
+
+
+def _checked_addition(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
+    array = _checks.as_float32(values, name)
+    _checks.check_shape(array, shape, name)
+    return array
 
 
 def static(side: str, scale: Any, zero_point: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ F = TypeVar("F", bound="FloatLinear")
 
 
 class FloatLinear(Module):
-    """``activation(x @ weight.T + bias) + residual`` in float32, by NumPy's BLAS.
+    """``activation(x @ weight.T + bias + addend) + residual`` in float32, by NumPy's BLAS.
 
     Parameters
     ----------
@@ -80,7 +80,13 @@ class FloatLinear(Module):
         weight = self.weight * self.input_multiplier
         return FloatLinear(weight, self.bias, self.activation)
 
-    def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
+    def __call__(
+        self,
+        x: ArrayLike,
+        residual: ArrayLike | None = None,
+        *,
+        addend: ArrayLike | None = None,
+    ) -> Array:
         """Apply the layer.
 
         Parameters
@@ -88,6 +94,8 @@ class FloatLinear(Module):
         x : float32 array, shape (..., in_features)
         residual : float32 array, shape (..., out_features), optional
             Added after the activation.
+        addend : float32 array, shape (..., out_features), optional
+            Added before the activation.
 
         Returns
         -------
@@ -98,10 +106,7 @@ class FloatLinear(Module):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        added = None
-        if residual is not None:
-            added = _checks.as_float32(residual, "residual")
-            _checks.check_shape(added, shape, "residual")
+        after, before = arguments.added(residual, addend, shape)
         with np.errstate(all="ignore"):
             if self.input_multiplier is not None:
                 array = array * self.input_multiplier
@@ -109,12 +114,14 @@ class FloatLinear(Module):
             y: Array = np.matmul(_checks.rows_of(array), self.weight.T)
             if self.bias is not None:
                 y += self.bias
+            if before is not None:
+                y += before.reshape(y.shape)
             if self.activation != "none":
                 flat = y.reshape(-1)
                 _backend.backend.activation(flat, self.activation, flat)
             y = y.reshape(shape)
-            if added is not None:
-                y += added
+            if after is not None:
+                y += after
         return y
 
     @property

@@ -24,7 +24,7 @@ _STATIC = ("input_scale", "input_zero_point", "output_scale", "output_zero_point
 
 
 class Linear(Module):
-    """``activation(x @ weight.T + bias) + residual`` with int8 weights and int8 activations.
+    """``activation(x @ weight.T + bias + addend) + residual`` with int8 weights and activations.
 
     Made by `from_float`, `from_quantized` or `from_state_dict`.  The weights are symmetric int8
     codes with a scale per output channel, kept packed for this CPU.  The rows of `x` are quantized
@@ -157,7 +157,13 @@ class Linear(Module):
             **config,
         )
 
-    def __call__(self, x: ArrayLike | QTensor, residual: ArrayLike | None = None) -> Any:
+    def __call__(
+        self,
+        x: ArrayLike | QTensor,
+        residual: ArrayLike | None = None,
+        *,
+        addend: ArrayLike | None = None,
+    ) -> Any:
         """Apply the layer.
 
         Parameters
@@ -166,15 +172,17 @@ class Linear(Module):
             A QTensor has one scale, or one per row; a layer with a multiplier takes none.
         residual : float32 array, shape (..., out_features), optional
             Added after the activation.
+        addend : float32 array, shape (..., out_features), optional
+            Added before the activation.
 
         Returns
         -------
         float32 ndarray, shape (..., out_features); or a QTensor if the layer has an output scale
         """
-        y = self._call(x, residual)
-        return y if y is not None else self._call_checked(x, residual)
+        y = self._call(x, residual, addend)
+        return y if y is not None else self._call_checked(x, residual, addend)
 
-    def _call_checked(self, x: Any, residual: Any) -> Any:
+    def _call_checked(self, x: Any, residual: Any, addend: Any) -> Any:
         """Do the same for everything the fast path leaves: other dtypes, strides, errors."""
         n, k = self._packed.shape
         quantized = isinstance(x, QTensor)
@@ -182,20 +190,16 @@ class Linear(Module):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        added = None
-        if residual is not None:
-            added = _checks.as_float32(residual, "residual")
-            _checks.check_shape(added, shape, "residual")
-            added = _checks.rows_of(added)
+        added = arguments.added(residual, addend, shape)
         if quantized:
             if self.input_multiplier is not None:
                 raise ValueError(
                     "x: expected float values, which the layer's input_multiplier is for, got "
                     f"codes: {x!r}"
                 )
-            y = self._packed.run_codes(*arguments.rows_of_codes(x), added)
+            y = self._packed.run_codes(*arguments.rows_of_codes(x), *map(_rows, added))
         else:
-            y = self._packed.run(_checks.rows_of(array), added)
+            y = self._packed.run(_checks.rows_of(array), *map(_rows, added))
         return arguments.wrap(y.reshape(shape), self._config)
 
     @property
@@ -294,3 +298,7 @@ class Linear(Module):
         if self.input_multiplier is not None:
             parts.append("input_multiplier=True")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _rows(values: Array | None) -> Array | None:
+    return None if values is None else _checks.rows_of(values)

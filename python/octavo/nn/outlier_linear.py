@@ -182,7 +182,13 @@ class OutlierLinear(Linear):
             **config,
         )
 
-    def __call__(self, x: ArrayLike | QTensor, residual: ArrayLike | None = None) -> Any:
+    def __call__(
+        self,
+        x: ArrayLike | QTensor,
+        residual: ArrayLike | None = None,
+        *,
+        addend: ArrayLike | None = None,
+    ) -> Any:
         """Apply the layer.
 
         Parameters
@@ -190,6 +196,8 @@ class OutlierLinear(Linear):
         x : float32 array, shape (..., in_features)
         residual : float32 array, shape (..., out_features), optional
             Added after the activation.
+        addend : float32 array, shape (..., out_features), optional
+            Added before the activation.
 
         Returns
         -------
@@ -202,20 +210,19 @@ class OutlierLinear(Linear):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        added = None
-        if residual is not None:
-            added = _checks.as_float32(residual, "residual")
-            _checks.check_shape(added, shape, "residual")
+        after, before = arguments.added(residual, addend, shape)
         rows = _checks.rows_of(array)
         with np.errstate(all="ignore"):
             floats = np.matmul(rows[:, self._columns], self._outlier_weight.T)
+            if before is not None:
+                floats += before.reshape(floats.shape)
             y: Array = self._packed.run(rows, floats)
             if self._activation != "none":
                 flat = y.reshape(-1)
                 _backend.backend.activation(flat, self._activation, flat)
             y = y.reshape(shape)
-            if added is not None:
-                y += added
+            if after is not None:
+                y += after
         return y
 
     @property

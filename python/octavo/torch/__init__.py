@@ -27,7 +27,8 @@ except ModuleNotFoundError as error:
     raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
 
 from octavo.torch import distillation, prune
-from octavo.torch.config import CONFIGS, Int8Dynamic, Int8Training
+from octavo.torch.adaround import adaround_
+from octavo.torch.config import CONFIGS, AdaRound, Int8Dynamic, Int8Training
 from octavo.torch.convert import quantize_
 from octavo.torch.distillation import Distilled, distill, student_of
 from octavo.torch.dynamic import quantize_dynamic
@@ -43,6 +44,7 @@ from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
     "CONFIGS",
+    "AdaRound",
     "Converted",
     "Distilled",
     "Embedding",
@@ -54,6 +56,7 @@ __all__ = [
     "QatEmbedding",
     "QatLinear",
     "Summary",
+    "adaround_",
     "convert_qat_",
     "distill",
     "distillation",
