@@ -138,6 +138,10 @@ def test_saved_and_loaded_with_the_same_bits(tmp_path: Path, kind: str) -> None:
         "smooth": ({"quantize": {"smooth": 0.5}}, "octavo-multiplier"),
         "outliers": ({"quantize": {"outliers": 9.0}}, "octavo-outliers"),
         "both": ({"quantize": {"outliers": 4.0, "smooth": 0.3}}, "octavo-multiplier-outliers"),
+        "static": (
+            {"quantize": {"outliers": 4.0, "smooth": 0.3, "activations": "static"}},
+            "octavo-multiplier-outliers",
+        ),
         "sparse": (
             {"prune": {"sparsity": 0.8, "method": "magnitude"}, "quantize": {"smooth": 0.5}},
             "octavo-bitmap-multiplier",

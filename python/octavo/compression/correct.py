@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
-from octavo.compression.inputs import token_rows
+from octavo.compression.ranges import token_rows
 from octavo.compression.watch import Float32, Reached, watch
 from octavo.models.tree import map_layers
 from octavo.smoothing import MeanError
@@ -85,9 +85,9 @@ class _Means:
         for one, batch in zip(calls, batches, strict=True):
 
             def see(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
-                self._x[path] += token_rows(x, batch).sum(axis=0, dtype=np.float64) / rows
+                self._x[path] += token_rows(x, batch.mask).sum(axis=0, dtype=np.float64) / rows
                 if residual is not None:
-                    added = token_rows(residual, batch).sum(axis=0, dtype=np.float64)
+                    added = token_rows(residual, batch.mask).sum(axis=0, dtype=np.float64)
                     self._residual[path] += added / rows
 
             watch(block, paths, one, see)
@@ -126,8 +126,8 @@ def _corrected(
         def see(_: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
             added = None
             if residual is not None and layer.activation == "none":
-                added = token_rows(residual, batch)
-            y = linear(token_rows(x, batch), added)
+                added = token_rows(residual, batch.mask)
+            y = linear(token_rows(x, batch.mask), added)
             # Sums of differences are differences of sums: the mean stands for each row.
             error.update(y, np.broadcast_to(wanted, y.shape))
             raise Reached

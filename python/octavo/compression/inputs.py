@@ -6,16 +6,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn
+from octavo.compression.ranges import token_rows
 from octavo.compression.watch import Float32, See, watch
 from octavo.models.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection
 
     from octavo.compression.calibration import Batch, Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["run_with_heads", "see_inputs", "token_rows"]
+__all__ = ["run_with_heads", "see_inputs"]
 
 
 class _Whole(nn.Module):
@@ -41,7 +42,7 @@ def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
 def see_inputs(
     model: Encoder,
     batches: Batches,
-    names: Sequence[str],
+    names: Collection[str],
     see: See,
     progress: Callable[[float], None],
 ) -> None:
@@ -53,7 +54,7 @@ def see_inputs(
         Left as it is.
     batches : Batches
         Gone through once.
-    names : sequence of str
+    names : collection of str
         Of float linear layers.
     see : callable
         ``see(name, x, residual)``, with the rows of tokens alone.
@@ -74,18 +75,12 @@ def see_inputs(
         def show(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
             name = path.removeprefix("model.")
             unseen.discard(name)
-            rest = None if residual is None else token_rows(residual, batch)
+            rest = None if residual is None else token_rows(residual, batch.mask)
             try:
-                see(name, token_rows(x, batch), rest)
+                see(name, token_rows(x, batch.mask), rest)
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: calibration: {error}") from None
 
         watch(whole, [f"model.{name}" for name in names], tuple(batch), show)
     if unseen:
         raise ValueError(f"layer {min(unseen)!r}: the calibration data never reached it")
-
-
-def token_rows(x: Float32, batch: Batch) -> Float32:
-    """Return the rows of tokens, not those of padding; of a head, those of first tokens."""
-    rows: Float32 = x[batch.mask] if x.ndim == 3 else x[batch.mask[:, 0]]
-    return rows

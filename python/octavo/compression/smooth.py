@@ -107,7 +107,7 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
     see_inputs(
         work.model,
         work.batches,
-        list(ranges),
+        ranges,
         see,
         lambda share: work.say("looking at inputs", share / 2),
     )
