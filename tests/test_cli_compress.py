@@ -11,10 +11,12 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import model_files
 import octavo
+import octavo.lora
 from octavo import cli
 
 if TYPE_CHECKING:
@@ -292,3 +294,26 @@ def test_the_hubs_own_cache_offline(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the hub cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_adapter_is_merged_first(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side = octavo.lora.LowRank(np.ones((2, 32), np.float32), np.ones((32, 2), np.float32), 0.5)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 1}
+    name = "encoder.layer.1.attention.self.value"
+    adapter = octavo.lora.Adapter(config, {name: side})
+    adapter.save(tmp_path / "adapter")
+    merged = octavo.lora.merge(octavo.models.load(folder), adapter)
+    octavo.compress(merged).save(tmp_path / "expected")
+    words = ("compress", folder, tmp_path / "int8", "--adapter", tmp_path / "adapter", "--json")
+    code, out, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["adapter"] == str(tmp_path / "adapter")
+    assert contents(tmp_path / "int8") == contents(tmp_path / "expected")
+    wrong = octavo.lora.Adapter(config, {"encoder.layer.9.attention.self.value": side})
+    wrong.save(tmp_path / "wrong")
+    code, _, err = run(capsys, *words[:2], tmp_path / "no", "--adapter", tmp_path / "wrong")
+    assert code == 1
+    assert "adapter of another base: it changes a linear layer" in err
+    assert not (tmp_path / "no").exists()

@@ -11,10 +11,9 @@ import pytest
 
 import model_files
 import octavo
-from octavo.compression.calibration import ROWS, Batch, batches_of, stream_of
+from octavo.compression.calibration import ROWS, Batches, batches_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from octavo.models import Encoder
@@ -29,7 +28,7 @@ def model(tmp_path: Path) -> Encoder:
     return octavo.models.load(folder)
 
 
-def rows_of(batches: Iterable[Batch]) -> list[list[int]]:
+def rows_of(batches: Batches) -> list[list[int]]:
     """The tokens of every row, without padding."""
     return sorted(
         row[kept].tolist()
@@ -42,7 +41,7 @@ class Reader:
     """A calibration data reader as ONNX Runtime has it."""
 
     def __init__(self, items: list[Any]) -> None:
-        self.items = items
+        self.items, self.passes = items, 1
         self.left = list(items)
 
     def get_next(self) -> Any:
@@ -52,6 +51,7 @@ class Reader:
 class Rewinding(Reader):
     def rewind(self) -> None:
         self.left = list(self.items)
+        self.passes += 1
 
 
 def test_every_form_says_the_same(model: Encoder, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ BAD: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("data", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_bad_data(model: Encoder, data: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        batches_of(data, model)
+        list(batches_of(data, model))
 
 
 LINES = [
@@ -212,43 +212,50 @@ def test_a_data_loader(model: Encoder) -> None:
         batch_size=3,
     )
     for loader in (pairs, dicts):
-        assert rows_of(batches_of(loader, model)) == expected
-        stream = stream_of(loader, model)
-        assert rows_of(stream) == expected
-        assert stream.tokens == int(mask.sum())
+        batches = batches_of(loader, model)
+        assert batches.known_length is None
+        assert rows_of(batches) == expected
+        assert rows_of(batches) == expected
+        assert batches.tokens == int(mask.sum())
     rows = sorted(row.tolist() for row in ids)
     assert rows_of(batches_of(ids, model)) == rows
     labelled = data.DataLoader([{"input_ids": i, "labels": 0} for i in ids])
     with pytest.raises(ValueError, match=r"calibration\[0\]: expected the fields .* transform_fn"):
-        batches_of(labelled, model)
+        list(batches_of(labelled, model))
 
 
-def test_streams_are_read_when_asked_for(model: Encoder) -> None:
-    pulled: list[int] = []
+def test_streams_are_read_anew_or_kept(model: Encoder) -> None:
+    passes: list[int] = []
 
     def yielded() -> Any:
+        passes.append(0)
         for size in range(1, 20):
-            pulled.append(size)
-            yield [np.full((40, size), 5)]
+            passes[-1] += 1
+            yield [np.full(size, 5)]
 
-    for source in (yielded, yielded()):
-        pulled.clear()
-        stream = stream_of(source, model)
-        assert pulled == []
-        for index, batch in enumerate(stream):
-            assert pulled == list(range(1, 2 + index // 2))
-            assert batch.ids.shape[1] == pulled[-1]
-        assert stream.tokens == 40 * sum(range(1, 20))
+    streamed = batches_of(yielded, model)
+    assert passes == []
+    assert len(streamed) == len(list(streamed)) == streamed.known_length
+    assert passes == [19, 19]
 
+    kept = batches_of(yielded(), model)
+    assert passes == [19, 19, 19]
+    assert rows_of(kept) == rows_of(kept) == rows_of(streamed)
 
-def test_readers_are_rewound(model: Encoder) -> None:
+    passes.clear()
+    once = batches_of(yielded(), model, once=True)
+    assert passes == []
+    assert rows_of(once) == rows_of(kept)
+    assert once.tokens == sum(range(1, 20))
+    assert passes == [19]
+
     items = [{"input_ids": np.array([[1, 2]])}, {"input_ids": np.array([3])}]
-    rewinding, reader = Rewinding(items), Reader(items)
-    for _ in range(2):
-        assert rows_of(batches_of(rewinding, model)) == [[1, 2], [3]]
-    assert rows_of(batches_of(reader, model)) == [[1, 2], [3]]
-    with pytest.raises(ValueError, match="expected at least one token, got none"):
-        batches_of(reader, model)
+    rewinding = Rewinding(items)
+    batches = batches_of(rewinding, model)
+    assert rows_of(batches) == rows_of(batches) == [[1, 2], [3]]
+    assert rewinding.passes == 2
+    reader = batches_of(Reader(items), model)
+    assert rows_of(reader) == rows_of(reader) == [[1, 2], [3]]
 
 
 def test_single_inputs_go_together(model: Encoder) -> None:
@@ -280,9 +287,9 @@ def test_items_are_named_in_errors(model: Encoder) -> None:
     ]
     for item, message in bad:
         with pytest.raises((TypeError, ValueError), match=message):
-            batches_of(yields(good, item), model)
+            list(batches_of(yields(good, item), model))
     with pytest.raises(ValueError, match="expected at least one token, got none"):
-        batches_of(yields(), model)
+        list(batches_of(yields(), model))
     with pytest.raises(TypeError, match="transform_fn: expected a function, got int"):
         octavo.Dataset([1], 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"source: expected a file, .* got int"):
@@ -295,4 +302,4 @@ def test_what_goes_wrong_in_the_function_stays_itself(model: Encoder) -> None:
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
-        batches_of(fails, model)
+        list(batches_of(fails, model))

@@ -149,6 +149,11 @@ def test_layers_are_fitted_to_what_they_will_read(model: Encoder) -> None:
         multiplier=plans[QUERY].multiplier, input_scale=0.01, input_zero_point=3
     )
     assert fitter.reading(QUERY) == fitter.reading(other)
+    plans[other] = LayerPlan(outliers=np.array([3, 8]))
+    x[:, 3] *= 1000
+    read = fitter.reads(other, x)
+    np.testing.assert_array_equal(read[:, [3, 8]], x[:, [3, 8]])
+    assert 0 < np.abs(read - x).max() <= steps.max() * 0.51  # their range is not that of the rest
 
 
 @pytest.mark.parametrize("aim", ["layer", "model"])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from octavo.models import Encoder
 
 FAMILY = pytest.mark.parametrize("family", ["bert", "distilbert"])
+STATIC: dict[str, Any] = {"quantize": {"activations": "static"}}
 MINMAX = {"quantize": {"activations": "static", "observer": "minmax"}}
 
 
@@ -91,7 +92,7 @@ def test_scales_are_those_of_what_layers_read(tmp_path: Path, family: str) -> No
 @FAMILY
 def test_layers_that_read_the_same_share_a_scale(tmp_path: Path, family: str) -> None:
     model = octavo.models.load(model_files.write_random(tmp_path / "model", family))
-    found = scales(octavo.compress(model, "int8-static", calibration=data()))
+    found = scales(octavo.compress(model, STATIC, calibration=data()))
     parts = ("self.query", "self.key", "self.value") if family == "bert" else ("q", "k", "v")
     for names in (
         [n for n in found if any(f".0.attention.{p}" in n for p in parts)],
@@ -166,8 +167,7 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     """What SmoothQuant leaves behind: a layer reads x * multiplier."""
     model = octavo.models.load(folder)
     names = [f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value")]
-    batches = batches_of(data(), model)
-    work = Work(read_recipe(MINMAX), model, model, batches, lambda _, __: None)
+    work = Work(read_recipe(MINMAX), model, model, batches_of(data(), model), lambda _, __: None)
     observe(work)
     before = {name: plan.input_scale for name, plan in work.plans.items()}
     for name, factor in zip(names, (0.5, 0.5, 3.0), strict=True):
@@ -178,19 +178,6 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     assert all(
         plan.input_scale == before[name] for name, plan in work.plans.items() if name not in names
     )
-
-
-@FAMILY
-def test_classifiers(tmp_path: Path, family: str) -> None:
-    """The layer before the logits is observed; the one that gives them stays float."""
-    model = octavo.models.load(model_files.write_classifier(tmp_path / "model", family))
-    small = octavo.compress(model, MINMAX, calibration=data())
-    head = "pooler.dense" if family == "bert" else "pre_classifier"
-    assert head in scales(small)
-    assert isinstance(small.get_submodule("classifier"), nn.FloatLinear)
-    ids, mask = model_files.batch()
-    wanted, got = model.classify(ids, mask), small.classify(ids, mask)
-    assert np.abs(got - wanted).max() < 0.2 * np.abs(wanted).max()
 
 
 def test_outlier_columns_do_not_count(folder: Path) -> None:
@@ -221,7 +208,7 @@ def test_a_stream_is_not_kept(folder: Path) -> None:
     try:
         for count in (10, 400):
             tracemalloc.reset_peak()
-            octavo.compress(model, "int8-static", calibration=stream(count))
+            octavo.compress(model, STATIC, calibration=stream(count))
             peaks.append(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
@@ -270,7 +257,7 @@ def test_bad_weights_and_data_are_named(folder: Path) -> None:
     weight[3, 4] = np.inf
     model.set_submodule(name.replace("output", "intermediate"), nn.FloatLinear(weight))
     with pytest.raises(ValueError, match=rf"layer '{name}': calibration: expected finite values"):
-        octavo.compress(model, "int8-static", calibration=data())
+        octavo.compress(model, STATIC, calibration=data())
 
 
 def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,4 +271,16 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     loaded = octavo.models.load(tmp_path / "out")
     assert set(scales(loaded)) == set(linears(loaded))
     assert loaded.recipe is not None
-    assert loaded.recipe["quantize"] == {"dtype": "int8", "activations": "static"}
+    assert loaded.recipe["quantize"]["activations"] == "static"
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("recipe", ["int8-static", "int8-smooth", "int8-gptq"])
+def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
+    """All layers but the last are looked at, those of the head too."""
+    folder = model_files.write_classifier(tmp_path / "float", family)
+    made = octavo.compress(folder, recipe, calibration=data())
+    assert isinstance(made.classifier, octavo.FloatLinear)
+    head = made.pooler.dense if family == "bert" else made.pre_classifier
+    assert isinstance(head, octavo.Linear)
+    assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")

@@ -33,9 +33,14 @@ PUBLIC = [
     "octavo.runtime",
     "octavo.tuning",
     "octavo.io",
+    "octavo.lora",
     "octavo.report",
 ]
-OPTIONAL = {"octavo.torch": "torch", "octavo.transformers": "transformers"}
+OPTIONAL = {
+    "octavo.torch": "torch",
+    "octavo.transformers": "transformers",
+    "octavo.peft": "peft",
+}
 CONSTANTS = {"__version__", "CONFIGS", "MAX_BYTES"}
 
 

@@ -90,6 +90,26 @@ def test_static_rows(rng: np.random.Generator, kernel: Kernel, form: str, front:
         check_forms(got.raw, wanted, form, pad=True)
 
 
+@quantizers
+@forms
+@fronts
+@pytest.mark.parametrize("static", [None, (0.037, -9)])
+def test_multiplied_rows(
+    rng: np.random.Generator, kernel: Kernel, form: str, front: bool, static: Any
+) -> None:
+    for k in WIDTHS:
+        x = special_rows(rng, k)
+        multiplier = rng.uniform(0, 2, k).astype(np.float32)
+        multiplier[::5] = 0
+        with np.errstate(all="ignore"):
+            product = x * multiplier
+        wanted = run_quantize_rows(kernel, product, form, static=static)
+        got = run_quantize_rows(kernel, x, form, static=static, front=front, multiplier=multiplier)
+        assert_same_bits(got.raw, wanted.raw)
+        assert_same_bits(got.scale, wanted.scale)
+        assert_same_bits(got.zero_point, wanted.zero_point)
+
+
 @epilogues
 @fronts
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -109,10 +129,11 @@ def test_epilogue(
         col_scale = rng.uniform(1e-3, 1e-2, n).astype(np.float32)
         if n == 35:
             row_scale[-1] = np.nan
-        for options in range(4):
+        for options in range(8):
             bias = rng.normal(0, 1, n).astype(np.float32) if options & 1 else None
             residual = rng.normal(0, 1, (m, n)).astype(np.float32) if options & 2 else None
-            inputs = (acc, point, col_sum, row_scale, col_scale, bias, residual)
+            addend = rng.normal(0, 1, (m, n)).astype(np.float32) if options & 4 else None
+            inputs = (acc, point, col_sum, row_scale, col_scale, bias, addend, residual)
             guards = [None if a is None else guarded(a, front=front) for a in inputs]
             out = guarded_empty((m, n), "int8" if out_scale else "float32", front=front)
             core.kernel_epilogue(kernel["name"], *guards, activation, out, out_scale, 4)
@@ -131,6 +152,7 @@ def expected_epilogue(
     row_scale: Array,
     col_scale: Array,
     bias: Array | None,
+    addend: Array | None,
     residual: Array | None,
     activation: str,
 ) -> Array:
@@ -140,6 +162,8 @@ def expected_epilogue(
     y = sums.astype(np.float32) * (row_scale[:, None] * col_scale)
     if bias is not None:
         y = y + bias
+    if addend is not None:
+        y = y + addend
     y = reference.activation(y, activation)
     return y if residual is None else y + residual
 

@@ -62,7 +62,7 @@ def finetune(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     model.train()
     for _ in range(epochs):
-        for batch in batches(model_folder, sentences, labels, _shuffled(sentences, random)):
+        for batch in batches(model_folder, sentences, labels, batch_order(sentences, random)):
             optimizer.zero_grad()
             model(**batch).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -72,7 +72,7 @@ def finetune(
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
 
 
-def _shuffled(sentences: list[str], random: np.random.Generator) -> Any:
+def batch_order(sentences: list[str], random: np.random.Generator) -> Any:
     """Return a random order in which neighbours within a batch are of like length."""
     shuffled = random.permutation(len(sentences))
     pool = 32 * BATCH

@@ -111,7 +111,7 @@ py::array_t<std::int8_t> repack_b(const py::array& b, std::uint8_t flip) {
 void quantize_rows(const std::string& name, const py::array& x, const std::string& form,
                    bool symmetric, std::optional<float> static_scale, int static_zero_point,
                    py::array a, std::int64_t a_abs_offset, bool pad, py::array scale,
-                   py::array zero_point) {
+                   py::array zero_point, const std::optional<py::array>& multiplier) {
   const auto& row = row_named(kernel_rows<QuantizeRowsArgs>(), name);
   const Rows<const float> in = rows<float>(x, "x");
   const std::int64_t m = x.shape(0), k = x.shape(1), k_pad = round_up(k, 64);
@@ -121,6 +121,7 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   if (abs && a_abs_offset < k_pad) bad_argument("a_abs_offset", "at least k rounded up to 64");
   args.x = in.data;
   args.x_stride = in.stride;
+  args.multiplier = optional_vector<float>(multiplier, k, "multiplier");
   args.m = static_cast<std::int32_t>(m);
   args.k = static_cast<std::int32_t>(k);
   args.symmetric = symmetric;
@@ -137,11 +138,20 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   row.run(args);
 }
 
+Rows<const float> optional_rows(const std::optional<py::array>& array, std::int64_t m,
+                                std::int64_t n, const char* name) {
+  if (!array) return {};
+  if (array->ndim() == 2 && (array->shape(0) < m || array->shape(1) < n)) {
+    bad_argument(name, "the shape of out");
+  }
+  return rows<float>(*array, name);
+}
+
 void epilogue(const std::string& name, py::array acc, const py::array& zero_point,
               const py::array& col_sum, const py::array& row_scale, const py::array& col_scale,
-              const std::optional<py::array>& bias, const std::optional<py::array>& residual,
-              const std::string& activation, py::array out, std::optional<float> out_scale,
-              int out_zero_point) {
+              const std::optional<py::array>& bias, const std::optional<py::array>& addend,
+              const std::optional<py::array>& residual, const std::string& activation,
+              py::array out, std::optional<float> out_scale, int out_zero_point) {
   const auto& row = row_named(kernel_rows<EpilogueArgs>(), name);
   if (out.ndim() != 2) bad_argument("out", "two dimensions");
   const std::int64_t m = out.shape(0), n = out.shape(1);
@@ -154,14 +164,12 @@ void epilogue(const std::string& name, py::array acc, const py::array& zero_poin
   args.row_scale = vector<float>(row_scale, m, "row_scale");
   args.col_scale = vector<float>(col_scale, n, "col_scale");
   args.bias = optional_vector<float>(bias, n, "bias");
-  Rows<const float> added;
-  if (residual) {
-    added = rows<float>(*residual, "residual");
-    if (residual->shape(0) < m || residual->shape(1) < n)
-      bad_argument("residual", "the shape of out");
-  }
-  args.residual = added.data;
-  args.residual_stride = added.stride;
+  const Rows<const float> before = optional_rows(addend, m, n, "addend");
+  const Rows<const float> after = optional_rows(residual, m, n, "residual");
+  args.addend = before.data;
+  args.addend_stride = before.stride;
+  args.residual = after.data;
+  args.residual_stride = after.stride;
   args.activation = activation_from(activation);
   args.out_scale = out_scale ? &*out_scale : nullptr;
   args.out_zero_point = out_zero_point;
@@ -224,9 +232,9 @@ void register_kernels(py::module_& m) {
   m.def("kernel_repack_b", &repack_b, "b"_a, "flip"_a = std::uint8_t{0});
   m.def("kernel_quantize_rows", &quantize_rows, "name"_a, "x"_a, "form"_a, "symmetric"_a,
         "static_scale"_a, "static_zero_point"_a, "a"_a, "a_abs_offset"_a, "pad"_a, "scale"_a,
-        "zero_point"_a);
+        "zero_point"_a, "multiplier"_a = py::none());
   m.def("kernel_epilogue", &epilogue, "name"_a, "acc"_a, "zero_point"_a, "col_sum"_a, "row_scale"_a,
-        "col_scale"_a, "bias"_a, "residual"_a, "activation"_a, "out"_a, "out_scale"_a,
+        "col_scale"_a, "bias"_a, "addend"_a, "residual"_a, "activation"_a, "out"_a, "out_scale"_a,
         "out_zero_point"_a);
   m.def("kernel_spmm_f32", &spmm_f32, "name"_a, "count"_a, "row"_a, "column"_a, "value"_a, "x"_a,
         "out"_a);

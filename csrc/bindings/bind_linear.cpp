@@ -17,14 +17,16 @@ namespace {
 constexpr Named<WeightFormat> kFormats[] = {{"dense", WeightFormat::kDense},
                                             {"slots16", WeightFormat::kSlots16},
                                             {"slots64", WeightFormat::kSlots64},
-                                            {"bitmap", WeightFormat::kBitmap}};
+                                            {"bitmap", WeightFormat::kBitmap},
+                                            {"blocks16x4", WeightFormat::kBlocks}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
                                     std::optional<float> input_scale, int input_zero_point,
                                     std::optional<float> output_scale, int output_zero_point,
-                                    const std::string& format) {
+                                    const std::string& format,
+                                    const std::optional<py::array>& input_multiplier) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
@@ -40,6 +42,11 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
   if (scale.shape(0) != n) bad_argument("scale", "one value per row of codes");
   if (bias && bias->shape(0) != n) bad_argument("bias", "one value per row of codes");
+  const float* multiplier =
+      input_multiplier ? contiguous<float>(*input_multiplier, 1, "input_multiplier") : nullptr;
+  if (multiplier != nullptr && input_multiplier->shape(0) != k) {
+    bad_argument("input_multiplier", "one value per column of codes");
+  }
   LinearOptions options;
   options.activation = activation_from(activation);
   options.symmetric = symmetric;
@@ -48,7 +55,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   options.output_scale = output_scale;
   options.output_zero_point = output_zero_point;
   const py::gil_scoped_release nogil;
-  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format);
+  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
 }
 
 // How many steps of 64 slots the codes take in a format with slots.
@@ -57,7 +64,7 @@ std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
   const WeightFormat weight_format = value_named(kFormats, format, "format");
-  if (weight_format == WeightFormat::kDense || weight_format == WeightFormat::kBitmap) {
+  if (weight_format != WeightFormat::kSlots16 && weight_format != WeightFormat::kSlots64) {
     bad_argument("format", "a format with slots");
   }
   const py::gil_scoped_release nogil;
@@ -69,13 +76,13 @@ py::array make_output(const Linear& self, std::vector<py::ssize_t> shape) {
   return py::array_t<float>(std::move(shape));
 }
 
-Rows<const float> residual_rows(const std::optional<py::array>& residual, py::ssize_t m,
-                                py::ssize_t n) {
-  if (!residual) return {};
-  if (residual->ndim() != 2 || residual->shape(0) != m || residual->shape(1) != n) {
-    bad_argument("residual", "the shape of the output");
+Rows<const float> added_rows(const std::optional<py::array>& values, py::ssize_t m, py::ssize_t n,
+                             const char* name) {
+  if (!values) return {};
+  if (values->ndim() != 2 || values->shape(0) != m || values->shape(1) != n) {
+    bad_argument(name, "the shape of the output");
   }
-  return rows<float>(*residual, "residual");
+  return rows<float>(*values, name);
 }
 
 // Subclasses (masked arrays, say) mean something else by their elements and take the long way.
@@ -87,8 +94,20 @@ bool is_plain_float32(py::handle x) {
   return aligned && is_contiguous(array) && has_dtype<float>(array);
 }
 
+// Whether `values` is None or a plain array of `shape`, which is then put into `added`.
+bool take_plain(py::handle values, const std::vector<py::ssize_t>& shape,
+                Rows<const float>& added) {
+  if (values.is_none()) return true;
+  if (!is_plain_float32(values)) return false;
+  const auto array = py::reinterpret_borrow<py::array>(values);
+  const auto ndim = static_cast<py::ssize_t>(shape.size());
+  if (array.ndim() != ndim || !std::equal(shape.begin(), shape.end(), array.shape())) return false;
+  added = {static_cast<const float*>(array.data()), shape.back()};
+  return true;
+}
+
 // The shape is known to end in k. Everything else than plain arrays goes the long way in Python.
-py::object call(const Linear& self, py::handle x, py::handle residual) {
+py::object call(const Linear& self, py::handle x, py::handle residual, py::handle addend) {
   if (!is_plain_float32(x)) return py::none();
   const auto array = py::reinterpret_borrow<py::array>(x);
   const py::ssize_t ndim = array.ndim();
@@ -97,13 +116,9 @@ py::object call(const Linear& self, py::handle x, py::handle residual) {
   shape.back() = self.n();
   std::int64_t m = 1;
   for (py::ssize_t i = 0; i + 1 < ndim; ++i) m *= shape[static_cast<std::size_t>(i)];
-  Rows<const float> added;
-  if (!residual.is_none()) {
-    if (!is_plain_float32(residual)) return py::none();
-    const auto r = py::reinterpret_borrow<py::array>(residual);
-    if (r.ndim() != ndim || !std::equal(shape.begin(), shape.end(), r.shape())) return py::none();
-    added = {static_cast<const float*>(r.data()), self.n()};
-  }
+  Added added;
+  if (!take_plain(residual, shape, added.after)) return py::none();
+  if (!take_plain(addend, shape, added.before)) return py::none();
   py::array out = make_output(self, std::move(shape));
   const Rows<const float> in = {static_cast<const float*>(array.data()), self.k()};
   const Rows<void> result = {out.mutable_data(), self.n()};
@@ -114,11 +129,13 @@ py::object call(const Linear& self, py::handle x, py::handle residual) {
   return out;
 }
 
-py::array run(const Linear& self, const py::array& x, const std::optional<py::array>& residual) {
+py::array run(const Linear& self, const py::array& x, const std::optional<py::array>& residual,
+              const std::optional<py::array>& addend) {
   const Rows<const float> in = rows<float>(x, "x");
   if (x.shape(1) != self.k()) bad_argument("x", "as many columns as the layer has inputs");
   const py::ssize_t m = x.shape(0);
-  const Rows<const float> added = residual_rows(residual, m, self.n());
+  const Added added = {added_rows(addend, m, self.n(), "addend"),
+                       added_rows(residual, m, self.n(), "residual")};
   py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
   const Rows<void> result = {out.mutable_data(), self.n()};
   const py::gil_scoped_release nogil;
@@ -127,14 +144,16 @@ py::array run(const Linear& self, const py::array& x, const std::optional<py::ar
 }
 
 py::array run_codes(const Linear& self, const py::array& codes, const py::array& scales,
-                    const py::array& zero_points, const std::optional<py::array>& residual) {
+                    const py::array& zero_points, const std::optional<py::array>& residual,
+                    const std::optional<py::array>& addend) {
   const Rows<const std::int8_t> in = rows<std::int8_t>(codes, "codes");
   if (codes.shape(1) != self.k()) bad_argument("codes", "as many columns as the layer has inputs");
   const py::ssize_t m = codes.shape(0);
   const float* row_scale = contiguous<float>(scales, 1, "scales");
   const auto* zero_point = contiguous<std::int32_t>(zero_points, 1, "zero_points");
   if (scales.shape(0) != m || zero_points.shape(0) != m) bad_argument("scales", "one per row");
-  const Rows<const float> added = residual_rows(residual, m, self.n());
+  const Added added = {added_rows(addend, m, self.n(), "addend"),
+                       added_rows(residual, m, self.n(), "residual")};
   py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
   const Rows<void> result = {out.mutable_data(), self.n()};
   const py::gil_scoped_release nogil;
@@ -243,11 +262,11 @@ void register_linear(py::module_& m) {
   py::class_<Linear>(m, "PackedLinear")
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
-           "format"_a = "dense")
-      .def("call", &call, "x"_a, "residual"_a = py::none())
-      .def("run", &run, "x"_a, "residual"_a = py::none())
+           "format"_a = "dense", "input_multiplier"_a = py::none())
+      .def("call", &call, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
+      .def("run", &run, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
-           "residual"_a = py::none())
+           "residual"_a = py::none(), "addend"_a = py::none())
       .def("memory", &memory)
       .def("unpack", &unpack)
       .def_property_readonly("scale",
@@ -260,6 +279,12 @@ void register_linear(py::module_& m) {
                                const auto& linear = self.cast<const Linear&>();
                                if (linear.bias() == nullptr) return py::none();
                                return read_only(self, linear.bias(), linear.n());
+                             })
+      .def_property_readonly("input_multiplier",
+                             [](py::object self) -> py::object {
+                               const auto& linear = self.cast<const Linear&>();
+                               if (linear.multiplier() == nullptr) return py::none();
+                               return read_only(self, linear.multiplier(), linear.k());
                              })
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",

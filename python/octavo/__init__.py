@@ -21,7 +21,7 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, observers, pruning
+    from octavo import compression, evaluation, io, lora, models, observers, pruning, smoothing
     from octavo.compression import (
         Calibration,
         Converter,
@@ -59,6 +59,7 @@ __all__ = [
     "get_num_threads",
     "gptq",
     "io",
+    "lora",
     "matmul_int8",
     "models",
     "nn",
@@ -70,30 +71,28 @@ __all__ = [
     "runtime",
     "sensitivity",
     "set_num_threads",
+    "smoothing",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "observers", "pruning")
-_LAZY_NAMES = {
-    "Calibration": "compression",
-    "Converter": "compression",
-    "Dataset": "compression",
-    "Optimize": "compression",
-    "compress": "compression",
+_LAZY = ("compression", "evaluation", "io", "lora", "models", "observers", "pruning", "smoothing")
+_HOME = {
     "evaluate": "evaluation",
-    "freeze": "compression",
     "gptq": "rounding",
-    "sensitivity": "compression",
+    **dict.fromkeys(
+        ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze", "sensitivity"),
+        "compression",
+    ),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name in _LAZY_NAMES:
-        value = getattr(importlib.import_module(f"octavo.{_LAZY_NAMES[name]}"), name)
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"octavo.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,15 +19,22 @@ class PackedLinear:
         output_scale: float | None,
         output_zero_point: int,
         format: str = "dense",
+        input_multiplier: NDArray[np.float32] | None = None,
     ) -> None: ...
-    def call(self, x: object, residual: object = None) -> Array | None: ...
-    def run(self, x: NDArray[np.float32], residual: NDArray[np.float32] | None = None) -> Array: ...
+    def call(self, x: object, residual: object = None, addend: object = None) -> Array | None: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        residual: NDArray[np.float32] | None = None,
+        addend: NDArray[np.float32] | None = None,
+    ) -> Array: ...
     def run_codes(
         self,
         codes: NDArray[np.int8],
         scales: NDArray[np.float32],
         zero_points: NDArray[np.int32],
         residual: NDArray[np.float32] | None = None,
+        addend: NDArray[np.float32] | None = None,
     ) -> Array: ...
     def memory(
         self,
@@ -37,6 +44,8 @@ class PackedLinear:
     def scale(self) -> NDArray[np.float32]: ...
     @property
     def bias(self) -> NDArray[np.float32] | None: ...
+    @property
+    def input_multiplier(self) -> NDArray[np.float32] | None: ...
     @property
     def nbytes(self) -> int: ...
     @property
@@ -174,6 +183,7 @@ def kernel_quantize_rows(
     pad: bool,
     scale: NDArray[np.float32],
     zero_point: NDArray[np.int32],
+    multiplier: NDArray[np.float32] | None = None,
 ) -> None: ...
 def kernel_epilogue(
     name: str,
@@ -183,6 +193,7 @@ def kernel_epilogue(
     row_scale: NDArray[np.float32],
     col_scale: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
+    addend: NDArray[np.float32] | None,
     residual: NDArray[np.float32] | None,
     activation: str,
     out: Array,

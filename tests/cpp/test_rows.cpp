@@ -44,6 +44,7 @@ struct RowsCase {
   bool is_static;
   bool pad;
   Edge edge;
+  bool scaled = false;
 };
 
 RowCodes expected_row(const RowsCase& c, const std::vector<float>& row, float scale,
@@ -85,6 +86,8 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   Guarded<std::uint8_t> a(kKinds * width, c.edge);
   Guarded<float> scale(kKinds, c.edge);
   Guarded<std::int32_t> zero_point(kKinds, c.edge);
+  Guarded<float> multiplier(c.k, c.edge);
+  for (std::int64_t i = 0; i < c.k; ++i) multiplier[i] = i % 7 == 3 ? 0.0f : random.real(2.0f);
   x.fill(0.0f);
   a.fill(kFilling);
   for (int m = 0; m < kKinds; ++m) {
@@ -93,6 +96,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   QuantizeRowsArgs args;
   args.x = x.data();
   args.x_stride = x_stride;
+  args.multiplier = c.scaled ? multiplier.data() : nullptr;
   args.m = kKinds;
   args.k = static_cast<std::int32_t>(c.k);
   args.symmetric = c.symmetric;
@@ -107,10 +111,14 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   args.zero_point = zero_point.data();
   kernel.run(args);
   for (int m = 0; m < kKinds; ++m) {
-    const std::vector<float> row(x.data() + m * x_stride, x.data() + m * x_stride + c.k);
+    std::vector<float> row(x.data() + m * x_stride, x.data() + m * x_stride + c.k);
+    for (std::int64_t i = 0; c.scaled && i < c.k; ++i) {
+      row[static_cast<std::size_t>(i)] *= multiplier[i];
+    }
     const RowCodes expected = expected_row(c, row, static_scale, static_zero_point);
     const std::string what = std::string(kernel.name) + " k=" + std::to_string(c.k) + " form " +
-                             std::to_string(static_cast<int>(c.form)) + " row " + std::to_string(m);
+                             std::to_string(static_cast<int>(c.form)) +
+                             (c.scaled ? " scaled" : "") + " row " + std::to_string(m);
     const std::vector<std::uint8_t> bytes = expected_bytes(c, expected, width, kFilling);
     check_same(a.data() + m * width, bytes.data(), width, what);
     check(same_bits(scale[m], expected.scale), what + " scale");
@@ -122,7 +130,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
 struct EpilogueCase {
   std::int64_t m, n;
   Activation activation;
-  bool bias, residual, int8_out;
+  bool bias, addend, residual, int8_out;
   Edge edge;
 };
 
@@ -136,6 +144,7 @@ struct EpilogueData {
         row_scale(c.m, c.edge),
         col_scale(c.n, c.edge),
         bias(c.n, c.edge),
+        addend((c.m - 1) * stride + c.n, c.edge),
         residual((c.m - 1) * stride + c.n, c.edge) {
     for (std::int64_t i = 0; i < acc.size(); ++i) {
       acc[i] =
@@ -150,12 +159,15 @@ struct EpilogueData {
       col_scale[i] = i == 17 ? kInf : std::fabs(random.real(0.02f));
       bias[i] = random.real(2.0f);
     }
-    for (std::int64_t i = 0; i < residual.size(); ++i) residual[i] = random.real(2.0f);
+    for (std::int64_t i = 0; i < residual.size(); ++i) {
+      addend[i] = random.real(2.0f);
+      residual[i] = random.real(2.0f);
+    }
   }
 
   std::int64_t acc_stride, stride;
   Guarded<std::int32_t> acc, zero_point, col_sum;
-  Guarded<float> row_scale, col_scale, bias, residual;
+  Guarded<float> row_scale, col_scale, bias, addend, residual;
 };
 
 constexpr float kOutScale = 0.043f;
@@ -168,6 +180,7 @@ float expected_output(const EpilogueCase& c, EpilogueData& d, std::int64_t m, st
       static_cast<std::int32_t>(static_cast<std::uint32_t>(d.acc[m * d.acc_stride + n]) - shift);
   float y = static_cast<float>(sum) * (d.row_scale[m] * d.col_scale[n]);
   if (c.bias) y = y + d.bias[n];
+  if (c.addend) y = y + d.addend[m * d.stride + n];
   y = activation_of(c.activation, y);
   if (c.residual) y = y + d.residual[m * d.stride + n];
   return y;
@@ -188,6 +201,8 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
   args.row_scale = d.row_scale.data();
   args.col_scale = d.col_scale.data();
   args.bias = c.bias ? d.bias.data() : nullptr;
+  args.addend = c.addend ? d.addend.data() : nullptr;
+  args.addend_stride = d.stride;
   args.residual = c.residual ? d.residual.data() : nullptr;
   args.residual_stride = d.stride;
   args.activation = c.activation;
@@ -222,6 +237,8 @@ void test_quantize_rows() {
         for (const bool is_static : {false, true}) {
           check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd}, random);
           check_rows(kernel, {k, form, !is_static, is_static, k % 2 == 0, Edge::kFront}, random);
+          check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd, true}, random);
+          check_rows(kernel, {k, form, !is_static, is_static, true, Edge::kFront, true}, random);
         }
       }
     }
@@ -237,12 +254,13 @@ void test_epilogue() {
     covered(kernel.name);
     for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 35}) {
       for (const Activation activation : kAll) {
-        for (int options = 0; options < 8; ++options) {
+        for (int options = 0; options < 16; ++options) {
           const bool int8_out = (options & 4) != 0;
           const Edge edge = (options + n) % 2 == 0 ? Edge::kEnd : Edge::kFront;
           const std::int64_t m = options == 1 ? 1 : 4;
-          const EpilogueCase c = {m,        n,   activation, (options & 1) != 0, (options & 2) != 0,
-                                  int8_out, edge};
+          const EpilogueCase c = {
+              m,        n,   activation, (options & 1) != 0, (options & 8) != 0, (options & 2) != 0,
+              int8_out, edge};
           int8_out ? check_epilogue<std::int8_t>(kernel, c, random)
                    : check_epilogue<float>(kernel, c, random);
         }

@@ -34,13 +34,15 @@ struct EpilogueColumns {
   F16 bias;
 };
 
-static inline F16 scaled_sums(const EpilogueArgs& args, int m, int n0,
+static inline F16 scaled_sums(const EpilogueArgs& args, int m, int n0, int n,
                               const EpilogueColumns& columns) {
   const I16 acc = load_i(args.acc + m * args.acc_stride + n0);
   const I16 shift = mul_i(set1_i(args.zero_point[m]), columns.col_sum);
   const F16 scale = mul(set1(args.row_scale[m]), columns.col_scale);
-  const F16 y = mul(to_float(sub_i(acc, shift)), scale);
-  return args.bias ? add(y, columns.bias) : y;
+  F16 y = mul(to_float(sub_i(acc, shift)), scale);
+  if (args.bias) y = add(y, columns.bias);
+  if (args.addend) y = add(y, load_some(args.addend + m * args.addend_stride + n0, n));
+  return y;
 }
 
 static inline void finish(const EpilogueArgs& args, int m, int n0, int n, F16 y) {
@@ -56,7 +58,7 @@ template <Activation A>
 static inline void activated_rows(const EpilogueArgs& args, int m0, int rows, int n0, int n,
                                   const EpilogueColumns& columns) {
   float y[kRowsAtOnce * 16];
-  for (int i = 0; i < rows; ++i) store(y + 16 * i, scaled_sums(args, m0 + i, n0, columns));
+  for (int i = 0; i < rows; ++i) store(y + 16 * i, scaled_sums(args, m0 + i, n0, n, columns));
   for (int i = 0; i < rows; ++i) store(y + 16 * i, activate<A>(load(y + 16 * i)));
   for (int i = 0; i < rows; ++i) finish(args, m0 + i, n0, n, load(y + 16 * i));
 }
@@ -71,7 +73,7 @@ struct EpilogueRun {
           load_some(args.col_scale + n0, n), args.bias ? load_some(args.bias + n0, n) : set1(0.0f)};
       if (A == Activation::kNone || A == Activation::kRelu) {
         for (int m = 0; m < args.m; ++m) {
-          finish(args, m, n0, n, activate<A>(scaled_sums(args, m, n0, columns)));
+          finish(args, m, n0, n, activate<A>(scaled_sums(args, m, n0, n, columns)));
         }
         continue;
       }

@@ -3,11 +3,13 @@
 // and by every other producer of int32 sums.
 //
 //   t = float32(acc[m][n] - zero_point[m] * col_sum[n])      (int32, wrapping; exact in bounds)
-//   y = t * (row_scale[m] * col_scale[n]);  y += bias[n];  y = activation(y);  y += residual[m][n]
+//   y = t * (row_scale[m] * col_scale[n]);  y += bias[n];  y += addend[m][n];  y = activation(y)
+//   y += residual[m][n]
 //   out = y, or clip(rint(y / out_scale) + out_zero_point) as int8
 //
-// Each operation is rounded to float32. A null bias or residual is skipped, not added as zero.
-// `n` need not be a multiple of 16; arrays over n may end exactly at n. acc rows are whole panels.
+// Each operation is rounded to float32. A null bias, addend or residual is skipped, not added
+// as zero. `n` need not be a multiple of 16; arrays over n may end exactly at n. acc rows are whole
+// panels.
 #pragma once
 #include <stdint.h>
 
@@ -25,6 +27,8 @@ struct EpilogueArgs {
   const float* row_scale;     // m
   const float* col_scale;     // n
   const float* bias;          // n or null
+  const float* addend;        // or null
+  int64_t addend_stride;      // elements
   const float* residual;      // or null
   int64_t residual_stride;    // elements
   Activation activation;

@@ -107,10 +107,12 @@ class PackedLinear:
         output_scale: float | None,
         output_zero_point: int,
         format: str = "dense",
+        input_multiplier: Array | None = None,
     ) -> None:
         self._weight = hold(codes, format)
         self._scale = scale.copy()
         self._bias = None if bias is None else bias.copy()
+        self._multiplier = None if input_multiplier is None else input_multiplier.copy()
         self._col_sum = codes.sum(axis=1, dtype=np.int32)
         self._activation = activation
         self._symmetric = symmetric
@@ -125,7 +127,7 @@ class PackedLinear:
 
     @property
     def format(self) -> str:
-        """How the weight is held: "dense", "slots16", "slots64" or "bitmap"."""
+        """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
         return self._weight.format
 
     @property
@@ -139,6 +141,11 @@ class PackedLinear:
         return None if self._bias is None else _read_only(self._bias)
 
     @property
+    def input_multiplier(self) -> Array | None:
+        """What each column of the input is multiplied by, (K,) float32, read-only."""
+        return None if self._multiplier is None else _read_only(self._multiplier)
+
+    @property
     def activation(self) -> str:
         """Name of the activation after the bias."""
         return self._activation
@@ -146,7 +153,7 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes this object holds."""
-        arrays = (self._weight, self._scale, self._bias, self._col_sum)
+        arrays = (self._weight, self._scale, self._bias, self._col_sum, self._multiplier)
         return sum(a.nbytes for a in arrays if a is not None)
 
     def memory(self) -> tuple[Array, Array, Array | None]:
@@ -162,33 +169,40 @@ class PackedLinear:
         """Return the canonical codes, (N, K) int8, as a fresh array."""
         return self._weight.unpack()
 
-    def call(self, x: object, residual: object = None) -> Array | None:
+    def call(self, x: object, residual: object = None, addend: object = None) -> Array | None:
         """Apply the layer to a plain float32 array of any leading shape, or return None."""
         n, k = self.shape
         if type(x) is not np.ndarray or x.ndim == 0 or x.shape[-1] != k:
             return None
         shape = (*x.shape[:-1], n)
-        if not _is_plain(x, x.shape) or not (residual is None or _is_plain(residual, shape)):
+        added = (residual, addend)
+        if not _is_plain(x, x.shape) or not all(a is None or _is_plain(a, shape) for a in added):
             return None
         rows = x.size // k if k else int(np.prod(shape[:-1]))
-        flat = None
-        if isinstance(residual, np.ndarray):
-            flat = residual.reshape(rows, n)
-        return self.run(x.reshape(rows, k), flat).reshape(shape)
+        flat = [a.reshape(rows, n) if isinstance(a, np.ndarray) else None for a in added]
+        return self.run(x.reshape(rows, k), *flat).reshape(shape)
 
-    def run(self, x: Array, residual: Array | None) -> Array:
+    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
         """(M, K) float32 rows to (M, N) float32, or int8 when the output is requantized."""
+        if self._multiplier is not None:
+            with np.errstate(all="ignore"):
+                x = x * self._multiplier
         if self._input is None:
-            return self.run_codes(*quantize_dynamic(x, self._symmetric), residual)
+            return self.run_codes(*quantize_dynamic(x, self._symmetric), residual, addend)
         scale, zero_point = self._input
         codes = np.empty(x.shape, np.int8)
         quantize_linear(x, scale, zero_point, 1, 1, x.size, 0, codes)
         rows = x.shape[0]
         zero_points = np.full(rows, zero_point[0], np.int32)
-        return self.run_codes(codes, np.full(rows, scale[0]), zero_points, residual)
+        return self.run_codes(codes, np.full(rows, scale[0]), zero_points, residual, addend)
 
     def run_codes(
-        self, codes: Array, scales: Array, zero_points: Array, residual: Array | None
+        self,
+        codes: Array,
+        scales: Array,
+        zero_points: Array,
+        residual: Array | None = None,
+        addend: Array | None = None,
     ) -> Array:
         """Do the same from quantized rows: int8 codes (M, K), scales and zero points (M,)."""
         acc = _exact_product(codes, self.unpack().T)
@@ -198,6 +212,8 @@ class PackedLinear:
             y *= scales[:, None] * self._scale
             if self._bias is not None:
                 y += self._bias
+            if addend is not None:
+                y += addend
             if self._activation != "none":
                 activation(y, self._activation, y)
             if residual is not None:

@@ -29,6 +29,7 @@ EXAMPLES = (
     "octavo compress path/to/bert out --recipe int8-static --calibration sentences.txt",
     "octavo compress path/to/bert out --recipe sparse50-int8 --calibration sentences.txt",
     "octavo compress path/to/bert out --target cosine=0.998 --calibration sentences.txt",
+    "octavo compress path/to/bert out --adapter path/to/adapter",
 )
 
 
@@ -65,6 +66,12 @@ def command(
             help="What the result must reach on the calibration data; layers stay float for it.",
         ),
     ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="A LoRA adapter, as peft saves it, to merge before compressing."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The model's config.json, if it is not beside MODEL."),
@@ -88,7 +95,8 @@ def command(
     start = time.perf_counter()
     with model_folder(model, config, revision) as folder:
         with Progress() as progress:
-            layers, applied = _compress(folder, recipe, calibration, wanted, out, progress)
+            source = folder if adapter is None else _merged(folder, adapter)
+            layers, applied = _compress(source, recipe, calibration, wanted, out, progress)
         before = weight_bytes(folder)
     after = weight_bytes(out)
     seconds = time.perf_counter() - start
@@ -96,6 +104,7 @@ def command(
         "model": model,
         "out": str(out),
         "recipe": recipe,
+        "adapter": None if adapter is None else str(adapter),
         "applied": applied,
         "layers": layers,
         "bytes_before": before,
@@ -173,8 +182,16 @@ def _kind_to_keep(config: dict[str, Any]) -> str | None:
     return None
 
 
+def _merged(folder: Path, adapter: Path) -> Encoder:
+    """Return the model of `folder` with an adapter in its weights."""
+    from octavo.lora import Adapter, merge
+    from octavo.models import load
+
+    return merge(load(folder), Adapter.load(adapter))
+
+
 def _compress(
-    folder: Path,
+    source: Path | Encoder,
     recipe: str,
     calibration: Path | None,
     target: Target | None,
@@ -188,7 +205,7 @@ def _compress(
     from octavo.compression import compress
     from octavo.models.save import save_model
 
-    sizes = _layer_sizes(folder)
+    sizes = _layer_sizes(source) if isinstance(source, Path) else {}
     # What is written is a quarter of what is read.
     total, done, looked, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
 
@@ -217,7 +234,7 @@ def _compress(
         progress(f"writing {name}", share())
 
     model: Encoder = compress(
-        folder,
+        source,
         recipe,
         calibration=calibration,
         target=target,

@@ -79,8 +79,8 @@ def compress(
         other iterable (a PyTorch ``DataLoader``, an `octavo.Dataset`), yielded by a function, or
         from an object with ``get_next()``. An item is a sentence, a list of them, or inputs: a
         dict, a tuple or list of arrays in that order, or only the ids; of a batch or, with one
-        axis less, of one sentence. If static scales are all that is looked for, items are read one
-        by one and not kept, however many; else their ids are. Padding
+        axis less, of one sentence. What is not a list is read anew for every pass instead of being
+        held in memory, or, if it can be read only once, held as ids if several are needed. Padding
         does not count. With it, pruning is by SparseGPT unless the recipe says otherwise; without,
         by magnitude.
     target : optional
@@ -124,6 +124,8 @@ def compress(
     """
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
+    if isinstance(model, Encoder):
+        model.require_no_adapters()
     plan = read_recipe(recipe).resolved(calibration is not None)
     wanted = None if target is None else read_target(target)
     if wanted is None:
@@ -141,7 +143,7 @@ def compress(
 
 def sensitivity(
     model: Encoder | str | os.PathLike[str],
-    calibration: CalibrationData,
+    calibration: Calibration,
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
     on_progress: Callable[[str, float], None] | None = None,

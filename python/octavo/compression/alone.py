@@ -16,7 +16,7 @@ from octavo.models.encoder import mean_of_tokens
 from octavo.models.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from octavo.compression.work import Work
     from octavo.models.encoder import Encoder
@@ -159,7 +159,7 @@ def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
     return float(cosine.mean()), float(cosine.min()), sqnr
 
 
-def vectors_of(model: Encoder, batches: Sequence[Batch]) -> Float32:
+def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
     """Return the sentence vectors of batches, (rows, hidden_size)."""
     return np.concatenate([mean_of_tokens(model.forward(*batch), batch.mask) for batch in batches])
 
@@ -177,7 +177,7 @@ def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module])
     convert : callable
         ``convert(name, layer)`` gives the quantized form. A layer that it hands back is left out.
     """
-    batches = _sample(work.batches)
+    batches = _sample(list(work.batches))
     probe = _Probe(work.model, batches)
     names = [name for name, layer in work.model.named_modules() if _kind(layer)]
     rows = []
@@ -204,12 +204,12 @@ def _kind(layer: nn.Module) -> str:
     return "embedding" if isinstance(layer, nn.FloatEmbedding) else ""
 
 
-def _sample(batches: list[Batch]) -> list[Batch]:
+def _sample(batches: Iterable[Batch]) -> list[Batch]:
     """Return every n-th row of the batches, so that at most `MOST_TOKENS` are left."""
     total = sum(int(batch.mask.sum()) for batch in batches)
     step = -(-total // MOST_TOKENS)
     if step <= 1:
-        return batches
+        return list(batches)
     chosen = []
     start = 0
     for batch in batches:

@@ -38,8 +38,8 @@ class Optimize(str, Enum):
     """
 
     DEFAULT = "default"
-    """int8; with a representative dataset, its activations are static (the recipe ``int8-static``),
-    without one dynamic (``int8``)."""
+    """int8; with a representative dataset, its activations are static (the recipe ``int8-static``;
+    for a module that is no encoder without smoothing), without one dynamic (``int8``)."""
     FLOAT16 = "fp16"
     """Weights in float16."""
     SPARSITY = "sparse50"
@@ -166,15 +166,23 @@ class Converter:
         OSError
             If the folder cannot be written.
         """
-        if isinstance(self._model, nn.Module) and not isinstance(self._model, Encoder):
+        if self._is_plain_module:
             kind = type(self._model).__name__
             raise TypeError(f"model: expected an encoder to save, got {kind}")
         made = self.convert() if self._converted is None else self._converted
         made.save(path)
 
+    @property
+    def _is_plain_module(self) -> bool:
+        return isinstance(self._model, nn.Module) and not isinstance(self._model, Encoder)
+
     def _recipe_of(self, item: Any) -> Recipe:
         if item == Optimize.DEFAULT:
-            return read_recipe("int8" if self.representative_dataset is None else "int8-static")
+            if self.representative_dataset is None:
+                return read_recipe("int8")
+            if self._is_plain_module:
+                return Recipe(quantize=Quantize(activations="static"))
+            return read_recipe("int8-static")
         try:
             return read_recipe(item.value if isinstance(item, Optimize) else item)
         except (TypeError, ValueError) as error:
@@ -216,8 +224,9 @@ def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> n
     if not resolved.needs_data:
         if data is not None:
             raise ValueError("calibration: expected none, this recipe does not use any")
-        symmetric = quantize.symmetric
-        return map_layers(model, lambda n, layer: int8_layer(n, layer, symmetric=symmetric))
+        return map_layers(
+            model, lambda n, layer: int8_layer(n, layer, symmetric=quantize.symmetric)
+        )
     # Copies of the layers: watching changes them for a while.
     twin = map_layers(
         model, lambda _, layer: copy.copy(layer) if isinstance(layer, nn.FloatLinear) else layer

@@ -85,7 +85,8 @@ class Finish:
             if plan.pruned and isinstance(layer, nn.FloatLinear):
                 return pruned_int8_layer(name, layer, plan, symmetric)
             return int8_layer(name, layer, plan=plan, symmetric=symmetric)
-        return layer
+        # A float layer does without the multiplier that was made for int8.
+        return layer.merged() if isinstance(layer, nn.FloatLinear) else layer
 
 
 class Forms:

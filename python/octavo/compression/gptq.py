@@ -69,23 +69,29 @@ class _Rounder:
 
     def reading(self, name: str) -> Hashable:
         plan = self._plans[name]
-        multiplier = None if plan.multiplier is None else plan.multiplier.tobytes()
-        return multiplier, plan.input_scale, plan.input_zero_point
+        arrays = plan.multiplier, plan.outliers
+        parts = [None if array is None else array.tobytes() for array in arrays]
+        return *parts, plan.input_scale, plan.input_zero_point
 
     def scaled(self, name: str, x: Float32) -> Float32:
         multiplier = self._plans[name].multiplier
         return x if multiplier is None else x * multiplier
 
     def reads(self, name: str, x: Float32) -> Float32:
-        """Return the input as the layer will see it: quantized."""
-        plan, rows = self._plans[name], np.ascontiguousarray(self.scaled(name, x))
+        """Return the input as the layer will see it: quantized, but for outlier columns."""
+        plan = self._plans[name]
+        rows = self.scaled(name, x)
+        floats = np.array([], np.intp) if plan.outliers is None else plan.outliers
+        rest = np.array(rows, order="C")
+        rest[:, floats] = 0
         if plan.input_scale is None:
-            codes, scale, point = functional.quantize_dynamic(rows, symmetric=self._symmetric)
+            codes, scale, point = functional.quantize_dynamic(rest, symmetric=self._symmetric)
             exact: Float32 = (codes - point[:, None].astype(np.float32)) * scale[:, None]
         else:
             step, zero = plan.input_scale, plan.input_zero_point
-            codes = functional.quantize_linear(rows, step, zero)
+            codes = functional.quantize_linear(rest, step, zero)
             exact = functional.dequantize_linear(codes, step, zero)
+        exact[:, floats] = rows[:, floats]
         return exact
 
     def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:

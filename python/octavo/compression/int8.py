@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
-
-if TYPE_CHECKING:
-    from octavo.compression.work import LayerPlan
 
 __all__ = ["int8_layer", "pruned_int8_layer"]
 
@@ -41,7 +39,8 @@ def int8_layer(
     linear : type
         What a linear layer becomes.
     plan : LayerPlan, optional
-        Of a linear layer: its codes, if they are not to be rounded to nearest, and its input scale.
+        Of a linear layer: how it quantizes what it reads, its outlier columns, and its codes if
+        they are not to be rounded to nearest.
     symmetric : bool
         Whether a linear layer quantizes what it reads symmetrically.
     """
@@ -51,15 +50,23 @@ def int8_layer(
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
-            options: dict[str, Any] = {"activation": layer.activation, "symmetric": symmetric}
-            if plan is not None:
-                options["input_scale"] = plan.input_scale
-                options["input_zero_point"] = plan.input_zero_point
-            if plan is not None and plan.codes is not None and plan.scale is not None:
-                codes, scale = plan.codes, plan.scale
+            plan = plan or LayerPlan()
+            options: dict[str, Any] = {
+                "activation": layer.activation,
+                "symmetric": symmetric,
+                "input_multiplier": layer.input_multiplier,
+                "input_scale": plan.input_scale,
+                "input_zero_point": plan.input_zero_point,
+            }
+            if plan.outliers is not None and plan.outliers.size:
+                linear = nn.OutlierLinear
+                options["outlier_columns"] = plan.outliers
+            if plan.codes is not None and plan.scale is not None:
                 bias = bias if plan.bias is None else plan.bias
-            else:
-                codes, scale = _quantize_rows(layer.weight)
+                return linear.from_quantized(plan.codes, plan.scale, bias, **options)
+            if linear is nn.OutlierLinear:
+                return linear.from_float(layer.weight, bias, **options)
+            codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octavo import nn
 from octavo.compression.finish import Finish
+from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
-from octavo.compression.ranges import InputObservers
+from octavo.compression.ranges import InputRanges
 from octavo.compression.watch import watched
 from octavo.observers import OBSERVERS
 
@@ -46,25 +48,20 @@ def observe(work: Work) -> None:
     if quantize.activations != "static":
         return
     names = _static_layers(work)
-    factors = {name: _factor(work, name) for name in names}
-    ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
+    ranges = InputRanges(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
+
+    factors = {name: _factor(work, name) for name in names}
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
         ranges.see(name, x, mask, factors[name])
 
     model = watched(work.model, names, see)
-    batches = work.batches if work.stream is None else work.stream
-    for index, batch in enumerate(batches):
-        share = index / len(work.batches) if work.batches else 0.0
-        work.say("observing activations", share)
+    total = work.batches.known_length
+    for index, batch in enumerate(work.batches):
+        work.say("observing activations", index / total if total else 0.0)
         mask = batch.mask
-        hidden = model.forward(batch.ids, batch.mask, batch.types)
-        if model.classifier is not None:
-            model.classifier(model.pooled(hidden))
-        else:
-            for _, head in model.heads():
-                head(hidden)
+        run_with_heads(model, batch)
         ranges.forget()
     for name in names:
         if name not in ranges.observers:
@@ -84,7 +81,9 @@ def _static_layers(work: Work) -> list[str]:
     names = [
         name
         for name, layer in work.model.named_modules()
-        if finish.becomes_int8(name, layer, work.plans.get(name)) and name not in dynamic
+        if isinstance(layer, nn.FloatLinear)
+        and name not in dynamic
+        and finish.becomes_int8(name, layer, work.plans.get(name))
     ]
     dynamic.check()
     return names

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import batches_of, stream_of
+from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.correct import correct_biases
+from octavo.compression.equalize import equalize
 from octavo.compression.finish import Forms
 from octavo.compression.gptq import round_weights
 from octavo.compression.observe import observe
@@ -22,6 +24,7 @@ from octavo.compression.prune import (
     prune_in_order,
     prune_layer,
 )
+from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
@@ -44,7 +47,13 @@ if TYPE_CHECKING:
 
 __all__ = ["prepared", "run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = (observe, round_weights)
+STAGES: tuple[Callable[[Work], None], ...] = (
+    equalize,
+    smooth,
+    find_outliers,
+    observe,
+    round_weights,
+)
 """Between pruning and the final form, in this order."""
 
 
@@ -92,7 +101,7 @@ def _in_stages(
     say: Say,
 ) -> Encoder:
     applied = recipe.to_dict()
-    work = _loaded(model, recipe, calibration, say, streamed=target is None)
+    work = _loaded(model, recipe, calibration, say, once=recipe.passes == 1 and target is None)
     prune = recipe.prune
     if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
         batches = work.batches
@@ -101,11 +110,11 @@ def _in_stages(
         _go_through_stages(work, chosen)
         forms = Forms(work, finish)
         if target is None:
-            made = forms.model()
+            made = correct_biases(work, forms.model())
         else:
             made, applied["target"] = meet(work, forms, target)
-    if work.tokens:
-        applied["calibration_tokens"] = work.tokens
+    if recipe.needs_data or target is not None:
+        applied["calibration_tokens"] = work.batches.tokens
     made.recipe = applied
     return made
 
@@ -118,7 +127,7 @@ def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Sa
     model, recipe, calibration, say
         As for `run`.
     """
-    work = _loaded(model, recipe, calibration, say, streamed=False)
+    work = _loaded(model, recipe, calibration, say, once=False)
     chosen = None if recipe.prune is None else Chosen(recipe.prune)
     _go_through_stages(work, chosen)
     if chosen is not None:
@@ -127,14 +136,13 @@ def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Sa
 
 
 def _loaded(
-    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, streamed: bool
+    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, once: bool
 ) -> Work:
     loaded = model if isinstance(model, Encoder) else load(model)
-    if calibration is None:
-        return Work(recipe, loaded, loaded, [], say)
-    if streamed and recipe.only_watches:
-        return Work(recipe, loaded, loaded, [], say, stream=stream_of(calibration, loaded))
-    return Work(recipe, loaded, loaded, batches_of(calibration, loaded), say)
+    batches = Batches([])
+    if calibration is not None:
+        batches = batches_of(calibration, loaded, once=once)
+    return Work(recipe, loaded, loaded, batches, say)
 
 
 def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
@@ -154,7 +162,8 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     if prune.method == "magnitude":
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
-        work.model = prune_in_order(work.model, work.batches, prune, chosen, _kept, note, work.say)
+        kept = list(work.batches)
+        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
 
 
 def _layer_by_layer(

@@ -50,7 +50,7 @@ class Chosen:
 
 def prune_in_order(
     model: Encoder,
-    batches: list[Batch],
+    batches: Iterable[Batch],
     prune: Prune,
     chosen: Chosen,
     finish: Callable[[str, nn.Module], nn.Module],
@@ -63,7 +63,7 @@ def prune_in_order(
     ----------
     model : Encoder
         Left as it is.
-    batches : list of Batch
+    batches : iterable of Batch
     prune : Prune
         With its method resolved.
     chosen : Chosen

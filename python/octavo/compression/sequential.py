@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -69,7 +69,7 @@ def require_finite(name: str, layer: nn.FloatLinear) -> None:
         raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
 
 
-def fit_in_order(model: Encoder, batches: list[Batch], fitter: Fitter, say: Say) -> Encoder:
+def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: Say) -> Encoder:
     """Return a copy of a model whose layers are fitted with statistics of its own inputs.
 
     A block's layers are fitted in the order in which they are called; the calibration data then
@@ -80,7 +80,8 @@ def fit_in_order(model: Encoder, batches: list[Batch], fitter: Fitter, say: Say)
     ----------
     model : Encoder
         Float; left as it is.
-    batches : list of Batch
+    batches : iterable of Batch
+        Gone through once.
     fitter : Fitter
     say : callable
         Gets what is going on and the share that is done.
@@ -94,11 +95,12 @@ def fit_in_order(model: Encoder, batches: list[Batch], fitter: Fitter, say: Say)
     made = map_layers(
         model, lambda n, layer: layer if n.startswith(inside) else fitter.finish(n, layer)
     )
-    masks = [batch.mask for batch in batches]
-    hidden = [made.embed(batch.ids, batch.types) for batch in batches]
+    kept = list(batches)
+    masks = [batch.mask for batch in kept]
+    hidden = [made.embed(batch.ids, batch.types) for batch in kept]
     goals = hidden
     if fitter.aim == "model":
-        goals = [model.embed(batch.ids, batch.types) for batch in batches]
+        goals = [model.embed(batch.ids, batch.types) for batch in kept]
     for index, name in enumerate(parts):
         inputs, wanted = _calls(hidden, masks, name in blocks), _calls(goals, masks, name in blocks)
         # Shallow copies: to watch a layer is to replace it for a while.

@@ -12,6 +12,7 @@ import numpy as np
 
 from octavo import _checks
 from octavo.compression.alone import agreement, vectors_of, work_sensitivity
+from octavo.compression.correct import correct_biases
 
 if TYPE_CHECKING:
     from octavo.compression.finish import Forms
@@ -183,6 +184,7 @@ class _Search:
     def holds(self, count: int) -> bool:
         """Whether the target holds with so many layers kept; ends at one model for each count."""
         made = self._forms.model(frozenset(self._order[:count]))
+        made = correct_biases(self._work, made)
         value = self._measure(made, count)
         self._tried[count] = value
         bound = self._target.at_least

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batch, Stream
+    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
     from octavo.models.encoder import Encoder
 
@@ -31,6 +31,8 @@ class LayerPlan:
         Whether its zeros are to be made use of.
     multiplier : float32 array, shape (K,), optional
         The layer reads ``x * multiplier``; its weight was divided by it.
+    output_scale : float32 array, shape (N,), optional
+        Weight and bias were divided by it, and the next layer makes up for that.
     input_scale, input_zero_point : float, int, optional
         Static quantization of what the layer reads, after the multiplier.
     outliers : int array, optional
@@ -45,6 +47,7 @@ class LayerPlan:
 
     pruned: bool = False
     multiplier: Array | None = None
+    output_scale: Array | None = None
     input_scale: float | None = None
     input_zero_point: int = 0
     outliers: Array | None = None
@@ -66,27 +69,17 @@ class Work:
         The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    batches : list of Batch
-        The calibration data.
+    batches : Batches
+        The calibration data; each iteration is a pass over it.
     say : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
         By layer name.
-    stream : Stream, optional
-        The calibration data, if one pass over it is all that is needed; `batches` is empty then.
     """
 
     recipe: Recipe
     original: Encoder
     model: Encoder
-    batches: list[Batch]
+    batches: Batches
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))
-    stream: Stream | None = None
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of calibration data, without padding; of a stream, those that were read."""
-        if self.stream is not None:
-            return self.stream.tokens
-        return sum(int(batch.mask.sum()) for batch in self.batches)

@@ -3,13 +3,16 @@
 
 The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
 channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
-Besides, two ways to store the zeros of weights, which `octavo.io.bitmap` draws: groups of layers in
-octavo's own format ``octavo-bitmap``, and a ``sparsity_config`` of the retired ``sparse-bitmask``.
+Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
+``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-multiplier`` (an input
+multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
+``octavo-bitmap-multiplier``. And a ``sparsity_config`` of the retired ``sparse-bitmask``.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,8 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
 
-_BITMAP = "octavo-bitmap"
-_FORMATS = ("int-quantized", "naive-quantized", _BITMAP)
+_OWN_PARTS = ("bitmap", "multiplier", "outliers")
+_OWN = {
+    "-".join(("octavo", *parts)): parts
+    for count in range(1, len(_OWN_PARTS) + 1)
+    for parts in combinations(_OWN_PARTS, count)
+}
+_FORMATS = ("int-quantized", "naive-quantized", *_OWN)
 _SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
@@ -45,12 +53,23 @@ class Scheme(NamedTuple):
         Whether the layer's input is quantized at all (an embedding's is not).
     bitmap : bool
         Whether the weight is stored as a bitmap and its non-zero codes.
+    multiplier : bool
+        Whether the input is multiplied, column by column, before it is quantized.
+    outliers : bool
+        Whether some columns are computed in float.
     """
 
     symmetric: bool = False
     static: bool = False
     has_activations: bool = True
     bitmap: bool = False
+    multiplier: bool = False
+    outliers: bool = False
+
+    @property
+    def format(self) -> str:
+        """The name of the format: octavo's own if others could not read it."""
+        return _format_of({part for part in _OWN_PARTS if getattr(self, part)})
 
 
 class QuantizationConfig:
@@ -80,8 +99,9 @@ class QuantizationConfig:
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
-        self.has_bitmaps = sparsity != "dense" or any(scheme.bitmap for scheme in schemes)
-        """Whether weights may be stored as bitmaps and non-zero values."""
+        own = {scheme.format for scheme in schemes} & set(_OWN)
+        self.unusual = sparsity if sparsity != "dense" else next(iter(sorted(own)), None)
+        """The format that others than this package do not read, if one occurs."""
 
     def scheme(self, names: Iterable[str], kind: str) -> Scheme | None:
         """Return how a layer is quantized, or None if it is kept in float.
@@ -175,7 +195,8 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
         raise ValueError(f"quantization_config: {field} must be an object")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
-    scheme = _read_scheme(field, group)._replace(bitmap=group.get("format") == _BITMAP)
+    own = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
+    scheme = _read_scheme(field, group)._replace(**own)
     return _strings(f"{field}.targets", group.get("targets")), scheme
 
 
@@ -223,22 +244,27 @@ def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -
         config_groups[f"group_{index}"] = {
             "targets": targets,
             # Named for each group: readers would guess another layout for weights alone.
-            "format": _BITMAP if scheme.bitmap else "int-quantized",
+            "format": scheme.format,
             "weights": _arguments(symmetric=True, dynamic=False, strategy="channel"),
             "input_activations": _activation_arguments(scheme),
             "output_activations": None,
         }
-    # A reader that takes no notice of a group's format must not overlook that weights are missing.
-    bitmaps = any(scheme.bitmap for _, scheme in groups)
+    # A reader that takes no notice of a group's format must not overlook what it does not know.
+    own = {part for part in _OWN_PARTS if any(getattr(scheme, part) for _, scheme in groups)}
     return {
         "quant_method": "compressed-tensors",
-        "format": _BITMAP if bitmaps else "int-quantized",
+        "format": _format_of(own),
         "quantization_status": "compressed",
         "config_groups": config_groups,
         "ignore": sorted(ignore),
         "kv_cache_scheme": None,
         "global_compression_ratio": None,
     }
+
+
+def _format_of(own: set[str]) -> str:
+    parts = [part for part in _OWN_PARTS if part in own]
+    return "-".join(("octavo", *parts)) if parts else "int-quantized"
 
 
 def _activation_arguments(scheme: Scheme) -> dict[str, Any] | None:

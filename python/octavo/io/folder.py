@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "MODEL_FILES",
@@ -141,7 +141,10 @@ def _belongs(entry: Path) -> bool:
 
 
 @contextlib.contextmanager
-def replaced_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+def replaced_folder(
+    target: str | os.PathLike[str],
+    check: Callable[[str | os.PathLike[str]], Path] = check_replaceable,
+) -> Iterator[Path]:
     """Give a fresh folder to fill; on success it takes the place of `target` in one step.
 
     If the body raises (an error, a full disk, Ctrl-C), the fresh folder is removed and `target`
@@ -150,16 +153,19 @@ def replaced_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     Parameters
     ----------
     target : str or os.PathLike
-        The folder to make or replace. A folder that holds anything but a saved model is refused.
+        The folder to make or replace.
+    check : callable
+        Returns the absolute path of a folder that may be replaced, or raises; by default one that
+        holds anything but a saved model is refused.
     """
-    final = check_replaceable(target)
+    final = check(target)
     final.parent.mkdir(parents=True, exist_ok=True)
     aside = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
     aside.mkdir()
     try:
         yield aside
         _sync_folder(aside)
-        check_replaceable(final)  # again: filling it may have taken long
+        check(final)  # again: filling it may have taken long
         if final.exists():
             _exchange(aside, final)
         else:

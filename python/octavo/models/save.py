@@ -47,6 +47,7 @@ def save_model(
     on_tensor : callable, optional
         Called with each tensor's name after it was written.
     """
+    model.require_no_adapters()
     check_replaceable(folder)
     specs = layer_specs(model.config, model)
     prefix = "" if model.classifier is None else f"{model.config.model_type}."
@@ -78,7 +79,7 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
         raise TypeError(
             f"layer {name!r} is a {type(module).__name__}; only {wanted} can be saved there"
         )
-    layer: Any = module
+    layer: Any = module.merged() if isinstance(module, nn.FloatLinear) else module
     shape = _shape(layer)
     if shape != spec.shape:
         raise ValueError(f"layer {name!r} has shape {shape}, the model's config asks {spec.shape}")
@@ -198,7 +199,12 @@ def _config(
 
 def _scheme(layer: nn.Linear, sparse: bool) -> Scheme:
     state = _stored(layer)
-    if "input_scale" in state:
-        symmetric = "input_zero_point" not in state
-        return Scheme(symmetric=symmetric, static=True, bitmap=sparse)
-    return Scheme(symmetric=bool(layer.config()["symmetric"]), bitmap=sparse)
+    static = "input_scale" in state
+    symmetric = "input_zero_point" not in state if static else layer.config()["symmetric"]
+    return Scheme(
+        symmetric=bool(symmetric),
+        static=static,
+        bitmap=sparse,
+        multiplier="input_multiplier" in state,
+        outliers=isinstance(layer, nn.OutlierLinear),
+    )

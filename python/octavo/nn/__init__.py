@@ -10,6 +10,7 @@ from octavo.nn.float_linear import FloatLinear
 from octavo.nn.linear import Linear
 from octavo.nn.module import Module
 from octavo.nn.norm import LayerNorm
+from octavo.nn.outlier_linear import OutlierLinear
 from octavo.nn.sparse_linear import SparseLinear
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Module",
+    "OutlierLinear",
     "SparseLinear",
 ]

@@ -81,6 +81,7 @@ def _layer_table(facts: ModelFacts) -> Table:
                 number(layer.input_scale, ".3g"),
                 number(layer.full_weights and 100 * layer.full_weights, ".2f"),
                 number(layer.clipped_inputs and 100 * layer.clipped_inputs, ".3f"),
+                "" if layer.speed is None else f"{layer.speed:.1f}",
                 number(percent, ".2f"),
                 number(layer.sqnr_db, ".1f"),
                 span,
@@ -88,7 +89,15 @@ def _layer_table(facts: ModelFacts) -> Table:
             )
         )
     header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "zeros, %", "held")
-    codes = ("bits", "inputs", "scale", "input scale", "at ±127, %", "clipped inputs, %")
+    codes = (
+        "bits",
+        "inputs",
+        "scale",
+        "input scale",
+        "at ±127, %",
+        "clipped inputs, %",
+        "× dense speed",
+    )
     errors = ("error, %", "SQNR, dB", "input range", "99.8 % of it")
     return Table("Layers", header + codes + errors, lines, text=2)
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from octavo import _backend, _checks
-from octavo.torch._tensors import FLOATS, explain, require_tensor
-from octavo.torch._weight import Options, layer_of, plain_codes, refuse_gradient
+from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor
+from octavo.torch._weight import Options, dequantized, layer_of, plain_codes, refuse_gradient
 
 _LIBRARY = torch.library.Library("octavo", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -121,8 +121,11 @@ def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None: 
 def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     """Let the rounding of activations pass gradients through: dx = dy @ dequantized weight."""
     packed, scale = ctx.saved_tensors
-    codes = plain_codes(packed, scale.shape[0], ctx.in_features)
-    weight = codes.to(torch.float32) * scale[:, None]
+    if is_plain(gradient):
+        weight = dequantized(packed, scale, ctx.in_features)
+    else:
+        codes = plain_codes(packed, scale.shape[0], ctx.in_features)
+        weight = codes.to(torch.float32) * scale[:, None]
     return (gradient.float() @ weight).to(ctx.dtype), *[None] * 7
 
 

@@ -140,6 +140,16 @@ def plain_codes(packed: torch.Tensor, out_features: int, in_features: int) -> to
     return flat[:out_features, :in_features]
 
 
+def dequantized(packed: torch.Tensor, scale: torch.Tensor, in_features: int) -> torch.Tensor:
+    """Return packed codes as a float32 weight; what lies in a layer's memory is unpacked by it."""
+    weight = _BY_ADDRESS.get(packed.data_ptr())
+    if weight is None or weight.packed.shape != packed.shape or not packed.is_contiguous():
+        codes = plain_codes(packed, scale.shape[0], in_features)
+    else:
+        codes = torch.from_numpy(weight.current().weight_codes)
+    return codes.to(torch.float32).mul_(scale[:, None])
+
+
 _COPIES: TensorCache[nn.Linear] = TensorCache()
 
 

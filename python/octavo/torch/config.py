@@ -8,7 +8,7 @@ from typing import Any
 
 from octavo import _checks
 
-__all__ = ["CONFIGS", "Int8Dynamic", "Int8Training", "config_of"]
+__all__ = ["CONFIGS", "AdaRound", "Int8Dynamic", "Int8Training", "config_of"]
 
 LOSERS = ("rule", "measure", "quantize")
 
@@ -101,6 +101,56 @@ class Int8Training(Int8Dynamic):
         return int(2 ** (self.bits - 1) - 1)
 
 
+@dataclass(frozen=True)
+class AdaRound(Int8Dynamic):
+    """How rounding is learned from data; see `adaround_`.
+
+    Parameters
+    ----------
+    symmetric, embeddings, losers, rows
+        As in `Int8Dynamic`; embeddings are rounded to nearest.
+    bits : int
+        From 2 to 8. Weights use the codes from ``-(2**(bits - 1) - 1)`` to the same above 0; they
+        are stored as int8 all the same.
+    steps : int
+        Of gradient descent, for each layer.
+    rate : float
+        Its learning rate.
+    damping : float
+        Share of the inputs' mean square that is added to each input's own, so that little data
+        does not decide alone.
+    correct_bias : bool
+        Whether a bias makes up for the mean error of its layer.
+
+    Examples
+    --------
+    >>> from octavo.torch import AdaRound
+    >>> AdaRound(bits=4).largest_code
+    7
+    """
+
+    bits: int = 8
+    steps: int = 200
+    rate: float = 0.1
+    damping: float = 0.05
+    correct_bias: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.integer(self.bits, "bits", 2, 8)
+        _checks.integer(self.steps, "steps", 1)
+        if not _checks.real(self.rate, "rate") > 0:
+            raise ValueError(f"rate: expected more than 0, got {self.rate}")
+        if _checks.real(self.damping, "damping") < 0:
+            raise ValueError(f"damping: expected at least 0, got {self.damping}")
+        _checks.boolean(self.correct_bias, "correct_bias")
+
+    @property
+    def largest_code(self) -> int:
+        """The largest code of a weight: 127 for 8 bits."""
+        return int(2 ** (self.bits - 1) - 1)
+
+
 CONFIGS: dict[str, type[Int8Dynamic]] = {"int8_dynamic": Int8Dynamic}
 """The configs by name."""
 
@@ -112,7 +162,7 @@ def config_of(config: Any) -> Int8Dynamic:
     if isinstance(config, str):
         _checks.choice(config, "config", tuple(CONFIGS))
         return CONFIGS[config]()
-    if not isinstance(config, Int8Dynamic) or isinstance(config, Int8Training):
+    if not isinstance(config, Int8Dynamic) or isinstance(config, (Int8Training, AdaRound)):
         known = " or ".join(kind.__name__ for kind in CONFIGS.values())
         raise TypeError(f"config: expected an instance of {known}, got {config!r}")
     return config

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Candidate:
+class Candidate:
+    """A layer that might become int8, and why it does not."""
+
     name: str
     kind: str
     module: Any
@@ -77,7 +79,7 @@ def quantize_(
     groups, kept = choose(module, settings, filter_fn)
     converted: list[Converted] = []
     for group in groups:
-        converted += _convert(group, settings)
+        converted += convert_group(group, settings)
     close_fast_paths(module)
     order = {name: index for index, (name, _) in enumerate(module.named_modules())}
     return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
@@ -87,7 +89,7 @@ def choose(
     module: nn.Module,
     config: Int8Dynamic,
     filter_fn: Callable[[nn.Module, str], bool] | None,
-) -> tuple[list[list[_Candidate]], list[Kept]]:
+) -> tuple[list[list[Candidate]], list[Kept]]:
     """Return the layers that can be int8, grouped by the weight they share, and those that stay.
 
     Raises
@@ -113,7 +115,7 @@ def _scan(
     module: nn.Module,
     config: Int8Dynamic,
     filter_fn: Callable[[nn.Module, str], bool] | None,
-) -> list[_Candidate]:
+) -> list[Candidate]:
     found = []
     for name, part in module.named_modules():
         kind = kind_of(part)
@@ -123,11 +125,11 @@ def _scan(
             reason: str | None = "filter_fn left it out"
         else:
             reason = reason_to_keep(name, part, config)
-        found.append(_Candidate(name, kind, part, reason))
+        found.append(Candidate(name, kind, part, reason))
     return found
 
 
-def _groups(module: nn.Module, candidates: list[_Candidate]) -> list[list[_Candidate]]:
+def _groups(module: nn.Module, candidates: list[Candidate]) -> list[list[Candidate]]:
     """Group the layers to convert by the weight they share; a group is converted as a whole.
 
     A group that shares its weight with something that stays float stays float.
@@ -138,7 +140,7 @@ def _groups(module: nn.Module, candidates: list[_Candidate]) -> list[list[_Candi
             if parameter is not None:
                 where = f"{name}.{key}" if name else key
                 holders.setdefault(_identity(parameter), []).append((where, part))
-    groups: dict[Hashable, list[_Candidate]] = {}
+    groups: dict[Hashable, list[Candidate]] = {}
     chosen = {id(c.module) for c in candidates if c.reason is None}
     for candidate in candidates:
         if candidate.reason is not None:
@@ -167,8 +169,8 @@ def _identity(tensor: torch.Tensor) -> Hashable:
     return storage._cdata, tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
-def _convert(group: list[_Candidate], config: Int8Dynamic) -> list[Converted]:
-    """Convert layers that share one weight."""
+def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted]:
+    """Convert layers that share one weight, rounding to nearest."""
     for candidate in group:
         make_permanent(candidate.module)
     weight = group[0].module.weight

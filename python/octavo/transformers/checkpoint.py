@@ -9,13 +9,14 @@ from torch import nn
 
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme, describe
 from octavo.io.folder import read_json
+from octavo.io.safetensors import TensorFile
 from octavo.torch import Embedding, Linear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Layout", "description", "require_float"]
+__all__ = ["Layout", "description", "require_float", "stored_names"]
 
 _HELP = (
     "octavo reads compressed-tensors W8A8 (format int-quantized); load the float checkpoint with"
@@ -42,8 +43,9 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            if QuantizationConfig(config).has_bitmaps:
-                raise ValueError("quantization_config: weights are stored sparse")
+            unusual = QuantizationConfig(config).unusual
+            if unusual is not None:
+                raise ValueError(f"quantization_config: the format {unusual!r} is octavo's own")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [
@@ -53,9 +55,16 @@ class Layout:
         except ValueError as error:
             raise ValueError(f"{error}; {_HELP}") from error
 
-    def layers(self, model: nn.Module) -> Iterator[tuple[nn.Module, Scheme, bool]]:
-        """Yield module, scheme and whether scales are per channel, for each int8 layer."""
+    def layers(
+        self, model: nn.Module, stored: set[str] | None = None
+    ) -> Iterator[tuple[nn.Module, Scheme, bool]]:
+        """Yield module, scheme and whether scales are per channel, for each int8 layer.
+
+        With the names of the tensors that are `stored`, a head that the checkpoint knows nothing of
+        is left float: it is new in this model, and has to be trained.
+        """
         prefix = getattr(model, "base_model_prefix", "") + "."
+        has_head = isinstance(getattr(model, prefix[:-1], None), nn.Module)
         for name, module in model.named_modules():
             weight = module._parameters.get("weight")
             if weight is None or weight.ndim < 2:
@@ -63,6 +72,9 @@ class Layout:
             names = (name, name.removeprefix(prefix) if name.startswith(prefix) else prefix + name)
             found = self._find(names, type(module).__name__)
             if found is None:
+                continue
+            outside = stored is not None and has_head and not name.startswith(prefix)
+            if outside and not any(key.startswith(f"{name}.") for key in stored or ()):
                 continue
             scheme, per_channel = found
             _require_readable(name, module, scheme)
@@ -74,6 +86,12 @@ class Layout:
             if scheme is not None:
                 return scheme, strategy == "channel"
         return None
+
+
+def stored_names(folder: Path) -> set[str] | None:
+    """Return the names of all tensors in a folder; None if they are not to be had there."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return {name for file in files for name in TensorFile(file)} if files else None
 
 
 def require_float(folder: Path) -> None:

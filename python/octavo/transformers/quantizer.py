@@ -15,7 +15,12 @@ from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
 from octavo.torch import Embedding, Linear, Summary, quantize_
-from octavo.transformers.checkpoint import Layout, description, require_float
+from octavo.transformers.checkpoint import (
+    Layout,
+    description,
+    require_float,
+    stored_names,
+)
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
 from octavo.transformers.stored import finish, prepare, require_present, unfilled
 
@@ -77,10 +82,11 @@ class OctavoQuantizer(HfQuantizer):
         return missing_keys
 
     def _process_model_before_weight_loading(self, model: Any, **options: Any) -> nn.Module:
+        folder = _folder_of(model, options.get("checkpoint_files"))
         if self._layout is None:
-            require_float(_folder_of(model, options.get("checkpoint_files")))
+            require_float(folder)
         else:
-            layers = list(self._layout.layers(model))
+            layers = list(self._layout.layers(model, stored_names(folder)))
             if not layers:
                 raise ValueError(
                     "quantization_config: no layer of this model is among the checkpoint's"
@@ -129,8 +135,8 @@ class OctavoQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self) -> bool:
-        """Int8 weights do not train."""
-        return False
+        """Adapters train beside the int8 weights, which do not (`octavo.peft`)."""
+        return True
 
     @property
     def is_compileable(self) -> bool:

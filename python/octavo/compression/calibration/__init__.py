@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from octavo.compression.calibration.batches import ROWS, Batch, Stream, batches_of, stream_of
+from octavo.compression.calibration.batches import ROWS, Batch, Batches, batches_of
 from octavo.compression.calibration.calls import Call, calls_of
 from octavo.compression.calibration.sources import CalibrationData, Dataset
 
 __all__ = [
     "ROWS",
     "Batch",
+    "Batches",
     "CalibrationData",
     "Call",
     "Dataset",
-    "Stream",
     "batches_of",
     "calls_of",
-    "stream_of",
 ]

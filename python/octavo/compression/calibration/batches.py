@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ from octavo.io.text import tokenize
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
 
-__all__ = ["ROWS", "Batch", "Stream", "batches_of", "stream_of"]
+__all__ = ["ROWS", "Batch", "Batches", "batches_of"]
 
 ROWS = 32
 """Sentences that go through the model together."""
@@ -37,62 +37,111 @@ class Batch(NamedTuple):
     types: npt.NDArray[np.int64] | None
 
 
-class Stream:
-    """Batches that are read while they are gone through, once; nothing is kept.
+class Batches:
+    """Batches to go through as often as needed; a stream is read anew each time.
 
     Parameters
     ----------
-    batches : iterator of Batch
-
-    Attributes
-    ----------
-    tokens : int
-        Tokens without padding so far.
+    kept : list of Batch
+        What is in memory.
+    read : callable, optional
+        Instead: begins a pass over a stream.
     """
 
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.tokens = 0
-        self._batches = batches
+    def __init__(
+        self, kept: list[Batch] | None = None, read: Callable[[], Iterator[Batch]] | None = None
+    ) -> None:
+        self._kept = kept if read is None else None
+        self._read = read
+        self._counted = None if kept is None else _count(kept)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Read.
+        """Begin a pass.
 
         Raises
         ------
         TypeError, ValueError, OSError
-            When it gets to something that is not what it should be, or ends without a token.
+            When a stream gets to something that is not what it should be, or ends without a token.
         """
-        for batch in self._batches:
-            self.tokens += int(batch.mask.sum())
+        if self._read is None:
+            yield from self._kept or []
+            return
+        batches = tokens = 0
+        for batch in self._read():
+            batches, tokens = batches + 1, tokens + int(batch.mask.sum())
             yield batch
-        if not self.tokens:
+        if not batches:
             raise ValueError("calibration: expected at least one token, got none")
+        self._counted = batches, tokens
+
+    @property
+    def known_length(self) -> int | None:
+        """Number of batches; None for a stream of which no end was seen yet."""
+        return None if self._counted is None else self._counted[0]
+
+    def __len__(self) -> int:
+        """Count the batches, by a pass if need be."""
+        return self._counts()[0]
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens without padding, by a pass if need be."""
+        return self._counts()[1]
+
+    def _counts(self) -> tuple[int, int]:
+        if self._counted is None:
+            for _ in self:
+                pass
+        assert self._counted is not None
+        return self._counted
 
 
-def batches_of(calibration: CalibrationData, model: Encoder) -> list[Batch]:
-    """Return checked batches of calibration data, to go through as often as needed.
+def _count(batches: Iterable[Batch]) -> tuple[int, int]:
+    sizes = [int(batch.mask.sum()) for batch in batches]
+    return len(sizes), sum(sizes)
+
+
+def batches_of(calibration: CalibrationData, model: Encoder, *, once: bool = False) -> Batches:
+    """Return checked batches of calibration data.
+
+    What is in memory or in a file is cut into batches at once. A stream (a callable, a data loader,
+    an iterator) is read while it is gone through; only one that cannot be read again is kept, as
+    ids, unless it is gone through once.
 
     Parameters
     ----------
     calibration : as `octavo.compress` takes it
     model : Encoder
         Whose inputs these are; sentences are tokenized by its folder's ``tokenizer.json``.
+    once : bool
+        Whether there will be only one pass.
 
     Raises
     ------
     TypeError, ValueError, OSError
-        If there is not one token, or something is not what it should be; the message names it.
+        If there is not one token, or something is not what it should be; the message names it. For
+        a stream, when a pass gets there.
     """
-    return list(stream_of(calibration, model))
-
-
-def stream_of(calibration: CalibrationData, model: Encoder) -> Stream:
-    """Do the same without keeping them."""
     if isinstance(calibration, (str, os.PathLike)):
         calibration = read_file(Path(calibration))
     if isinstance(calibration, Mapping) or _checks.is_typed(calibration):
-        return Stream(_cut(_whole(calibration, model)))
-    return Stream(_cut(_read(source_of(calibration)(), model)))
+        whole = _whole(calibration, model)
+        return Batches(_some(_cut(whole)))
+    source = source_of(calibration)
+
+    def read() -> Iterator[Batch]:
+        return _cut(_read(source.open(), model))
+
+    if isinstance(calibration, (list, tuple)) or (source.one_shot and not once):
+        return Batches(_some(read()))
+    return Batches(read=read)
+
+
+def _some(batches: Iterator[Batch]) -> list[Batch]:
+    found = list(batches)
+    if not found:
+        raise ValueError("calibration: expected at least one token, got none")
+    return found
 
 
 def _whole(data: Any, model: Encoder) -> Iterator[Batch]:

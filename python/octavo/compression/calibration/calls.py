@@ -51,7 +51,7 @@ def calls_of(calibration: CalibrationData) -> Iterator[Call]:
         yield _call(calibration, "calibration")
         return
     empty = True
-    for index, item in enumerate(source_of(calibration)()):
+    for index, item in enumerate(source_of(calibration).open()):
         empty = False
         yield _call(item, f"calibration[{index}]")
     if empty:

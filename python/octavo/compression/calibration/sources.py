@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import _checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CalibrationData", "Dataset", "is_parts", "source_of"]
+__all__ = ["CalibrationData", "Dataset", "Source", "is_parts", "source_of"]
 
 CalibrationData = Any
 """What `octavo.compress` takes as calibration data; see there."""
@@ -40,40 +40,63 @@ class Dataset:
         if transform_fn is not None and not callable(transform_fn):
             kind = _checks.describe(transform_fn)
             raise TypeError(f"transform_fn: expected a function, got {kind}")
-        self._open = source_of(source, "source")
+        self._source = source_of(source, "source")
         self._transform = transform_fn
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a pass over the items."""
-        items = self._open()
+        items = self._source.open()
         return items if self._transform is None else map(self._transform, items)
 
+    @property
+    def one_shot(self) -> bool:
+        """Whether the source can be read only once, as a generator can."""
+        return self._source.one_shot
 
-def source_of(data: Any, name: str = "calibration") -> Callable[[], Iterator[Any]]:
-    """Return how to begin a pass over items: of an iterable, a callable, or by ``get_next()``.
+
+class Source(NamedTuple):
+    """How to begin a pass over items, and whether there is only one."""
+
+    open: Callable[[], Iterator[Any]]
+    one_shot: bool
+
+
+def source_of(data: Any, name: str = "calibration") -> Source:
+    """Return how to read items: iterables, callables, objects with ``get_next()``.
 
     Raises
     ------
     TypeError
         If it is none of these.
     """
+    if isinstance(data, Dataset):
+        return Source(lambda: iter(data), data.one_shot)
     if callable(getattr(data, "get_next", None)):
-        return lambda: _pulled(data)
+        reader = _Reader(data)
+        return Source(reader.open, not callable(getattr(data, "rewind", None)))
     if hasattr(data, "__iter__") and not isinstance(data, (str, bytes, bytearray)):
-        return lambda: iter(data)
+        items = iter(data)
+        return Source(lambda: iter(data), items is data)
     if callable(data):
-        return lambda: _called(data, name)
+        return Source(lambda: _called(data, name), False)
     raise TypeError(
         f"{name}: expected a file, sentences, batches of inputs, or a function that yields them, "
         f"got {_checks.describe(data)}"
     )
 
 
-def _pulled(reader: Any) -> Iterator[Any]:
-    """Read an object in the style of ONNX Runtime's ``CalibrationDataReader`` from its start."""
-    if callable(getattr(reader, "rewind", None)):
-        reader.rewind()
-    return iter(reader.get_next, None)
+class _Reader:
+    """Passes over an object in the style of ONNX Runtime's ``CalibrationDataReader``."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._begun = False
+
+    def open(self) -> Iterator[Any]:
+        if self._begun:
+            self._data.rewind()
+        self._begun = True
+        return iter(self._data.get_next, None)
 
 
 def _called(data: Callable[[], Any], name: str) -> Iterator[Any]:

@@ -39,9 +39,10 @@ class Quantize:
         Of the weights; GPTQ needs calibration data.
     damping : float, optional
         Of GPTQ.
-    smooth : float, optional
-        SmoothQuant's alpha, in (0, 1]: scale is moved from the activations to the weights, channel
-        by channel. Needs calibration data.
+    smooth : float or "auto", optional
+        Scale is moved from the activations to the weights, channel by channel: with SmoothQuant's
+        alpha in (0, 1], or as `octavo.smoothing.best_multiplier` finds it for each layer. Needs
+        calibration data.
     equalize : bool
         Whether the ranges of channels between neighbouring layers are evened out first.
     correct_bias : bool
@@ -68,7 +69,7 @@ class Quantize:
     dynamic: tuple[str, ...] = ()
     rounding: str = "nearest"
     damping: float | None = None
-    smooth: float | None = None
+    smooth: float | str | None = None
     equalize: bool = False
     correct_bias: bool = False
     outliers: float | None = None
@@ -90,7 +91,11 @@ class Quantize:
         self._check_together()
 
     def _check_numbers(self) -> None:
-        if self.smooth is not None:
+        if self.smooth is not None and self.smooth != "auto":
+            if isinstance(self.smooth, str):
+                raise ValueError(
+                    f"recipe: quantize.smooth: expected auto or a number, got {self.smooth!r}"
+                )
             alpha = _checks.real(self.smooth, "recipe: quantize.smooth")
             if not 0 < alpha <= 1:
                 raise ValueError(
@@ -128,10 +133,11 @@ class Quantize:
         return None
 
     @property
-    def only_watches(self) -> bool:
-        """Whether static scales are all that calibration data is needed for."""
-        others = (self.rounding == "gptq", self.smooth, self.correct_bias, self.outliers)
-        return self.activations == "static" and not any(others)
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, at least."""
+        several = (self.rounding == "gptq", self.correct_bias)
+        single = (self.activations == "static", bool(self.smooth), bool(self.outliers))
+        return 2 * sum(several) + sum(single)
 
     @property
     def is_plain(self) -> bool:

@@ -89,10 +89,10 @@ class Recipe:
         return calibrated or self.quantize.needs_data is not None
 
     @property
-    def only_watches(self) -> bool:
-        """Whether one pass over calibration data is enough, once this is resolved."""
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, once it is resolved; 2 for more."""
         calibrated = self.prune is not None and self.prune.method not in (None, "magnitude")
-        return self.quantize.only_watches and not calibrated
+        return min(2, 2 * calibrated + self.quantize.passes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as a dict, which `octavo.compress` takes too."""

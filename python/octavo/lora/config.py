@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an ``adapter_config.json`` says about each layer's rank and scale."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+__all__ = ["check_config", "scale_of"]
+
+# What peft writes for plain LoRA: none of these, or false.
+_VARIANTS = {
+    "use_dora": "DoRA",
+    "use_qalora": "QA-LoRA",
+    "alora_invocation_tokens": "activated LoRA",
+    "arrow_config": "Arrow",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+    "use_bdlora": "BD-LoRA",
+    "velora_config": "VeLoRA",
+    "layer_replication": "layers that occur twice",
+    "target_parameters": "adapted parameters outside linear layers",
+    "trainable_token_indices": "trained rows of an embedding",
+}
+_INITS = (True, False, None, "gaussian", "orthogonal", "eva")
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse adapters that are no plain LoRA.
+
+    Raises
+    ------
+    ValueError
+        Naming the field.
+    """
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise ValueError(f"peft_type: expected 'LORA', got {kind!r}")
+    for name, what in _VARIANTS.items():
+        if config.get(name):
+            raise ValueError(f"{name}: expected plain LoRA, got {what}, which is not read")
+    init = config.get("init_lora_weights")
+    if init not in _INITS:
+        raise ValueError(
+            f"init_lora_weights: expected an adapter of an unchanged base, got {init!r}, which"
+            " changes the base's weights; convert it when saving"
+            " (path_initial_model_for_weight_conversion)"
+        )
+    if config.get("bias", "none") != "none":
+        raise ValueError(f"bias: expected 'none', got {config['bias']!r}: the base does not change")
+    _positive(config.get("r"), "r", int)
+    _positive(config.get("lora_alpha"), "lora_alpha", (int, float))
+    for name, kinds in (("rank_pattern", int), ("alpha_pattern", (int, float))):
+        pattern = config.get(name) or {}
+        if not isinstance(pattern, dict):
+            raise ValueError(f"{name}: expected an object, got {type(pattern).__name__}")
+        for key, value in pattern.items():
+            _positive(value, f"{name}[{key!r}]", kinds)
+            _compiled(key, name)
+
+
+def scale_of(config: dict[str, Any], layer: str) -> tuple[int, float]:
+    """Return the rank and the scale of a layer, by its full name in the base model."""
+    rank = _of_pattern(config, "rank_pattern", layer, config["r"])
+    alpha = _of_pattern(config, "alpha_pattern", layer, config["lora_alpha"])
+    return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _of_pattern(config: dict[str, Any], name: str, layer: str, default: Any) -> Any:
+    """Return the value of the first key that matches the end of a layer's name, as in peft."""
+    pattern: dict[str, Any] = config.get(name) or {}
+    for key, value in pattern.items():
+        if _compiled(key, name).match(layer):
+            return value
+    return default
+
+
+def _compiled(key: str, name: str) -> re.Pattern[str]:
+    try:
+        return re.compile(rf"(.*\.)?({key})$")
+    except re.error as error:
+        raise ValueError(f"{name}: expected names or patterns, got {key!r} ({error})") from None
+
+
+def _positive(value: Any, name: str, kinds: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+        raise ValueError(f"{name}: expected a positive number, got {value!r}")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an adapter is one of this base: names and shapes, the first mismatch is the error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from octavo import nn
+from octavo.lora.heads import NoHead, is_head, new_head
+from octavo.lora.layer import base_of
+
+if TYPE_CHECKING:
+    from octavo.lora.adapter import Adapter
+    from octavo.lora.low_rank import LowRank
+    from octavo.models.encoder import Encoder
+
+__all__ = ["fitting_modules", "fitting_pairs"]
+
+_LINEAR = (nn.Linear, nn.FloatLinear)
+
+
+def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
+    """Return the low-rank pairs of an adapter by the names that layers have in `model`.
+
+    Raises
+    ------
+    ValueError
+        If the adapter is of another base; says the first layer that does not fit.
+    """
+    leaves = _leaves(model)
+    found = {}
+    for full, side in adapter.layers.items():
+        name = _own_name(model, full)
+        layer: Any = leaves.get(name)
+        if not isinstance(layer, _LINEAR):
+            what = "no such layer" if layer is None else f"a {type(layer).__name__}"
+            raise ValueError(
+                f"adapter of another base: it changes a linear layer {full!r}, this"
+                f" {type(model).__name__} has {what}"
+            )
+        shape = (layer.out_features, layer.in_features)
+        if side.shape != shape:
+            raise ValueError(
+                f"adapter of another base: layer {full!r} has {shape} weights (outputs, inputs),"
+                f" the adapter expects {side.shape}"
+            )
+        if isinstance(layer, nn.Linear) and "output_scale" in layer.state_dict():
+            raise ValueError(f"layer {name!r} gives int8 output; it cannot take an adapter")
+        found[name] = side
+    return found
+
+
+def fitting_modules(model: Encoder, adapter: Adapter) -> dict[str, nn.Module]:
+    """Return the layers of `model` that an adapter replaces, in the adapter's version.
+
+    A classification head may be new to the model. What else the adapter has beyond the model stays
+    in ``adapter.modules``.
+
+    Raises
+    ------
+    ValueError
+        As `fitting_pairs`.
+    """
+    leaves = _leaves(model)
+    found: dict[str, nn.Module] = {}
+    for full, tensors in adapter.modules.items():
+        name = _own_name(model, full)
+        layer: Any = leaves.get(name)
+        if layer is None or isinstance(layer, NoHead):
+            head = new_head(model, name, tensors) if is_head(name) else None
+            if head is not None:
+                found[name] = head
+            elif f"{name}.".startswith(model.prefixes()):
+                raise ValueError(
+                    f"adapter of another base: it replaces a layer {full!r}, this"
+                    f" {type(model).__name__} has no such layer"
+                )
+            continue
+        made = _version(layer, tensors)
+        if made is None or made.state_dict()["weight"].shape != _shape(layer):
+            raise ValueError(
+                f"adapter of another base: layer {full!r} is {layer!r}, the adapter replaces it by"
+                f" { ({key: value.shape for key, value in tensors.items()}) }"
+            )
+        found[name] = made
+    return found
+
+
+def _leaves(model: Encoder) -> dict[str, nn.Module]:
+    return {
+        name: base_of(module)
+        for name, module in model.named_modules()
+        if not any(True for _ in module.named_children())
+    }
+
+
+def _own_name(model: Encoder, full: str) -> str:
+    """Return a layer's name without the model's own, as ``bert.`` in a model with a head."""
+    return full.removeprefix(f"{model.config.model_type}.")
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    if isinstance(layer, _LINEAR):
+        return layer.out_features, layer.in_features
+    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+        return layer.num_embeddings, layer.embedding_dim
+    shape: tuple[int, ...] = layer.weight.shape
+    return shape
+
+
+def _version(layer: Any, tensors: dict[str, Any]) -> nn.Module | None:
+    """Return a float layer of the kind of `layer` with other numbers; None if they do not fit."""
+    try:
+        if isinstance(layer, _LINEAR):
+            return nn.FloatLinear.from_state_dict(tensors, activation=layer.activation)
+        if isinstance(layer, nn.LayerNorm):
+            return nn.LayerNorm.from_state_dict(tensors, **layer.config())
+        if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+            return nn.FloatEmbedding.from_state_dict(tensors)
+    except ValueError:
+        return None
+    return None

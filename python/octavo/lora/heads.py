@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classification heads that come with adapters, on models that have none of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from octavo import nn
+from octavo.models.encoder import HEADS, OUTPUT_LAYER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from octavo.models.encoder import Encoder
+
+__all__ = ["NoHead", "is_head", "new_head", "take_heads"]
+
+
+class NoHead(nn.Module):
+    """What stands in the place of a head while no adapter that has one is in use."""
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Raise ValueError."""
+        raise ValueError(
+            "model: expected a classification head, which belongs to an adapter that is not in use"
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Nothing."""
+        return 0
+
+
+def is_head(name: str) -> bool:
+    """Whether a layer belongs to a classification head."""
+    return f"{name}.".startswith(HEADS)
+
+
+def new_head(
+    model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]
+) -> nn.FloatLinear | None:
+    """Return a layer of a head for a model without one; None if the model has no place for it.
+
+    Raises
+    ------
+    ValueError
+        If its tensors do not fit the model.
+    """
+    if name not in vars(model):
+        return None
+    if getattr(model, "pooler", model) is None:
+        raise ValueError(
+            f"adapter of another base: layer {name!r} reads a pooler, which is missing"
+        )
+    activation = "none" if name == OUTPUT_LAYER else "relu"
+    made = nn.FloatLinear.from_state_dict(tensors, activation=activation)
+    if made.in_features != model.config.hidden_size:
+        raise ValueError(
+            f"adapter of another base: layer {name!r} reads {made.in_features} values, the model"
+            f" has {model.config.hidden_size}"
+        )
+    return made
+
+
+def take_heads(model: Encoder, versions: Mapping[str, nn.Module]) -> None:
+    """Make the heads among `versions` a model's own, and let its config tell."""
+    for name, layer in versions.items():
+        if is_head(name) and vars(model).get(name) is None:
+            setattr(model, name, layer)
+    output = vars(model)[OUTPUT_LAYER]
+    if isinstance(output, nn.FloatLinear) and output.out_features != model.config.labels:
+        names = {str(i): f"LABEL_{i}" for i in range(output.out_features)}
+        numbers = {label: int(index) for index, label in names.items()}
+        raw = {**model.config.raw, "id2label": names, "label2id": numbers}
+        raw.pop("num_labels", None)
+        model.config = replace(model.config, labels=output.out_features, raw=raw)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What merging into int8 layers costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octavo.lora.merging import rounding_error
+from octavo.peft.layer import LoraLinear
+from octavo.torch._tensors import to_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+__all__ = ["requantization_error"]
+
+
+def requantization_error(
+    model: torch.nn.Module, adapter_names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Tell what merging adapters into an int8 base rounds away, layer by layer.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With adapters of peft on int8 layers; it is left as it is.
+    adapter_names : sequence of str, optional
+        Default: each layer's active adapters.
+
+    Returns
+    -------
+    dict of str to float
+        For each int8 layer with one of the adapters, the norm of what is lost when base and deltas
+        are quantized together, over the norm of their sum.
+
+    Raises
+    ------
+    ValueError
+        If no int8 layer has the adapters, or their sum with the base is not finite.
+
+    Examples
+    --------
+    >>> import peft, torch, octavo.peft
+    >>> layer = octavo.torch.Linear.from_float(torch.nn.Linear(64, 32))
+    >>> config = peft.LoraConfig(r=4, target_modules=["0"], init_lora_weights=False)
+    >>> adapted = peft.get_peft_model(torch.nn.Sequential(layer), config)
+    >>> errors = octavo.peft.requantization_error(adapted)
+    >>> list(errors), 0 < errors["base_model.model.0"] < 0.01
+    (['base_model.model.0'], True)
+    """
+    errors = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLinear):
+            continue
+        wanted = module.active_adapters if adapter_names is None else adapter_names
+        names = [adapter for adapter in wanted if adapter in module.lora_A]
+        if names:
+            weight, _ = module.float_sum(names)
+            errors[name] = rounding_error(to_numpy(weight))
+    if not errors:
+        raise ValueError(
+            f"adapter_names: expected adapters on int8 layers of the model, got {adapter_names!r}"
+        )
+    return errors
