@@ -38,6 +38,10 @@ DISTILBERT: dict[str, Any] = {
     "activation": "gelu",
 }
 CONFIGS = {"bert": BERT, "distilbert": DISTILBERT}
+CLASSIFIERS = {
+    "bert": "BertForSequenceClassification",
+    "distilbert": "DistilBertForSequenceClassification",
+}
 
 W8A8: dict[str, Any] = {
     "quant_method": "compressed-tensors",
@@ -128,6 +132,23 @@ def write_random(folder: Path, family: str = "bert", prefix: str = "", **changes
     """Write a random model; `changes` go into its config.json only."""
     config = CONFIGS[family]
     return write_folder(folder, config | changes, random_tensors(config), prefix)
+
+
+def write_classifier(folder: Path, family: str = "bert", labels: int = 3) -> Path:
+    """Write a random sequence classifier."""
+    config = {
+        **CONFIGS[family],
+        "architectures": [CLASSIFIERS[family]],
+        "id2label": {str(index): f"class {index}" for index in range(labels)},
+        "label2id": {f"class {index}": index for index in range(labels)},
+    }
+    tensors = {f"{family}.{name}": value for name, value in random_tensors(config).items()}
+    random = np.random.default_rng(5)
+    heads = [("classifier", labels)] + [("pre_classifier", 32)] * (family == "distilbert")
+    for name, outputs in heads:
+        tensors[f"{name}.weight"] = random.standard_normal((outputs, 32)).astype(np.float32)
+        tensors[f"{name}.bias"] = random.standard_normal(outputs).astype(np.float32)
+    return write_folder(folder, config, tensors)
 
 
 def quantized_tensors(

@@ -90,9 +90,9 @@ def test_sentences(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--recipe", "int3"], "recipe: expected int8, sparse50-int8, 2:4-int8 or"),
+        (["--recipe", "int3"], "recipe: expected int8, int8-static"),
         (["--recipe", "absent.yaml"], "absent.yaml"),
-        (["--calibration", "x.npz"], "calibration: expected none, this recipe does not prune"),
+        (["--calibration", "x.npz"], "calibration: expected none, this recipe does not use any"),
         (["--recipe", "2:4-int8", "--calibration", "absent.txt"], "absent.txt"),
         (["--recipe", "2:4-int8", "--calibration", "x.csv"], "expected a .npz, .txt or .jsonl"),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from octavo.compression import Prune, Recipe, read_recipe
+from octavo.compression import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         ("sparse9", Recipe(Prune(sparsity=0.09), "none")),
         ("2:4-int8", Recipe(Prune(pattern=(2, 4)))),
         ("1:16", Recipe(Prune(pattern=(1, 16)), "none")),
+        ("fp16", Recipe(quantize="float16")),
+        ("int8-static", Recipe(quantize=Quantize(activations="static"))),
+        ("deep-compression", Recipe(Prune(sparsity=0.5), share=Share(32, 16), store="zstd")),
     ],
 )
 def test_names(name: str, expected: Recipe) -> None:
@@ -101,12 +104,12 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("sparse0-int8", "expected a sparsity between 0 and 100 percent, got 'sparse0-int8'"),
         ("sparse100", "expected a sparsity between 0 and 100 percent"),
-        ("sparse-int8", "recipe: expected int8, sparse50-int8, 2:4-int8 or"),
+        ("sparse-int8", "recipe: expected int8, .*, sparse50-int8, 2:4-int8 or"),
         ("int8-sparse50", "recipe: expected int8"),
         ("5:4-int8", "prune.pattern: n: expected fewer than m = 4, got 5"),
         ("2:32", r"prune.pattern: m: expected a value in \[2, 16\], got 32"),
         (3, "recipe: expected a name, a dict or a YAML file, got int"),
-        ({"prun": {}}, "recipe: expected the fields prune, quantize, got prun"),
+        ({"prun": {}}, "recipe: expected the fields prune, quantize, share, store, seed, got prun"),
         ({"prune": {"amount": 0.5}}, "got prune.amount"),
         ({"prune": 0.5}, "recipe: prune: expected fields, got float"),
         ({"prune": {}}, "expected prune.sparsity or prune.pattern, got neither"),
@@ -137,8 +140,26 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ),
         ({"prune": {"sparsity": 0.5, "aim": "high"}}, "prune.aim: expected one of model, layer"),
         ({"prune": {"sparsity": 0.5, "damping": -1}}, "prune.damping: expected at least 0"),
-        ({"prune": {"sparsity": 0.5}, "quantize": "int4"}, "quantize: expected one of int8, none"),
+        ({"prune": {"sparsity": 0.5}, "quantize": "int4"}, "quantize: expected one of int8, "),
         ({"quantize": "none"}, "expected pruning, quantization or both, got neither"),
+        ({"quantize": 8}, "recipe: quantize: expected fields, got int"),
+        ({"quantize": {"bits": 8}}, "got quantize.bits"),
+        ({"quantize": {"activations": "off"}}, "quantize.activations: expected one of dynamic"),
+        ({"quantize": {"observer": "mse"}}, "observer: dynamic activations have no observer"),
+        ({"quantize": {"dynamic": ["a"]}}, "dynamic: dynamic activations have no dynamic"),
+        ({"quantize": {"damping": 0.1}}, "damping: rounding to nearest has no damping"),
+        ({"quantize": {"rounding": "gptq", "damping": -1}}, "damping: expected at least 0, got -1"),
+        ({"quantize": {"smooth": 0}}, r"quantize.smooth: expected a value in \(0, 1\], got 0"),
+        ({"quantize": {"smooth": float("nan")}}, "quantize.smooth: expected"),
+        ({"quantize": {"outliers": 0.0}}, "quantize.outliers: expected more than 0, got 0.0"),
+        ({"quantize": {"equalize": 1}}, "quantize.equalize: expected true or false, got 1"),
+        ({"quantize": {"exclude": "pooler"}}, "quantize.exclude: expected a list of names"),
+        ({"quantize": {"keep": "float16"}}, "keep: expected quantize.exclude beside it, got none"),
+        ({"quantize": {"dtype": "float16", "smooth": 0.5}}, "smooth: float16 has no smooth"),
+        ({"share": {"clusters": 3}}, r"share.clusters: expected a value in \[4, 256\], got 3"),
+        ({"share": {}, "quantize": "float16"}, "share: expected quantize: int8 beside it"),
+        ({"store": "gzip"}, "recipe: store: expected one of plain, zstd"),
+        ({"seed": -1}, "recipe: seed: expected"),
     ],
     ids=str,
 )
@@ -155,9 +176,38 @@ def test_which_method() -> None:
     assert wanda.resolved(has_calibration=True) == wanda
     assert admm.resolved(has_calibration=True) == admm
     with pytest.raises(ValueError, match="calibration: expected data, wanda needs it; got none"):
-        Prune("wanda", 0.5).resolved(has_calibration=False)
+        Recipe(wanda).resolved(has_calibration=False)
+    with pytest.raises(ValueError, match=r"expected data, quantize.smooth needs it; got none"):
+        Recipe(quantize=Quantize(smooth=0.5)).resolved(has_calibration=False)
     for prune in (Prune("magnitude", 0.5), Prune(sparsity=0.5, scope="global")):
-        with pytest.raises(ValueError, match="calibration: expected none, pruning by magnitude"):
-            prune.resolved(has_calibration=True)
+        assert not Recipe(prune).resolved(has_calibration=True).needs_data
     with pytest.raises(ValueError, match=r"prune.damping: magnitude has no damping"):
         Prune(sparsity=0.5, damping=0.1).resolved(has_calibration=False)
+
+
+def test_quantize_fields_survive_a_round_trip() -> None:
+    quantize = Quantize(
+        activations="static",
+        observer="mse",
+        symmetric=True,
+        dynamic=("pooler.*",),
+        rounding="gptq",
+        damping=0.02,
+        smooth=0.6,
+        equalize=True,
+        correct_bias=True,
+        outliers=6.0,
+        exclude=("encoder.layer.0.*",),
+        keep="float16",
+    )
+    full = Recipe(None, quantize, Share(64, 8, ("a",)), "zstd", 7)
+    assert read_recipe(full.to_dict()) == full
+    assert full.to_dict()["seed"] == 7
+    assert Recipe(quantize=quantize).needs_data
+    assert not Recipe(quantize=Quantize(equalize=True)).needs_data
+
+
+def test_every_preset_reads() -> None:
+    for name in PRESETS:
+        recipe = read_recipe(name)
+        assert read_recipe(recipe.to_dict()) == recipe

@@ -21,8 +21,9 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, io, models, pruning
+    from octavo import compression, evaluation, io, models, pruning
     from octavo.compression import compress
+    from octavo.evaluation import evaluate
 
 __all__ = [
     "Embedding",
@@ -38,6 +39,8 @@ __all__ = [
     "compression",
     "cpu_info",
     "dequantize_linear",
+    "evaluate",
+    "evaluation",
     "functional",
     "get_num_threads",
     "io",
@@ -55,14 +58,15 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "io", "models", "pruning")
+_LAZY = ("compression", "evaluation", "io", "models", "pruning")
+_LAZY_NAMES = {"compress": "compression", "evaluate": "evaluation"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name == "compress":
-        value = importlib.import_module("octavo.compression").compress
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(f"octavo.{_LAZY_NAMES[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ import typer
 import typer.main
 
 from octavo import __version__
-from octavo.cli import bench, compress, demo, info, report, tune
+from octavo.cli import bench, compress, demo, evaluate, info, report, tune
 from octavo.cli.console import colours, paint, put, width
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _COMMANDS: tuple[tuple[str, ModuleType], ...] = (
     ("info", info),
     ("bench", bench),
     ("demo", demo),
+    ("evaluate", evaluate),
     ("report", report),
     ("tune", tune),
 )

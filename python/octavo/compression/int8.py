@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
 __all__ = ["int8_layer", "pruned_int8_layer"]
@@ -18,6 +19,9 @@ _BLOCK_ELEMENTS = 1 << 18
 
 def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
+
+    The few weights that give a classifier's logits stay float32: nothing comes after them that
+    could even out an error.
 
     Parameters
     ----------
@@ -30,6 +34,9 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
     """
     try:
         if isinstance(layer, nn.FloatLinear):
+            if name == OUTPUT_LAYER:
+                state = {key: _own(key, value) for key, value in layer.state_dict().items()}
+                return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
             codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, activation=layer.activation)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from octavo import nn, pruning
+from octavo.compression.names import Names
+from octavo.models.encoder import HEADS
 from octavo.pruning import InputHessian, InputNorms, OutputFit
 from octavo.pruning._arguments import DAMPING
 
@@ -28,27 +29,20 @@ class Chosen:
     """Which layers a recipe prunes; it remembers which of the excluded names it met."""
 
     def __init__(self, prune: Prune) -> None:
-        self._unmet = dict.fromkeys(prune.exclude)
-        self._exclude = prune.exclude
+        self._excluded = Names(prune.exclude, "prune.exclude", "float linear layers")
         self._found = False
 
     def __call__(self, name: str, layer: nn.Module) -> bool:
         """Whether this layer is to be pruned."""
-        if not isinstance(layer, nn.FloatLinear):
+        if not isinstance(layer, nn.FloatLinear) or f"{name}.".startswith(HEADS):
             return False
-        met = [pattern for pattern in self._exclude if fnmatchcase(name, pattern)]
-        for pattern in met:
-            self._unmet.pop(pattern, None)
-        self._found |= not met
-        return not met
+        is_chosen = name not in self._excluded
+        self._found |= is_chosen
+        return is_chosen
 
     def check(self) -> None:
         """Raise if a name was never met, or nothing was pruned."""
-        if self._unmet:
-            raise ValueError(
-                "recipe: prune.exclude: expected names of float linear layers, got "
-                f"{next(iter(self._unmet))!r}"
-            )
+        self._excluded.check()
         if not self._found:
             raise ValueError("model: expected float linear layers to prune, got none")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo import nn, runtime
 from octavo.compression import compress
 from octavo.demo.layers import LayerError, layer_errors
 from octavo.demo.sentences import SENTENCES
+from octavo.evaluation.measures import cosines
 from octavo.io.folder import weight_bytes
 from octavo.io.text import tokenize
 from octavo.models.loader import load
@@ -70,16 +70,6 @@ class DemoResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain Python objects, for JSON."""
         return asdict(self)
-
-
-def cosines(
-    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Cosine of each pair of rows, computed in float64."""
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    result: npt.NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(lengths, 1e-300)
-    return result
 
 
 def _silent(_: str, __: float) -> None:

@@ -43,6 +43,8 @@ class Checkpoint:
         given to and reported by this object.
     anchor : str, optional
         A name that, with the right prefix, must be in the file; it decides the prefix.
+    bare : sequence of str, optional
+        Beginnings of names that carry no prefix.
 
     Attributes
     ----------
@@ -55,6 +57,7 @@ class Checkpoint:
         folder: str | os.PathLike[str],
         prefixes: tuple[str, ...] = ("",),
         anchor: str | None = None,
+        bare: tuple[str, ...] = (),
     ) -> None:
         self.folder = Path(folder)
         self._files = _open_files(self.folder)
@@ -64,6 +67,7 @@ class Checkpoint:
             if name in self._files:
                 raise ValueError(f"{self.folder}: tensor {name!r} is stored twice, once sparse")
         self._parts = {part for names in parts.values() for part in names}
+        self._bare = bare
         self.prefix = ""
         if anchor is not None:
             found = [prefix for prefix in prefixes if self._has(prefix + anchor)]
@@ -78,13 +82,19 @@ class Checkpoint:
     def __iter__(self) -> Iterator[str]:
         start = len(self.prefix)
         names = [*(name for name in self._files if name not in self._parts), *self._bitmaps]
-        return (name[start:] for name in names if name.startswith(self.prefix))
+        yield from (name[start:] for name in names if name.startswith(self.prefix))
+        if self.prefix:
+            yield from (name for name in names if name.startswith(self._bare))
 
     def _has(self, full: str) -> bool:
         return full in self._bitmaps or (full in self._files and full not in self._parts)
 
+    def full_name(self, name: str) -> str:
+        """Return the name that `name` has in the file."""
+        return name if self._bare and name.startswith(self._bare) else self.prefix + name
+
     def _stored_name(self, name: str) -> str | None:
-        full = self.prefix + name
+        full = self.full_name(name)
         if self._has(full):
             return full
         head, _, tail = full.rpartition(".")
@@ -120,7 +130,7 @@ class Checkpoint:
     def _require(self, name: str) -> str:
         stored = self._stored_name(name)
         if stored is None:
-            raise ValueError(f"{self.folder}: missing tensor {self.prefix + name!r}")
+            raise ValueError(f"{self.folder}: missing tensor {self.full_name(name)!r}")
         return stored
 
     def _check(self, name: str, shape: tuple[int, ...] | None) -> str:

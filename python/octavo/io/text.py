@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences as token ids, by a model folder's own tokenizer."""
+"""Files of sentences and arrays; sentences as token ids, by a model folder's own tokenizer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["tokenize"]
+__all__ = ["read_arrays", "read_lines", "tokenize"]
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a UTF-8 file that are not blank, each with its number."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8, got byte {error.start}") from None
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Return the plain arrays of an ``.npz`` file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (BadZipFile, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not an .npz file of plain arrays: {error}") from None
 
 
 def tokenize(

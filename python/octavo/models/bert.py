@@ -136,6 +136,13 @@ class BertModel(Encoder):
         self.encoder = BertEncoder("encoder", config, source)
         has_pooler = source.has("pooler.dense")
         self.pooler = BertPooler("pooler", config, source) if has_pooler else None
+        if config.labels and has_pooler:
+            self.classifier = source.linear("classifier", config.labels, config.hidden_size)
+
+    def pooled(self, hidden: Float32) -> Float32:
+        """Compute the pooler's output."""
+        assert self.pooler is not None
+        return self.pooler(hidden)
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:

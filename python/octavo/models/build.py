@@ -167,7 +167,7 @@ class CheckpointBuilder:
         stored_int8 = self._checkpoint.dtype(f"{name}.weight") == "I8"
         scheme = None
         if self._quantization is not None:
-            scheme = self._quantization.scheme((name, self._checkpoint.prefix + name), kind)
+            scheme = self._quantization.scheme((name, self._checkpoint.full_name(name)), kind)
         if stored_int8 and scheme is None:
             raise ValueError(
                 f"{self._checkpoint.folder}: tensor '{name}.weight' is stored as int8, but the "

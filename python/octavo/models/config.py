@@ -63,6 +63,8 @@ class EncoderConfig:
         Activation between the two feed-forward layers, by the name octavo's layers know.
     token_types : int
         Number of token types; 0 if the model has none.
+    labels : int
+        Classes of a sequence classifier's head; 0 for an encoder without one.
     raw : dict
         The whole config.json, kept so that saving loses nothing.
     """
@@ -77,6 +79,7 @@ class EncoderConfig:
     token_types: int
     activation: str
     layer_norm_epsilon: float
+    labels: int
     raw: dict[str, Any]
 
 
@@ -139,9 +142,22 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         activation=_ACTIVATIONS[activation],
         layer_norm_epsilon=float(epsilon),
         token_types=sizes.pop("token_types", 0),
+        labels=_labels(raw),
         raw=raw,
         **sizes,
     )
+
+
+def _labels(raw: dict[str, Any]) -> int:
+    architectures = raw.get("architectures")
+    named = isinstance(architectures, list) and architectures[:1]
+    if not named or not str(named[0]).endswith("ForSequenceClassification"):
+        return 0
+    # Two labels are the default, which is not written.
+    names = raw.get("id2label")
+    if isinstance(names, dict) and names:
+        return len(names)
+    return _size(raw, "num_labels") if raw.get("num_labels") is not None else 2
 
 
 def _size(raw: dict[str, Any], key: str) -> int:

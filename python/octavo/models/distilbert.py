@@ -100,6 +100,17 @@ class DistilBertModel(Encoder):
         super().__init__(config)
         self.embeddings = DistilBertEmbeddings("embeddings", config, source)
         self.transformer = DistilBertTransformer("transformer", config, source)
+        self.pre_classifier: nn.Module | None = None
+        if config.labels:
+            size = config.hidden_size
+            self.pre_classifier = source.linear("pre_classifier", size, size, "relu")
+            self.classifier = source.linear("classifier", config.labels, size)
+
+    def pooled(self, hidden: Float32) -> Float32:
+        """Compute the first token's state through a layer with ReLU."""
+        assert self.pre_classifier is not None
+        pooled: Float32 = self.pre_classifier(np.ascontiguousarray(hidden[:, 0]))
+        return pooled
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:

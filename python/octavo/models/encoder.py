@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
     from octavo.models.config import EncoderConfig
 
-__all__ = ["Encoder"]
+__all__ = ["HEADS", "OUTPUT_LAYER", "Encoder", "mean_of_tokens"]
+
+HEADS = ("classifier.", "pre_classifier.")
+"""Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
+OUTPUT_LAYER = "classifier"
+"""The layer that gives the logits."""
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -42,6 +47,8 @@ class Encoder(nn.Module):
         Names of those files.
     recipe : dict or None
         What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
+    classifier : Module or None
+        The layer that gives the logits, if the checkpoint is a sequence classifier's.
     """
 
     architecture = ""
@@ -51,6 +58,7 @@ class Encoder(nn.Module):
         self.source: Path | None = None
         self.side_files: list[str] = []
         self.recipe: dict[str, Any] | None = None
+        self.classifier: nn.Module | None = None
 
     def __call__(
         self,
@@ -140,16 +148,44 @@ class Encoder(nn.Module):
         numpy.ndarray of float32, shape (batch, hidden_size)
         """
         hidden = self(input_ids, attention_mask, token_type_ids)
-        vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
+        return mean_of_tokens(hidden, attention_mask)
+
+    def classify(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Float32:
+        """Compute the logits of a sequence classifier.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, token_type_ids
+            As for calling the model; the first token of each row stands for the whole.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (batch, labels)
+
+        Raises
+        ------
+        ValueError
+            If the model has no classification head.
+        """
+        if self.classifier is None:
+            raise ValueError(
+                f"model: expected a sequence classifier, got a {self.architecture} without a "
+                "classification head"
+            )
+        hidden = self(input_ids, attention_mask, token_type_ids)
         if hidden.size == 0:
-            return vectors
-        mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
-        for row, states in enumerate(hidden):
-            kept = states if mask is None or mask[row].all() else states[mask[row]]
-            if len(kept):
-                np.add.reduce(kept, axis=0, out=vectors[row])
-                vectors[row] /= np.float32(len(kept))
-        return vectors
+            return np.zeros((hidden.shape[0], self.config.labels), np.float32)
+        logits: Float32 = self.classifier(self.pooled(hidden))
+        return logits
+
+    def pooled(self, hidden: Float32) -> Float32:
+        """Compute what the classification head reads, (batch, hidden_size), from hidden states."""
+        raise NotImplementedError
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a Hugging Face folder, whole or not at all.
@@ -190,6 +226,20 @@ class Encoder(nn.Module):
                 bad = low if low < 0 else high
                 raise ValueError(f"{name}: expected values in [0, {limit - 1}], got {bad}")
         return ids
+
+
+def mean_of_tokens(hidden: Float32, attention_mask: npt.ArrayLike | None) -> Float32:
+    """Compute the mean of the hidden states over the tokens of each row, (batch, hidden_size)."""
+    vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
+    if hidden.size == 0:
+        return vectors
+    mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
+    for row, states in enumerate(hidden):
+        kept = states if mask is None or mask[row].all() else states[mask[row]]
+        if len(kept):
+            np.add.reduce(kept, axis=0, out=vectors[row])
+            vectors[row] /= np.float32(len(kept))
+    return vectors
 
 
 def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:

@@ -13,6 +13,7 @@ from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
 from octavo.models.config import EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
+from octavo.models.encoder import HEADS
 
 if TYPE_CHECKING:
     import os
@@ -86,7 +87,7 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     prefixes = ("", f"{config.model_type}.")
-    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR)
+    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS)
     builder = CheckpointBuilder(checkpoint, quantization, transform)
     family = _MODELS[config.model_type]
     model = family(config, builder)

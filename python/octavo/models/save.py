@@ -14,6 +14,7 @@ from octavo.io.bitmap import is_smaller, pack_bitmap
 from octavo.io.compressed_tensors import Scheme, describe
 from octavo.io.folder import check_replaceable, copy_side_files, replaced_folder, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
+from octavo.models.encoder import HEADS
 from octavo.models.loader import layer_specs
 
 if TYPE_CHECKING:
@@ -48,15 +49,25 @@ def save_model(
     """
     check_replaceable(folder)
     specs = layer_specs(model.config, model)
+    prefix = "" if model.classifier is None else f"{model.config.model_type}."
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
     sparse = {name for name, layer in layers.items() if _is_sparse(layer)}
-    plans = [plan for name, layer in layers.items() for plan in _plans(name, layer, name in sparse)]
+    plans = [
+        plan
+        for name, layer in layers.items()
+        for plan in _plans(_full_name(prefix, name), layer, name in sparse)
+    ]
     with replaced_folder(folder) as fresh:
         write_tensor_file(fresh / "model.safetensors", plans, {"format": "pt"}, on_tensor)
-        write_json(fresh / "config.json", _config(model, layers, sparse))
+        write_json(fresh / "config.json", _config(model, layers, sparse, prefix))
         if model.source is not None:
             copy_side_files(model.source, model.side_files, fresh)
+
+
+def _full_name(prefix: str, name: str) -> str:
+    """Return a layer's name in the file: the head stands beside the encoder."""
+    return name if f"{name}.".startswith(HEADS) else prefix + name
 
 
 def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
@@ -152,20 +163,26 @@ def _stored(layer: Any) -> dict[str, Any]:
     return state
 
 
-def _config(model: Encoder, layers: dict[str, Any], sparse: set[str]) -> dict[str, Any]:
+def _config(
+    model: Encoder, layers: dict[str, Any], sparse: set[str], prefix: str
+) -> dict[str, Any]:
     config = dict(model.config.raw)
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):
         config.pop(key, None)
     config["torch_dtype"] = "float32"
-    config["architectures"] = [model.architecture]
+    family = model.architecture.removesuffix("Model")
+    config["architectures"] = [
+        f"{family}ForSequenceClassification" if prefix else model.architecture
+    ]
     config.pop("octavo", None)
-    if model.recipe is not None and "prune" in model.recipe:
+    if model.recipe is not None:
         config["octavo"] = {"version": __version__, "recipe": model.recipe}
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []
-    for name, layer in layers.items():
+    for bare, layer in layers.items():
+        name = _full_name(prefix, bare)
         if isinstance(layer, nn.Linear):
-            quantized.append((name, "Linear", _scheme(layer, name in sparse)))
+            quantized.append((name, "Linear", _scheme(layer, bare in sparse)))
         elif isinstance(layer, nn.Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
         elif isinstance(layer, nn.FloatLinear):

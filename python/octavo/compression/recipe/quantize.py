@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a recipe that quantizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from octavo import _checks
+from octavo.compression.recipe import _fields
+
+__all__ = ["Quantize", "read_quantize"]
+
+DTYPES = ("int8", "float16", "bfloat16", "none")
+ACTIVATIONS = ("dynamic", "static")
+OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")
+ROUNDING = ("nearest", "gptq")
+KEEP = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """What weights and activations are stored as, and how that is found.
+
+    Parameters
+    ----------
+    dtype : "int8", "float16", "bfloat16" or "none"
+        Of the weights. All but the first compute in float32, and the fields below do not apply.
+    activations : "dynamic" or "static"
+        Dynamic: each row of a layer's input is quantized over its own range while running.
+        Static: with one scale for a layer, found from calibration data.
+    observer : "minmax", "moving_average", "percentile", "mse" or "entropy", optional
+        How a static scale is found; default: percentile.
+    symmetric : bool
+        Whether activations are quantized symmetrically.
+    dynamic : tuple of str
+        Names of layers that stay dynamic under static activations; ``*`` stands for anything.
+    rounding : "nearest" or "gptq"
+        Of the weights; GPTQ needs calibration data.
+    damping : float, optional
+        Of GPTQ.
+    smooth : float, optional
+        SmoothQuant's alpha, in (0, 1]: scale is moved from the activations to the weights, channel
+        by channel. Needs calibration data.
+    equalize : bool
+        Whether the ranges of channels between neighbouring layers are evened out first.
+    correct_bias : bool
+        Whether biases make up for the mean error of a layer. Needs calibration data.
+    outliers : float, optional
+        Columns of a layer's input that reach this magnitude are computed in float (LLM.int8 takes
+        6.0). Needs calibration data.
+    exclude : tuple of str
+        Names of layers that do not become int8; ``*`` stands for anything.
+    keep : "float32", "float16" or "bfloat16"
+        What those are stored as.
+
+    Examples
+    --------
+    >>> from octavo.compression import Quantize
+    >>> Quantize(activations="static", observer="mse").to_dict()
+    {'dtype': 'int8', 'activations': 'static', 'observer': 'mse'}
+    """
+
+    dtype: str = "int8"
+    activations: str = "dynamic"
+    observer: str | None = None
+    symmetric: bool = False
+    dynamic: tuple[str, ...] = ()
+    rounding: str = "nearest"
+    damping: float | None = None
+    smooth: float | None = None
+    equalize: bool = False
+    correct_bias: bool = False
+    outliers: float | None = None
+    exclude: tuple[str, ...] = ()
+    keep: str = "float32"
+
+    def __post_init__(self) -> None:
+        _checks.choice(self.dtype, "recipe: quantize.dtype", DTYPES)
+        _checks.choice(self.activations, "recipe: quantize.activations", ACTIVATIONS)
+        _checks.choice(self.rounding, "recipe: quantize.rounding", ROUNDING)
+        _checks.choice(self.keep, "recipe: quantize.keep", KEEP)
+        if self.observer is not None:
+            _checks.choice(self.observer, "recipe: quantize.observer", OBSERVERS)
+        for key in ("symmetric", "equalize", "correct_bias"):
+            value = getattr(self, key)
+            if not isinstance(value, bool):
+                raise TypeError(f"recipe: quantize.{key}: expected true or false, got {value!r}")
+        self._check_numbers()
+        self._check_together()
+
+    def _check_numbers(self) -> None:
+        if self.smooth is not None:
+            alpha = _checks.real(self.smooth, "recipe: quantize.smooth")
+            if not 0 < alpha <= 1:
+                raise ValueError(
+                    f"recipe: quantize.smooth: expected a value in (0, 1], got {alpha}"
+                )
+        if self.outliers is not None:
+            limit = _checks.real(self.outliers, "recipe: quantize.outliers")
+            if not limit > 0:
+                raise ValueError(f"recipe: quantize.outliers: expected more than 0, got {limit}")
+        if self.damping is not None and _checks.real(self.damping, "recipe: quantize.damping") < 0:
+            raise ValueError(f"recipe: quantize.damping: expected at least 0, got {self.damping}")
+
+    def _check_together(self) -> None:
+        if self.dtype != "int8":
+            others = [key for key in _fields.set_fields(self) if key != "dtype"]
+            if others:
+                raise ValueError(f"recipe: quantize.{others[0]}: {self.dtype} has no {others[0]}")
+        if self.activations != "static":
+            for key in ("observer", "dynamic"):
+                if getattr(self, key):
+                    raise ValueError(f"recipe: quantize.{key}: dynamic activations have no {key}")
+        if self.damping is not None and self.rounding != "gptq":
+            raise ValueError("recipe: quantize.damping: rounding to nearest has no damping")
+        if self.keep != "float32" and not self.exclude:
+            raise ValueError("recipe: quantize.keep: expected quantize.exclude beside it, got none")
+
+    @property
+    def needs_data(self) -> str | None:
+        """The first field that cannot do without calibration data."""
+        if self.activations == "static":
+            return "quantize.activations: static"
+        if self.rounding == "gptq":
+            return "quantize.rounding: gptq"
+        for key in ("smooth", "correct_bias", "outliers"):
+            if getattr(self, key):
+                return f"quantize.{key}"
+        return None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each layer can become what it will be without a look at others or at data."""
+        return self.needs_data is None and not self.equalize
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are set, as a recipe's dict has them."""
+        return {"dtype": self.dtype, **_fields.set_fields(self)}
+
+
+def read_quantize(fields: object) -> Quantize:
+    """Return what a dtype, or the fields of a dict or a file, say."""
+    if isinstance(fields, str):
+        return Quantize(_checks.choice(fields, "recipe: quantize", DTYPES))
+    read = _fields.known(fields, Quantize, "quantize.")
+    for key in ("dynamic", "exclude"):
+        if key in read:
+            read[key] = _fields.names(read[key], f"recipe: quantize.{key}")
+    return Quantize(**read)
