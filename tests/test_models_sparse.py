@@ -253,7 +253,7 @@ def test_transformers_refuses_bitmaps(tmp_path: Path) -> None:
     from octavo.transformers.checkpoint import Layout
 
     sparse_model(tmp_path / "float").save(tmp_path / "sparse")
-    with pytest.raises(ValueError, match="weights are stored sparse"):
+    with pytest.raises(ValueError, match="weights are stored packed"):
         Layout(config_of(tmp_path / "sparse")["quantization_config"])
 
 

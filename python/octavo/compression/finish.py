@@ -6,9 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
+from octavo.compression.half import half_layer
 from octavo.compression.int8 import int8_layer, pruned_int8_layer
 from octavo.compression.names import Names
+from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
+from octavo.nn.half import DTYPES as HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +36,7 @@ class Finish:
         self._recipe = recipe
         self._on_layer = on_layer
         self._kept = Names(recipe.quantize.exclude, "quantize.exclude", "layers")
+        self._sharing = Sharing(recipe.share)
 
     def __call__(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:
         """Convert a layer.
@@ -57,12 +61,18 @@ class Finish:
     def check(self) -> None:
         """Raise if the recipe names layers that were never met."""
         self._kept.check()
+        self._sharing.check()
 
     def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
         quantize = self._recipe.quantize
         dtype = plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
         if dtype == "int8":
+            shared = self._sharing(name, layer, plan.pruned)
+            if shared is not None:
+                return shared
             if plan.pruned and isinstance(layer, nn.FloatLinear):
                 return pruned_int8_layer(name, layer)
             return int8_layer(name, layer)
+        if dtype in HALVES:
+            return half_layer(name, layer, dtype)
         return layer

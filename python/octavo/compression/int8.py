@@ -12,7 +12,7 @@ from octavo import nn
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
-__all__ = ["int8_layer", "pruned_int8_layer"]
+__all__ = ["int8_layer", "own_norm", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -43,11 +43,16 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
         if isinstance(layer, nn.FloatEmbedding):
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
-            state = {key: _own(key, value) for key, value in layer.state_dict().items()}
-            return nn.LayerNorm.from_state_dict(state, **layer.config())
+            return own_norm(layer)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
     return layer
+
+
+def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
+    """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
+    state = {key: _own(key, value) for key, value in layer.state_dict().items()}
+    return nn.LayerNorm.from_state_dict(state, **layer.config())
 
 
 def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:

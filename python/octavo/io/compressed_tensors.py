@@ -4,7 +4,8 @@
 The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
 channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
 Besides, two ways to store the zeros of weights, which `octavo.io.bitmap` draws: groups of layers in
-octavo's own format ``octavo-bitmap``, and a ``sparsity_config`` of the retired ``sparse-bitmask``.
+octavo's own format ``octavo-bitmap``, and a ``sparsity_config`` of the retired ``sparse-bitmask``;
+and groups of layers with few different codes in ``octavo-codebook`` (`octavo.io.codebook`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
 
 _BITMAP = "octavo-bitmap"
-_FORMATS = ("int-quantized", "naive-quantized", _BITMAP)
+_CODEBOOK = "octavo-codebook"
+_FORMATS = ("int-quantized", "naive-quantized", _BITMAP, _CODEBOOK)
 _SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
@@ -45,12 +47,20 @@ class Scheme(NamedTuple):
         Whether the layer's input is quantized at all (an embedding's is not).
     bitmap : bool
         Whether the weight is stored as a bitmap and its non-zero codes.
+    codebook : bool
+        Whether it is stored as a codebook and indices.
     """
 
     symmetric: bool = False
     static: bool = False
     has_activations: bool = True
     bitmap: bool = False
+    codebook: bool = False
+
+    @property
+    def format(self) -> str:
+        """The group's format."""
+        return _BITMAP if self.bitmap else _CODEBOOK if self.codebook else "int-quantized"
 
 
 class QuantizationConfig:
@@ -80,8 +90,9 @@ class QuantizationConfig:
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
-        self.has_bitmaps = sparsity != "dense" or any(scheme.bitmap for scheme in schemes)
-        """Whether weights may be stored as bitmaps and non-zero values."""
+        own = any(scheme.bitmap or scheme.codebook for scheme in schemes)
+        self.is_packed = sparsity != "dense" or own
+        """Whether weights may be stored in another way than code by code."""
 
     def scheme(self, names: Iterable[str], kind: str) -> Scheme | None:
         """Return how a layer is quantized, or None if it is kept in float.
@@ -175,7 +186,9 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
         raise ValueError(f"quantization_config: {field} must be an object")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
-    scheme = _read_scheme(field, group)._replace(bitmap=group.get("format") == _BITMAP)
+    stored = group.get("format")
+    scheme = _read_scheme(field, group)
+    scheme = scheme._replace(bitmap=stored == _BITMAP, codebook=stored == _CODEBOOK)
     return _strings(f"{field}.targets", group.get("targets")), scheme
 
 
@@ -223,16 +236,16 @@ def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -
         config_groups[f"group_{index}"] = {
             "targets": targets,
             # Named for each group: readers would guess another layout for weights alone.
-            "format": _BITMAP if scheme.bitmap else "int-quantized",
+            "format": scheme.format,
             "weights": _arguments(symmetric=True, dynamic=False, strategy="channel"),
             "input_activations": _activation_arguments(scheme),
             "output_activations": None,
         }
     # A reader that takes no notice of a group's format must not overlook that weights are missing.
-    bitmaps = any(scheme.bitmap for _, scheme in groups)
+    own = {scheme.format for _, scheme in groups} - {"int-quantized"}
     return {
         "quant_method": "compressed-tensors",
-        "format": _BITMAP if bitmaps else "int-quantized",
+        "format": min(own, default="int-quantized"),
         "quantization_status": "compressed",
         "config_groups": config_groups,
         "ignore": sorted(ignore),

@@ -42,8 +42,8 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            if QuantizationConfig(config).has_bitmaps:
-                raise ValueError("quantization_config: weights are stored sparse")
+            if QuantizationConfig(config).is_packed:
+                raise ValueError("quantization_config: weights are stored packed")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [
