@@ -29,6 +29,7 @@ PUBLIC = [
     "octavo.models",
     "octavo.compression",
     "octavo.pruning",
+    "octavo.sharing",
     "octavo.runtime",
     "octavo.tuning",
     "octavo.io",

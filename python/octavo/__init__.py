@@ -21,7 +21,7 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, pruning
+    from octavo import compression, evaluation, io, models, pruning, sharing
     from octavo.compression import compress
     from octavo.evaluation import evaluate
 
@@ -53,12 +53,13 @@ __all__ = [
     "quantize_linear",
     "runtime",
     "set_num_threads",
+    "sharing",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "pruning")
+_LAZY = ("compression", "evaluation", "io", "models", "pruning", "sharing")
 _LAZY_NAMES = {"compress": "compression", "evaluate": "evaluation"}
 
 

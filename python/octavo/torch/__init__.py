@@ -34,6 +34,7 @@ from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
 from octavo.torch.prune import prune_
+from octavo.torch.share import SharedEmbedding, SharedLinear, share_, with_shared
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "Kept",
     "Linear",
     "PlugIn",
+    "SharedEmbedding",
+    "SharedLinear",
     "Summary",
     "int_mm",
     "plug_in",
@@ -51,4 +54,6 @@ __all__ = [
     "prune_",
     "quantize_",
     "quantize_dynamic",
+    "share_",
+    "with_shared",
 ]
