@@ -118,7 +118,7 @@ def test_excluded_layers_keep_their_codes(folder: Path) -> None:
         ours: Any = made.get_submodule(name)
         theirs: Any = plain.get_submodule(name)
         assert_same_bits(ours.weight_codes, theirs.weight_codes)
-    with pytest.raises(ValueError, match="share.exclude: expected names of .*, got 'nothing'"):
+    with pytest.raises(ValueError, match=r"share\.exclude: expected names of .*, got 'nothing'"):
         octavo.compress(folder, {"share": {"exclude": ["nothing"]}})
 
 
@@ -136,5 +136,5 @@ def test_bad_weights_are_named(tmp_path: Path) -> None:
     tensors = model_files.random_tensors(model_files.BERT)
     tensors["pooler.dense.weight"][0, 0] = np.nan
     broken = model_files.write_folder(tmp_path / "x", model_files.BERT, tensors)
-    with pytest.raises(ValueError, match="layer 'pooler.dense': weight: expected finite"):
+    with pytest.raises(ValueError, match=r"layer 'pooler\.dense': weight: expected finite"):
         octavo.compress(broken, SHARE)

@@ -54,8 +54,12 @@ def test_every_value_is_widened_exactly(dtype: str, isa: str | None) -> None:
 def test_rounding_is_half_to_even(dtype: str) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
-    x = rng.standard_normal(10_000).astype(np.float32) * np.float32(10) ** rng.integers(-8, 4, 10_000)
-    x = np.concatenate([x, np.float32([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-11, 0.0, -0.0, 6e-8])])
+    x = rng.standard_normal(10_000).astype(np.float32) * np.float32(10) ** rng.integers(
+        -8, 4, 10_000
+    )
+    x = np.concatenate(
+        [x.astype(np.float32), np.float32([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-11, 0.0, -0.0, 6e-8])]
+    )
     halves = to_half(x, dtype)
     expected = torch.from_numpy(x).to(getattr(torch, dtype)).view(torch.uint16).numpy()
     assert_same_bits(halves.view(np.uint16), expected)

@@ -83,7 +83,9 @@ def test_a_whole_model(tmp_path: Path) -> None:
     for name, layer in small.named_modules():
         if isinstance(layer, (octavo.Linear, octavo.Embedding)):
             same: Any = back.get_submodule(name)
-            assert np.allclose(same.weight, layer.weight, atol=0.51 * float(layer.weight_scale.max()))
+            assert np.allclose(
+                same.weight, layer.weight, atol=0.51 * float(layer.weight_scale.max())
+            )
     optimizer = torch.optim.Adam([p for n, p in model.named_parameters() if "codebook" in n], 0.5)
     wanted = torch.randn(ids.shape[0], 32)
     losses = []

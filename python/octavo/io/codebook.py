@@ -142,9 +142,7 @@ class CodebookTensor:
 
     dtype = "I8"
 
-    def __init__(
-        self, name: str, parts: CodebookParts, files: Mapping[str, TensorFile]
-    ) -> None:
+    def __init__(self, name: str, parts: CodebookParts, files: Mapping[str, TensorFile]) -> None:
         self.name = name
         self._parts = parts
         self._files = files

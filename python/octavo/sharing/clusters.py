@@ -137,9 +137,7 @@ def _cells(filled: NDArray[np.int64], count: Float64) -> NDArray[np.int64]:
     return np.unique(np.concatenate(([0], inner, [len(filled)])))
 
 
-def _best_cells(
-    count: Float64, total: Float64, cells: NDArray[np.int64], clusters: int
-) -> Float64:
+def _best_cells(count: Float64, total: Float64, cells: NDArray[np.int64], clusters: int) -> Float64:
     """Return the centroids of the best partition into runs of cells.
 
     The squared error of a run is a constant minus (sum of its values)² / count: that is what the
