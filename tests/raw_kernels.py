@@ -133,6 +133,7 @@ def run_quantize_rows(
     static: tuple[float, int] | None = None,
     pad: bool = True,
     front: bool = False,
+    multiplier: Array | None = None,
 ) -> QuantizedRows:
     """Codes of one quantize_rows row, taken back out of the kernel's form."""
     m, k = x.shape
@@ -154,6 +155,7 @@ def run_quantize_rows(
         pad,
         scale,
         zero_point,
+        None if multiplier is None else guarded(multiplier, front=front),
     )
     shift = 128 if form == "u8" else 0
     codes = (a[:, :k].astype(np.int16) - shift).astype(np.uint8).view(np.int8)

@@ -145,7 +145,8 @@ def test_workers_of_the_package_are_run_and_their_failures_said(
 
 
 @pytest.mark.parametrize(
-    "name", ["linear", "quantize", "model", "tiers", "host_framework", "sparse_f32"]
+    "name",
+    ["linear", "quantize", "model", "tiers", "host_framework", "sparse_f32", "sparse_blocks"],
 )
 def test_every_script_has_help(script: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -175,6 +176,25 @@ def test_sparse_targets(script: Any) -> None:
     rows += [row("32x8x8", "scipy csr", 1.9)]
     made = [target.met for target in script("sparse_f32").sparse_targets(rows)]
     assert made == [True, False, None, False]
+
+
+def test_block_targets(script: Any) -> None:
+    def row(engine: str, seconds: float) -> dict[str, Any]:
+        made = row_json("32x8x8", engine, seconds, extra={"zeros": 0.8, "format": "blocks16x4"})
+        return {**made, "case": "32x8x8 80% 16x4"}
+
+    times = {"dense": 11.0, "blocks16x4": 3.0, "auto": 3.0, "nothing": 1.0}
+    rows = [row(name, seconds) for name, seconds in times.items()]
+    blocks = script("sparse_blocks")
+    made = [(target.measured, target.met) for target in blocks.block_targets(rows)]
+    assert made == [("1.00x", True), ("0.73x", False), ("3.67x", True)]
+    assert "3.7 (5.0)" in blocks.summary(rows)
+
+
+@pytest.mark.parametrize("block", [(16, 4), (16, 64)])
+def test_block_engines_agree(script: Any, block: tuple[int, int]) -> None:
+    rows = script("sparse_blocks").measure((3, 40, 130), block, 0.5, 1, True)
+    assert {row.engine for row in rows} == {"dense", "blocks16x4", "auto", "nothing"}
 
 
 def test_sparse_engines_agree(script: Any) -> None:

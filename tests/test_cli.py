@@ -70,7 +70,7 @@ def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
         (["report", "o.html", "--model", "absent"], "no such folder: absent"),
         (["report", "o.html", "--bench", "absent"], "absent: cannot be read"),
         (["report", "o.html", "--reference", "float"], "reference: it goes with a model"),
-        (["compress", "float", "out", "--recipe", "int3"], "recipe: expected int8, sparse50-int8"),
+        (["compress", "float", "out", "--recipe", "int3"], "recipe: expected int8, int8-static"),
         (["demo", "absent"], "no such folder: absent"),
         (["demo", "float"], "float: no tokenizer.json"),
     ],

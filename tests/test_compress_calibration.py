@@ -11,7 +11,7 @@ import pytest
 
 import model_files
 import octavo
-from octavo.compression.calibration import ROWS, Batch, batches_of
+from octavo.compression.calibration import ROWS, Batches, batches_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +28,30 @@ def model(tmp_path: Path) -> Encoder:
     return octavo.models.load(folder)
 
 
-def rows_of(batches: list[Batch]) -> list[list[int]]:
+def rows_of(batches: Batches) -> list[list[int]]:
     """The tokens of every row, without padding."""
     return sorted(
         row[kept].tolist()
         for batch in batches
         for row, kept in zip(batch.ids, batch.mask, strict=True)
     )
+
+
+class Reader:
+    """A calibration data reader as ONNX Runtime has it."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items, self.passes = items, 1
+        self.left = list(items)
+
+    def get_next(self) -> Any:
+        return self.left.pop(0) if self.left else None
+
+
+class Rewinding(Reader):
+    def rewind(self) -> None:
+        self.left = list(self.items)
+        self.passes += 1
 
 
 def test_every_form_says_the_same(model: Encoder, tmp_path: Path) -> None:
@@ -62,6 +79,14 @@ def test_every_form_says_the_same(model: Encoder, tmp_path: Path) -> None:
         str(tmp_path / "b.jsonl"),
         tmp_path / "c.jsonl",
         tmp_path / "d.npz",
+        lambda: iter(TEXT),
+        lambda: ([np.array(row)] for row in rows),
+        lambda: [{"input_ids": np.array([row])} for row in rows],
+        iter(TEXT),
+        [TEXT[:2], TEXT[2:]],
+        octavo.Dataset(list(enumerate(TEXT)), lambda pair: pair[1]),
+        octavo.Dataset(lambda: ({"ids": row, "label": 1} for row in rows), lambda row: row["ids"]),
+        Reader([{"input_ids": np.array([row])} for row in rows]),
     ]
     for form in forms:
         assert rows_of(batches_of(form, model)) == sorted(rows)
@@ -104,7 +129,11 @@ def test_files_with_token_types(model: Encoder, tmp_path: Path) -> None:
 
 
 BAD: list[tuple[str, Any, str]] = [
-    ("number", 3, "calibration: expected a file, sentences, or batches of input_ids, got int"),
+    (
+        "number",
+        3,
+        "calibration: expected a file, sentences, batches of inputs, or a function .* got int",
+    ),
     ("suffix", "sentences.csv", "expected a .npz, .txt or .jsonl file, got sentences.csv"),
     ("no ids", {"attention_mask": [[1]]}, "calibration: expected the field input_ids"),
     ("field", {"input_ids": [[1]], "labels": [1]}, "calibration: expected the fields input_ids"),
@@ -113,14 +142,16 @@ BAD: list[tuple[str, Any, str]] = [
     ("long", [[[1] * 25]], r"calibration\[0\]: input_ids: 25 tokens, the model has 24"),
     ("mask", [([[1, 2]], [[1]])], r"calibration\[0\]: attention_mask: expected shape"),
     ("parts", [(1, 2, 3, 4)], r"calibration\[0\]: expected input_ids, attention_mask, .* 4 parts"),
-    ("mixed", ["the", [[1]]], r"calibration\[0\]: input_ids: expected an array, got str"),
+    ("mixed", ["the", [[1]]], r"calibration\[1\]: expected a sentence like those before it, got"),
+    ("mixed too", [[[1]], "the"], r"calibration\[1\]: input_ids: expected an array, got str"),
+    ("function", lambda: 3, "calibration: expected a function that yields inputs, it returned int"),
 ]
 
 
 @pytest.mark.parametrize(("data", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_bad_data(model: Encoder, data: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        batches_of(data, model)
+        list(batches_of(data, model))
 
 
 LINES = [
@@ -167,3 +198,108 @@ def test_sentences_need_a_tokenizer(model: Encoder) -> None:
     model.source = None
     with pytest.raises(ValueError, match="was not loaded from a folder; pass input_ids"):
         batches_of(TEXT, model)
+
+
+def test_a_data_loader(model: Encoder) -> None:
+    torch = pytest.importorskip("torch", reason="needs torch")
+    data = torch.utils.data
+    ids = torch.randint(1, 100, (10, 6))
+    mask = (torch.arange(6) < torch.arange(1, 11)[:, None]).long()
+    expected = sorted(row[: min(6, n + 1)].tolist() for n, row in enumerate(ids))
+    pairs = data.DataLoader(data.TensorDataset(ids, mask), batch_size=4)
+    dicts = data.DataLoader(
+        [{"input_ids": i, "attention_mask": m} for i, m in zip(ids, mask, strict=True)],
+        batch_size=3,
+    )
+    for loader in (pairs, dicts):
+        batches = batches_of(loader, model)
+        assert batches.known_length is None
+        assert rows_of(batches) == expected
+        assert rows_of(batches) == expected
+        assert batches.tokens == int(mask.sum())
+    rows = sorted(row.tolist() for row in ids)
+    assert rows_of(batches_of(ids, model)) == rows
+    labelled = data.DataLoader([{"input_ids": i, "labels": 0} for i in ids])
+    with pytest.raises(ValueError, match=r"calibration\[0\]: expected the fields .* transform_fn"):
+        list(batches_of(labelled, model))
+
+
+def test_streams_are_read_anew_or_kept(model: Encoder) -> None:
+    passes: list[int] = []
+
+    def yielded() -> Any:
+        passes.append(0)
+        for size in range(1, 20):
+            passes[-1] += 1
+            yield [np.full(size, 5)]
+
+    streamed = batches_of(yielded, model)
+    assert passes == []
+    assert len(streamed) == len(list(streamed)) == streamed.known_length
+    assert passes == [19, 19]
+
+    kept = batches_of(yielded(), model)
+    assert passes == [19, 19, 19]
+    assert rows_of(kept) == rows_of(kept) == rows_of(streamed)
+
+    passes.clear()
+    once = batches_of(yielded(), model, once=True)
+    assert passes == []
+    assert rows_of(once) == rows_of(kept)
+    assert once.tokens == sum(range(1, 20))
+    assert passes == [19]
+
+    items = [{"input_ids": np.array([[1, 2]])}, {"input_ids": np.array([3])}]
+    rewinding = Rewinding(items)
+    batches = batches_of(rewinding, model)
+    assert rows_of(batches) == rows_of(batches) == [[1, 2], [3]]
+    assert rewinding.passes == 2
+    reader = batches_of(Reader(items), model)
+    assert rows_of(reader) == rows_of(reader) == [[1, 2], [3]]
+
+
+def test_single_inputs_go_together(model: Encoder) -> None:
+    """One by one, they would cost several times as much."""
+    types = [np.arange(size) % 2 for size in range(1, 21)]
+    items = [(np.arange(size) + 1, np.ones(size), types[size - 1]) for size in range(1, 20)]
+    (batch,) = batches_of(lambda: [*items, (np.arange(20),)], model)
+    assert batch.ids.shape == (20, 20)
+    assert batch.types is not None
+    for row, size in enumerate(range(1, 20)):
+        np.testing.assert_array_equal(batch.ids[row, :size], items[row][0])
+        np.testing.assert_array_equal(batch.types[row, :size], types[row])
+        assert batch.mask[row].sum() == size
+    assert not batch.types[19].any()
+
+
+def test_items_are_named_in_errors(model: Encoder) -> None:
+    def yields(*items: Any) -> Any:
+        return lambda: iter(items)
+
+    good = np.array([[1, 2]])
+    bad: list[tuple[Any, str]] = [
+        (np.array([[1, 100]]), r"calibration\[1\]: input_ids: expected values in \[0, 99\]"),
+        (np.array([[1.0, np.nan]]), r"calibration\[1\]: input_ids: expected integers, got float"),
+        ([good, np.ones((1, 3))], r"calibration\[1\]: attention_mask: expected shape"),
+        (np.zeros((1, 1, 1), int), r"calibration\[1\]: input_ids: expected shape"),
+        ({"ids": good}, r"calibration\[1\]: expected the fields input_ids"),
+        (None, r"calibration\[1\]: input_ids: expected an array, got NoneType"),
+    ]
+    for item, message in bad:
+        with pytest.raises((TypeError, ValueError), match=message):
+            list(batches_of(yields(good, item), model))
+    with pytest.raises(ValueError, match="expected at least one token, got none"):
+        list(batches_of(yields(), model))
+    with pytest.raises(TypeError, match="transform_fn: expected a function, got int"):
+        octavo.Dataset([1], 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"source: expected a file, .* got int"):
+        octavo.Dataset(3)
+
+
+def test_what_goes_wrong_in_the_function_stays_itself(model: Encoder) -> None:
+    def fails() -> Any:
+        yield [np.array([1])]
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        list(batches_of(fails, model))

@@ -154,7 +154,6 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"quantize": {"outliers": 0.0}}, "quantize.outliers: expected more than 0, got 0.0"),
         ({"quantize": {"equalize": 1}}, "quantize.equalize: expected true or false, got 1"),
         ({"quantize": {"exclude": "pooler"}}, "quantize.exclude: expected a list of names"),
-        ({"quantize": {"keep": "float16"}}, "keep: expected quantize.exclude beside it, got none"),
         ({"quantize": {"dtype": "float16", "smooth": 0.5}}, "smooth: float16 has no smooth"),
         ({"share": {"clusters": 3}}, r"share.clusters: expected a value in \[4, 256\], got 3"),
         ({"share": {}, "quantize": "float16"}, "share: expected quantize: int8 beside it"),

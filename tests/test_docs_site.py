@@ -28,6 +28,7 @@ PUBLIC = [
     "octavo.nn",
     "octavo.models",
     "octavo.compression",
+    "octavo.observers",
     "octavo.pruning",
     "octavo.sharing",
     "octavo.runtime",

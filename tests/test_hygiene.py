@@ -25,7 +25,8 @@ C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}
 
 # The bytes that a kernel reads are its contract.
 LAYOUT_CONTRACTS = tuple(
-    f"kernels/{name}/kernel.h" for name in ("expand_s8", "gather_s8", "gemm_s8", "spmm_f32")
+    f"kernels/{name}/kernel.h"
+    for name in ("expand_s8", "gather_s8", "gemm_blocks_s8", "gemm_s8", "spmm_f32")
 )
 
 # Folder of csrc/ -> what its includes may start with; a header without a folder is the system's.

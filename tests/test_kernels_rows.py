@@ -90,6 +90,26 @@ def test_static_rows(rng: np.random.Generator, kernel: Kernel, form: str, front:
         check_forms(got.raw, wanted, form, pad=True)
 
 
+@quantizers
+@forms
+@fronts
+@pytest.mark.parametrize("static", [None, (0.037, -9)])
+def test_multiplied_rows(
+    rng: np.random.Generator, kernel: Kernel, form: str, front: bool, static: Any
+) -> None:
+    for k in WIDTHS:
+        x = special_rows(rng, k)
+        multiplier = rng.uniform(0, 2, k).astype(np.float32)
+        multiplier[::5] = 0
+        with np.errstate(all="ignore"):
+            product = x * multiplier
+        wanted = run_quantize_rows(kernel, product, form, static=static)
+        got = run_quantize_rows(kernel, x, form, static=static, front=front, multiplier=multiplier)
+        assert_same_bits(got.raw, wanted.raw)
+        assert_same_bits(got.scale, wanted.scale)
+        assert_same_bits(got.zero_point, wanted.zero_point)
+
+
 @epilogues
 @fronts
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -253,7 +253,7 @@ def test_transformers_refuses_bitmaps(tmp_path: Path) -> None:
     from octavo.transformers.checkpoint import Layout
 
     sparse_model(tmp_path / "float").save(tmp_path / "sparse")
-    with pytest.raises(ValueError, match="weights are stored packed"):
+    with pytest.raises(ValueError, match="octavo-bitmap"):
         Layout(config_of(tmp_path / "sparse")["quantization_config"])
 
 
@@ -308,3 +308,21 @@ def test_the_recipe_is_kept(tmp_path: Path) -> None:
     assert_same(octavo.compress(model, again.recipe), again)
     model.save(tmp_path / "float")
     assert "octavo" not in json.loads((tmp_path / "float" / "config.json").read_text("utf-8"))
+
+
+def test_rows_choose_the_format_at_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = sparse_model(tmp_path / "model")
+    model.save(tmp_path / "out")
+    asked = []
+
+    def choose(codes: np.ndarray, rows: Any = None) -> str:
+        asked.append(rows)
+        return "slots16" if rows == 1 else "dense"
+
+    monkeypatch.setattr(octavo.tuning, "choose", choose)
+    for rows, wanted in ((None, "dense"), (1, "slots16")):
+        again = octavo.models.load(tmp_path / "out", rows=rows)
+        formats = {x.format for x in linear_layers(again).values() if isinstance(x, SparseLinear)}
+        assert formats == {wanted}
+        assert_same_bits(again(*model_files.batch()), model(*model_files.batch()))
+    assert 1 in asked

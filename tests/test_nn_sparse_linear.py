@@ -19,7 +19,7 @@ from reference import assert_same_bits
 pytestmark = pytest.mark.usefixtures("isa")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FORMATS = ("auto", "dense", "slots16", "slots64")
+FORMATS = ("auto", "dense", "slots16", "slots64", "blocks16x4")
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh")
 
 
@@ -65,6 +65,8 @@ def codes_of(name: str, rng: np.random.Generator) -> Array:
     elif name == "one code":
         codes[:] = 0
         codes[-1, -1] = 127
+    elif name == "blocks":
+        codes *= np.kron(rng.random((3, 50)) < 0.3, np.ones((16, 4), np.bool_))
     elif name == "2:4":
         codes[:] = 3
         codes[:, ::4] = codes[:, 1::4] = 0
@@ -76,7 +78,7 @@ def codes_of(name: str, rng: np.random.Generator) -> Array:
     "name",
     [
         *("all zero", "no zeros", "rows of zeros", "a full row", "columns of zeros"),
-        *("one code", "2:4", "unstructured"),
+        *("one code", "2:4", "blocks", "unstructured"),
     ],
 )
 @pytest.mark.usefixtures("threads")
@@ -102,7 +104,7 @@ def test_the_widest_layers(rng: np.random.Generator, format: str) -> None:
     check(codes, format, rows=(1, 2))
     wider = np.pad(codes, ((0, 0), (0, 1)))
     wider[1, -1] = -5
-    if format.startswith("slots"):
+    if format in octavo.tuning.SPARSE_FORMATS:
         with pytest.raises(ValueError, match=rf"^format: '{format}' takes at most 65536 inputs"):
             SparseLinear.from_quantized(wider, 1.0, format=format)
     else:

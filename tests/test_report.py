@@ -82,9 +82,9 @@ def test_the_page_holds_all_that_it_shows(folder: Path, results: Path, tmp_path:
     made = report.write(tmp_path / "page.html", model=folder, bench=[results])
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert made["bytes"] == len(text.encode("utf-8")) <= 2_000_000
-    assert len(made["plots"]) == 5
+    assert len(made["plots"]) == 6
     seen = Page(text)
-    assert seen.tags.count("svg") == 5
+    assert seen.tags.count("svg") == 6
     assert not {"script", "link", "img", "iframe", "object", "image"} & set(seen.tags)
     for tag, name, value in seen.attributes:
         assert not name.startswith("on"), (tag, name)
@@ -99,7 +99,7 @@ def test_the_page_holds_all_that_it_shows(folder: Path, results: Path, tmp_path:
     used |= set(re.findall(r"url\(#([^)]*)\)", text))
     assert used <= set(ids)
     labels = [v for t, n, v in seen.attributes if (t, n) == ("svg", "aria-label")]
-    assert len(labels) == 5
+    assert len(labels) == 6
     assert all(len(label) > 30 for label in labels)
 
 
@@ -171,7 +171,7 @@ def test_an_artifact_with_and_without_its_float_model(
     both = report.write(
         tmp_path / "b.html", model=tmp_path / "int8", reference=folder, bench=[results]
     )
-    assert len(both["plots"]) == 5
+    assert len(both["plots"]) == 6
     assert both["cosine_min"] > 0.99
 
 
@@ -211,7 +211,7 @@ def test_it_measures_what_no_file_tells(folder: Path, tmp_path: Path) -> None:
         seconds=0.005,
         say=lambda text, done: steps.append((text, done)),
     )
-    assert len(made["plots"]) == 5
+    assert len(made["plots"]) == 6
     cases = [pair["case"] for pair in made["int8_pays"]]
     assert cases[0] == "1x16"
     assert set(cases[1:]) == {
@@ -355,3 +355,62 @@ def test_no_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert cli.main(["report", str(tmp_path / "p.html"), "--bench", str(results)]) == 1
     assert 'pip install "octavo[report]"' in capsys.readouterr().err
+
+
+def test_bits_scales_and_saturation(folder: Path, results: Path, tmp_path: Path) -> None:
+    """A model with a float, a dynamic and a static layer, against what was put into it."""
+    name = "encoder.layer.0.attention.self.query"
+    kept = "encoder.layer.1.output.dense"
+    small = octavo.compress(folder, {"quantize": {"exclude": [kept]}})
+    query: Any = small.get_submodule(name)
+    codes = query.weight_codes.copy()
+    codes.reshape(-1)[:100] = -127
+    static = octavo.Linear.from_quantized(
+        codes, query.weight_scale, query.bias, input_scale=0.01, input_zero_point=5
+    )
+    small.set_submodule(name, static)
+    small.save(tmp_path / "mixed")
+    ids, mask = model_files.batch()
+    facts = collect.collect_model(
+        tmp_path / "mixed", folder, calibration={"input_ids": ids, "attention_mask": mask}
+    )
+    assert facts.text == "4 rows of calibration data"
+    layers = {layer.name: layer for layer in facts.layers}
+    model = octavo.models.load(folder)
+    hidden = model.embed(ids, None)[mask.astype(bool)]
+    clipped = np.mean((hidden < 0.01 * -133.5) | (hidden > 0.01 * 122.5))
+    assert clipped > 0.05
+    found = layers[name]
+    assert (found.bits, found.inputs_as) == (8, "static")
+    assert found.input_scale == pytest.approx(0.01)
+    assert found.clipped_inputs == pytest.approx(clipped, abs=0.01)
+    assert found.full_weights == np.mean(np.abs(codes) == 127)
+    assert found.scale == (query.weight_scale.min(), query.weight_scale.max())
+    key = layers[name.replace("query", "key")]
+    assert (key.bits, key.inputs_as, key.clipped_inputs, key.input_scale) == (
+        8,
+        "dynamic",
+        None,
+        None,
+    )
+    left = layers[kept]
+    assert (left.bits, left.inputs_as, left.scale, left.full_weights) == (32, "float", None, None)
+    assert left.relative == 0
+    made = report.write(
+        tmp_path / "page.html",
+        model=tmp_path / "mixed",
+        reference=folder,
+        bench=[results],
+        calibration={"input_ids": ids, "attention_mask": mask},
+    )
+    assert "Saturation" in made["plots"]
+    text = Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "static" in text
+    assert "clipped inputs, %" in text
+    with pytest.raises(ValueError, match="calibration: it goes with a model"):
+        report.write(tmp_path / "x.html", bench=[results], calibration=[[[1]]])
+
+
+def test_many_calibration_rows_are_sampled(folder: Path) -> None:
+    ids = np.random.default_rng(0).integers(1, 100, (500, 8))
+    assert collect.collect_model(folder, calibration=ids).text == "63 rows of calibration data"

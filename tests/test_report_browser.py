@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("matplotlib", reason="matplotlib draws the plots")
 
-PLOTS = ("size", "latency", "error", "roofline", "ranges")
+PLOTS = ("size", "latency", "error", "roofline", "ranges", "saturation")
 
 DRAWN = """
 Array.from(document.querySelectorAll('figure svg')).map(svg => {

@@ -83,6 +83,41 @@ def test_one_slow_number_of_rows_is_enough(table: Path) -> None:
 
 
 @needs_core
+def test_only_the_rows_that_are_asked_for_count(table: Path) -> None:
+    codes = pruned(0.8)
+    for place, rows in enumerate(tuning.ROWS):
+        values = [1000.0] * len(tuning.ROWS)
+        values[place] = 0.001
+        tuning.save(everywhere({**DEAR, "slots64": tuple(values)}), table)
+        assert tuning.choose(codes) == "dense"
+        for asked in (rows, [rows], (rows, rows), np.int64(rows)):
+            assert tuning.choose(codes, asked) == "slots64"
+        assert SparseLinear.from_quantized(codes, 1.0, rows=rows).format == "slots64"
+        layer = SparseLinear.from_quantized(codes, 1.0)
+        assert (layer.format, layer.with_format(rows=rows).format) == ("dense", "slots64")
+        # Between two of the table both count, beyond the last one it alone.
+        beyond = place == len(tuning.ROWS) - 1
+        assert tuning.choose(codes, rows + 1) == ("slots64" if beyond else "dense")
+        assert tuning.choose(codes, (1, 300)) == "dense"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (0, r"^rows: expected a value in \[1, .*got 0"),
+        ((1, -2), r"^rows: expected a value in \[1, .*got -2"),
+        ((), "^rows: expected at least one number, got none"),
+        ((1, 2.5), "^rows: expected an integer, got float"),
+    ],
+)
+def test_rows_that_make_no_sense(rows: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        tuning.choose(np.ones((16, 16), np.int8), rows)
+    with pytest.raises(ValueError, match=r"^rows: expected None with format='bitmap', got 1"):
+        SparseLinear.from_quantized(np.ones((16, 16), np.int8), 1.0, format="bitmap", rows=1)
+
+
+@needs_core
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0])
 def test_never_larger_even_where_it_costs_nothing(table: Path, share: float) -> None:
     tuning.save(everywhere(FREE), table)

@@ -111,7 +111,7 @@ py::array_t<std::int8_t> repack_b(const py::array& b, std::uint8_t flip) {
 void quantize_rows(const std::string& name, const py::array& x, const std::string& form,
                    bool symmetric, std::optional<float> static_scale, int static_zero_point,
                    py::array a, std::int64_t a_abs_offset, bool pad, py::array scale,
-                   py::array zero_point) {
+                   py::array zero_point, const std::optional<py::array>& multiplier) {
   const auto& row = row_named(kernel_rows<QuantizeRowsArgs>(), name);
   const Rows<const float> in = rows<float>(x, "x");
   const std::int64_t m = x.shape(0), k = x.shape(1), k_pad = round_up(k, 64);
@@ -121,6 +121,7 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   if (abs && a_abs_offset < k_pad) bad_argument("a_abs_offset", "at least k rounded up to 64");
   args.x = in.data;
   args.x_stride = in.stride;
+  args.multiplier = optional_vector<float>(multiplier, k, "multiplier");
   args.m = static_cast<std::int32_t>(m);
   args.k = static_cast<std::int32_t>(k);
   args.symmetric = symmetric;
@@ -224,7 +225,7 @@ void register_kernels(py::module_& m) {
   m.def("kernel_repack_b", &repack_b, "b"_a, "flip"_a = std::uint8_t{0});
   m.def("kernel_quantize_rows", &quantize_rows, "name"_a, "x"_a, "form"_a, "symmetric"_a,
         "static_scale"_a, "static_zero_point"_a, "a"_a, "a_abs_offset"_a, "pad"_a, "scale"_a,
-        "zero_point"_a);
+        "zero_point"_a, "multiplier"_a = py::none());
   m.def("kernel_epilogue", &epilogue, "name"_a, "acc"_a, "zero_point"_a, "col_sum"_a, "row_scale"_a,
         "col_scale"_a, "bias"_a, "residual"_a, "activation"_a, "out"_a, "out_scale"_a,
         "out_zero_point"_a);

@@ -17,14 +17,16 @@ namespace {
 constexpr Named<WeightFormat> kFormats[] = {{"dense", WeightFormat::kDense},
                                             {"slots16", WeightFormat::kSlots16},
                                             {"slots64", WeightFormat::kSlots64},
-                                            {"bitmap", WeightFormat::kBitmap}};
+                                            {"bitmap", WeightFormat::kBitmap},
+                                            {"blocks16x4", WeightFormat::kBlocks}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
                                     std::optional<float> input_scale, int input_zero_point,
                                     std::optional<float> output_scale, int output_zero_point,
-                                    const std::string& format) {
+                                    const std::string& format,
+                                    const std::optional<py::array>& input_multiplier) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
@@ -40,6 +42,11 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
   if (scale.shape(0) != n) bad_argument("scale", "one value per row of codes");
   if (bias && bias->shape(0) != n) bad_argument("bias", "one value per row of codes");
+  const float* multiplier =
+      input_multiplier ? contiguous<float>(*input_multiplier, 1, "input_multiplier") : nullptr;
+  if (multiplier != nullptr && input_multiplier->shape(0) != k) {
+    bad_argument("input_multiplier", "one value per column of codes");
+  }
   LinearOptions options;
   options.activation = activation_from(activation);
   options.symmetric = symmetric;
@@ -48,7 +55,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   options.output_scale = output_scale;
   options.output_zero_point = output_zero_point;
   const py::gil_scoped_release nogil;
-  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format);
+  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
 }
 
 // How many steps of 64 slots the codes take in a format with slots.
@@ -57,7 +64,7 @@ std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
   const WeightFormat weight_format = value_named(kFormats, format, "format");
-  if (weight_format == WeightFormat::kDense || weight_format == WeightFormat::kBitmap) {
+  if (weight_format != WeightFormat::kSlots16 && weight_format != WeightFormat::kSlots64) {
     bad_argument("format", "a format with slots");
   }
   const py::gil_scoped_release nogil;
@@ -243,7 +250,7 @@ void register_linear(py::module_& m) {
   py::class_<Linear>(m, "PackedLinear")
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
-           "format"_a = "dense")
+           "format"_a = "dense", "input_multiplier"_a = py::none())
       .def("call", &call, "x"_a, "residual"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
@@ -260,6 +267,12 @@ void register_linear(py::module_& m) {
                                const auto& linear = self.cast<const Linear&>();
                                if (linear.bias() == nullptr) return py::none();
                                return read_only(self, linear.bias(), linear.n());
+                             })
+      .def_property_readonly("input_multiplier",
+                             [](py::object self) -> py::object {
+                               const auto& linear = self.cast<const Linear&>();
+                               if (linear.multiplier() == nullptr) return py::none();
+                               return read_only(self, linear.multiplier(), linear.k());
                              })
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",

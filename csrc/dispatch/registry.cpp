@@ -9,6 +9,8 @@ namespace octavo {
   void symbol(const GemmS8Args&) noexcept;
 #define OCTAVO_GEMM_BITMAP_S8(isa, symbol, form, most_rows) \
   void symbol(const GemmBitmapS8Args&) noexcept;
+#define OCTAVO_GEMM_BLOCKS_S8(isa, symbol, mr, m_align, min_m, min_fill, form) \
+  void symbol(const GemmBlocksS8Args&) noexcept;
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) void symbol(const GatherS8Args&) noexcept;
 #define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
@@ -19,6 +21,7 @@ namespace octavo {
 #include "kernels/expand_s8/kernels.inc"
 #include "kernels/gather_s8/kernels.inc"
 #include "kernels/gemm_bitmap_s8/kernels.inc"
+#include "kernels/gemm_blocks_s8/kernels.inc"
 #include "kernels/gemm_s8/kernels.inc"
 #include "kernels/layer_norm/kernels.inc"
 #include "kernels/quantize_linear/kernels.inc"
@@ -33,6 +36,7 @@ namespace octavo {
 #undef OCTAVO_KERNEL
 #undef OCTAVO_GEMM_S8
 #undef OCTAVO_GEMM_BITMAP_S8
+#undef OCTAVO_GEMM_BLOCKS_S8
 #undef OCTAVO_GATHER_S8
 #undef OCTAVO_SPREAD_S8
 
@@ -41,6 +45,8 @@ namespace octavo {
   {Isa::isa, #symbol, symbol, mr, m_align, min_m, block_rows, AForm::form},
 #define OCTAVO_GEMM_BITMAP_S8(isa, symbol, form, most_rows) \
   {Isa::isa, #symbol, symbol, AForm::form, most_rows},
+#define OCTAVO_GEMM_BLOCKS_S8(isa, symbol, mr, m_align, min_m, min_fill, form) \
+  {Isa::isa, #symbol, symbol, mr, m_align, min_m, min_fill, AForm::form},
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) \
   {Isa::isa, #symbol, symbol, AForm::form, spread_rows},
 #define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
@@ -172,6 +178,13 @@ const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows() {
   return rows;
 }
 
+const std::vector<GemmBlocksS8Row>& gemm_blocks_s8_rows() {
+  static const std::vector<GemmBlocksS8Row> rows = {
+#include "kernels/gemm_blocks_s8/kernels.inc"
+  };
+  return rows;
+}
+
 const std::vector<GatherS8Row>& gather_s8_rows() {
   static const std::vector<GatherS8Row> rows = {
 #include "kernels/gather_s8/kernels.inc"
@@ -205,6 +218,15 @@ const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept {
   return first_allowed(gemm_bitmap_s8_rows(), mask);
 }
 
+const GemmBlocksS8Row& select_gemm_blocks_s8(int64_t m, int64_t blocks, int64_t tiles,
+                                             IsaMask mask) noexcept {
+  const auto& rows = gemm_blocks_s8_rows();
+  for (const GemmBlocksS8Row& row : rows) {
+    if ((mask & bit(row.isa)) && m >= row.min_m && blocks >= row.min_fill * tiles) return row;
+  }
+  return rows.back();
+}
+
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept {
   return first_allowed(gather_s8_rows(), mask);
 }
@@ -235,6 +257,9 @@ std::vector<KernelInfo> list_kernels() {
   }
   for (const GemmBitmapS8Row& row : gemm_bitmap_s8_rows()) {
     out.push_back({"gemm_bitmap_s8", row.name, row.isa, 1, 1, 1});
+  }
+  for (const GemmBlocksS8Row& row : gemm_blocks_s8_rows()) {
+    out.push_back({"gemm_blocks_s8", row.name, row.isa, row.mr, row.m_align, row.min_m});
   }
   append<ExpandS8Args>(out, "expand_s8");
   for (const GatherS8Row& row : gather_s8_rows()) {

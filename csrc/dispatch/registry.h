@@ -13,6 +13,7 @@
 #include "kernels/expand_s8/kernel.h"
 #include "kernels/gather_s8/kernel.h"
 #include "kernels/gemm_bitmap_s8/kernel.h"
+#include "kernels/gemm_blocks_s8/kernel.h"
 #include "kernels/gemm_s8/kernel.h"
 #include "kernels/layer_norm/kernel.h"
 #include "kernels/quantize_linear/kernel.h"
@@ -51,6 +52,17 @@ struct GemmBitmapS8Row {
   void (*run)(const GemmBitmapS8Args&) noexcept;
   AForm form;
   int most_rows;  // beyond, expand_s8 and gemm_s8 are faster
+};
+
+struct GemmBlocksS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const GemmBlocksS8Args&) noexcept;
+  int mr;
+  int m_align;
+  int min_m;
+  int min_fill;  // blocks in a tile, on average
+  AForm form;
 };
 
 struct GatherS8Row {
@@ -103,6 +115,7 @@ template <>
 const std::vector<KernelRow<WidenArgs>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
 const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows();
+const std::vector<GemmBlocksS8Row>& gemm_blocks_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();
 
@@ -127,6 +140,11 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
 // The first row whose tier is in the mask.
 const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept;
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept;
+
+// The first row whose tier is in the mask and that is meant for m rows and for a weight with so
+// many blocks in so many tiles.
+const GemmBlocksS8Row& select_gemm_blocks_s8(int64_t m, int64_t blocks, int64_t tiles,
+                                             IsaMask mask) noexcept;
 
 // The first row whose tier is in the mask and that takes the form of the gather row in use.
 const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept;

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "layout/column_sums.h"
+
 namespace octavo {
 namespace {
 
@@ -104,7 +106,7 @@ PackedSlots::Offsets PackedSlots::offsets_for(std::int64_t n, std::int64_t steps
 }
 
 PackedSlots::PackedSlots(const std::int8_t* codes, std::int64_t n, std::int64_t k, SlotIndex kind)
-    : n_(n), k_(k), steps_(count_steps(codes, n, k, kind)), non_zeros_(0), kind_(kind) {
+    : n_(n), k_(k), steps_(count_steps(codes, n, k, kind)), kind_(kind) {
   if (steps_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("codes: more than 2**32 - 1 steps");
   }
@@ -123,24 +125,9 @@ PackedSlots::PackedSlots(const std::int8_t* codes, std::int64_t n, std::int64_t 
   };
   walk(codes, n, k, kind, each,
        [&](std::int64_t p) { first_step[p + 1] = static_cast<std::uint32_t>(t); });
-  add_up(codes);
-}
-
-void PackedSlots::add_up(const std::int8_t* codes) {
-  auto* col_sum = part<std::int32_t>(offsets().col_sum);
   auto* negative_sum = part<std::int32_t>(offsets().negative_sum);
   std::fill(negative_sum, negative_sum + kPanelWidth * panels(), 0);
-  for (std::int64_t j = 0; j < n_; ++j) {
-    std::uint32_t sum = 0, negative = 0;
-    for (std::int64_t i = 0; i < k_; ++i) {
-      const int code = codes[j * k_ + i];
-      sum += static_cast<std::uint32_t>(code);
-      negative += static_cast<std::uint32_t>(code < 0 ? -code : 0);
-      non_zeros_ += code != 0;
-    }
-    col_sum[j] = static_cast<std::int32_t>(sum);
-    negative_sum[j] = static_cast<std::int32_t>(negative);
-  }
+  sum_columns(codes, n, k, part<std::int32_t>(offsets().col_sum), negative_sum);
 }
 
 SlotPanels PackedSlots::stretch(std::int64_t p, std::int64_t panels) const {

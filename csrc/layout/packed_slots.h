@@ -34,7 +34,6 @@ class PackedSlots {
   std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
   SlotIndex kind() const { return kind_; }
   std::int64_t steps() const { return steps_; }
-  std::int64_t non_zeros() const { return non_zeros_; }
   SlotPanels stretch(std::int64_t p, std::int64_t panels) const;
   // One int32 (modulo 2^32) per column.
   const std::int32_t* col_sum() const { return part<std::int32_t>(offsets().col_sum); }
@@ -57,9 +56,8 @@ class PackedSlots {
   T* part(std::int64_t offset) const {
     return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
   }
-  void add_up(const std::int8_t* codes);  // col_sum, negative_sum, non_zeros
 
-  std::int64_t n_, k_, steps_, non_zeros_;
+  std::int64_t n_, k_, steps_;
   SlotIndex kind_;
   AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/bitmap_product.h"
+#include "ops/block_product.h"
 #include "ops/code_rows.h"
 #include "ops/dense_product.h"
 #include "ops/slot_product.h"
@@ -13,13 +14,18 @@ namespace {
 
 class FloatRows final : public RowSource {
  public:
-  FloatRows(const Rows<const float>& x, std::int64_t k, const LinearOptions& options)
-      : x_(x), k_(k), options_(options), kernel_(select<QuantizeRowsArgs>(active_isas())) {}
+  FloatRows(const Rows<const float>& x, const Linear& linear)
+      : x_(x),
+        k_(linear.k()),
+        multiplier_(linear.multiplier()),
+        options_(linear.options()),
+        kernel_(select<QuantizeRowsArgs>(active_isas())) {}
 
   void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
     QuantizeRowsArgs args;
     args.x = x_.data + m0 * x_.stride;
     args.x_stride = x_.stride;
+    args.multiplier = multiplier_;
     args.m = static_cast<std::int32_t>(rows);
     args.k = static_cast<std::int32_t>(k_);
     args.symmetric = options_.symmetric;
@@ -38,6 +44,7 @@ class FloatRows final : public RowSource {
  private:
   const Rows<const float>& x_;
   std::int64_t k_;
+  const float* multiplier_;
   const LinearOptions& options_;
   const KernelRow<QuantizeRowsArgs>& kernel_;
 };
@@ -112,10 +119,11 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
-using Weight = std::variant<PackedB, PackedSlots, PackedBitmap>;
+using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks>;
 
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
+  if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
   if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
@@ -134,19 +142,26 @@ void run_weight(std::int64_t m, const PackedBitmap& b, const RowSource& source,
   run_gemm(m, BitmapProduct(m, b), source, sink);
 }
 
+void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
+                const SumSink& sink) {
+  run_gemm(m, BlockProduct(m, b), source, sink);
+}
+
 }  // namespace
 
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
-               const float* bias, const LinearOptions& options, WeightFormat format)
+               const float* bias, const LinearOptions& options, WeightFormat format,
+               const float* multiplier)
     : weight_(pack(codes, n, k, format)),
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
+      multiplier_(copy_floats(multiplier, k)),
       has_bias_(bias != nullptr),
       options_(options) {}
 
 void Linear::run(std::int64_t m, Rows<const float> x, Rows<const float> residual,
                  Rows<void> out) const {
-  const FloatRows source(x, k(), options_);
+  const FloatRows source(x, *this);
   const EpilogueSink sink(*this, residual, out);
   std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
 }
@@ -169,6 +184,7 @@ std::int64_t Linear::k() const {
 
 WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
+  if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;
@@ -184,7 +200,7 @@ void Linear::unpack(std::int8_t* out) const {
 
 std::size_t Linear::nbytes() const {
   const std::size_t weight = std::visit([](const auto& w) { return w.nbytes(); }, weight_);
-  return weight + scale_.size() + bias_.size();
+  return weight + scale_.size() + bias_.size() + multiplier_.size();
 }
 
 }  // namespace octavo

@@ -7,13 +7,14 @@
 #include "kernels/epilogue/kernel.h"
 #include "layout/packed_b.h"
 #include "layout/packed_bitmap.h"
+#include "layout/packed_blocks.h"
 #include "layout/packed_slots.h"
 
 namespace octavo {
 
 // How the weight is held: every code, or the non-zero ones, in slots with windows of 16 or 64 or
-// behind a bitmap. The results have the same bits.
-enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kBitmap };
+// behind a bitmap, or the blocks that are not zero. The results have the same bits.
+enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kBitmap, kBlocks };
 
 // Of one of the two formats with slots.
 inline SlotIndex slot_index(WeightFormat format) {
@@ -45,15 +46,16 @@ class Linear {
   static constexpr std::int64_t kMaxK = 66311;
 
   // codes: (n, k) row-major, all above -128. scale: n values. bias: n values or null. Slots take k
-  // up to PackedSlots::kMaxK.
+  // up to PackedSlots::kMaxK. multiplier: k values by which x is multiplied first, or null.
   Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
          const float* bias, const LinearOptions& options,
-         WeightFormat format = WeightFormat::kDense);
+         WeightFormat format = WeightFormat::kDense, const float* multiplier = nullptr);
 
   // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale. residual.data may be null.
   void run(std::int64_t m, Rows<const float> x, Rows<const float> residual, Rows<void> out) const;
 
-  // The same from codes that are already there, with a scale and a zero point per row.
+  // The same from codes that are already there, with a scale and a zero point per row; what they
+  // stand for has been multiplied already.
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                  const std::int32_t* zero_point, Rows<const float> residual, Rows<void> out) const;
 
@@ -68,13 +70,17 @@ class Linear {
   void unpack(std::int8_t* out) const;
   const float* scale() const { return scale_.as<float>(); }
   const float* bias() const { return has_bias_ ? bias_.as<float>() : nullptr; }
+  const float* multiplier() const {
+    return multiplier_.size() == 0 ? nullptr : multiplier_.as<float>();
+  }
   const LinearOptions& options() const { return options_; }
   std::size_t nbytes() const;
 
  private:
-  std::variant<PackedB, PackedSlots, PackedBitmap> weight_;
+  std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
+  AlignedBuffer multiplier_;
   bool has_bias_;
   LinearOptions options_;
 };

@@ -132,6 +132,7 @@ void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool 
     QuantizeRowsArgs args;
     args.x = x.data + m0 * x.stride;
     args.x_stride = x.stride;
+    args.multiplier = nullptr;
     args.m = static_cast<std::int32_t>(std::min(rows, m - m0));
     args.k = static_cast<std::int32_t>(k);
     args.symmetric = symmetric;

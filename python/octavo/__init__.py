@@ -21,16 +21,29 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, models, pruning, sharing
-    from octavo.compression import compress
+    from octavo import compression, evaluation, io, models, observers, pruning, sharing, smoothing
+    from octavo.compression import (
+        Calibration,
+        Converter,
+        Dataset,
+        Optimize,
+        compress,
+        freeze,
+        sensitivity,
+    )
     from octavo.evaluation import evaluate
+    from octavo.rounding import gptq
 
 __all__ = [
+    "Calibration",
+    "Converter",
+    "Dataset",
     "Embedding",
     "FloatEmbedding",
     "FloatLinear",
     "LayerNorm",
     "Linear",
+    "Optimize",
     "QTensor",
     "SparseLinear",
     "SparseMatrix",
@@ -41,33 +54,54 @@ __all__ = [
     "dequantize_linear",
     "evaluate",
     "evaluation",
+    "freeze",
     "functional",
     "get_num_threads",
+    "gptq",
     "io",
     "matmul_int8",
     "models",
     "nn",
+    "observers",
     "pruning",
     "quantize",
     "quantize_dynamic",
     "quantize_linear",
     "runtime",
+    "sensitivity",
     "set_num_threads",
     "sharing",
+    "smoothing",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "models", "pruning", "sharing")
-_LAZY_NAMES = {"compress": "compression", "evaluate": "evaluation"}
+_LAZY = (
+    "compression",
+    "evaluation",
+    "io",
+    "models",
+    "observers",
+    "pruning",
+    "sharing",
+    "smoothing",
+)
+_HOME = {
+    "evaluate": "evaluation",
+    "gptq": "rounding",
+    **dict.fromkeys(
+        ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze", "sensitivity"),
+        "compression",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name in _LAZY_NAMES:
-        value = getattr(importlib.import_module(f"octavo.{_LAZY_NAMES[name]}"), name)
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"octavo.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

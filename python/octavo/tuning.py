@@ -3,8 +3,9 @@
 
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
 on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bitmap" it is a group
-of 64 weights, zeros included.  One row takes at least the format's share of the dense bytes.  A
-format pays where units times cost stay below the groups of the dense layer.
+of 64 weights, zeros included; of "blocks16x4" it is a block of 64 weights that are not all zero
+(for AMX, a sixteenth of a tile that is not).  One row takes at least the format's share of the
+dense bytes.  A format pays where units times cost stay below the groups of the dense layer.
 
 `measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
 processes on this CPU, `costs` returns what is in use.
@@ -12,6 +13,7 @@ processes on this CPU, `costs` returns what is in use.
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 from functools import lru_cache
@@ -20,17 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import _backend, runtime
+from octavo import _backend, _checks, runtime
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64", "bitmap")
+SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4")
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -48,32 +50,38 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "slots16": (1.7, 1.5, 1.7, 1.8, 1.8),
         "slots64": (3.0, 3.0, 3.6, 2.0, 2.0),
         "bitmap": (4.3, 2.2, 1.5, 1.3, 1.3),
+        "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
     },
     "scalar": {
         "slots16": (1.8,) * 5,
         "slots64": (1.4, 1.4, 1.4, 1.3, 1.3),
         "bitmap": (7.3, 1.4, 1.1, 1.1, 1.1),
+        "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
     },
     # From the operations of a unit against those of the dense kernel; not measured.
     "avxvnni": {
         "slots16": (2.5, 3.0, 3.5, 3.5, 3.5),
         "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
         "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
+        "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
     },
     "avx512vnni": {
         "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
         "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
         "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
+        "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
     },
     "avx512vbmi2": {
         "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
         "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
         "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
+        "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
     },
     "amx_int8": {
         "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
         "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
         "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
+        "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
     },
 }
 
@@ -103,10 +111,22 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     return _saved(runtime.tuning_file()).get(name, _DEFAULTS[name])
 
 
-def choose(codes: NDArray[np.int8]) -> str:
+def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> str:
     """Return the format for codes (N, K): the fastest that never loses to "dense", nor is larger.
 
     The work that a format has is counted on a sample of the rows.
+
+    Parameters
+    ----------
+    codes : int8 array, shape (N, K)
+    rows : int or sequence of int, optional
+        How many rows calls will have; the others then do not count.  A number between two of
+        `ROWS` stands for both.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For rows that are no positive integers.
 
     Examples
     --------
@@ -114,6 +134,7 @@ def choose(codes: NDArray[np.int8]) -> str:
     >>> octavo.tuning.choose(np.ones((64, 64), np.int8))
     'dense'
     """
+    places = _places(rows)
     n, k = codes.shape
     if _backend.name != "native" or n * k == 0 or k > MOST_INPUTS:
         return "dense"
@@ -127,11 +148,27 @@ def choose(codes: NDArray[np.int8]) -> str:
             continue
         times = [units * cost for cost in table[name]]
         times[0] = max(times[0], size / 64)
-        gains = [groups / time for time in times]
+        gains = [groups / times[place] for place in places]
         gain = math.exp(sum(map(math.log, gains)) / len(gains))
         if min(gains) >= _MARGIN and gain > best_gain:
             best, best_gain = name, gain
     return best
+
+
+def _places(rows: int | Sequence[int] | None) -> list[int]:
+    """Return which of `ROWS` stand for these numbers of rows."""
+    if rows is None:
+        return list(range(len(ROWS)))
+    wanted = list(rows) if isinstance(rows, (list, tuple, range, np.ndarray)) else [rows]
+    if not wanted:
+        raise ValueError("rows: expected at least one number, got none")
+    places: set[int] = set()
+    for count in wanted:
+        number = _checks.integer(count, "rows", 1)
+        last = len(ROWS) - 1
+        places.add(min(last, bisect.bisect_left(ROWS, number)))
+        places.add(max(0, bisect.bisect_right(ROWS, number) - 1))
+    return sorted(places)
 
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
@@ -150,8 +187,26 @@ def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
     if name == "bitmap":
         groups = _groups(codes)
         return groups, 8 * groups + int(np.count_nonzero(codes))
+    if name == "blocks16x4":
+        width = block_width()
+        units = width // 4 * _blocks(codes, width)
+        return max(1, units), 66 * _blocks(codes, 4) + 4 * len(codes)
     steps = max(1, int(_backend.backend.slot_steps(codes, name)))
     return steps, steps * _STEP_BYTES[name]
+
+
+def block_width() -> int:
+    """Return how many inputs the tier in use multiplies at once with 16 outputs."""
+    return 64 if runtime.get_isa() == "amx_int8" else 4
+
+
+def _blocks(codes: NDArray[np.int8], width: int) -> int:
+    """Count the blocks of 16 outputs by `width` inputs that are not all zero."""
+    n, k = codes.shape
+    shape = (-(-n // 16), 16, -(-k // width), width)
+    padded = np.zeros((shape[0] * 16, shape[2] * width), np.bool_)
+    padded[:n, :k] = codes != 0
+    return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
 
 
 def _groups(codes: NDArray[np.int8]) -> int:

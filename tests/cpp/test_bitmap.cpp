@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bitmap of a sparse weight, and every kernel row that reads it, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
+#include <algorithm>
 #include <cstring>
 
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
 #include "layout/packed_bitmap.h"
-#include "ops/linear.h"
+#include "sparse_layer.h"
 #include "sparse_weight.h"
 #include "tests.h"
 
@@ -49,6 +50,8 @@ void check_bitmap(const Weight& w) {
   const PackedBitmap packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("bitmap", w);
   check_codes(packed, w, what);
+  const auto zeros = std::count(w.codes.begin(), w.codes.end(), std::int8_t{0});
+  check(packed.non_zeros() == w.n * w.k - zeros, what + " non-zeros");
   const std::int64_t groups = packed.panels() * packed.k_groups();
   const std::int64_t blocks = packed.panels() * ((packed.k_groups() + 63) / 64 + 1);
   check(static_cast<std::int64_t>(packed.nbytes()) ==
@@ -91,23 +94,6 @@ void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Weight&
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, w) + " m=" + std::to_string(m));
 }
 
-// One layer in both formats on the tier that is forced: the same bits.
-void check_layer(const std::string& tier, std::int64_t m, const Weight& w, Random& random) {
-  std::vector<float> scale(static_cast<std::size_t>(w.n), 0.01f);
-  std::vector<float> x(static_cast<std::size_t>(m * w.k));
-  for (float& value : x) value = random.real(2.0f);
-  std::vector<float> y[2];
-  for (const bool sparse : {false, true}) {
-    const Linear layer(w.codes.data(), w.n, w.k, scale.data(), nullptr, {},
-                       sparse ? WeightFormat::kBitmap : WeightFormat::kDense);
-    check(layer.format() == (sparse ? WeightFormat::kBitmap : WeightFormat::kDense), "its format");
-    y[sparse].assign(static_cast<std::size_t>(m * w.n), -1.0f);
-    layer.run(m, {x.data(), w.k}, {}, {y[sparse].data(), w.n});
-  }
-  check_same(y[1].data(), y[0].data(), m * w.n,
-             name_of("bitmap layer on ", w) + " m=" + std::to_string(m) + " " + tier);
-}
-
 template <class Check>
 void for_all_weights(Check check_one) {
   Random random(20240401);
@@ -132,9 +118,12 @@ void test_bitmap() {
     force_isa(info.token);
     Random random(20240402);
     for (const std::int64_t m : {1, 3, 4, 5, 9, 40}) {
-      check_layer(info.token, m, make_weight(150, 700, Pattern::kRandom, random), random);
-      check_layer(info.token, m, make_weight(33, 0, Pattern::kRandom, random), random);
-      check_layer(info.token, m, make_weight(40, 259, Pattern::kExtremes, random), random);
+      check_layer(WeightFormat::kBitmap, info.token, m,
+                  make_weight(150, 700, Pattern::kRandom, random), random);
+      check_layer(WeightFormat::kBitmap, info.token, m,
+                  make_weight(33, 0, Pattern::kRandom, random), random);
+      check_layer(WeightFormat::kBitmap, info.token, m,
+                  make_weight(40, 259, Pattern::kExtremes, random), random);
     }
   }
   force_isa(nullptr);

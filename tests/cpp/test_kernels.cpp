@@ -52,6 +52,8 @@ int main() {
   test_bitmap();
   test_expand_s8();
   test_gemm_bitmap_s8();
+  test_blocks();
+  test_gemm_blocks_s8();
   test_quantize_rows();
   test_epilogue();
   test_quantize_linear();

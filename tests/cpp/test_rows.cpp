@@ -44,6 +44,7 @@ struct RowsCase {
   bool is_static;
   bool pad;
   Edge edge;
+  bool scaled = false;
 };
 
 RowCodes expected_row(const RowsCase& c, const std::vector<float>& row, float scale,
@@ -85,6 +86,8 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   Guarded<std::uint8_t> a(kKinds * width, c.edge);
   Guarded<float> scale(kKinds, c.edge);
   Guarded<std::int32_t> zero_point(kKinds, c.edge);
+  Guarded<float> multiplier(c.k, c.edge);
+  for (std::int64_t i = 0; i < c.k; ++i) multiplier[i] = i % 7 == 3 ? 0.0f : random.real(2.0f);
   x.fill(0.0f);
   a.fill(kFilling);
   for (int m = 0; m < kKinds; ++m) {
@@ -93,6 +96,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   QuantizeRowsArgs args;
   args.x = x.data();
   args.x_stride = x_stride;
+  args.multiplier = c.scaled ? multiplier.data() : nullptr;
   args.m = kKinds;
   args.k = static_cast<std::int32_t>(c.k);
   args.symmetric = c.symmetric;
@@ -107,10 +111,14 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   args.zero_point = zero_point.data();
   kernel.run(args);
   for (int m = 0; m < kKinds; ++m) {
-    const std::vector<float> row(x.data() + m * x_stride, x.data() + m * x_stride + c.k);
+    std::vector<float> row(x.data() + m * x_stride, x.data() + m * x_stride + c.k);
+    for (std::int64_t i = 0; c.scaled && i < c.k; ++i) {
+      row[static_cast<std::size_t>(i)] *= multiplier[i];
+    }
     const RowCodes expected = expected_row(c, row, static_scale, static_zero_point);
     const std::string what = std::string(kernel.name) + " k=" + std::to_string(c.k) + " form " +
-                             std::to_string(static_cast<int>(c.form)) + " row " + std::to_string(m);
+                             std::to_string(static_cast<int>(c.form)) +
+                             (c.scaled ? " scaled" : "") + " row " + std::to_string(m);
     const std::vector<std::uint8_t> bytes = expected_bytes(c, expected, width, kFilling);
     check_same(a.data() + m * width, bytes.data(), width, what);
     check(same_bits(scale[m], expected.scale), what + " scale");
@@ -222,6 +230,8 @@ void test_quantize_rows() {
         for (const bool is_static : {false, true}) {
           check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd}, random);
           check_rows(kernel, {k, form, !is_static, is_static, k % 2 == 0, Edge::kFront}, random);
+          check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd, true}, random);
+          check_rows(kernel, {k, form, !is_static, is_static, true, Edge::kFront, true}, random);
         }
       }
     }

@@ -15,14 +15,30 @@ struct RowCode {
   int32_t zero_point;  // signed domain
 };
 
+// Values i, i + 1, ... of a row, as they are quantized.
+template <bool Scaled>
+struct Row {
+  const float* x;
+  const float* multiplier;
+  F16 sixteen(int i) const {
+    const F16 v = load(x + i);
+    return Scaled ? mul(v, load(multiplier + i)) : v;
+  }
+  F16 fewer(int i, int n) const {
+    const F16 v = load_n(x + i, n);
+    return Scaled ? mul(v, load_n(multiplier + i, n)) : v;
+  }
+};
+
 // lo <= 0 <= hi over the row; finite says whether all of it is.
-static inline void row_range(const float* x, int k, float& lo, float& hi, bool& finite) {
+template <bool Scaled>
+static inline void row_range(const Row<Scaled>& row, int k, float& lo, float& hi, bool& finite) {
   F16 low[2] = {set1(0.0f), set1(0.0f)}, high[2] = {set1(0.0f), set1(0.0f)};
   M16 bad = none();
   int i = 0;
   for (; i + 32 <= k; i += 32) {
     for (int j = 0; j < 2; ++j) {
-      const F16 v = load(x + i + 16 * j);
+      const F16 v = row.sixteen(i + 16 * j);
       // A NaN would make min and max give the second operand, so it is looked for apart.
       low[j] = min(v, low[j]);
       high[j] = max(v, high[j]);
@@ -31,7 +47,7 @@ static inline void row_range(const float* x, int k, float& lo, float& hi, bool& 
   }
   for (; i < k; i += 16) {
     const int n = k - i < 16 ? k - i : 16;
-    const F16 v = load_n(x + i, n);
+    const F16 v = row.fewer(i, n);
     low[0] = min(v, low[0]);
     high[0] = max(v, high[0]);
     bad = either(bad, is_nan(v));
@@ -89,8 +105,8 @@ static inline I16 codes_of(F16 x, F16 factor, F16 top, I16 zero_point) {
   return add_i(to_int(min(max(q, neg(top)), top)), zero_point);
 }
 
-template <bool Static>
-static inline void row_codes(const QuantizeRowsArgs& args, const float* x, uint8_t* a,
+template <bool Static, bool Scaled>
+static inline void row_codes(const QuantizeRowsArgs& args, const Row<Scaled>& row, uint8_t* a,
                              const RowCode& code) {
   const F16 factor = set1(Static ? code.scale : code.inverse);
   const I16 zero_point = set1_i(code.zero_point);
@@ -98,12 +114,12 @@ static inline void row_codes(const QuantizeRowsArgs& args, const float* x, uint8
   const F16 top = set1(Static || !args.symmetric ? 512.0f : 127.0f);
   int i = 0;
   for (; i + 16 <= args.k; i += 16) {
-    const I16 q = codes_of<Static>(load(x + i), factor, top, zero_point);
+    const I16 q = codes_of<Static>(row.sixteen(i), factor, top, zero_point);
     put_codes<true>(a + i, args.a_abs_offset, args.form, q, 16);
   }
   if (i < args.k) {
     const int n = args.k - i;
-    const I16 q = codes_of<Static>(load_n(x + i, n), factor, top, zero_point);
+    const I16 q = codes_of<Static>(row.fewer(i, n), factor, top, zero_point);
     put_codes<false>(a + i, args.a_abs_offset, args.form, q, n);
   }
 }
@@ -112,23 +128,24 @@ static inline void zero_fill(uint8_t* p, int64_t from, int64_t to) {
   for (int64_t i = from; i < to; ++i) p[i] = 0;
 }
 
-static inline void quantize_rows_generic(const QuantizeRowsArgs& args) {
+template <bool Scaled>
+static inline void quantize_rows_scaled(const QuantizeRowsArgs& args) {
   const int64_t k_pad = ((int64_t)args.k + 63) / 64 * 64;
   const int32_t form_shift = args.form == AForm::kU8 ? 128 : 0;
   for (int m = 0; m < args.m; ++m) {
-    const float* x = args.x + m * args.x_stride;
+    const Row<Scaled> row = {args.x + m * args.x_stride, args.multiplier};
     uint8_t* a = args.a + m * args.a_stride;
     RowCode code = {1.0f, 1.0f, 0};
     bool finite = true;
     if (args.static_scale != nullptr) {
       code = {*args.static_scale, 0.0f, args.static_zero_point};
-      row_codes<true>(args, x, a, code);
+      row_codes<true>(args, row, a, code);
     } else {
       float lo, hi;
-      row_range(x, args.k, lo, hi, finite);
+      row_range(row, args.k, lo, hi, finite);
       if (finite) {
         code = row_code(lo, hi, args.symmetric);
-        row_codes<false>(args, x, a, code);
+        row_codes<false>(args, row, a, code);
       }
     }
     if (!finite) {
@@ -145,6 +162,14 @@ static inline void quantize_rows_generic(const QuantizeRowsArgs& args) {
     }
     args.scale[m] = code.scale;
     args.zero_point[m] = code.zero_point + form_shift;
+  }
+}
+
+static inline void quantize_rows_generic(const QuantizeRowsArgs& args) {
+  if (args.multiplier != nullptr) {
+    quantize_rows_scaled<true>(args);
+  } else {
+    quantize_rows_scaled<false>(args);
   }
 }
 

@@ -8,6 +8,7 @@
 //   (x / scale is taken as x * (1 / scale)); a row with a NaN or an infinity gets scale NaN, so
 //   every output of that row is NaN.
 // Static: scale and zero_point are given for all rows; code = clip(rint(x / scale) + zero_point).
+// With a multiplier, x[k] * multiplier[k], rounded to float32, stands for x[k] in all of this.
 //
 // A row is read twice, the second time from L1 or L2: the range first, then the codes. Codes are
 // written in the form asked for and zero-padded to a multiple of 64 (gemm_s8/kernel.h); the
@@ -21,7 +22,8 @@ namespace octavo {
 
 struct QuantizeRowsArgs {
   const float* x;
-  int64_t x_stride;  // elements
+  int64_t x_stride;         // elements
+  const float* multiplier;  // k values, or null
   int32_t m;
   int32_t k;
   bool symmetric;

@@ -107,10 +107,12 @@ class PackedLinear:
         output_scale: float | None,
         output_zero_point: int,
         format: str = "dense",
+        input_multiplier: Array | None = None,
     ) -> None:
         self._weight = hold(codes, format)
         self._scale = scale.copy()
         self._bias = None if bias is None else bias.copy()
+        self._multiplier = None if input_multiplier is None else input_multiplier.copy()
         self._col_sum = codes.sum(axis=1, dtype=np.int32)
         self._activation = activation
         self._symmetric = symmetric
@@ -125,7 +127,7 @@ class PackedLinear:
 
     @property
     def format(self) -> str:
-        """How the weight is held: "dense", "slots16", "slots64" or "bitmap"."""
+        """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
         return self._weight.format
 
     @property
@@ -139,6 +141,11 @@ class PackedLinear:
         return None if self._bias is None else _read_only(self._bias)
 
     @property
+    def input_multiplier(self) -> Array | None:
+        """What each column of the input is multiplied by, (K,) float32, read-only."""
+        return None if self._multiplier is None else _read_only(self._multiplier)
+
+    @property
     def activation(self) -> str:
         """Name of the activation after the bias."""
         return self._activation
@@ -146,7 +153,7 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes this object holds."""
-        arrays = (self._weight, self._scale, self._bias, self._col_sum)
+        arrays = (self._weight, self._scale, self._bias, self._col_sum, self._multiplier)
         return sum(a.nbytes for a in arrays if a is not None)
 
     def memory(self) -> tuple[Array, Array, Array | None]:
@@ -178,6 +185,9 @@ class PackedLinear:
 
     def run(self, x: Array, residual: Array | None) -> Array:
         """(M, K) float32 rows to (M, N) float32, or int8 when the output is requantized."""
+        if self._multiplier is not None:
+            with np.errstate(all="ignore"):
+                x = x * self._multiplier
         if self._input is None:
             return self.run_codes(*quantize_dynamic(x, self._symmetric), residual)
         scale, zero_point = self._input

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
-_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4}
+_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4, "blocks16x4": 0.2}
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
 
@@ -63,7 +63,7 @@ def measure_tier(
     codes = {"dense": np.where(normal == 0, 1, normal).astype(np.int8)}
     work = {"dense": _SIZE * _SIZE // 64}
     for name, kept in _KEPT.items():
-        codes[name] = codes["dense"] * (rng.random((_SIZE, _SIZE)) < kept).astype(np.int8)
+        codes[name] = codes["dense"] * _mask(rng, name, kept)
         work[name], _ = tuning.work_of(codes[name], name)
     # Quantization and epilogue are the same for all; a layer of zeros has nothing else.
     layers = {name: _layer(c, name) for name, c in codes.items()}
@@ -79,6 +79,12 @@ def measure_tier(
         for name in _KEPT:
             found[name].append(round(max(unit[name] / unit["dense"], 0.01), 3))
     return {name: tuple(values) for name, values in found.items()}
+
+
+def _mask(rng: np.random.Generator, name: str, kept: float) -> np.ndarray[Any, Any]:
+    height, width = (16, tuning.block_width()) if name == "blocks16x4" else (1, 1)
+    mask = (rng.random((_SIZE // height, _SIZE // width)) < kept).astype(np.int8)
+    return np.kron(mask, np.ones((height, width), np.int8))
 
 
 def _layer(codes: np.ndarray[Any, Any], name: str) -> SparseLinear:

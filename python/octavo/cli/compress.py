@@ -17,6 +17,7 @@ from octavo.io.compressed_tensors import QuantizationConfig
 from octavo.io.folder import check_replaceable, read_json, weight_bytes
 
 if TYPE_CHECKING:
+    from octavo.compression import Target
     from octavo.models.encoder import Encoder
 
 __all__ = ["EXAMPLES", "command"]
@@ -25,7 +26,9 @@ EXAMPLES = (
     "octavo compress path/to/bert out",
     "octavo compress weights.safetensors out --config config.json",
     "octavo compress sentence-transformers/all-MiniLM-L6-v2 out --json",
+    "octavo compress path/to/bert out --recipe int8-static --calibration sentences.txt",
     "octavo compress path/to/bert out --recipe sparse50-int8 --calibration sentences.txt",
+    "octavo compress path/to/bert out --target cosine=0.998 --calibration sentences.txt",
 )
 
 
@@ -45,14 +48,21 @@ def command(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="What to do: int8, sparse50-int8, 2:4-int8 and the like, or a YAML file.",
+            help="What to do: int8, int8-static, sparse50-int8, 2:4-int8 ..., or a YAML file.",
         ),
     ] = "int8",
     calibration: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Inputs that pruning looks at: .txt (a sentence a line), .jsonl or .npz.",
+            help="Typical inputs, for what looks at them: .txt (a sentence a line), .jsonl, .npz.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cosine=X|sqnr=DB",
+            help="What the result must reach on the calibration data; layers stay float for it.",
         ),
     ] = None,
     config: Annotated[
@@ -74,10 +84,11 @@ def command(
     """
     _refuse_own_source(model, out)
     _check_out(out, overwrite)
+    wanted = None if target is None else _target(target)
     start = time.perf_counter()
     with model_folder(model, config, revision) as folder:
         with Progress() as progress:
-            layers, applied = _compress(folder, recipe, calibration, out, progress)
+            layers, applied = _compress(folder, recipe, calibration, wanted, out, progress)
         before = weight_bytes(folder)
     after = weight_bytes(out)
     seconds = time.perf_counter() - start
@@ -98,7 +109,26 @@ def command(
             f"{out}: {after / 1e6:.1f} MB, was {before / 1e6:.1f} MB "
             f"({before / max(1, after):.2f}x smaller), {seconds:.1f} s"
         )
+        reached = (applied or {}).get("target")
+        if reached is not None:
+            put(f"{reached['metric']} {reached['reached']:.6g}, {_kept(reached['kept'])}")
     return 0
+
+
+def _kept(names: list[str]) -> str:
+    return f"float: {', '.join(names)}" if names else "no layer kept in float"
+
+
+def _target(text: str) -> Target:
+    """Return the target that an option's text stands for."""
+    from octavo.compression import Target
+
+    name, _, number = text.partition("=")
+    try:
+        bound = float(number)
+    except ValueError:
+        raise ValueError(f"--target: expected cosine=0.998 or sqnr=30, got {text!r}") from None
+    return Target(name, bound)
 
 
 def _refuse_own_source(model: str, out: Path) -> None:
@@ -144,27 +174,32 @@ def _kind_to_keep(config: dict[str, Any]) -> str | None:
 
 
 def _compress(
-    folder: Path, recipe: str, calibration: Path | None, out: Path, progress: Progress
+    folder: Path,
+    recipe: str,
+    calibration: Path | None,
+    target: Target | None,
+    out: Path,
+    progress: Progress,
 ) -> tuple[int, dict[str, Any] | None]:
     """Compress and save; return the layers converted, and what was done as a recipe.
 
-    The time left comes from the bytes to go, or from the pruning where there is calibration data.
+    The time left comes from the bytes to go, or from what is done with calibration data.
     """
     from octavo.compression import compress
     from octavo.models.save import save_model
 
     sizes = _layer_sizes(folder)
     # What is written is a quarter of what is read.
-    total, done, pruned, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
+    total, done, looked, layers = 1.25 * sum(sizes.values()), 0.0, 0.0, 0
 
     def share() -> float | None:
         if calibration is not None:
-            return pruned
+            return looked
         return min(1.0, done / total) if total else None
 
-    def prune(text: str, part: float) -> None:
-        nonlocal pruned
-        pruned = part
+    def look(text: str, part: float) -> None:
+        nonlocal looked
+        looked = part
         progress(text, share())
 
     def read(name: str) -> None:
@@ -174,15 +209,20 @@ def _compress(
         progress(f"layer {layers}: {name}", share())
 
     def wrote(name: str) -> None:
-        nonlocal done, pruned
-        pruned = 1.0
+        nonlocal done, looked
+        looked = 1.0
         layer, _, part = name.rpartition(".")
         if part in ("weight", "weight_values"):
             done += sizes.get(layer, 0) / 4
         progress(f"writing {name}", share())
 
     model: Encoder = compress(
-        folder, recipe, calibration=calibration, on_layer=read, on_progress=prune
+        folder,
+        recipe,
+        calibration=calibration,
+        target=target,
+        on_layer=read,
+        on_progress=look,
     )
     save_model(model, out, on_tensor=wrote)
     return layers, model.recipe

@@ -28,6 +28,13 @@ def command(
     reference: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The float model of an artifact.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Inputs to measure on: .txt (a sentence a line), .jsonl or .npz.",
+        ),
+    ] = None,
     bench: Annotated[
         list[Path] | None,
         typer.Option(
@@ -49,6 +56,7 @@ def command(
             out,
             model=model,
             reference=reference,
+            calibration=calibration,
             bench=bench or [],
             title=title,
             seconds=0.03 if quick else 0.3,

@@ -46,7 +46,7 @@ def command(
     put("time of 64 slots over that of 64 dense products, by rows: " + _cells(tuning.ROWS))
     for tier, formats in table.items():
         for name, values in formats.items():
-            put(f"{tier:<12} {name:<8} {_cells(values)}")
+            put(f"{tier:<12} {name:<10} {_cells(values)}")
     if path is not None and not dry_run:
         put(f"kept in {path}")
     return 0

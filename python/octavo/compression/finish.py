@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo import nn
@@ -11,14 +12,18 @@ from octavo.compression.int8 import int8_layer, pruned_int8_layer
 from octavo.compression.names import Names
 from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
+from octavo.models.encoder import OUTPUT_LAYER
+from octavo.models.tree import map_layers
 from octavo.nn.half import DTYPES as HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from octavo.compression.recipe import Recipe
+    from octavo.compression.work import Work
+    from octavo.models.encoder import Encoder
 
-__all__ = ["Finish"]
+__all__ = ["Finish", "Forms"]
 
 
 class Finish:
@@ -63,16 +68,73 @@ class Finish:
         self._kept.check()
         self._sharing.check()
 
-    def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
+    def becomes_int8(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
+        """Whether this is a linear layer whose weight will be int8."""
+        dtype = self._dtype(name, plan or LayerPlan())
+        return dtype == "int8" and isinstance(layer, nn.FloatLinear) and name != OUTPUT_LAYER
+
+    def is_quantized(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
+        """Whether this is a layer with weights that the recipe does not keep as it is."""
+        dtype = self._dtype(name, plan or LayerPlan())
+        kinds = (nn.FloatLinear, nn.FloatEmbedding)
+        kept = ("none", self._recipe.quantize.keep)
+        return dtype not in kept and isinstance(layer, kinds) and name != OUTPUT_LAYER
+
+    def clusters(self, name: str, layer: nn.Module) -> int | None:
+        """Return how many codes a layer may have, if the recipe limits them."""
+        return self._sharing.clusters(name, layer)
+
+    def _dtype(self, name: str, plan: LayerPlan) -> str:
         quantize = self._recipe.quantize
-        dtype = plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
+        return plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
+
+    def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
+        dtype = self._dtype(name, plan)
         if dtype == "int8":
-            shared = self._sharing(name, layer, plan.pruned)
-            if shared is not None:
-                return shared
+            symmetric = self._recipe.quantize.symmetric
+            plan = self._sharing(name, layer, plan)
             if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer)
-            return int8_layer(name, layer)
-        if dtype in HALVES:
-            return half_layer(name, layer, dtype)
-        return layer
+                return pruned_int8_layer(name, layer, plan, symmetric)
+            return int8_layer(name, layer, plan=plan, symmetric=symmetric)
+        # A float layer does without the multiplier that was made for int8.
+        merged = layer.merged() if isinstance(layer, nn.FloatLinear) else layer
+        return half_layer(name, merged, dtype) if dtype in HALVES else merged
+
+
+class Forms:
+    """The final forms of a work's layers, each made once, and models of them.
+
+    Parameters
+    ----------
+    work : Work
+        Whose plans are filled in.
+    finish : Finish
+    """
+
+    def __init__(self, work: Work, finish: Finish) -> None:
+        self._work, self._finish = work, finish
+        self.keep = work.recipe.quantize.keep
+        self._silent = Finish(work.recipe, None)
+        self._made: dict[tuple[str, bool], nn.Module] = {}
+
+    def quantized(self, name: str, layer: nn.Module) -> nn.Module:
+        """Return the final form of a layer; the layer itself if it is not quantized."""
+        if not self._finish.is_quantized(name, layer, self._work.plans.get(name)):
+            return layer
+        return self._form(name, layer, kept=False)
+
+    def model(self, kept: frozenset[str] = frozenset()) -> Encoder:
+        """Return the finished model, with some layers kept as `Quantize.keep` says."""
+        return map_layers(
+            self._work.model, lambda name, layer: self._form(name, layer, name in kept)
+        )
+
+    def _form(self, name: str, layer: nn.Module, kept: bool) -> nn.Module:
+        key = name, kept
+        if key not in self._made:
+            plan = self._work.plans.get(name) or LayerPlan()
+            if kept:
+                self._made[key] = self._silent(name, layer, replace(plan, dtype=self.keep))
+            else:
+                self._made[key] = self._finish(name, layer, plan)
+        return self._made[key]

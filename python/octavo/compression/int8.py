@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
@@ -17,7 +18,13 @@ __all__ = ["int8_layer", "own_norm", "pruned_int8_layer"]
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear) -> nn.Module:
+def int8_layer(
+    name: str,
+    layer: nn.Module,
+    linear: type[nn.Linear] = nn.Linear,
+    plan: LayerPlan | None = None,
+    symmetric: bool = False,
+) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
@@ -31,6 +38,11 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
         Any leaf of a model.
     linear : type
         What a linear layer becomes.
+    plan : LayerPlan, optional
+        Its codes if they are not to be rounded to nearest; of a linear layer also how it quantizes
+        what it reads, and its outlier columns.
+    symmetric : bool
+        Whether a linear layer quantizes what it reads symmetrically.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -38,9 +50,27 @@ def int8_layer(name: str, layer: nn.Module, linear: type[nn.Linear] = nn.Linear)
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             bias = None if layer.bias is None else _own("bias", layer.bias)
+            plan = plan or LayerPlan()
+            options: dict[str, Any] = {
+                "activation": layer.activation,
+                "symmetric": symmetric,
+                "input_multiplier": layer.input_multiplier,
+                "input_scale": plan.input_scale,
+                "input_zero_point": plan.input_zero_point,
+            }
+            if plan.outliers is not None and plan.outliers.size:
+                linear = nn.OutlierLinear
+                options["outlier_columns"] = plan.outliers
+            if plan.codes is not None and plan.scale is not None:
+                bias = bias if plan.bias is None else plan.bias
+                return linear.from_quantized(plan.codes, plan.scale, bias, **options)
+            if linear is nn.OutlierLinear:
+                return linear.from_float(layer.weight, bias, **options)
             codes, scale = _quantize_rows(layer.weight)
-            return linear.from_quantized(codes, scale, bias, activation=layer.activation)
+            return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
+            if plan is not None and plan.codes is not None and plan.scale is not None:
+                return nn.Embedding.from_quantized(plan.codes, plan.scale)
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
@@ -55,12 +85,14 @@ def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
     return nn.LayerNorm.from_state_dict(state, **layer.config())
 
 
-def pruned_int8_layer(name: str, layer: nn.FloatLinear) -> nn.Module:
+def pruned_int8_layer(
+    name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None, symmetric: bool = False
+) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear)
+    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric)
 
 
 def _quantize_rows(

@@ -11,9 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import batches_of
-from octavo.compression.prune import Chosen, global_masks, masked, prune_layer
-from octavo.compression.sequential import prune_in_order
+from octavo.compression.calibration import Batches, batches_of
+from octavo.compression.correct import correct_biases
+from octavo.compression.equalize import equalize
+from octavo.compression.finish import Forms
+from octavo.compression.gptq import round_weights
+from octavo.compression.observe import observe
+from octavo.compression.prune import (
+    Chosen,
+    global_masks,
+    masked,
+    prune_in_order,
+    prune_layer,
+)
+from octavo.compression.smooth import find_outliers, smooth
+from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
@@ -24,22 +36,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from octavo.compression.calibration import Calibration
+    from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
+    from octavo.compression.target import Target
 
     Model = Encoder | str | os.PathLike[str]
     Transform = Callable[[str, nn.Module], nn.Module]
     Say = Callable[[str, float], None]
 
-__all__ = ["run"]
+__all__ = ["prepared", "run"]
 
-STAGES: tuple[Callable[[Work], None], ...] = ()
+STAGES: tuple[Callable[[Work], None], ...] = (
+    equalize,
+    smooth,
+    find_outliers,
+    observe,
+    round_weights,
+)
 """Between pruning and the final form, in this order."""
 
 
 def run(
-    model: Model, recipe: Recipe, calibration: Calibration, finish: Finish, say: Say
+    model: Model,
+    recipe: Recipe,
+    calibration: CalibrationData,
+    target: Target | None,
+    finish: Finish,
+    say: Say,
 ) -> Encoder:
     """Return the compressed copy of a model.
 
@@ -49,16 +73,18 @@ def run(
     recipe : Recipe
         Resolved.
     calibration : as `octavo.compress` takes it, or None
+    target : Target, optional
+        Goes with calibration data.
     finish : Finish
     say : callable
     """
     prune = recipe.prune
     chosen = None if prune is None else Chosen(prune)
-    if recipe.quantize.is_plain and not recipe.needs_data:
+    if recipe.quantize.is_plain and not recipe.needs_data and target is None:
         made = _layer_by_layer(model, prune, chosen, finish, finish.pruned)
         made.recipe = recipe.to_dict()
     else:
-        made = _in_stages(model, recipe, calibration, chosen, finish, say)
+        made = _in_stages(model, recipe, calibration, target, chosen, finish, say)
     finish.check()
     if chosen is not None:
         chosen.check()
@@ -68,29 +94,62 @@ def run(
 def _in_stages(
     model: Model,
     recipe: Recipe,
-    calibration: Calibration,
+    calibration: CalibrationData,
+    target: Target | None,
     chosen: Chosen | None,
     finish: Finish,
     say: Say,
 ) -> Encoder:
-    loaded = model if isinstance(model, Encoder) else load(model)
-    batches = [] if calibration is None else batches_of(calibration, loaded)
     applied = recipe.to_dict()
-    if batches:
-        applied["calibration_tokens"] = sum(int(batch.mask.sum()) for batch in batches)
+    work = _loaded(model, recipe, calibration, say, once=recipe.passes == 1 and target is None)
     prune = recipe.prune
-    work = Work(recipe, loaded, batches, say)
-    if prune is not None and chosen is not None:
-        if recipe.quantize.is_plain:
-            made = prune_in_order(loaded, batches, prune, chosen, finish, finish.pruned, say)
-            made.recipe = applied
-            return made
-        _prune_first(work, prune, chosen)
-    for stage in STAGES:
-        stage(work)
-    made = map_layers(work.model, lambda name, layer: finish(name, layer, work.plans.get(name)))
+    if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
+        batches = work.batches
+        made = prune_in_order(work.model, batches, prune, chosen, finish, finish.pruned, say)
+    else:
+        _go_through_stages(work, chosen)
+        forms = Forms(work, finish)
+        if target is None:
+            made = correct_biases(work, forms.model())
+        else:
+            made, applied["target"] = meet(work, forms, target)
+    if recipe.needs_data or target is not None:
+        applied["calibration_tokens"] = work.batches.tokens
     made.recipe = applied
     return made
+
+
+def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Say) -> Work:
+    """Return a model as it is after all stages, with the plans of its layers.
+
+    Parameters
+    ----------
+    model, recipe, calibration, say
+        As for `run`.
+    """
+    work = _loaded(model, recipe, calibration, say, once=False)
+    chosen = None if recipe.prune is None else Chosen(recipe.prune)
+    _go_through_stages(work, chosen)
+    if chosen is not None:
+        chosen.check()
+    return work
+
+
+def _loaded(
+    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, once: bool
+) -> Work:
+    loaded = model if isinstance(model, Encoder) else load(model)
+    batches = Batches([])
+    if calibration is not None:
+        batches = batches_of(calibration, loaded, once=once)
+    return Work(recipe, loaded, loaded, batches, say)
+
+
+def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
+    if work.recipe.prune is not None and chosen is not None:
+        _prune_first(work, work.recipe.prune, chosen)
+    for stage in STAGES:
+        stage(work)
 
 
 def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
@@ -103,7 +162,8 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     if prune.method == "magnitude":
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
-        work.model = prune_in_order(work.model, work.batches, prune, chosen, _kept, note, work.say)
+        kept = list(work.batches)
+        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
 
 
 def _layer_by_layer(

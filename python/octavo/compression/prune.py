@@ -9,20 +9,21 @@ import numpy as np
 
 from octavo import nn, pruning
 from octavo.compression.names import Names
+from octavo.compression.sequential import Statistics, fit_in_order, require_finite
 from octavo.models.encoder import HEADS
 from octavo.pruning import InputHessian, InputNorms, OutputFit
 from octavo.pruning._arguments import DAMPING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from octavo.compression.calibration import Batch
     from octavo.compression.recipe import Prune
+    from octavo.models.encoder import Encoder
 
-__all__ = ["Chosen", "global_masks", "masked", "prune_layer", "require_finite", "statistics_for"]
-
-Statistics = InputNorms | InputHessian | OutputFit
+__all__ = ["Chosen", "global_masks", "masked", "prune_in_order", "prune_layer"]
 
 
 class Chosen:
@@ -47,20 +48,72 @@ class Chosen:
             raise ValueError("model: expected float linear layers to prune, got none")
 
 
-def require_finite(name: str, layer: nn.FloatLinear) -> None:
-    """Raise if a weight holds NaN or infinity, before any long work."""
-    if not np.isfinite(layer.weight).all():
-        raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+def prune_in_order(
+    model: Encoder,
+    batches: Iterable[Batch],
+    prune: Prune,
+    chosen: Chosen,
+    finish: Callable[[str, nn.Module], nn.Module],
+    finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
+    say: Callable[[str, float], None],
+) -> Encoder:
+    """Return a copy of a model, pruned with statistics of its own inputs; see `fit_in_order`.
+
+    Parameters
+    ----------
+    model : Encoder
+        Left as it is.
+    batches : iterable of Batch
+    prune : Prune
+        With its method resolved.
+    chosen : Chosen
+        Which layers to prune.
+    finish : callable
+        ``finish(name, layer)`` makes the final form of a layer that is not pruned.
+    finish_pruned : callable
+        The same for a pruned one.
+    say : callable
+        Gets what is going on and the share that is done.
+    """
+    return fit_in_order(model, batches, _Pruner(prune, chosen, finish, finish_pruned), say)
 
 
-def statistics_for(prune: Prune, layers: Sequence[Any]) -> Statistics:
-    """Return the empty statistics that a recipe needs of layers that read the same input."""
-    width = layers[0].in_features
-    if prune.method == "wanda":
-        return InputNorms(width)
-    if prune.aim == "layer":
-        return InputHessian(width)
-    return OutputFit(width, sum(layer.out_features for layer in layers))
+class _Pruner:
+    """Pruning as a `Fitter`."""
+
+    doing = "pruning"
+
+    def __init__(
+        self,
+        prune: Prune,
+        chosen: Chosen,
+        finish: Callable[[str, nn.Module], nn.Module],
+        finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
+    ) -> None:
+        self._prune = prune
+        self._finish_pruned = finish_pruned
+        self.aim = prune.aim
+        self.chosen = chosen
+        self.finish = finish
+
+    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+        width = layers[0].in_features
+        if self._prune.method == "wanda":
+            return InputNorms(width)
+        if self._prune.aim == "layer":
+            return InputHessian(width)
+        return OutputFit(width, sum(layer.out_features for layer in layers))
+
+    def reading(self, _: str) -> None:
+        return None
+
+    def scaled(self, _: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return x
+
+    reads = scaled
+
+    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+        return self._finish_pruned(name, prune_layer(name, layer, self._prune, statistics))
 
 
 def prune_layer(
@@ -75,7 +128,7 @@ def prune_layer(
     prune : Prune
         With its method resolved.
     statistics : InputNorms, InputHessian or OutputFit
-        Of the layer, from `statistics_for`; for all methods but magnitude.
+        Of the layer, for all methods but magnitude.
     """
     try:
         if statistics is None:

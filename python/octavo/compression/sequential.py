@@ -1,61 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrated pruning, layer after layer: each one's inputs come through what was pruned before."""
+"""Fitting layers to calibration data in order: each one's inputs come through those before it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from octavo import nn
-from octavo.compression.prune import prune_layer, require_finite, statistics_for
 from octavo.compression.watch import Float32, Reached, watch
 from octavo.models.tree import map_layers
-from octavo.pruning import OutputFit
+from octavo.pruning import InputHessian, InputNorms, OutputFit
 
 if TYPE_CHECKING:
     from octavo.compression.calibration import Batch
-    from octavo.compression.prune import Chosen, Statistics
-    from octavo.compression.recipe import Prune
     from octavo.models.encoder import Encoder
 
-__all__ = ["prune_in_order"]
+__all__ = ["Fitter", "Statistics", "fit_in_order", "require_finite"]
 
-Finish = Callable[[str, nn.Module], nn.Module]
 Say = Callable[[str, float], None]
 Inputs = list[tuple[Any, ...]]
 """What a block or head is called with, batch by batch."""
 
+Statistics = InputNorms | InputHessian | OutputFit
 
-def prune_in_order(
-    model: Encoder,
-    batches: list[Batch],
-    prune: Prune,
-    chosen: Chosen,
-    finish: Finish,
-    finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
-    say: Say,
-) -> Encoder:
-    """Return a copy of a model, pruned with statistics of its own inputs.
 
-    A block's layers are pruned in the order in which they are called; the calibration data then
+class Fitter(Protocol):
+    """A method that fits layers to what they read, one layer after the other.
+
+    Attributes
+    ----------
+    doing : str
+        What is going on, for progress: ``"pruning"``.
+    aim : str, optional
+        ``"model"``: each layer aims at what the float model has in its place; else at its own
+        float output on the inputs that it gets.
+    """
+
+    doing: str
+    aim: str | None
+
+    def chosen(self, name: str, layer: nn.Module) -> bool:
+        """Whether to fit this layer."""
+
+    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+        """Return the empty statistics of layers that read the same input."""
+
+    def reading(self, name: str) -> Hashable:
+        """Return what tells `reads` of this layer from that of others; None for plain reading."""
+
+    def scaled(self, name: str, x: Float32) -> Float32:
+        """Return the input of a layer as its float weight is multiplied with it."""
+
+    def reads(self, name: str, x: Float32) -> Float32:
+        """Return the input of a layer as its final weight will be multiplied with it."""
+
+    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+        """Return the final form of a chosen layer."""
+
+    def finish(self, name: str, layer: nn.Module) -> nn.Module:
+        """Return the final form of another layer."""
+
+
+def require_finite(name: str, layer: nn.FloatLinear) -> None:
+    """Raise if a weight holds NaN or infinity, before any long work."""
+    if not np.isfinite(layer.weight).all():
+        raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+
+
+def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: Say) -> Encoder:
+    """Return a copy of a model whose layers are fitted with statistics of its own inputs.
+
+    A block's layers are fitted in the order in which they are called; the calibration data then
     goes through the finished block once, and what comes out is kept for the next. Memory beside
     the model: the hidden states of the calibration data, and one layer's statistics.
 
     Parameters
     ----------
     model : Encoder
-        Left as it is.
-    batches : list of Batch
-    prune : Prune
-        With its method resolved.
-    chosen : Chosen
-        Which layers to prune.
-    finish : callable
-        ``finish(name, layer)`` makes the final form of a layer that is not pruned.
-    finish_pruned : callable
-        The same for a pruned one.
+        Float; left as it is.
+    batches : iterable of Batch
+        Gone through once.
+    fitter : Fitter
     say : callable
         Gets what is going on and the share that is done.
     """
@@ -63,31 +90,34 @@ def prune_in_order(
     parts = (*blocks, *dict(model.heads()))
     inside = tuple(f"{name}." for name in parts)
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.FloatLinear) and chosen(name, layer):
+        if isinstance(layer, nn.FloatLinear) and fitter.chosen(name, layer):
             require_finite(name, layer)
-    made = map_layers(model, lambda n, layer: layer if n.startswith(inside) else finish(n, layer))
-    masks = [batch.mask for batch in batches]
-    hidden = [made.embed(batch.ids, batch.types) for batch in batches]
+    made = map_layers(
+        model, lambda n, layer: layer if n.startswith(inside) else fitter.finish(n, layer)
+    )
+    kept = list(batches)
+    masks = [batch.mask for batch in kept]
+    hidden = [made.embed(batch.ids, batch.types) for batch in kept]
     goals = hidden
-    if prune.aim == "model":
-        goals = [model.embed(batch.ids, batch.types) for batch in batches]
+    if fitter.aim == "model":
+        goals = [model.embed(batch.ids, batch.types) for batch in kept]
     for index, name in enumerate(parts):
         inputs, wanted = _calls(hidden, masks, name in blocks), _calls(goals, masks, name in blocks)
         # Shallow copies: to watch a layer is to replace it for a while.
         original = map_layers(model.get_submodule(name), lambda _, layer: layer)
-        work = _Part(name, made.get_submodule(name), original, chosen)
+        work = _Part(name, made.get_submodule(name), original, fitter)
 
         def progress(layer: str, share: float, before: int = index) -> None:
-            say(f"pruning {layer}", (before + share) / len(parts))
+            say(f"{fitter.doing} {layer}", (before + share) / len(parts))
 
-        for layer_name, statistics in work.statistics(inputs, wanted, masks, prune, progress):
-            pruned = prune_layer(layer_name, work.layer(layer_name), prune, statistics)
-            work.replace(layer_name, finish_pruned(layer_name, pruned))
-        finished = work.finished(finish)
+        for layer_name, statistics in work.statistics(inputs, wanted, masks, progress):
+            fitted = fitter.fit(layer_name, work.layer(layer_name), statistics)
+            work.replace(layer_name, fitted)
+        finished = work.finished()
         made.set_submodule(name, finished)
         if name in blocks:
             hidden = [finished(*one) for one in inputs]
-            goals = [original(*one) for one in wanted] if prune.aim == "model" else hidden
+            goals = [original(*one) for one in wanted] if fitter.aim == "model" else hidden
     return made
 
 
@@ -107,38 +137,39 @@ class _Part:
     module : Module
         Changed in place.
     original : Module
-        The same with float layers; what the pruned layers aim at.
-    chosen : Chosen
+        The same with float layers; what the fitted layers aim at.
+    fitter : Fitter
     """
 
-    def __init__(self, name: str, module: nn.Module, original: nn.Module, chosen: Chosen) -> None:
+    def __init__(self, name: str, module: nn.Module, original: nn.Module, fitter: Fitter) -> None:
         self._prefix = f"{name}."
         self._module = module
         self._original = original
+        self._fitter = fitter
         self._done: set[str] = set()
         leaves = [(path, leaf) for path, leaf in module.named_modules() if path]
-        self._wanted = [path for path, leaf in leaves if chosen(self._prefix + path, leaf)]
+        self._wanted = [path for path, leaf in leaves if fitter.chosen(self._prefix + path, leaf)]
 
     def layer(self, name: str) -> Any:
         """Return the layer of that full name."""
         return self._module.get_submodule(name.removeprefix(self._prefix))
 
     def replace(self, name: str, layer: nn.Module) -> None:
-        """Put the final form of a pruned layer in its place."""
+        """Put the final form of a fitted layer in its place."""
         self._module.set_submodule(name.removeprefix(self._prefix), layer)
         self._done.add(name)
 
-    def finished(self, finish: Finish) -> nn.Module:
+    def finished(self) -> nn.Module:
         """Return the module with all other layers in their final form too."""
 
         def transform(path: str, layer: nn.Module) -> nn.Module:
             name = self._prefix + path
-            return layer if name in self._done else finish(name, layer)
+            return layer if name in self._done else self._fitter.finish(name, layer)
 
         return map_layers(self._module, transform)
 
     def statistics(
-        self, inputs: Inputs, wanted: Inputs, masks: list[Any], prune: Prune, progress: Say
+        self, inputs: Inputs, wanted: Inputs, masks: list[Any], progress: Say
     ) -> Iterator[tuple[str, Statistics]]:
         """Yield the layers in the order of their calls, and the statistics of each.
 
@@ -146,8 +177,8 @@ class _Part:
         """
         groups = self._groups(inputs[0])
         for index, group in enumerate(groups):
-            layers = [self._module.get_submodule(path) for path in group]
-            found = statistics_for(prune, layers)
+            layers: list[Any] = [self._module.get_submodule(path) for path in group]
+            found = self._fitter.statistics(layers)
             for step, (one, goal, mask) in enumerate(zip(inputs, wanted, masks, strict=True)):
                 name = self._prefix + group[0]
                 progress(name, (index + step / len(inputs)) / len(groups))
@@ -157,45 +188,48 @@ class _Part:
                     raise ValueError(f"layer {name!r}: calibration: {error}") from None
             start = 0
             for path, layer in zip(group, layers, strict=True):
-                end = start + layer.out_features  # type: ignore[attr-defined]
+                end = start + layer.out_features
                 own = found.part(start, end) if isinstance(found, OutputFit) else found
                 yield self._prefix + path, own
                 start = end
 
     def _take(self, found: Statistics, group: list[str], one: Any, goal: Any, mask: Any) -> None:
-        """Add one batch to the statistics of layers that read the same array."""
+        """Add one batch to the statistics of layers that read the same."""
         seen = _seen(self._module, group, one, mask)
+        read = self._fitter.reads(self._prefix + group[0], seen[group[0]][0])
         if not isinstance(found, OutputFit):
-            found.update(seen[group[0]][0])
+            found.update(read)
             return
         original = _seen(self._original, group, goal, mask)
         targets = []
         for path in group:
             layer: Any = self._original.get_submodule(path)
             x, residual = original[path]
-            y = nn.FloatLinear(layer.weight, layer.bias)(x)
+            scaled = self._fitter.scaled(self._prefix + path, x)
+            y = nn.FloatLinear(layer.weight, layer.bias)(scaled)
             now = seen[path][1]
             if layer.activation == "none" and residual is not None and now is not None:
                 # What is added to the result has gone astray too; the layer can make up for it.
                 y += residual - now
             targets.append(y)
-        found.update(seen[group[0]][0], np.concatenate(targets, axis=1))
+        found.update(read, np.concatenate(targets, axis=1))
 
     def _groups(self, one: tuple[Any, ...]) -> list[list[str]]:
-        """Run the module once; group the wanted layers by the array that they read."""
+        """Run the module once; group the wanted layers by the array that they read, and how."""
         seen: list[tuple[str, Float32]] = []
         watch(self._module, self._wanted, one, lambda path, x, _: seen.append((path, x)))
         missing = set(self._wanted) - {path for path, _ in seen}
         if missing:
             name = self._prefix + min(missing)
             raise ValueError(f"layer {name!r}: the calibration data never reached it")
-        groups: list[tuple[Float32, list[str]]] = []
+        groups: list[tuple[Float32, Hashable, list[str]]] = []
         for path, x in seen:
-            if groups and groups[-1][0] is x:
-                groups[-1][1].append(path)
+            how = self._fitter.reading(self._prefix + path)
+            if groups and groups[-1][0] is x and groups[-1][1] == how:
+                groups[-1][2].append(path)
             else:
-                groups.append((x, [path]))
-        return [paths for _, paths in groups]
+                groups.append((x, how, [path]))
+        return [paths for _, _, paths in groups]
 
 
 def _seen(

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.models.tree import map_layers
 
-__all__ = ["Float32", "Reached", "See", "watch"]
+__all__ = ["Float32", "Reached", "See", "watch", "watched"]
+
+Model = TypeVar("Model", bound=nn.Module)
 
 Float32 = npt.NDArray[np.float32]
 See = Callable[[str, Float32, "Float32 | None"], None]
@@ -60,3 +63,24 @@ def watch(module: nn.Module, names: Sequence[str], inputs: tuple[Any, ...], see:
     finally:
         for name, layer in layers.items():
             module.set_submodule(name, layer)
+
+
+def watched(model: Model, names: Collection[str], see: See) -> Model:
+    """Return a copy of a model, sharing its layers, that calls `see` before each of the named ones.
+
+    Parameters
+    ----------
+    model : Module
+        Left as it is.
+    names : collection of str
+        Paths of float linear layers.
+    see : callable
+    """
+    wanted = frozenset(names)
+
+    def transform(name: str, layer: nn.Module) -> nn.Module:
+        if name in wanted and isinstance(layer, nn.FloatLinear):
+            return _Watched(layer, partial(see, name))
+        return layer
+
+    return map_layers(model, transform)

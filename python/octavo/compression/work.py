@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batch
+    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
     from octavo.models.encoder import Encoder
 
@@ -31,23 +31,29 @@ class LayerPlan:
         Whether its zeros are to be made use of.
     multiplier : float32 array, shape (K,), optional
         The layer reads ``x * multiplier``; its weight was divided by it.
+    output_scale : float32 array, shape (N,), optional
+        Weight and bias were divided by it, and the next layer makes up for that.
     input_scale, input_zero_point : float, int, optional
         Static quantization of what the layer reads, after the multiplier.
     outliers : int array, optional
         Columns that are computed in float.
     codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
         The quantized weight, if not rounded to nearest.
+    bias : float32 array, shape (N,), optional
+        Goes with the codes, in place of the layer's own.
     dtype : str, optional
         Another form than the recipe's.
     """
 
     pruned: bool = False
     multiplier: Array | None = None
+    output_scale: Array | None = None
     input_scale: float | None = None
     input_zero_point: int = 0
     outliers: Array | None = None
     codes: Array | None = None
     scale: Array | None = None
+    bias: Array | None = None
     dtype: str | None = None
 
 
@@ -59,10 +65,12 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
+    original : Encoder
+        The model that came, as it is.
     model : Encoder
         Float. A stage that changes weights replaces it by a changed copy.
-    batches : list of Batch
-        The calibration data.
+    batches : Batches
+        The calibration data; each iteration is a pass over it.
     say : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
@@ -70,7 +78,8 @@ class Work:
     """
 
     recipe: Recipe
+    original: Encoder
     model: Encoder
-    batches: list[Batch]
+    batches: Batches
     say: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))

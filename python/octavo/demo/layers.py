@@ -92,7 +92,7 @@ def _summary(name: str, probe: _Compared) -> LayerError:
     relative = math.sqrt(probe.noise / probe.signal)
     sqnr = -20 * math.log10(relative) if relative else math.inf
     layer = probe.compressed
-    return LayerError(name, relative, sqnr, zeros_in(layer.weight_codes), held_as(layer))
+    return LayerError(name, relative, sqnr, zeros_in(layer.state_dict()["weight"]), held_as(layer))
 
 
 def zeros_in(weight: npt.NDArray[Any]) -> float:

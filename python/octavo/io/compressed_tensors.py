@@ -3,14 +3,17 @@
 
 The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
 channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
-Besides, two ways to store the zeros of weights, which `octavo.io.bitmap` draws: groups of layers in
-octavo's own format ``octavo-bitmap``, and a ``sparsity_config`` of the retired ``sparse-bitmask``;
-and groups of layers with few different codes in ``octavo-codebook`` (`octavo.io.codebook`).
+Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
+``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-codebook`` (as
+`octavo.io.codebook` does), ``octavo-multiplier`` (an input
+multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
+``octavo-bitmap-multiplier``. And a ``sparsity_config`` of the retired ``sparse-bitmask``.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,9 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
 
-_BITMAP = "octavo-bitmap"
-_CODEBOOK = "octavo-codebook"
-_FORMATS = ("int-quantized", "naive-quantized", _BITMAP, _CODEBOOK)
+_OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
+_OWN = {
+    "-".join(("octavo", *parts)): parts
+    for count in range(1, len(_OWN_PARTS) + 1)
+    for parts in combinations(_OWN_PARTS, count)
+}
+_FORMATS = ("int-quantized", "naive-quantized", *_OWN)
 _SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
@@ -49,6 +56,10 @@ class Scheme(NamedTuple):
         Whether the weight is stored as a bitmap and its non-zero codes.
     codebook : bool
         Whether it is stored as a codebook and indices.
+    multiplier : bool
+        Whether the input is multiplied, column by column, before it is quantized.
+    outliers : bool
+        Whether some columns are computed in float.
     """
 
     symmetric: bool = False
@@ -56,11 +67,13 @@ class Scheme(NamedTuple):
     has_activations: bool = True
     bitmap: bool = False
     codebook: bool = False
+    multiplier: bool = False
+    outliers: bool = False
 
     @property
     def format(self) -> str:
-        """The group's format."""
-        return _BITMAP if self.bitmap else _CODEBOOK if self.codebook else "int-quantized"
+        """The name of the format: octavo's own if others could not read it."""
+        return _format_of({part for part in _OWN_PARTS if getattr(self, part)})
 
 
 class QuantizationConfig:
@@ -90,9 +103,9 @@ class QuantizationConfig:
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
-        own = any(scheme.bitmap or scheme.codebook for scheme in schemes)
-        self.is_packed = sparsity != "dense" or own
-        """Whether weights may be stored in another way than code by code."""
+        own = {scheme.format for scheme in schemes} & set(_OWN)
+        self.unusual = sparsity if sparsity != "dense" else next(iter(sorted(own)), None)
+        """The format that others than this package do not read, if one occurs."""
 
     def scheme(self, names: Iterable[str], kind: str) -> Scheme | None:
         """Return how a layer is quantized, or None if it is kept in float.
@@ -186,9 +199,8 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
         raise ValueError(f"quantization_config: {field} must be an object")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
-    stored = group.get("format")
-    scheme = _read_scheme(field, group)
-    scheme = scheme._replace(bitmap=stored == _BITMAP, codebook=stored == _CODEBOOK)
+    own = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
+    scheme = _read_scheme(field, group)._replace(**own)
     return _strings(f"{field}.targets", group.get("targets")), scheme
 
 
@@ -241,17 +253,22 @@ def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -
             "input_activations": _activation_arguments(scheme),
             "output_activations": None,
         }
-    # A reader that takes no notice of a group's format must not overlook that weights are missing.
-    own = {scheme.format for _, scheme in groups} - {"int-quantized"}
+    # A reader that takes no notice of a group's format must not overlook what it does not know.
+    own = {part for part in _OWN_PARTS if any(getattr(scheme, part) for _, scheme in groups)}
     return {
         "quant_method": "compressed-tensors",
-        "format": min(own, default="int-quantized"),
+        "format": _format_of(own),
         "quantization_status": "compressed",
         "config_groups": config_groups,
         "ignore": sorted(ignore),
         "kv_cache_scheme": None,
         "global_compression_ratio": None,
     }
+
+
+def _format_of(own: set[str]) -> str:
+    parts = [part for part in _OWN_PARTS if part in own]
+    return "-".join(("octavo", *parts)) if parts else "int-quantized"
 
 
 def _activation_arguments(scheme: Scheme) -> dict[str, Any] | None:

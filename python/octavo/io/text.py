@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -52,19 +53,25 @@ def tokenize(
     -------
     (ids, mask) : int64 arrays of shape (sentences, longest)
     """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no tokenizer.json")
+    encoded = _opened(path, path.stat().st_mtime_ns, limit).encode_batch(list(sentences))
+    ids = np.array([item.ids for item in encoded], dtype=np.int64)
+    mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
+    return ids, mask
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, _: int, limit: int) -> Any:
+    """Return a tokenizer; reading a vocabulary takes longer than a batch of sentences."""
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise ModuleNotFoundError(
             "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
         ) from None
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no tokenizer.json")
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(limit)
     tokenizer.enable_padding()
-    encoded = tokenizer.encode_batch(list(sentences))
-    ids = np.array([item.ids for item in encoded], dtype=np.int64)
-    mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
-    return ids, mask
+    return tokenizer

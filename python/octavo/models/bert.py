@@ -157,6 +157,15 @@ class BertModel(Encoder):
         """List the blocks by name."""
         return [(f"encoder.layer.{i}", layer) for i, layer in enumerate(self.encoder.layer)]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """List values with attention's output, and the feed-forward layers around a ReLU."""
+        found = []
+        for name, _ in self.blocks():
+            found.append((f"{name}.attention.self.value", f"{name}.attention.output.dense"))
+            if self.config.activation == "relu":
+                found.append((f"{name}.intermediate.dense", f"{name}.output.dense"))
+        return found
+
     def heads(self) -> list[tuple[str, nn.Module]]:
         """List the pooler, if there is one."""
         return [] if self.pooler is None else [("pooler", self.pooler)]

@@ -126,11 +126,18 @@ class CheckpointBuilder:
             if not scheme.symmetric:
                 point = self._checkpoint.raw(self._take(f"{name}.input_zero_point"))
                 state["input_zero_point"] = point.reshape(-1)
+        if scheme.multiplier:
+            state["input_multiplier"] = self._float(f"{name}.input_multiplier", (inputs,))
         sparse = self._checkpoint.is_sparse(f"{name}.weight")
         if self._checkpoint.is_shared(f"{name}.weight"):
             # What its zeros save is not told by how it is stored.
             sparse = sparse or is_smaller(state["weight"])
-        kind = nn.SparseLinear if sparse else nn.Linear
+        kind: type[nn.Linear] = nn.SparseLinear if sparse else nn.Linear
+        if scheme.outliers:
+            kind = nn.OutlierLinear
+            state["outlier_columns"] = self._checkpoint.raw(self._take(f"{name}.outlier_columns"))
+            count = state["outlier_columns"].size
+            state["outlier_weight"] = self._float(f"{name}.outlier_weight", (outputs, count))
         layer = kind.from_state_dict(state, activation=activation, symmetric=scheme.symmetric)
         return self._finish(name, layer)
 

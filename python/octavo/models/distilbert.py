@@ -124,3 +124,12 @@ class DistilBertModel(Encoder):
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """List the blocks by name."""
         return [(f"transformer.layer.{i}", layer) for i, layer in enumerate(self.transformer.layer)]
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """List values with attention's output, and the feed-forward layers around a ReLU."""
+        found = []
+        for name, _ in self.blocks():
+            found.append((f"{name}.attention.v_lin", f"{name}.attention.out_lin"))
+            if self.config.activation == "relu":
+                found.append((f"{name}.ffn.lin1", f"{name}.ffn.lin2"))
+        return found

@@ -127,6 +127,14 @@ class Encoder(nn.Module):
         """List what is called with the last hidden state, and is no part of `forward`."""
         return []
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """List pairs of linear layers between which a positive factor of a channel just passes.
+
+        Each channel that the first gives reaches the second as it is, through ReLU, or as a
+        weighted mean over tokens, and reaches nothing else.
+        """
+        return []
+
     def encode(
         self,
         input_ids: npt.ArrayLike,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from octavo import nn
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.compressed_tensors import read_description
 from octavo.io.folder import read_json, side_files
@@ -17,11 +18,12 @@ from octavo.models.encoder import HEADS
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-    from octavo import nn
+    from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
-__all__ = ["layer_specs", "load", "load_with"]
+__all__ = ["build", "layer_specs", "load", "load_with"]
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
     "bert": BertModel,
@@ -32,7 +34,7 @@ _ANCHOR = "embeddings.word_embeddings.weight"
 _OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
 
 
-def load(path: str | os.PathLike[str]) -> Encoder:
+def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = None) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
     Weights stored as float32 stay in the memory-mapped file; other float types are converted,
@@ -46,6 +48,9 @@ def load(path: str | os.PathLike[str]) -> Encoder:
     path : str or os.PathLike
         Folder with ``config.json`` (model type bert or distilbert) and ``model.safetensors``, or
         shards with their index.
+    rows : int or sequence of int, optional
+        How many tokens (over all sentences) calls will have: sparse layers then take the format
+        that is the fastest for those, see `octavo.tuning.choose`.
 
     Returns
     -------
@@ -69,7 +74,13 @@ def load(path: str | os.PathLike[str]) -> Encoder:
     ...     print(error)
     no such folder: no/such/folder
     """
-    return load_with(path, None)
+    if rows is None:
+        return load_with(path, None)
+
+    def suited(_: str, layer: nn.Module) -> nn.Module:
+        return layer.with_format(rows=rows) if isinstance(layer, nn.SparseLinear) else layer
+
+    return load_with(path, suited)
 
 
 def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Encoder:
@@ -101,6 +112,11 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     if ours:
         model.recipe = made_by["recipe"]
     return model
+
+
+def build(config: EncoderConfig, source: LayerSource) -> Encoder:
+    """Make the model that a config describes, of the layers of any source."""
+    return _MODELS[config.model_type](config, source)
 
 
 def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:

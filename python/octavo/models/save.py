@@ -79,7 +79,7 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
         raise TypeError(
             f"layer {name!r} is a {type(module).__name__}; only {wanted} can be saved there"
         )
-    layer: Any = module
+    layer: Any = module.merged() if isinstance(module, nn.FloatLinear) else module
     shape = _shape(layer)
     if shape != spec.shape:
         raise ValueError(f"layer {name!r} has shape {shape}, the model's config asks {spec.shape}")
@@ -209,9 +209,12 @@ def _torch_dtype(layers: dict[str, Any]) -> str:
 def _scheme(layer: nn.Linear, form: str) -> Scheme:
     state = _stored(layer)
     static = "input_scale" in state
-    symmetric = bool(layer.config()["symmetric"])
-    if static:
-        symmetric = "input_zero_point" not in state
+    symmetric = "input_zero_point" not in state if static else layer.config()["symmetric"]
     return Scheme(
-        symmetric=symmetric, static=static, bitmap=form == "bitmap", codebook=form == "codebook"
+        symmetric=bool(symmetric),
+        static=static,
+        bitmap=form == "bitmap",
+        codebook=form == "codebook",
+        multiplier="input_multiplier" in state,
+        outliers=isinstance(layer, nn.OutlierLinear),
     )

@@ -11,6 +11,7 @@ from octavo.nn.half import HalfEmbedding, HalfLinear
 from octavo.nn.linear import Linear
 from octavo.nn.module import Module
 from octavo.nn.norm import LayerNorm
+from octavo.nn.outlier_linear import OutlierLinear
 from octavo.nn.sparse_linear import SparseLinear
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Module",
+    "OutlierLinear",
     "SparseLinear",
 ]

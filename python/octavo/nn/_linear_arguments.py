@@ -39,6 +39,7 @@ def checked(
     input_zero_point: int = 0,
     output_scale: float | None = None,
     output_zero_point: int = 0,
+    input_multiplier: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array | None, dict[str, Any]]:
     """Check what a layer is made of: codes, channel scales, bias, options."""
     array = _checks.as_codes(codes, "codes", (_checks.INT8,))
@@ -52,6 +53,7 @@ def checked(
         "symmetric": _checks.boolean(symmetric, "symmetric"),
         **static("input", input_scale, input_zero_point),
         **static("output", output_scale, output_zero_point),
+        "input_multiplier": multiplier(input_multiplier, k),
     }
     biases = None
     if bias is not None:
@@ -83,6 +85,17 @@ def static(side: str, scale: Any, zero_point: Any) -> dict[str, Any]:
     elif point:
         raise ValueError(f"{side}_zero_point: expected 0 without {side}_scale, got {point}")
     return {f"{side}_scale": scale, f"{side}_zero_point": point}
+
+
+def multiplier(values: ArrayLike | None, k: int) -> Array | None:
+    """Check what the columns of the input are multiplied by: (K,), or None."""
+    if values is None:
+        return None
+    array = _state.parameter(values, (k,), "input_multiplier")
+    if not (np.isfinite(array) & (array >= 0)).all():
+        bad = array[~(np.isfinite(array) & (array >= 0))][0]
+        raise ValueError(f"input_multiplier: expected finite values of at least 0, got {bad}")
+    return array
 
 
 def channel_scale(scale: ArrayLike, n: int) -> Array:

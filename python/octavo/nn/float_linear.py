@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _backend, _checks
+from octavo.nn import _linear_arguments as arguments
 from octavo.nn import _state
 from octavo.nn.module import Module
 
@@ -28,6 +29,8 @@ class FloatLinear(Module):
         Kept as it is, also when it is a view of a memory-mapped file.
     bias : float32 array, shape (out_features,), optional
     activation : "none", "relu", "gelu", "gelu_tanh", "silu" or "tanh"
+    input_multiplier : float array, shape (in_features,), finite and at least 0, optional
+        The layer computes with ``x * input_multiplier``; the weight has been divided by it.
 
     Examples
     --------
@@ -38,13 +41,18 @@ class FloatLinear(Module):
     """
 
     def __init__(
-        self, weight: ArrayLike, bias: ArrayLike | None = None, activation: str = "none"
+        self,
+        weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        activation: str = "none",
+        input_multiplier: ArrayLike | None = None,
     ) -> None:
         self.weight = _state.parameter(weight, (None, None), "weight")
         self.bias: Array | None = None
         if bias is not None:
             self.bias = _state.parameter(bias, (self.weight.shape[0],), "bias")
         self.activation = _checks.choice(activation, "activation", _checks.ACTIVATIONS)
+        self.input_multiplier = arguments.multiplier(input_multiplier, self.in_features)
 
     @classmethod
     def from_float(
@@ -53,15 +61,24 @@ class FloatLinear(Module):
         bias: ArrayLike | None = None,
         *,
         activation: str = "none",
+        input_multiplier: ArrayLike | None = None,
     ) -> F:
         """Do what the constructor does, under the name the int8 layer has for it."""
-        return cls(weight, bias, activation)
+        return cls(weight, bias, activation, input_multiplier)
 
     @classmethod
     def from_state_dict(cls: type[F], state: Mapping[str, Any], **config: Any) -> F:
         """Rebuild a layer from `state_dict()` and `config()`."""
-        _state.check_keys(state, ("weight",), ("bias",))
-        return cls(state["weight"], state.get("bias"), **config)
+        _state.check_keys(state, ("weight",), ("bias", "input_multiplier"))
+        multiplier = state.get("input_multiplier")
+        return cls(state["weight"], state.get("bias"), input_multiplier=multiplier, **config)
+
+    def merged(self) -> FloatLinear:
+        """Return the same layer with the input multiplier in its weight."""
+        if self.input_multiplier is None:
+            return self
+        weight = self.weight * self.input_multiplier
+        return FloatLinear(weight, self.bias, self.activation)
 
     def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
         """Apply the layer.
@@ -86,6 +103,8 @@ class FloatLinear(Module):
             added = _checks.as_float32(residual, "residual")
             _checks.check_shape(added, shape, "residual")
         with np.errstate(all="ignore"):
+            if self.input_multiplier is not None:
+                array = array * self.input_multiplier
             # One product over all rows: NumPy would loop over small ones along leading axes.
             y: Array = np.matmul(_checks.rows_of(array), self.weight.T)
             if self.bias is not None:
@@ -110,14 +129,16 @@ class FloatLinear(Module):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the weight and the bias."""
-        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
+        """Bytes of the parameters."""
+        return sum(value.nbytes for value in self.state_dict().values())
 
     def state_dict(self) -> dict[str, Array]:
         """Return the parameters, not copied."""
         state = {"weight": self.weight}
         if self.bias is not None:
             state["bias"] = self.bias
+        if self.input_multiplier is not None:
+            state["input_multiplier"] = self.input_multiplier
         return state
 
     def config(self) -> dict[str, Any]:
@@ -130,4 +151,6 @@ class FloatLinear(Module):
             parts.append("bias=False")
         if self.activation != "none":
             parts.append(f"activation={self.activation!r}")
+        if self.input_multiplier is not None:
+            parts.append("input_multiplier=True")
         return f"{type(self).__name__}({', '.join(parts)})"

@@ -29,8 +29,9 @@ class Linear(Module):
     Made by `from_float`, `from_quantized` or `from_state_dict`.  The weights are symmetric int8
     codes with a scale per output channel, kept packed for this CPU.  The rows of `x` are quantized
     as they come, each from its own range (asymmetric unless `symmetric`), or with the fixed
-    `input_scale`.  A row's result depends on that row alone, and a row with NaN or infinity gives
-    NaN.  Layers do not change after construction and may be called from many threads.
+    `input_scale`.  With an `input_multiplier` the layer computes with ``x * input_multiplier``.  A
+    row's result depends on that row alone, and a row with NaN or infinity gives NaN.  Layers do not
+    change after construction and may be called from many threads.
 
     Examples
     --------
@@ -51,7 +52,7 @@ class Linear(Module):
         config: dict[str, Any],
     ) -> None:
         """Take checked arguments; use `from_quantized` to have them checked."""
-        self._config = config
+        self._config = {key: config[key] for key in config if key != "input_multiplier"}
         self._packed = _backend.backend.PackedLinear(codes, scale, bias, **config)
         self._call = self._packed.call
         if config["output_scale"] is not None:
@@ -69,6 +70,7 @@ class Linear(Module):
         input_zero_point: int = 0,
         output_scale: float | None = None,
         output_zero_point: int = 0,
+        input_multiplier: ArrayLike | None = None,
     ) -> L:
         """Quantize float weights.
 
@@ -83,6 +85,9 @@ class Linear(Module):
             Quantize `x` with these instead of each row's own range.
         output_scale, output_zero_point : float, int, optional
             Return a `QTensor` of int8 codes with these instead of float32.
+        input_multiplier : float array, shape (in_features,), finite and at least 0, optional
+            Each column of `x` is multiplied by its value before it is quantized; the weight has
+            been divided by it, or leaves columns out that have 0.
         """
         codes, weight_scale = arguments.quantized_weight(weight)
         return cls.from_quantized(
@@ -95,6 +100,7 @@ class Linear(Module):
             input_zero_point=input_zero_point,
             output_scale=output_scale,
             output_zero_point=output_zero_point,
+            input_multiplier=input_multiplier,
         )
 
     @classmethod
@@ -110,6 +116,7 @@ class Linear(Module):
         input_zero_point: int = 0,
         output_scale: float | None = None,
         output_zero_point: int = 0,
+        input_multiplier: ArrayLike | None = None,
     ) -> L:
         """Take weights that are quantized already.
 
@@ -131,16 +138,23 @@ class Linear(Module):
                 input_zero_point=input_zero_point,
                 output_scale=output_scale,
                 output_zero_point=output_zero_point,
+                input_multiplier=input_multiplier,
             )
         )
 
     @classmethod
     def from_state_dict(cls: type[L], state: Mapping[str, Any], **config: Any) -> L:
         """Rebuild a layer from `state_dict()` and `config()`."""
-        _state.check_keys(state, ("weight", "weight_scale"), ("bias", *_STATIC))
+        optional = ("bias", *_STATIC, "input_multiplier")
+        _state.check_keys(state, ("weight", "weight_scale"), optional)
         static = {key: _state.scalar(state[key], key) for key in _STATIC if key in state}
         return cls.from_quantized(
-            state["weight"], state["weight_scale"], state.get("bias"), **static, **config
+            state["weight"],
+            state["weight_scale"],
+            state.get("bias"),
+            input_multiplier=state.get("input_multiplier"),
+            **static,
+            **config,
         )
 
     def __call__(self, x: ArrayLike | QTensor, residual: ArrayLike | None = None) -> Any:
@@ -149,7 +163,7 @@ class Linear(Module):
         Parameters
         ----------
         x : float32 array, shape (..., in_features); or float16; or an int8 QTensor
-            A QTensor has one scale, or one per row.
+            A QTensor has one scale, or one per row; a layer with a multiplier takes none.
         residual : float32 array, shape (..., out_features), optional
             Added after the activation.
 
@@ -174,6 +188,11 @@ class Linear(Module):
             _checks.check_shape(added, shape, "residual")
             added = _checks.rows_of(added)
         if quantized:
+            if self.input_multiplier is not None:
+                raise ValueError(
+                    "x: expected float values, which the layer's input_multiplier is for, got "
+                    f"codes: {x!r}"
+                )
             y = self._packed.run_codes(*arguments.rows_of_codes(x), added)
         else:
             y = self._packed.run(_checks.rows_of(array), added)
@@ -203,9 +222,14 @@ class Linear(Module):
 
     @property
     def weight(self) -> Array:
-        """The weights as float32, (out_features, in_features), computed on every access."""
+        """What `x` is multiplied by, (out_features, in_features), computed on every access.
+
+        Codes times scales, and times the input multiplier if there is one; float32.
+        """
         weight: Array = self.weight_codes.astype(np.float32)
         weight *= self.weight_scale[:, None]
+        if self.input_multiplier is not None:
+            weight *= self.input_multiplier
         return weight
 
     @property
@@ -215,13 +239,19 @@ class Linear(Module):
         return bias
 
     @property
+    def input_multiplier(self) -> Array | None:
+        """What each column of `x` is multiplied by, (in_features,) float32, read-only, or None."""
+        multiplier: Array | None = self._packed.input_multiplier
+        return multiplier
+
+    @property
     def activation(self) -> str:
         """Name of the activation."""
         return str(self._config["activation"])
 
     @property
     def nbytes(self) -> int:
-        """Bytes the layer holds: packed codes, scales, bias, column sums."""
+        """Bytes the layer holds: packed codes, scales, bias, column sums, multiplier."""
         return int(self._packed.nbytes)
 
     def state_dict(self) -> dict[str, Array]:
@@ -229,6 +259,8 @@ class Linear(Module):
         state = {"weight": self.weight_codes, "weight_scale": self.weight_scale[:, None].copy()}
         if self.bias is not None:
             state["bias"] = self.bias.copy()
+        if self.input_multiplier is not None:
+            state["input_multiplier"] = self.input_multiplier.copy()
         for side in ("input", "output"):
             scale = self._config[f"{side}_scale"]
             if scale is not None:
@@ -243,12 +275,14 @@ class Linear(Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in vars(self).items() if k not in ("_packed", "_call")}
-        return {**state, "_weights": (self.weight_codes, self.weight_scale, self.bias)}
+        held = (self.weight_codes, self.weight_scale, self.bias, self.input_multiplier)
+        return {**state, "_weights": held}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         rest = dict(state)
-        codes, scale, bias = rest.pop("_weights")
-        Linear.__init__(self, codes, scale, bias, rest.pop("_config"))
+        codes, scale, bias, multiplier = rest.pop("_weights")
+        config = {**rest.pop("_config"), "input_multiplier": multiplier}
+        Linear.__init__(self, codes, scale, bias, config)
         vars(self).update(rest)
 
     def __repr__(self) -> str:
@@ -257,4 +291,6 @@ class Linear(Module):
             parts.append("bias=False")
         if self.activation != "none":
             parts.append(f"activation={self.activation!r}")
+        if self.input_multiplier is not None:
+            parts.append("input_multiplier=True")
         return f"{type(self).__name__}({', '.join(parts)})"

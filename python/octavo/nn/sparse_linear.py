@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,9 @@ from octavo.nn import _linear_arguments as arguments
 from octavo.nn.linear import Linear
 from octavo.sparse.dense import as_dense
 from octavo.sparse.matrix import SparseMatrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Array = NDArray[Any]
 S = TypeVar("S", bound="SparseLinear")
@@ -36,11 +39,16 @@ class SparseLinear(Linear):
         One bit for each weight, and the non-zero codes: the smallest up to 95% zeros, 0.63 times
         ``"dense"`` at 50%.  Made for few rows on the ``avx512vbmi2`` tier, where time follows
         bytes; elsewhere it costs time.
+    ``"blocks16x4"``
+        The blocks of 16 outputs by 4 inputs that are not all zero, 66 bytes each.  Any weight
+        fits; it pays where whole blocks were pruned (`octavo.pruning.block` with 16 rows, or a
+        multiple, and 4 columns, or a multiple; 64 columns for AMX).
     ``"dense"``
         Every code, as in `Linear`.
     ``"auto"``
         The fastest of these that is not slower than ``"dense"`` for any number of rows, and not
-        larger.  What "fastest" means on a tier is a small table (`octavo.tuning`), which
+        larger.  With ``rows`` only those numbers of rows count: ``rows=1`` for a layer that always
+        gets one row.  What "fastest" means on a tier is a small table (`octavo.tuning`), which
         ``octavo tune`` measures anew.
 
     Examples
@@ -62,6 +70,7 @@ class SparseLinear(Linear):
         bias: ArrayLike | None = None,
         *,
         format: str = "auto",
+        rows: int | Sequence[int] | None = None,
         **options: Any,
     ) -> S:
         """Quantize float weights; zeros stay zeros.
@@ -71,7 +80,9 @@ class SparseLinear(Linear):
         weight : float array, shape (out_features, in_features), finite
             Or a matrix of `scipy.sparse`, a sparse tensor of PyTorch, or a `SparseMatrix`.
         bias : float array, shape (out_features,), optional
-        format : "auto", "dense", "slots16", "slots64" or "bitmap"
+        format : "auto", "dense", "slots16", "slots64", "bitmap" or "blocks16x4"
+        rows : int or sequence of int, optional
+            How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
         **options
             activation, symmetric, input_scale, ... as in `Linear.from_float`.
 
@@ -82,7 +93,7 @@ class SparseLinear(Linear):
             sparse format.
         """
         codes, scale = arguments.quantized_weight(as_dense(weight, "weight"))
-        return cls.from_quantized(codes, scale, bias, format=format, **options)
+        return cls.from_quantized(codes, scale, bias, format=format, rows=rows, **options)
 
     @classmethod
     def from_quantized(
@@ -92,6 +103,7 @@ class SparseLinear(Linear):
         bias: ArrayLike | None = None,
         *,
         format: str = "auto",
+        rows: int | Sequence[int] | None = None,
         **options: Any,
     ) -> S:
         """Take weights that are quantized already.
@@ -101,13 +113,17 @@ class SparseLinear(Linear):
         codes : int8 array, shape (out_features, in_features), within [-127, 127]
             Or an int8 matrix of `scipy.sparse`, or an int8 sparse tensor of PyTorch.
         scale : positive float array, shape (out_features,) or (out_features, 1) or one value
-        bias, format, **options
+        bias, format, rows, **options
             As in `from_float`.
         """
         wanted = _checks.choice(format, "format", FORMATS)
         array, scales, biases, config = arguments.checked(
             as_dense(codes, "codes", codes=True), scale, bias, **options
         )
+        if wanted == "auto":
+            wanted = tuning.choose(array, rows)
+        elif rows is not None:
+            raise ValueError(f"rows: expected None with format={wanted!r}, got {rows!r}")
         return cls(array, scales, biases, {**config, "format": wanted})
 
     def __init__(
@@ -115,17 +131,16 @@ class SparseLinear(Linear):
     ) -> None:
         """Take checked arguments; use `from_quantized` to have them checked."""
         wanted, most = config["format"], tuning.MOST_INPUTS
-        if wanted not in ("auto", "dense") and codes.shape[1] > most:
+        if wanted != "dense" and codes.shape[1] > most:
             raise ValueError(
                 f"format: {wanted!r} takes at most {most} inputs, got {codes.shape[1]}"
             )
-        chosen = tuning.choose(codes) if wanted == "auto" else wanted
-        super().__init__(codes, scale, bias, {**config, "format": chosen})
+        super().__init__(codes, scale, bias, config)
         self._density = np.count_nonzero(codes) / codes.size if codes.size else 0.0
 
     @property
     def format(self) -> str:
-        """How the weight is held: "dense", "slots16", "slots64" or "bitmap"."""
+        """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
         return str(self._packed.format)
 
     @property
@@ -136,6 +151,26 @@ class SparseLinear(Linear):
     def to_sparse(self) -> SparseMatrix:
         """Return the weights as a float32 `SparseMatrix`, (out_features, in_features)."""
         return SparseMatrix.from_dense(self.weight)
+
+    def with_format(
+        self, format: str = "auto", *, rows: int | Sequence[int] | None = None
+    ) -> SparseLinear:
+        """Return the same layer with its weight held in another format.
+
+        Parameters
+        ----------
+        format, rows
+            As in `from_float`.
+
+        Examples
+        --------
+        >>> import numpy as np, octavo
+        >>> layer = octavo.SparseLinear.from_float(np.eye(64, dtype=np.float32))
+        >>> layer.with_format("bitmap").format
+        'bitmap'
+        """
+        options = {**self.config(), "format": format, "rows": rows}
+        return type(self).from_state_dict(self.state_dict(), **options)
 
     def config(self) -> dict[str, Any]:
         """Return the options that are no tensors, as `from_state_dict` takes them."""

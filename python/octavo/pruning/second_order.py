@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from octavo.pruning.statistics import InputHessian
 
-__all__ = ["sparsegpt"]
+__all__ = ["inverse_factor", "sparsegpt"]
 
 _COLUMNS = 128
 
@@ -87,7 +87,7 @@ def sparsegpt(
     array = _select.as_weight(weight)
     wanted = structure(sparsity, pattern, block)
     step = _checks.integer(columns, "columns", 1)
-    upper = _inverse_factor(matrix_of(hessian, array.shape[1]), damping)
+    upper = inverse_factor(damped(matrix_of(hessian, array.shape[1]), damping), damping)
     # Transposed: a column is then contiguous.
     rest = np.ascontiguousarray(array.T, dtype=np.float64)
     if pattern is not None:
@@ -100,9 +100,18 @@ def sparsegpt(
     return np.ascontiguousarray(rest.T, dtype=array.dtype)
 
 
-def _inverse_factor(matrix: Array, damping: float) -> Array:
-    """Return the upper triangular U with ``inv(damped matrix) == U.T @ U``."""
-    full = damped(matrix, damping)
+def inverse_factor(full: Array, damping: float) -> Array:
+    """Return the upper triangular U with ``inv(full) == U.T @ U``.
+
+    Its row i, divided by its first entry, says how the columns behind column i make up for it.
+
+    Parameters
+    ----------
+    full : float64 array, shape (K, K)
+        A damped Hessian.
+    damping : float
+        How it was damped, for the message of the error if it is singular.
+    """
     try:
         # Backwards, so that the factor is upper times its transpose: its inverse is U.
         factor = np.linalg.cholesky(full[::-1, ::-1])[::-1, ::-1]

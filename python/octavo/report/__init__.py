@@ -3,7 +3,7 @@
 
 The page holds everything it shows and fetches nothing: size by layer, latency against the engines
 that were measured, the roofline with the measured points, the error of each layer, the range of
-each layer's input.
+each layer's input, and how much of weights and inputs is saturated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from octavo.report import theme
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from octavo.compression.calibration import CalibrationData
     from octavo.report.collect import ModelFacts, Say
 
 __all__ = ["MAX_BYTES", "write"]
@@ -38,6 +39,7 @@ def write(
     model: str | os.PathLike[str] | None = None,
     reference: str | os.PathLike[str] | None = None,
     bench: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    calibration: CalibrationData | None = None,
     title: str | None = None,
     seconds: float = 0.3,
     say: Say = lambda *_: None,
@@ -55,6 +57,9 @@ def write(
     bench : str or os.PathLike, or a sequence of them
         Result files of ``octavo bench --json``. Without any, the model's layers and the machine
         are timed now, against NumPy's float32.
+    calibration : optional
+        Inputs that errors and ranges are measured on, as `octavo.compress` takes them; default:
+        built-in sentences, or random ids for a model without a tokenizer. It goes with a model.
     title : str, optional
         Heading of the page (default: the model's name, or the machine's).
     seconds : float
@@ -88,8 +93,11 @@ def write(
     files.check_target(target.absolute())
     if reference is not None and model is None:
         raise ValueError("reference: it goes with a model")
+    if calibration is not None and model is None:
+        raise ValueError("calibration: it goes with a model")
     given = [bench] if isinstance(bench, (str, os.PathLike)) else bench
-    facts, documents = _gather(model, reference, [_read(file) for file in given], seconds, say)
+    sources = model, reference, calibration
+    facts, documents = _gather(sources, [_read(file) for file in given], seconds, say)
     say("drawing", 1.0)
     from octavo.report import content, page, tables
 
@@ -113,21 +121,26 @@ def write(
 
 
 def _gather(
-    model: str | os.PathLike[str] | None,
-    reference: str | os.PathLike[str] | None,
+    sources: tuple[Any, Any, Any],
     documents: list[dict[str, Any]],
     seconds: float,
     say: Say,
 ) -> tuple[ModelFacts | None, list[dict[str, Any]]]:
-    """Look at the model, and time what no document tells."""
+    """Look at the model, and time what no document tells.
+
+    `sources` are the model, the reference and the calibration data.
+    """
     from octavo.report.collect import collect_model
     from octavo.report.measure import measure
 
+    model, reference, calibration = sources
     facts, start = None, 0.0
     if model is not None:
         start = 1.0 if documents else _LOOKING
         twin = None if reference is None else Path(reference)
-        facts = collect_model(Path(model), twin, lambda text, done: say(text, done * start))
+        facts = collect_model(
+            Path(model), twin, lambda text, done: say(text, done * start), calibration
+        )
     if not documents:
         rest = 1 - start
         documents = [measure(facts, lambda text, done: say(text, start + done * rest), seconds)]

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.compression import compress
+from octavo.compression.calibration import CalibrationData, batches_of
 from octavo.demo.layers import held_as, layer_errors, zeros_in
 from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
 from octavo.io.folder import weight_bytes
 from octavo.models.loader import load
 from octavo.models.tree import map_layers
+from octavo.report.speed import over_dense
 
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
@@ -31,6 +33,7 @@ Say = Callable[[str, float], None]
 
 _BLOCK = re.compile(r"(?P<block>.*?\.\d+)\.(?P<role>.*)")
 _TOKENS, _RANDOM_BATCH = 128, (8, 64)
+_MOST_ROWS = 64
 _SAMPLES = 200_000
 """Values of a layer's input that its percentiles are taken from."""
 
@@ -61,6 +64,20 @@ class LayerFacts:
         Share of weights that are zero.
     held : str
         How the weights are held: "dense", or the format of a `SparseLinear`.
+    bits : int
+        Of a weight as it is.
+    inputs_as : str
+        How a linear layer reads its input: "dynamic" or "static" int8, or "float".
+    scale : (float, float) or None
+        Least and largest scale of an int8 weight's rows.
+    input_scale : float or None
+        Of static int8 inputs.
+    full_weights : float or None
+        Share of int8 weights at the ends of their range, -127 and 127.
+    clipped_inputs : float or None
+        Share of input values beyond what a static scale can tell.
+    speed : float or None
+        Of a layer that is held sparse: the dense layer's time over its own, on 128 rows.
     """
 
     name: str
@@ -73,6 +90,13 @@ class LayerFacts:
     inputs: Range | None = None
     zeros: float = 0.0
     held: str = "dense"
+    bits: int = 32
+    inputs_as: str = ""
+    scale: tuple[float, float] | None = None
+    input_scale: float | None = None
+    full_weights: float | None = None
+    clipped_inputs: float | None = None
+    speed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +139,10 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def collect_model(
-    folder: str | Path, reference: str | Path | None = None, say: Say = lambda *_: None
+    folder: str | Path,
+    reference: str | Path | None = None,
+    say: Say = lambda *_: None,
+    calibration: CalibrationData | None = None,
 ) -> ModelFacts:
     """Look at a model folder: a float model, which is compressed for it, or an artifact.
 
@@ -127,11 +154,14 @@ def collect_model(
         The float model of an artifact; without it, an artifact's errors are not known.
     say : callable
         ``say(text, done)``, called as each step starts.
+    calibration : optional
+        Inputs to measure on, as `octavo.compress` takes them (default: built-in sentences).
 
     Raises
     ------
-    ValueError
-        If `reference` is given for a float model, is no float model, or has other sizes.
+    TypeError, ValueError
+        If `reference` is given for a float model, is no float model, or has other sizes; or for
+        calibration data that do not fit.
     """
     say("reading the model", 0.0)
     model = load(folder)
@@ -145,9 +175,12 @@ def collect_model(
     else:
         say("compressing", 0.05)
         full, small, stored = model, compress(folder), 0
-    ids, mask, text = _sample(Path(folder), model)
+    if calibration is None:
+        ids, mask, text = _sample(Path(folder), model)
+    else:
+        ids, mask, text = _given(calibration, model)
     say("measuring the range of each layer's input", 0.3)
-    ranges = _ranges(full or small, ids, mask)
+    ranges, clipped = _inputs(full or small, small, ids, mask)
     errors, mean, least = {}, None, None
     if full is not None:
         say("measuring the error of each layer", 0.5)
@@ -155,7 +188,7 @@ def collect_model(
         agreement = cosines(full.encode(ids, mask), small.encode(ids, mask))
         mean, least = float(agreement.mean()), float(agreement.min())
     layers = [
-        _facts(name, layer, errors.get(name), ranges.get(name))
+        _facts(name, layer, errors.get(name), ranges.get(name), clipped.get(name))
         for name, layer in small.named_modules()
         if _kind(layer)
     ]
@@ -204,12 +237,37 @@ def _sample(
     return ids, mask, f"{len(SENTENCES)} sentences"
 
 
-class _Watched(nn.Module):
-    """Stands in for a linear layer and keeps a sample of what goes into it."""
+def _given(
+    calibration: CalibrationData, model: Encoder
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
+    """Return ids and mask of calibration data: some rows, evenly chosen, and their beginnings."""
+    rows = [row for batch in batches_of(calibration, model) for row in zip(*batch[:2], strict=True)]
+    chosen = rows[:: -(-len(rows) // _MOST_ROWS)]
+    shape = len(chosen), min(_TOKENS, max(len(ids) for ids, _ in chosen))
+    made, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for index, (ids, kept) in enumerate(chosen):
+        made[index, : len(ids)], mask[index, : len(ids)] = ids[: shape[1]], kept[: shape[1]]
+    return made, mask, f"{len(chosen)} rows of calibration data"
 
-    def __init__(self, layer: Any, mask: npt.NDArray[np.bool_]) -> None:
-        self._layer, self._mask = layer, mask
+
+class _Watched(nn.Module):
+    """Stands in for a linear layer and keeps a sample of what goes into it.
+
+    Parameters
+    ----------
+    layer : Module
+    mask : bool array
+        Of the tokens.
+    limits : (float, float), optional
+        What the layer's final form can tell of its inputs.
+    """
+
+    def __init__(
+        self, layer: Any, mask: npt.NDArray[np.bool_], limits: tuple[float, float] | None
+    ) -> None:
+        self._layer, self._mask, self._limits = layer, mask, limits
         self.range: Range | None = None
+        self.clipped: float | None = None
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         values = np.asarray(x)
@@ -218,23 +276,38 @@ class _Watched(nn.Module):
         flat = kept.reshape(-1)
         inner = np.percentile(flat[:: max(1, flat.size // _SAMPLES)], (0.1, 99.9))
         self.range = Range(float(flat.min()), float(flat.max()), float(inner[0]), float(inner[1]))
+        if self._limits is not None:
+            low, high = self._limits
+            self.clipped = float(((flat < low) | (flat > high)).mean())
         return self._layer(x) if residual is None else self._layer(x, residual)
 
 
-def _ranges(
-    model: Encoder, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
-) -> dict[str, Range]:
+def _inputs(
+    model: Encoder, small: Encoder, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
+) -> tuple[dict[str, Range], dict[str, float]]:
+    """Return the range of each linear layer's input, and the share that its static scale clips."""
     watched: dict[str, _Watched] = {}
     kept = mask.astype(bool)
 
     def watch(name: str, layer: nn.Module) -> nn.Module:
         if not isinstance(layer, (nn.Linear, nn.FloatLinear)):
             return layer
-        watched[name] = _Watched(layer, kept)
+        watched[name] = _Watched(layer, kept, _limits(small.get_submodule(name)))
         return watched[name]
 
     map_layers(model, watch)(ids, mask)
-    return {name: probe.range for name, probe in watched.items() if probe.range is not None}
+    ranges = {name: probe.range for name, probe in watched.items() if probe.range is not None}
+    shares = {name: probe.clipped for name, probe in watched.items() if probe.clipped is not None}
+    return ranges, shares
+
+
+def _limits(layer: Any) -> tuple[float, float] | None:
+    """Return the ends of what a static input scale can tell, half a step beyond the last codes."""
+    state = layer.state_dict()
+    if "input_scale" not in state:
+        return None
+    scale, point = float(state["input_scale"][0]), int(state.get("input_zero_point", [0])[0])
+    return scale * (-128.5 - point), scale * (127.5 - point)
 
 
 def _kind(layer: nn.Module) -> str:
@@ -245,7 +318,9 @@ def _kind(layer: nn.Module) -> str:
     return "norm" if isinstance(layer, nn.LayerNorm) else ""
 
 
-def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFacts:
+def _facts(
+    name: str, layer: Any, error: Any, inputs: Range | None, clipped: float | None
+) -> LayerFacts:
     kind = _kind(layer)
     state = layer.state_dict()
     weight, bias = state["weight"], state.get("bias")
@@ -260,7 +335,29 @@ def _facts(name: str, layer: Any, error: Any, inputs: Range | None) -> LayerFact
         nbytes=nbytes if held == "dense" else layer.nbytes,
         zeros=zeros_in(weight),
         held=held,
+        speed=None if held == "dense" else over_dense(layer),
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
         inputs=inputs,
+        bits=8 * weight.dtype.itemsize,
+        inputs_as=_inputs_as(layer, state),
+        input_scale=float(state["input_scale"][0]) if "input_scale" in state else None,
+        clipped_inputs=clipped,
+        **_codes_facts(weight, state),
     )
+
+
+def _inputs_as(layer: Any, state: dict[str, Any]) -> str:
+    if _kind(layer) != "linear":
+        return ""
+    if not isinstance(layer, nn.Linear):
+        return "float"
+    return "static" if "input_scale" in state else "dynamic"
+
+
+def _codes_facts(weight: npt.NDArray[Any], state: dict[str, Any]) -> dict[str, Any]:
+    if weight.dtype != np.int8 or not weight.size:
+        return {}
+    scale = state["weight_scale"]
+    full = np.count_nonzero((weight == 127) | (weight == -127)) / weight.size
+    return {"scale": (float(scale.min()), float(scale.max())), "full_weights": full}

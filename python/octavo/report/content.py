@@ -24,6 +24,7 @@ __all__ = ["cards", "machine_line", "plots", "rooflines", "summary"]
 _PROBES = (("dot", "gops"), ("read", "gbs"))
 _NO_MODEL = "No model: octavo report OUT.html --model FOLDER"
 _NO_FLOAT = "Needs the float model: --reference FOLDER"
+_NO_INT8 = "No layer is int8"
 _NO_ROWS = "Nothing timed: octavo bench --peers --json FILE, then --bench FILE"
 
 
@@ -120,11 +121,38 @@ def plots(
     rows: Sequence[Mapping[str, Any]],
     roofs: Sequence[Mapping[str, Any]],
 ) -> list[Plot]:
-    """Return the five plots, each with words for those who do not see it."""
+    """Return the six plots, each with words for those who do not see it."""
     layers = [] if facts is None else facts.layers
+    with theme.style():
+        made = {
+            "size": layer_figures.size_figure(layers) if layers else None,
+            "latency": figures.latency_figure(rows),
+            "error": layer_figures.error_figure(layers),
+            "roofline": figures.roofline_figure(rows, roofs),
+            "ranges": layer_figures.activation_figure(layers),
+            "saturation": layer_figures.saturation_figure(layers),
+        }
+        spoken = _spoken(layers, rows)
+        return [
+            Plot(
+                title,
+                caption if made[name] is not None else "",
+                None
+                if made[name] is None
+                else theme.inline_svg(made[name], name, escape(f"{title}: {spoken[name]}")),
+                missing,
+            )
+            for name, title, caption, missing in _described(facts, rows)
+        ]
+
+
+def _described(
+    facts: ModelFacts | None, rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str, str, str]]:
+    """Return name, title and caption of each plot, and what it says where there is nothing."""
     text = "" if facts is None else facts.text
     lacking = _NO_MODEL if facts is None else ""
-    drawn = [
+    return [
         ("size", "Size by layer", "Bytes of each block, float32 → as stored, in MB.", lacking),
         (
             "latency",
@@ -151,27 +179,13 @@ def plots(
             f"Values at each layer's input ({text}): thin all of them, thick 99.8 %.",
             lacking,
         ),
+        (
+            "saturation",
+            "Saturation",
+            "Dots: weights at ±127, the ends of int8. Squares: inputs that a static scale clips.",
+            lacking or _NO_INT8,
+        ),
     ]
-    with theme.style():
-        made = {
-            "size": layer_figures.size_figure(layers) if layers else None,
-            "latency": figures.latency_figure(rows),
-            "error": layer_figures.error_figure(layers),
-            "roofline": figures.roofline_figure(rows, roofs),
-            "ranges": layer_figures.activation_figure(layers),
-        }
-        spoken = _spoken(layers, rows)
-        return [
-            Plot(
-                title,
-                caption if made[name] is not None else "",
-                None
-                if made[name] is None
-                else theme.inline_svg(made[name], name, escape(f"{title}: {spoken[name]}")),
-                missing,
-            )
-            for name, title, caption, missing in drawn
-        ]
 
 
 def _left_out(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -187,6 +201,8 @@ def _spoken(layers: Sequence[LayerFacts], rows: Sequence[Mapping[str, Any]]) -> 
     worst = max(known, key=lambda layer: layer.relative or 0.0, default=None)
     ranged = [layer for layer in layers if layer.inputs is not None]
     widest = max(ranged, key=_reach, default=None)
+    coded = [layer for layer in layers if layer.full_weights is not None]
+    fullest = max(coded, key=lambda layer: layer.full_weights or 0.0, default=None)
     ours = [row for row in rows if row["engine"] in pays.OURS and row.get("limit_seconds")]
     shares = [row["limit_seconds"] / row["seconds"] for row in ours]
     return {
@@ -202,6 +218,9 @@ def _spoken(layers: Sequence[LayerFacts], rows: Sequence[Mapping[str, Any]]) -> 
         "ranges": ""
         if widest is None
         else f"the widest input, that of {widest.name}, reaches {_reach(widest):.3g}",
+        "saturation": ""
+        if fullest is None
+        else f"at most {fullest.full_weights:.2%} of weights are at ±127, in {fullest.name}",
     }
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from octavo.report.collect import LayerFacts
 
-__all__ = ["activation_figure", "error_figure", "size_figure"]
+__all__ = ["activation_figure", "error_figure", "saturation_figure", "size_figure"]
 
 MOST_BLOCKS = 28
 _GAP = 0.5
@@ -144,6 +144,36 @@ def error_figure(layers: Sequence[LayerFacts]) -> Any:
     axes.scatter(places, heights, s=25, c=each)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("relative error, %")
+    _block_ticks(axes, ticks)
+    _role_legend(axes, colours)
+    return made
+
+
+def saturation_figure(layers: Sequence[LayerFacts]) -> Any:
+    """Return the share of weights at the end of their codes, and of clipped static inputs.
+
+    None where no layer is int8.
+    """
+    shown = [layer for layer in layers if layer.full_weights is not None]
+    if not shown:
+        return None
+    made, axes = theme.figure(theme.WIDE, theme.HIGH)
+    colours = _roles(shown)
+    places, ticks = _ordered(shown)
+    weights = [100 * (layer.full_weights or 0.0) for layer in shown]
+    each = [colours[split_name(layer.name)[1]] for layer in shown]
+    axes.vlines(places, 0, weights, colors=theme.GRID, linewidth=1, zorder=0)
+    axes.scatter(places, weights, s=25, c=each)
+    static = [
+        (place, 100 * layer.clipped_inputs, colour)
+        for place, layer, colour in zip(places, shown, each, strict=True)
+        if layer.clipped_inputs is not None
+    ]
+    if static:
+        xs, ys, edges = zip(*static, strict=True)
+        axes.scatter(xs, ys, s=28, marker="s", facecolors="none", edgecolors=edges)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("saturated, %")
     _block_ticks(axes, ticks)
     _role_legend(axes, colours)
     return made

@@ -75,6 +75,13 @@ def _layer_table(facts: ModelFacts) -> Table:
                 f"{layer.nbytes / 1e3:.1f}",
                 f"{100 * layer.zeros:.1f}",
                 layer.held,
+                str(layer.bits),
+                layer.inputs_as or "–",
+                "–" if layer.scale is None else "{:.2g} … {:.2g}".format(*layer.scale),
+                number(layer.input_scale, ".3g"),
+                number(layer.full_weights and 100 * layer.full_weights, ".2f"),
+                number(layer.clipped_inputs and 100 * layer.clipped_inputs, ".3f"),
+                "" if layer.speed is None else f"{layer.speed:.1f}",
                 number(percent, ".2f"),
                 number(layer.sqnr_db, ".1f"),
                 span,
@@ -82,8 +89,17 @@ def _layer_table(facts: ModelFacts) -> Table:
             )
         )
     header = ("layer", "kind", "shape", "float32, kB", "stored, kB", "zeros, %", "held")
+    codes = (
+        "bits",
+        "inputs",
+        "scale",
+        "input scale",
+        "at ±127, %",
+        "clipped inputs, %",
+        "× dense speed",
+    )
     errors = ("error, %", "SQNR, dB", "input range", "99.8 % of it")
-    return Table("Layers", header + errors, lines, text=2)
+    return Table("Layers", header + codes + errors, lines, text=2)
 
 
 def _machine_table(document: Mapping[str, Any]) -> Table:

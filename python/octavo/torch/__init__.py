@@ -4,7 +4,8 @@
 `quantize_` is the verb, `Int8Dynamic` says how, the `Summary` it returns says what became of each
 layer.  `Linear` and `Embedding` are what a converted layer is; `int_mm` is the exact integer
 product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.  `prune` holds
-pruning while training, `prune_` applies it to a whole model.
+pruning while training, `prune_` applies it to a whole model.  `distill` trains a small model to
+give what a large one gives, `student_of` makes one of its layers.
 
 How a packed weight is a tensor
 -------------------------------
@@ -25,35 +26,49 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError('octavo.torch needs PyTorch: pip install "octavo[torch]"') from error
 
-from octavo.torch import prune
-from octavo.torch.config import CONFIGS, Int8Dynamic
+from octavo.torch import distillation, prune
+from octavo.torch.config import CONFIGS, Int8Dynamic, Int8Training
 from octavo.torch.convert import quantize_
+from octavo.torch.distillation import Distilled, distill, student_of
 from octavo.torch.dynamic import quantize_dynamic
 from octavo.torch.embedding import Embedding
+from octavo.torch.encoder import to_encoder
 from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
+from octavo.torch.prepare import convert_qat_, prepare_qat_
 from octavo.torch.prune import prune_
+from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.share import SharedEmbedding, SharedLinear, share_, with_shared
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
     "CONFIGS",
     "Converted",
+    "Distilled",
     "Embedding",
     "Int8Dynamic",
+    "Int8Training",
     "Kept",
     "Linear",
     "PlugIn",
+    "QatEmbedding",
+    "QatLinear",
     "SharedEmbedding",
     "SharedLinear",
     "Summary",
+    "convert_qat_",
+    "distill",
+    "distillation",
     "int_mm",
     "plug_in",
+    "prepare_qat_",
     "prune",
     "prune_",
     "quantize_",
     "quantize_dynamic",
     "share_",
+    "student_of",
+    "to_encoder",
     "with_shared",
 ]

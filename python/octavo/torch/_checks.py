@@ -50,6 +50,8 @@ def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | N
         Where quantizing was asked for and cannot be done: the weight is on another device, sparse,
         without data, or not finite.
     """
+    if getattr(module, "is_prepared", False):
+        return "it trains for int8; convert_qat_ makes it int8"
     if type(module) not in (nn.Linear, nn.Embedding):
         return f"{type(module).__name__} computes in a way of its own"
     if "forward" in vars(module):

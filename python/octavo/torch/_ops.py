@@ -15,13 +15,13 @@ from torch import Tensor
 
 from octavo import _backend, _checks
 from octavo.torch._tensors import FLOATS, explain, require_tensor
-from octavo.torch._weight import layer_of, plain_codes, refuse_gradient
+from octavo.torch._weight import Options, layer_of, plain_codes, refuse_gradient
 
 _LIBRARY = torch.library.Library("octavo", "DEF")
 _TAGS = (torch.Tag.pt2_compliant_tag,)
 _LINEAR = (
-    "(Tensor x, Tensor packed, Tensor scale, Tensor? bias, SymInt in_features, bool symmetric)"
-    " -> Tensor"
+    "(Tensor x, Tensor packed, Tensor scale, Tensor? bias, SymInt in_features, bool symmetric,"
+    " float? input_scale=None, int input_zero_point=0) -> Tensor"
 )
 # Two operators that compute the same: a gradient registered from Python costs each call 10 us, also
 # the calls that need none.
@@ -67,9 +67,17 @@ def linear_operator(x: Tensor) -> Any:
 @torch.library.impl(_LIBRARY, "linear", "CPU")
 @torch.library.impl(_LIBRARY, "linear_inference", "CPU")
 def _linear(
-    x: Tensor, packed: Tensor, scale: Tensor, bias: Tensor | None, in_features: int, symmetric: bool
+    x: Tensor,
+    packed: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    in_features: int,
+    symmetric: bool,
+    input_scale: float | None = None,
+    input_zero_point: int = 0,
 ) -> Tensor:
-    layer, adds_bias = layer_of(packed, scale, bias, in_features, symmetric)
+    options = Options(symmetric, input_scale, input_zero_point)
+    layer, adds_bias = layer_of(packed, scale, bias, in_features, options)
     if not adds_bias:
         return apply(layer, x)
     return add_bias(layer, x, bias)
@@ -92,6 +100,8 @@ def _linear_fake(
     bias: Tensor | None,  # noqa: ARG001
     in_features: int,
     symmetric: bool,  # noqa: ARG001
+    input_scale: float | None = None,  # noqa: ARG001
+    input_zero_point: int = 0,  # noqa: ARG001
 ) -> Tensor:
     check_float(x)
     torch._check(
@@ -102,7 +112,7 @@ def _linear_fake(
 
 
 def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    x, packed, scale, _, in_features, _ = inputs
+    x, packed, scale, _, in_features = inputs[:5]
     ctx.save_for_backward(packed, scale)
     ctx.in_features = in_features
     ctx.dtype = x.dtype
@@ -113,7 +123,7 @@ def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     packed, scale = ctx.saved_tensors
     codes = plain_codes(packed, scale.shape[0], ctx.in_features)
     weight = codes.to(torch.float32) * scale[:, None]
-    return (gradient.float() @ weight).to(ctx.dtype), None, None, None, None, None
+    return (gradient.float() @ weight).to(ctx.dtype), *[None] * 7
 
 
 torch.library.register_autograd(

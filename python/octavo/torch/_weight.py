@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 
@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 _BY_ADDRESS: weakref.WeakValueDictionary[int, PackedWeight] = weakref.WeakValueDictionary()
 
 
+class Options(NamedTuple):
+    """How a layer quantizes what it reads.
+
+    Attributes
+    ----------
+    symmetric : bool
+        Rows by their largest magnitude instead of their own range.
+    input_scale, input_zero_point : float, int
+        Fixed for all rows, instead of each row's own.
+    """
+
+    symmetric: bool = False
+    input_scale: float | None = None
+    input_zero_point: int = 0
+
+
 class PackedWeight:
     """A packed weight, shared by all modules whose weights are tied.
 
@@ -26,6 +42,8 @@ class PackedWeight:
     ----------
     layer : octavo.Linear
         What computes.
+    options : Options
+        How it quantizes what it reads.
     packed : int8 tensor, shape (panels, groups, width, group)
         The layer's own memory; element (p, g, i, j) is code (p * width + i, g * group + j).
     shape : tuple of int
@@ -40,7 +58,7 @@ class PackedWeight:
     bias: torch.Tensor | None
 
     def __init__(self, layer: nn.Linear) -> None:
-        self.symmetric = bool(layer.config()["symmetric"])
+        self.options = Options(*(layer._config[key] for key in Options._fields))
         self._view(layer)
         _BY_ADDRESS[self.packed.data_ptr()] = self
 
@@ -54,7 +72,7 @@ class PackedWeight:
             )
         self._version = self.packed._version
         self.shape = layer.out_features, layer.in_features
-        self.signature = (self.scale.data_ptr(), *self.shape, self.symmetric)
+        self.signature = (self.scale.data_ptr(), *self.shape, self.options)
 
     def codes(self) -> torch.Tensor:
         """Return the codes, (out_features, in_features) int8, as a fresh tensor."""
@@ -68,11 +86,18 @@ class PackedWeight:
             self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
         return self.layer
 
-    def replace(self, codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def replace(
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        options: Options | None = None,
+    ) -> None:
         """Take other numbers of the same shape; all modules that share this see them."""
+        self.options = options or self.options
         packed, scales, biases = self.packed, self.scale, self.bias
         address = packed.data_ptr()
-        self._view(_layer(codes, scale, bias, self.symmetric))
+        self._view(_layer(codes, scale, bias, self.options))
         # The tensor objects stay: modules and compiled graphs hold them.
         packed.data, scales.data = self.packed, self.scale
         if biases is not None:
@@ -84,7 +109,7 @@ class PackedWeight:
 
     def __reduce__(self) -> tuple[Callable[..., PackedWeight], tuple[Any, ...]]:
         bias = None if self.bias is None else self.bias.clone()
-        return _rebuild, (self.codes(), self.scale.clone(), bias, self.symmetric)
+        return _rebuild, (self.codes(), self.scale.clone(), bias, self.options)
 
 
 def refuse_gradient() -> NoReturn:
@@ -96,16 +121,16 @@ def refuse_gradient() -> NoReturn:
 
 
 def _rebuild(
-    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, symmetric: bool
+    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, options: Options
 ) -> PackedWeight:
-    return PackedWeight(_layer(codes, scale, bias, symmetric))
+    return PackedWeight(_layer(codes, scale, bias, options))
 
 
 def _layer(
-    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, symmetric: bool
+    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, options: Options
 ) -> nn.Linear:
     biases = None if bias is None else to_numpy(bias)
-    return nn.Linear.from_quantized(to_numpy(codes), to_numpy(scale), biases, symmetric=symmetric)
+    return nn.Linear.from_quantized(to_numpy(codes), to_numpy(scale), biases, **options._asdict())
 
 
 def plain_codes(packed: torch.Tensor, out_features: int, in_features: int) -> torch.Tensor:
@@ -123,7 +148,7 @@ def layer_of(
     scale: torch.Tensor,
     bias: torch.Tensor | None,
     in_features: int,
-    symmetric: bool,
+    options: Options,
 ) -> tuple[nn.Linear, bool]:
     """Return the layer whose memory the tensors are, and whether the bias is still to be added.
 
@@ -133,7 +158,7 @@ def layer_of(
     weight = _BY_ADDRESS.get(packed.data_ptr())
     if (
         weight is not None
-        and weight.signature == (scale.data_ptr(), scale.numel(), in_features, symmetric)
+        and weight.signature == (scale.data_ptr(), scale.numel(), in_features, options)
         and packed.shape == weight.packed.shape
         and packed.is_contiguous()
     ):
@@ -145,6 +170,6 @@ def layer_of(
 
     def make() -> nn.Linear:
         codes = plain_codes(packed, scale.shape[0], in_features)
-        return _layer(codes, scale, bias, symmetric)
+        return _layer(codes, scale, bias, options)
 
-    return _COPIES.get(tensors, (in_features, symmetric), make), False
+    return _COPIES.get(tensors, (in_features, options), make), False

@@ -8,7 +8,7 @@ from typing import Any
 
 from octavo import _checks
 
-__all__ = ["CONFIGS", "Int8Dynamic", "config_of"]
+__all__ = ["CONFIGS", "Int8Dynamic", "Int8Training", "config_of"]
 
 LOSERS = ("rule", "measure", "quantize")
 
@@ -55,6 +55,52 @@ class Int8Dynamic:
             _checks.integer(count, "rows", 1)
 
 
+@dataclass(frozen=True)
+class Int8Training(Int8Dynamic):
+    """How layers train for int8; see `prepare_qat_`.
+
+    Parameters
+    ----------
+    symmetric : bool
+        Quantize activations symmetrically.
+    embeddings : bool
+        Also train `torch.nn.Embedding` for int8. Off by default: a row that the training data does
+        not use gains nothing, and `quantize_` can follow.
+    losers, rows
+        As in `Int8Dynamic`.
+    activations : "dynamic" or "static"
+        Each row quantized over its own range, or all rows with one scale, which is found from the
+        first batches and then learns.
+    warmup : int
+        Of how many batches in training mode a static scale covers the range.
+    bits : int
+        From 2 to 8. Weights use the codes from ``-(2**(bits - 1) - 1)`` to the same above 0; they
+        are stored as int8 all the same.
+
+    Examples
+    --------
+    >>> from octavo.torch import Int8Training
+    >>> Int8Training(activations="static").warmup
+    16
+    """
+
+    embeddings: bool = False
+    activations: str = "dynamic"
+    warmup: int = 16
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _checks.choice(self.activations, "activations", ("dynamic", "static"))
+        _checks.integer(self.warmup, "warmup", 1)
+        _checks.integer(self.bits, "bits", 2, 8)
+
+    @property
+    def largest_code(self) -> int:
+        """The largest code of a weight: 127 for 8 bits."""
+        return int(2 ** (self.bits - 1) - 1)
+
+
 CONFIGS: dict[str, type[Int8Dynamic]] = {"int8_dynamic": Int8Dynamic}
 """The configs by name."""
 
@@ -66,7 +112,7 @@ def config_of(config: Any) -> Int8Dynamic:
     if isinstance(config, str):
         _checks.choice(config, "config", tuple(CONFIGS))
         return CONFIGS[config]()
-    if not isinstance(config, Int8Dynamic):
+    if not isinstance(config, Int8Dynamic) or isinstance(config, Int8Training):
         known = " or ".join(kind.__name__ for kind in CONFIGS.values())
         raise TypeError(f"config: expected an instance of {known}, got {config!r}")
     return config

@@ -73,24 +73,40 @@ def quantize_(
     1 layer is int8, 1.05 MB -> 0.27 MB; 1 stays float
       1  Linear 2x512: too small to gain (fewer than 32768 weights or 16 outputs)
     """
+    settings = config_of(config)
+    groups, kept = choose(module, settings, filter_fn)
+    converted: list[Converted] = []
+    for group in groups:
+        converted += _convert(group, settings)
+    close_fast_paths(module)
+    order = {name: index for index, (name, _) in enumerate(module.named_modules())}
+    return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
+
+
+def choose(
+    module: nn.Module,
+    config: Int8Dynamic,
+    filter_fn: Callable[[nn.Module, str], bool] | None,
+) -> tuple[list[list[_Candidate]], list[Kept]]:
+    """Return the layers that can be int8, grouped by the weight they share, and those that stay.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `quantize_` does.
+    """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
     if filter_fn is not None and not callable(filter_fn):
         raise TypeError(f"filter_fn: expected a function, got {type(filter_fn).__name__}")
-    settings = config_of(config)
-    candidates = _scan(module, settings, filter_fn)
+    candidates = _scan(module, config, filter_fn)
     groups = _groups(module, candidates)
-    converted: list[Converted] = []
-    for group in groups:
-        converted += _convert(group, settings)
-    _close_fast_paths(module)
-    order = {candidate.name: index for index, candidate in enumerate(candidates)}
     kept = [
         Kept(c.name, c.kind, shape_of(c.module), c.reason)
         for c in candidates
         if c.reason is not None
     ]
-    return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
+    return groups, kept
 
 
 def _scan(
@@ -206,15 +222,19 @@ def become_embedding(module: Any, codes: Any, scale: torch.Tensor, dtype: torch.
     module._hold(codes, scale)
 
 
-def _close_fast_paths(module: nn.Module) -> None:
+def close_fast_paths(module: nn.Module) -> None:
     """Keep PyTorch's fused encoder, which reads float weights itself, away from int8 layers."""
     for part in module.modules():
         if isinstance(part, nn.TransformerEncoderLayer):
-            if isinstance(part.linear1, Linear) or isinstance(part.linear2, Linear):
+            if any(_is_int8(layer) for layer in (part.linear1, part.linear2)):
                 part.activation_relu_or_gelu = 0
         elif isinstance(part, nn.TransformerEncoder) and _has_int8(part):
             part.use_nested_tensor = False
 
 
 def _has_int8(module: nn.Module) -> bool:
-    return any(isinstance(part, Linear) for part in module.modules())
+    return any(_is_int8(part) for part in module.modules())
+
+
+def _is_int8(module: nn.Module) -> bool:
+    return isinstance(module, Linear) or getattr(module, "is_prepared", False)

@@ -13,21 +13,23 @@ from octavo.torch import _ops
 from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
-from octavo.torch._weight import PackedWeight
+from octavo.torch._weight import Options, PackedWeight
 
 # Held by the weight, which pickles them as plain codes.
 _WEIGHT_BUFFERS = ("packed", "weight_scale")
 
 
 class Linear(Int8Module):
-    """``x @ weight.T + bias`` with int8 weights and activations quantized row by row.
+    """``x @ weight.T + bias`` with int8 weights and int8 activations.
 
-    Made by `quantize_`, or from a float layer by `from_float`.  The result has the dtype of `x`
-    (float32, bfloat16 or float16); a row's result depends on that row alone.  Gradients flow to
-    `x`, through the dequantized weight; the weight itself does not train.
+    Made by `quantize_`, or from a float layer by `from_float`.  Activations are quantized row by
+    row as they come, or all with the `input_scale` that `convert_qat_` found.  The result has the
+    dtype of `x` (float32, bfloat16 or float16); a row's result depends on that row alone.
+    Gradients flow to `x`, through the dequantized weight; the weight itself does not train.
 
-    State dicts hold ``weight`` (int8 codes), ``weight_scale`` (float32, one row each) and ``bias``
-    (float32): the compressed-tensors names.
+    State dicts hold ``weight`` (int8 codes), ``weight_scale`` (float32, one row each), ``bias``
+    (float32), and if they are fixed ``input_scale`` and ``input_zero_point``: the
+    compressed-tensors names.
 
     Examples
     --------
@@ -74,7 +76,7 @@ class Linear(Int8Module):
     def _hold(self, weight: PackedWeight, bias: Tensor | None) -> None:
         self._weight = weight
         self._adds_bias = bias is not None
-        self.symmetric = weight.symmetric
+        self.symmetric, self.input_scale, self.input_zero_point = weight.options
         self.out_features, self.in_features = weight.shape
         own = weight.bias if bias is None else bias
         buffers = {"packed": weight.packed, "weight_scale": weight.scale, "bias": own}
@@ -100,6 +102,8 @@ class Linear(Int8Module):
                 self.bias,
                 self.in_features,
                 self.symmetric,
+                self.input_scale,
+                self.input_zero_point,
             )
         if self._adds_bias:
             return _ops.add_bias(self._weight.current(), x, self.bias)
@@ -124,6 +128,10 @@ class Linear(Int8Module):
         destination[f"{prefix}weight_scale"] = self.weight_scale[:, None]
         if self.bias is not None:
             destination[f"{prefix}bias"] = self.bias
+        if self.input_scale is not None:
+            destination[f"{prefix}input_scale"] = torch.tensor([self.input_scale])
+            point = torch.tensor([self.input_zero_point], dtype=torch.int8)
+            destination[f"{prefix}input_zero_point"] = point
 
     def _load_from_state_dict(
         self,
@@ -136,6 +144,7 @@ class Linear(Int8Module):
         error_msgs: list[str],
     ) -> None:
         names = ("weight", "weight_scale") + ("bias",) * (self.bias is not None)
+        names += ("input_scale", "input_zero_point") * (self.input_scale is not None)
         n, k = self.out_features, self.in_features
         if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
             return
@@ -144,16 +153,30 @@ class Linear(Int8Module):
         bias = None
         if self.bias is not None:
             bias = take(state_dict, f"{prefix}bias", (n,), FLOATS, error_msgs)
-        if codes is None or scale is None or (bias is None and self.bias is not None):
+        options: Options | None = self._weight.options
+        if self.input_scale is not None:
+            options = self._static_options(state_dict, prefix, error_msgs)
+        absent = (bias is None and self.bias is not None) or options is None
+        if codes is None or scale is None or absent:
             return
         try:
             inside = None if self._adds_bias else bias
-            self._weight.replace(codes, scale[:, 0], inside)
+            self._weight.replace(codes, scale[:, 0], inside, options)
         except ValueError as error:
             error_msgs.append(f"{prefix}weight: {error}")
             return
+        self.symmetric, self.input_scale, self.input_zero_point = self._weight.options
         if self._adds_bias and self.bias is not None and bias is not None:
             self.bias.copy_(bias)
+
+    def _static_options(
+        self, state: dict[str, Any], prefix: str, errors: list[str]
+    ) -> Options | None:
+        scale = take(state, f"{prefix}input_scale", (1,), FLOATS, errors)
+        point = take(state, f"{prefix}input_zero_point", (1,), (torch.int8,), errors)
+        if scale is None or point is None:
+            return None
+        return Options(self.symmetric, float(scale), int(point))
 
     def __getstate__(self) -> dict[str, Any]:
         held = _WEIGHT_BUFFERS + ("bias",) * (not self._adds_bias)
@@ -168,4 +191,6 @@ class Linear(Int8Module):
         """Describe the layer as `torch.nn.Linear` does."""
         text = f"in_features={self.in_features}, out_features={self.out_features}"
         text += f", bias={self.bias is not None}"
+        if self.input_scale is not None:
+            text += f", input_scale={self.input_scale:.4g}"
         return text + ", symmetric=True" * self.symmetric

@@ -41,9 +41,19 @@ class Kept:
     reason: str
 
 
+# Of several layers and of one.
+_VERBS = {"int8": ("s are", " is"), "training": ("s train for", " trains for")}
+
+
 @dataclass(frozen=True)
 class Summary:
     """What became of each linear layer and embedding.
+
+    Attributes
+    ----------
+    converted, kept : tuple of Converted, tuple of Kept
+    state : "int8" or "training"
+        What the first are: int8, or float and training for int8.
 
     Examples
     --------
@@ -56,6 +66,7 @@ class Summary:
 
     converted: tuple[Converted, ...] = ()
     kept: tuple[Kept, ...] = ()
+    state: str = "int8"
 
     @property
     def bytes_before(self) -> int:
@@ -71,7 +82,7 @@ class Summary:
         count, floats = len(self.converted), len(self.kept)
         before, after = self.bytes_before / 1e6, self.bytes_after / 1e6
         lines = [
-            f"{count} layer{'s are' if count != 1 else ' is'} int8,"
+            f"{count} layer{_VERBS[self.state][count == 1]} int8,"
             f" {before:.2f} MB -> {after:.2f} MB; {floats} stay{'s' if floats == 1 else ''} float"
         ]
         width = max((len(layer.name) for layer in self.kept), default=0)

@@ -42,8 +42,9 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            if QuantizationConfig(config).is_packed:
-                raise ValueError("quantization_config: weights are stored packed")
+            unusual = QuantizationConfig(config).unusual
+            if unusual is not None:
+                raise ValueError(f"quantization_config: the format {unusual!r} is octavo's own")
             groups = config["config_groups"].items()
             # One by one, so that the strategy of the group that counts is known.
             self._groups = [
@@ -119,7 +120,9 @@ def description(model: nn.Module) -> dict[str, Any]:
     floats: list[tuple[str, str]] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):
-            quantized.append((name, "Linear", Scheme(symmetric=module.symmetric)))
+            static = module.input_scale is not None
+            symmetric = not module.input_zero_point if static else module.symmetric
+            quantized.append((name, "Linear", Scheme(symmetric=symmetric, static=static)))
         elif isinstance(module, Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
         elif type(module) in (nn.Linear, nn.Embedding):

@@ -19,7 +19,7 @@ __all__ = ["PRESETS", "Prune", "Quantize", "Recipe", "Share", "read_recipe"]
 PRESETS: dict[str, dict[str, Any]] = {
     "int8": {},
     "int8-static": {"quantize": {"activations": "static"}},
-    "int8-smooth": {"quantize": {"smooth": 0.5}},
+    "int8-smooth": {"quantize": {"smooth": "auto"}},
     "int8-gptq": {"quantize": {"rounding": "gptq"}},
     "fp16": {"quantize": "float16"},
     "bf16": {"quantize": "bfloat16"},

@@ -30,7 +30,7 @@ class Quantize:
         Dynamic: each row of a layer's input is quantized over its own range while running.
         Static: with one scale for a layer, found from calibration data.
     observer : "minmax", "moving_average", "percentile", "mse" or "entropy", optional
-        How a static scale is found; default: percentile.
+        How a static scale is found; default: mse.
     symmetric : bool
         Whether activations are quantized symmetrically.
     dynamic : tuple of str
@@ -39,9 +39,10 @@ class Quantize:
         Of the weights; GPTQ needs calibration data.
     damping : float, optional
         Of GPTQ.
-    smooth : float, optional
-        SmoothQuant's alpha, in (0, 1]: scale is moved from the activations to the weights, channel
-        by channel. Needs calibration data.
+    smooth : float or "auto", optional
+        Scale is moved from the activations to the weights, channel by channel: with SmoothQuant's
+        alpha in (0, 1], or as `octavo.smoothing.best_multiplier` finds it for each layer. Needs
+        calibration data.
     equalize : bool
         Whether the ranges of channels between neighbouring layers are evened out first.
     correct_bias : bool
@@ -52,7 +53,7 @@ class Quantize:
     exclude : tuple of str
         Names of layers that do not become int8; ``*`` stands for anything.
     keep : "float32", "float16" or "bfloat16"
-        What those are stored as.
+        What those are stored as, and layers that a target keeps.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class Quantize:
     dynamic: tuple[str, ...] = ()
     rounding: str = "nearest"
     damping: float | None = None
-    smooth: float | None = None
+    smooth: float | str | None = None
     equalize: bool = False
     correct_bias: bool = False
     outliers: float | None = None
@@ -90,7 +91,11 @@ class Quantize:
         self._check_together()
 
     def _check_numbers(self) -> None:
-        if self.smooth is not None:
+        if self.smooth is not None and self.smooth != "auto":
+            if isinstance(self.smooth, str):
+                raise ValueError(
+                    f"recipe: quantize.smooth: expected auto or a number, got {self.smooth!r}"
+                )
             alpha = _checks.real(self.smooth, "recipe: quantize.smooth")
             if not 0 < alpha <= 1:
                 raise ValueError(
@@ -114,8 +119,6 @@ class Quantize:
                     raise ValueError(f"recipe: quantize.{key}: dynamic activations have no {key}")
         if self.damping is not None and self.rounding != "gptq":
             raise ValueError("recipe: quantize.damping: rounding to nearest has no damping")
-        if self.keep != "float32" and not self.exclude:
-            raise ValueError("recipe: quantize.keep: expected quantize.exclude beside it, got none")
 
     @property
     def needs_data(self) -> str | None:
@@ -128,6 +131,13 @@ class Quantize:
             if getattr(self, key):
                 return f"quantize.{key}"
         return None
+
+    @property
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, at least."""
+        several = (self.rounding == "gptq", self.correct_bias)
+        single = (self.activations == "static", bool(self.smooth), bool(self.outliers))
+        return 2 * sum(several) + sum(single)
 
     @property
     def is_plain(self) -> bool:

@@ -88,6 +88,12 @@ class Recipe:
         calibrated = self.prune is not None and self.prune.method not in (None, "magnitude")
         return calibrated or self.quantize.needs_data is not None
 
+    @property
+    def passes(self) -> int:
+        """How many passes over calibration data it makes, once it is resolved; 2 for more."""
+        calibrated = self.prune is not None and self.prune.method not in (None, "magnitude")
+        return min(2, 2 * calibrated + self.quantize.passes)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as a dict, which `octavo.compress` takes too."""
         fields: dict[str, Any] = {}

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Converting a model the way TensorFlow Lite's converter taught people to."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from octavo import _checks, nn
+from octavo.compression.calibration import calls_of
+from octavo.compression.context import Calibration, freeze
+from octavo.compression.int8 import int8_layer
+from octavo.compression.recipe import Quantize, Recipe, read_recipe
+from octavo.models.encoder import Encoder
+from octavo.models.loader import load
+from octavo.models.tree import map_layers
+
+if TYPE_CHECKING:
+    from octavo.compression.calibration import CalibrationData
+
+__all__ = ["Converter", "Optimize"]
+
+
+class Optimize(str, Enum):
+    """What `Converter.optimizations` may hold, beside recipes.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.Optimize.FLOAT16.value
+    'fp16'
+    """
+
+    DEFAULT = "default"
+    """int8; with a representative dataset, its activations are static (the recipe ``int8-static``),
+    without one dynamic (``int8``)."""
+    FLOAT16 = "fp16"
+    """Weights in float16."""
+    SPARSITY = "sparse50"
+    """Half of the weights of each linear layer become zero."""
+
+
+class Converter:
+    """Turns a float model into a small one.
+
+    Made by `from_model`. The habits are TensorFlow Lite's: choose optimizations, hand over a
+    representative dataset, convert, save.
+
+    Attributes
+    ----------
+    optimizations : list of Optimize, str, dict or Recipe
+        Empty: the model stays float. Several are put together: one may prune, another quantize.
+        Beside `Optimize`, everything that `octavo.compress` takes as a recipe.
+    representative_dataset : optional
+        A function that yields typical inputs, or any other form of calibration data that
+        `octavo.compress` takes. About a hundred inputs do.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> rng = np.random.default_rng(0)
+    >>> layer = octavo.FloatLinear(rng.standard_normal((4, 8)).astype(np.float32))
+    >>> def typical_inputs():
+    ...     for _ in range(100):
+    ...         yield [rng.standard_normal((1, 8)).astype(np.float32)]
+    >>> converter = octavo.Converter.from_model(layer)
+    >>> converter.optimizations = [octavo.Optimize.DEFAULT]
+    >>> converter.representative_dataset = typical_inputs
+    >>> converter.convert()
+    Linear(in_features=8, out_features=4, bias=False)
+    """
+
+    def __init__(self, model: nn.Module | str | os.PathLike[str]) -> None:
+        self.optimizations: Iterable[Any] = ()
+        self.representative_dataset: CalibrationData | None = None
+        self._model = model
+        self._converted: Any = None
+
+    @classmethod
+    def from_model(cls, model: Any) -> Converter:
+        """Return a converter of a model, which is left as it is.
+
+        Parameters
+        ----------
+        model : Encoder, path, Module, or PyTorch model of transformers
+            A path is a model folder's. A `torch` model goes through `octavo.torch.to_encoder`.
+
+        Raises
+        ------
+        TypeError
+            For anything else.
+        """
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(model, torch.nn.Module):
+            model = import_module("octavo.torch").to_encoder(model)
+        if not isinstance(model, (nn.Module, str, os.PathLike)):
+            kind = _checks.describe(model)
+            raise TypeError(f"model: expected a model or a folder, got {kind}")
+        return cls(model)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """What the optimizations come to; None if the model stays float.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are unknown or contradict each other.
+        """
+        wanted = self.optimizations
+        if isinstance(wanted, (str, Mapping, Recipe)) or not isinstance(wanted, Iterable):
+            raise TypeError(f"optimizations: expected a list, got {type(wanted).__name__}")
+        recipe: Recipe | None = None
+        for item in wanted:
+            one = self._recipe_of(item)
+            recipe = one if recipe is None else _together(recipe, one)
+        return recipe
+
+    def convert(self) -> Any:
+        """Return the converted model.
+
+        Returns
+        -------
+        Encoder or Module
+            A copy, of the class of the model.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `octavo.compress`. For a module that is no encoder also if the recipe is more than
+            int8.
+        OSError
+            If the model's folder cannot be read.
+        """
+        from octavo.compression import compress
+
+        recipe, data = self.recipe, self.representative_dataset
+        if recipe is None:
+            if data is not None:
+                raise ValueError("representative_dataset: expected optimizations beside it")
+            self._converted = self._as_it_is()
+        elif isinstance(self._model, nn.Module) and not isinstance(self._model, Encoder):
+            self._converted = _module(self._model, recipe, data)
+        else:
+            self._converted = compress(self._model, recipe, calibration=data)
+        return self._converted
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the converted model as a folder; it is converted now if it was not yet.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            As for `Encoder.save`.
+
+        Raises
+        ------
+        TypeError
+            If the model is no encoder: only those have files.
+        OSError
+            If the folder cannot be written.
+        """
+        if isinstance(self._model, nn.Module) and not isinstance(self._model, Encoder):
+            kind = type(self._model).__name__
+            raise TypeError(f"model: expected an encoder to save, got {kind}")
+        made = self.convert() if self._converted is None else self._converted
+        made.save(path)
+
+    def _recipe_of(self, item: Any) -> Recipe:
+        if item == Optimize.DEFAULT:
+            return read_recipe("int8" if self.representative_dataset is None else "int8-static")
+        try:
+            return read_recipe(item.value if isinstance(item, Optimize) else item)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"optimizations: {error}") from None
+
+    def _as_it_is(self) -> nn.Module:
+        if isinstance(self._model, nn.Module):
+            return map_layers(self._model, lambda _, layer: layer)
+        return load(self._model)
+
+
+def _together(one: Recipe, other: Recipe) -> Recipe:
+    """Return a recipe that does what both say."""
+    changes: dict[str, Any] = {}
+    for key, nothing in (
+        ("prune", None),
+        ("quantize", Quantize("none")),
+        ("share", None),
+        ("store", "plain"),
+        ("seed", 0),
+    ):
+        first, second = getattr(one, key), getattr(other, key)
+        if nothing not in (first, second) and first != second:
+            raise ValueError(f"optimizations: expected one that says {key}, got several")
+        changes[key] = second if first == nothing else first
+    return replace(one, **changes)
+
+
+def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> nn.Module:
+    """Convert a module that is no encoder."""
+    quantize = recipe.quantize
+    static = {"activations", "observer", "symmetric", "dynamic"}
+    if recipe.prune or recipe.share or set(quantize.to_dict()) - static != {"dtype"}:
+        raise ValueError(
+            "optimizations: a module that is no encoder becomes int8, dynamic or static; got "
+            f"{recipe.to_dict()}"
+        )
+    resolved = recipe.resolved(data is not None)
+    if not resolved.needs_data:
+        if data is not None:
+            raise ValueError("calibration: expected none, this recipe does not use any")
+        return map_layers(
+            model, lambda n, layer: int8_layer(n, layer, symmetric=quantize.symmetric)
+        )
+    # Copies of the layers: watching changes them for a while.
+    twin = map_layers(
+        model, lambda _, layer: copy.copy(layer) if isinstance(layer, nn.FloatLinear) else layer
+    )
+    calibration = Calibration(
+        twin,
+        observer=quantize.observer,
+        symmetric=quantize.symmetric,
+        dynamic=quantize.dynamic,
+    )
+    with calibration:
+        for call in calls_of(data):
+            call.make(twin)
+    return freeze(twin, calibration)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-layer equalization as a stage; it needs no data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octavo import nn
+from octavo.compression.smooth import fold_pair
+from octavo.smoothing import equalizing_scale
+
+if TYPE_CHECKING:
+    from octavo.compression.work import Work
+
+__all__ = ["equalize"]
+
+
+def equalize(work: Work) -> None:
+    """Even out the channels between each pair of layers that allows it, if the recipe says so.
+
+    Parameters
+    ----------
+    work : Work
+        Its model is replaced.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite; the message names the layer.
+    """
+    if not work.recipe.quantize.equalize:
+        return
+    for first, second in work.model.pairs():
+        before, after = (work.model.get_submodule(name) for name in (first, second))
+        if not isinstance(before, nn.FloatLinear) or not isinstance(after, nn.FloatLinear):
+            continue
+        try:
+            scale = equalizing_scale(before.weight, after.weight)
+        except ValueError as error:
+            raise ValueError(f"layers {first!r} and {second!r}: {error}") from None
+        fold_pair(work, first, second, scale)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GPTQ as a stage: weights are rounded in the order of the layers, each on the inputs it gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import functional, nn, pruning
+from octavo.compression.finish import Finish
+from octavo.compression.sequential import Statistics, fit_in_order
+from octavo.pruning import InputHessian, OutputFit
+from octavo.pruning._arguments import DAMPING
+from octavo.rounding import gptq
+from octavo.sharing import share
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+    from octavo.compression.work import LayerPlan, Work
+
+    Float32 = NDArray[np.float32]
+
+__all__ = ["round_weights"]
+
+BITS = 8
+AIM = "model"
+
+
+def round_weights(work: Work) -> None:
+    """Fill in codes, scales and biases where the recipe asks for GPTQ.
+
+    Each layer is rounded with what comes through the layers before it, these quantized already.
+    It aims at what the float model has in its place, the residual connection included, so that a
+    layer makes up for the errors before it; its bias is fitted too. Zeros of pruned layers stay.
+
+    Parameters
+    ----------
+    work : Work
+        With calibration data. Its plans are filled in.
+    """
+    if work.recipe.quantize.rounding == "gptq":
+        fit_in_order(work.model, work.batches, _Rounder(work), work.say)
+
+
+class _Rounder:
+    """GPTQ as a `Fitter`."""
+
+    doing = "rounding"
+
+    def __init__(self, work: Work) -> None:
+        quantize = work.recipe.quantize
+        self.aim: str | None = AIM
+        self._plans = work.plans
+        self._finish = Finish(work.recipe, None)
+        self._symmetric = quantize.symmetric
+        self._damping = DAMPING if quantize.damping is None else quantize.damping
+
+    def chosen(self, name: str, layer: nn.Module) -> bool:
+        return self._finish.becomes_int8(name, layer, self._plans.get(name))
+
+    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+        width = layers[0].in_features
+        if self.aim == "layer":
+            return InputHessian(width)
+        return OutputFit(width, sum(layer.out_features for layer in layers))
+
+    def reading(self, name: str) -> Hashable:
+        plan = self._plans[name]
+        arrays = plan.multiplier, plan.outliers
+        parts = [None if array is None else array.tobytes() for array in arrays]
+        return *parts, plan.input_scale, plan.input_zero_point
+
+    def scaled(self, name: str, x: Float32) -> Float32:
+        multiplier = self._plans[name].multiplier
+        return x if multiplier is None else x * multiplier
+
+    def reads(self, name: str, x: Float32) -> Float32:
+        """Return the input as the layer will see it: quantized, but for outlier columns."""
+        plan = self._plans[name]
+        rows = self.scaled(name, x)
+        floats = np.array([], np.intp) if plan.outliers is None else plan.outliers
+        rest = np.array(rows, order="C")
+        rest[:, floats] = 0
+        if plan.input_scale is None:
+            codes, scale, point = functional.quantize_dynamic(rest, symmetric=self._symmetric)
+            exact: Float32 = (codes - point[:, None].astype(np.float32)) * scale[:, None]
+        else:
+            step, zero = plan.input_scale, plan.input_zero_point
+            codes = functional.quantize_linear(rest, step, zero)
+            exact = functional.dequantize_linear(codes, step, zero)
+        exact[:, floats] = rows[:, floats]
+        return exact
+
+    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+        plan = self._plans[name]
+        try:
+            self._fill(name, plan, layer, statistics)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from None
+        return self._finish(name, layer, plan)
+
+    def finish(self, name: str, layer: nn.Module) -> nn.Module:
+        return self._finish(name, layer, self._plans.get(name))
+
+    def _fill(
+        self, name: str, plan: LayerPlan, layer: nn.FloatLinear, statistics: Statistics
+    ) -> None:
+        weight = np.asarray(layer.weight)
+        mask = weight != 0 if plan.pruned else None
+        if isinstance(statistics, OutputFit):
+            target, hessian = statistics.solve(weight, self._damping)
+            if mask is not None:
+                target = pruning.refit(target, hessian, mask, damping=self._damping)
+        else:
+            assert isinstance(statistics, InputHessian)
+            target, hessian = weight.astype(np.float64), statistics.matrix()
+        options: dict[str, Any] = {}
+        clusters = self._finish.clusters(name, layer)
+        if clusters is not None:
+            _, options["scale"], options["codebook"] = share(target, clusters)
+        codes, scale = gptq(target, hessian, BITS, damping=self._damping, mask=mask, **options)
+        plan.codes, plan.scale = codes, scale
+        if isinstance(statistics, OutputFit):
+            plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stage that finds static scales: one pass of calibration data through the float model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import nn
+from octavo.compression.finish import Finish
+from octavo.compression.inputs import run_with_heads
+from octavo.compression.names import Names
+from octavo.compression.ranges import InputRanges
+from octavo.compression.watch import watched
+from octavo.observers import OBSERVERS
+
+if TYPE_CHECKING:
+    from octavo.compression.watch import Float32
+    from octavo.compression.work import Work
+    from octavo.observers import Observer
+
+__all__ = ["make_observer", "observe"]
+
+DEFAULT = "mse"
+"""The nearest to the float model; docs/guides/ptq.md has the comparison."""
+
+
+def make_observer(kind: str | None, name: str) -> Observer:
+    """Return a new observer of a recipe's kind; None stands for the default."""
+    return OBSERVERS[kind or DEFAULT](name=name)
+
+
+def observe(work: Work) -> None:
+    """Fill `input_scale` and `input_zero_point` of the layers that a recipe makes static.
+
+    Parameters
+    ----------
+    work : Work
+        Its model is as it will be before weights are quantized.
+
+    Raises
+    ------
+    ValueError
+        If a layer's input is not finite, or the data never reached it; the message names it.
+    """
+    quantize = work.recipe.quantize
+    if quantize.activations != "static":
+        return
+    names = _static_layers(work)
+    ranges = InputRanges(lambda name: make_observer(quantize.observer, name))
+    mask: Any = None
+
+    def see(name: str, x: Float32, _: Float32 | None) -> None:
+        multiplier, outliers = work.plans[name].multiplier, work.plans[name].outliers
+        if outliers is not None and outliers.size:
+            # Computed in float: their range is nobody's concern.
+            x = np.delete(x, outliers, axis=-1)
+            multiplier = None if multiplier is None else np.delete(multiplier, outliers)
+        ranges.see(name, x, mask, multiplier)
+
+    model = watched(work.model, names, see)
+    total = work.batches.known_length
+    for index, batch in enumerate(work.batches):
+        work.say("observing activations", index / total if total else 0.0)
+        mask = batch.mask
+        run_with_heads(model, batch)
+        ranges.forget()
+    for name in names:
+        if name not in ranges.observers:
+            raise ValueError(
+                f"layer {name!r}: the calibration data never reached it; list it under "
+                "quantize.dynamic or quantize.exclude"
+            )
+        plan = work.plans[name]
+        found = ranges.observers[name].scale_zero_point(quantize.symmetric)
+        plan.input_scale, plan.input_zero_point = found
+
+
+def _static_layers(work: Work) -> list[str]:
+    quantize = work.recipe.quantize
+    dynamic = Names(quantize.dynamic, "quantize.dynamic", "float linear layers")
+    finish = Finish(work.recipe, None)
+    names = [
+        name
+        for name, layer in work.model.named_modules()
+        if isinstance(layer, nn.FloatLinear)
+        and name not in dynamic
+        and finish.becomes_int8(name, layer, work.plans.get(name))
+    ]
+    dynamic.check()
+    return names

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scale migration as a stage: layers get an input multiplier, or the layer before them takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from octavo import nn
+from octavo.compression.finish import Finish
+from octavo.compression.inputs import see_inputs
+from octavo.models.tree import map_layers
+from octavo.smoothing import InputRanges, best_multiplier, fold, outlier_columns
+from octavo.smoothing.migrate import smoothing_multiplier
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from octavo.compression.watch import Float32
+    from octavo.compression.work import Work
+
+__all__ = ["fold_pair", "smooth"]
+
+
+def smooth(work: Work) -> None:
+    """Move scale from what int8 layers read to their weights, if the recipe says so.
+
+    With ``smooth: auto`` each layer gets the multiplier with which its own int8 output comes
+    closest to the float one on the calibration data; with a number, SmoothQuant's with that alpha.
+    Where the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight,
+    and costs nothing; elsewhere it stands in `LayerPlan.multiplier`.
+
+    Parameters
+    ----------
+    work : Work
+        Its model is replaced, its plans are filled in.
+    """
+    wanted = work.recipe.quantize.smooth
+    if wanted is None:
+        return
+    ranges = _ranges(work)
+    found = {}
+    for index, (name, inputs) in enumerate(ranges.items()):
+        work.say(f"smoothing {name}", (1 + index / len(ranges)) / 2)
+        found[name] = _multiplier(work, name, inputs)
+    first_of = {second: first for first, second in work.model.pairs()}
+    for name, multiplier in found.items():
+        if multiplier is None:
+            continue
+        if name in first_of:
+            fold_pair(work, first_of[name], name, np.reciprocal(multiplier))
+        else:
+            work.plans[name].multiplier = multiplier
+
+    def scaled(name: str, layer: nn.Module) -> nn.Module:
+        multiplier = work.plans[name].multiplier if name in found else None
+        if multiplier is None or not isinstance(layer, nn.FloatLinear):
+            return layer
+        return nn.FloatLinear(layer.weight / multiplier, layer.bias, layer.activation, multiplier)
+
+    work.model = map_layers(work.model, scaled)
+
+
+def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
+    """Divide what `first` gives by a scale, and make up for it in `second`.
+
+    Parameters
+    ----------
+    work : Work
+        Its model is replaced by a copy with the two layers changed.
+    first, second : str
+        A pair of `Encoder.pairs`, both float.
+    scale : float32 array, shape (N,)
+        Positive.
+    """
+    before, after = (work.model.get_submodule(name) for name in (first, second))
+    if not isinstance(before, nn.FloatLinear) or not isinstance(after, nn.FloatLinear):
+        return
+    made, bias, read = fold(before.weight, before.bias, after.weight, scale)
+    changed = {
+        first: nn.FloatLinear(made, bias, before.activation, before.input_multiplier),
+        second: nn.FloatLinear(read, after.bias, after.activation, after.input_multiplier),
+    }
+    work.model = map_layers(work.model, lambda name, layer: changed.get(name, layer))
+    plan = work.plans[first]
+    so_far = np.ones_like(scale) if plan.output_scale is None else plan.output_scale
+    plan.output_scale = so_far * scale
+
+
+def _ranges(work: Work) -> dict[str, InputRanges]:
+    """Look at what the layers read that will be int8."""
+    finish = Finish(work.recipe, None)
+    ranges = {
+        name: InputRanges(layer.in_features, seed=work.recipe.seed)
+        for name, layer in work.model.named_modules()
+        if isinstance(layer, nn.FloatLinear)
+        and finish.becomes_int8(name, layer, work.plans.get(name))
+    }
+    for name in ranges:
+        if not np.isfinite(work.model.get_submodule(name).state_dict()["weight"]).all():
+            raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+
+    def see(name: str, x: Float32, _: Float32 | None) -> None:
+        ranges[name].update(x)
+
+    see_inputs(
+        work.model,
+        work.batches,
+        list(ranges),
+        see,
+        lambda share: work.say("looking at inputs", share / 2),
+    )
+    return ranges
+
+
+def _multiplier(work: Work, name: str, inputs: InputRanges) -> NDArray[np.float32] | None:
+    quantize = work.recipe.quantize
+    layer = work.model.get_submodule(name)
+    assert isinstance(layer, nn.FloatLinear)
+    try:
+        if quantize.smooth == "auto":
+            static = quantize.activations == "static"
+            return best_multiplier(
+                layer.weight, inputs, symmetric=quantize.symmetric, static=static
+            )
+        assert isinstance(quantize.smooth, (int, float))
+        return smoothing_multiplier(layer.weight, inputs, quantize.smooth)
+    except ValueError as error:
+        raise ValueError(f"layer {name!r}: {error}") from None
+
+
+def find_outliers(work: Work) -> None:
+    """Note which columns of each int8 layer's input reach the recipe's threshold.
+
+    After smoothing: what counts is what the layer quantizes.
+    """
+    threshold = work.recipe.quantize.outliers
+    if threshold is None:
+        return
+    for name, inputs in _ranges(work).items():
+        plan = work.plans[name]
+        if plan.multiplier is not None:
+            inputs.scale(plan.multiplier)
+        plan.outliers = outlier_columns(inputs, threshold)

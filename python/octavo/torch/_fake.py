@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fake quantization: float tensors that hold what int8 codes stand for, and gradients through it.
+
+Forward, each operation is that of docs/numerics.md, in float32 and in its order, so codes are those
+of the int8 layers. Backward, rounding passes gradients through and clipping stops them (the
+straight-through estimator); gradients of scales are those of LSQ: Esser et al., Learned Step Size
+Quantization, arXiv 1902.08153.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from octavo._scales import SMALLEST_SCALE
+
+__all__ = ["fake_rows", "fake_tensor", "fake_weight", "tensor_grid", "weight_codes", "weight_scale"]
+
+_SMALLEST = float(SMALLEST_SCALE)
+
+
+def weight_scale(weight: Tensor, largest_code: int) -> Tensor:
+    """Return the scale of each row, (N, K) to (N, 1), that puts its largest magnitude at the end.
+
+    Parameters
+    ----------
+    weight : float32 tensor, shape (N, K)
+    largest_code : int
+        127 for 8 bits.
+    """
+    largest = weight.detach().abs().amax(dim=-1, keepdim=True)
+    return _normal(largest / largest_code, largest == 0)
+
+
+def weight_codes(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
+    """Return codes as floats: ``weight / scale``, rounded half to even and clipped."""
+    return (weight / scale).round_().clamp_(-largest_code, largest_code)
+
+
+def fake_weight(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
+    """Return what the codes of a weight stand for.
+
+    Parameters
+    ----------
+    weight : float32 tensor, shape (..., K)
+    scale : float32 tensor, shape (..., 1)
+        Gets the gradient of LSQ, scaled by 1 / sqrt(K * largest_code).
+    largest_code : int
+    """
+    result: Tensor = _FakeWeight.apply(weight, scale, largest_code)
+    return result
+
+
+def fake_rows(x: Tensor, symmetric: bool) -> Tensor:
+    """Return what the codes of a tensor stand for, each row quantized over its own range."""
+    result: Tensor = _FakeRows.apply(x, symmetric)
+    return result
+
+
+def fake_tensor(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Return what the codes of a tensor stand for, with one scale and zero point for all of it.
+
+    NaN stays NaN, where an int8 layer with a fixed scale would read the zero point.
+    """
+    result: Tensor = _FakeTensor.apply(x, scale, zero_point)
+    return result
+
+
+def tensor_grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Return scale and zero point for a range that holds 0, as `octavo.quantize` chooses them."""
+    if symmetric:
+        largest = torch.maximum(-low, high)
+        return _normal(largest / 127, largest == 0), torch.zeros_like(largest)
+    scale = _range_to_scale(low, high)
+    return scale, (-128 - low / scale).round().clamp(-128, 127)
+
+
+def _normal(scale: Tensor, empty: Tensor) -> Tensor:
+    return scale.clamp(min=_SMALLEST).masked_fill(empty, 1.0)
+
+
+def _range_to_scale(low: Tensor, high: Tensor) -> Tensor:
+    width = high - low
+    # A range wider than float32 can say is divided before it is added up.
+    scale = torch.where(torch.isinf(width), high / 255 - low / 255, width / 255)
+    return _normal(scale, width == 0)
+
+
+class _FakeWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        ctx.largest_code = largest_code
+        return weight_codes(weight, scale, largest_code).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, scale = ctx.saved_tensors
+        largest = ctx.largest_code
+        exact = weight / scale
+        inside = exact.abs() <= largest
+        for_scale = None
+        if ctx.needs_input_grad[1]:
+            # Inside, scale * round(weight / scale) changes by what rounding added; outside, by the
+            # code at the end.
+            change = exact.round().clamp_(-largest, largest).sub_(exact * inside)
+            factor = 1 / math.sqrt(weight.shape[-1] * largest)
+            for_scale = change.mul_(gradient).sum(dim=-1, keepdim=True).mul_(factor)
+        return gradient * inside, for_scale, None
+
+
+class _FakeRows(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, symmetric: bool) -> Tensor:
+        low, high = torch.aminmax(x, dim=-1, keepdim=True)
+        low, high = low.clamp_(max=0), high.clamp_(min=0)
+        if symmetric:
+            largest = torch.maximum(-low, high)
+            scale = _normal(largest / 127, largest == 0)
+            inverse = 1 / scale
+            first, last = -127, 127
+        else:
+            scale = _range_to_scale(low, high)
+            inverse = 1 / scale
+            zero_point = (-128 - low * inverse).round_().clamp_(-128, 127)
+            # Codes without the zero point, which is added and taken away exactly.
+            first, last = -128 - zero_point, 127 - zero_point
+        result = (x * inverse).round_().clamp_(first, last).mul_(scale)
+        finite = torch.isfinite(low) & torch.isfinite(high)
+        return result.masked_fill_(~finite, math.nan)
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # A row's own range clips nothing.
+        return gradient, None
+
+
+class _FakeTensor(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale, zero_point)
+        first, last = -128 - zero_point, 127 - zero_point
+        return (x / scale).round_().clamp_(first, last).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, zero_point = ctx.saved_tensors
+        first, last = -128 - zero_point, 127 - zero_point
+        exact = x / scale
+        inside = (exact >= first) & (exact <= last)
+        for_scale = None
+        if ctx.needs_input_grad[1]:
+            change = exact.round().clamp_(first, last).sub_(exact * inside)
+            factor = 1 / math.sqrt(x.shape[-1] * 127)
+            for_scale = change.mul_(gradient).sum().mul_(factor).reshape(scale.shape)
+        return gradient * inside, for_scale, None

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a transformers model in memory to an octavo encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from octavo import nn
+from octavo.io.bitmap import is_smaller
+from octavo.io.folder import side_files
+from octavo.models.config import read_config
+from octavo.models.encoder import HEADS
+from octavo.models.loader import build
+from octavo.torch._pruned import stored_weight, weight_of
+from octavo.torch._tensors import to_numpy, unusable
+from octavo.torch.embedding import Embedding
+from octavo.torch.linear import Linear
+from octavo.torch.qat import QatEmbedding, QatLinear
+
+if TYPE_CHECKING:
+    import os
+
+    from octavo.models.encoder import Encoder
+
+__all__ = ["to_encoder"]
+
+
+def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:
+    """Make an octavo encoder of a BERT or DistilBERT model of transformers, without files.
+
+    The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a sequence
+    classifier keeps its head, other heads are left out. Layers that are int8 already, or train for
+    it, are int8 there with the same codes and scales.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        ``BertModel``, ``DistilBertModel`` or a model of transformers around one, on the CPU; its
+        layers float, or those of `octavo.torch`.
+    tokenizer : str or os.PathLike, optional
+        A folder whose tokenizer files belong to the model: `Encoder.save` copies them, and
+        sentences can be given as calibration data.
+
+    Returns
+    -------
+    octavo.models.Encoder
+
+    Raises
+    ------
+    TypeError
+        If `model` is no such model.
+    ValueError
+        For an architecture that octavo does not have, and for the first layer that does not fit:
+        of another kind or shape, with a patched forward, on another device.
+    FileNotFoundError
+        If `tokenizer` is no folder.
+
+    Notes
+    -----
+    Float32 weights are shared with the model, not copied: training the model further changes the
+    encoder. `octavo.compress` and `Encoder.save` copy.
+
+    Examples
+    --------
+    >>> import torch, octavo.torch
+    >>> try:
+    ...     octavo.torch.to_encoder(torch.nn.Linear(4, 4))
+    ... except TypeError as error:
+    ...     print(error)
+    model: expected a BERT or DistilBERT model of transformers, got Linear
+    """
+    inner = getattr(model, "base_model", None)
+    raw = _raw_config(model) if isinstance(model, torch.nn.Module) else None
+    if raw is None or not isinstance(inner, torch.nn.Module):
+        kind = type(model).__name__
+        raise TypeError(f"model: expected a BERT or DistilBERT model of transformers, got {kind}")
+    try:
+        config = read_config(raw)
+    except ValueError as error:
+        raise ValueError(f"model: {error}") from None
+    source = ModuleSource(model, inner)
+    encoder = build(config, source)
+    source.check_complete(type(encoder).prefixes())
+    if tokenizer is not None:
+        folder = Path(tokenizer)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"tokenizer: no such folder: {folder}")
+        encoder.source, encoder.side_files = folder.resolve(), side_files(folder)
+    return encoder
+
+
+def _raw_config(model: Any) -> dict[str, Any] | None:
+    """Return what the config.json of the saved model would hold."""
+    make = getattr(getattr(model, "config", None), "to_json_string", None)
+    if make is None:
+        return None
+    raw: dict[str, Any] = json.loads(make())
+    raw.pop("quantization_config", None)
+    known = [kind for kind in type(model).__mro__ if kind.__module__.startswith("transformers.")]
+    raw["architectures"] = [kind.__name__ for kind in known[:1]]
+    return raw
+
+
+class ModuleSource:
+    """A `LayerSource` that takes each layer from a torch model when it is asked for.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The whole model.
+    inner : torch.nn.Module
+        The encoder in it; names are relative to it, but for those of a classification head.
+    """
+
+    def __init__(self, model: torch.nn.Module, inner: torch.nn.Module) -> None:
+        self._model, self._inner = model, inner
+        paths = [name for name, part in model.named_modules() if part is inner]
+        self._prefix = f"{paths[0]}." if paths and paths[0] else ""
+        self._used: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Whether the model has layer `name`."""
+        return self._find(name) is not None
+
+    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
+        """Take a linear layer, float or int8."""
+        module = self._take(name, torch.nn.Linear, Linear, QatLinear)
+        self._check(name, (module.out_features, module.in_features), (outputs, inputs))
+        if isinstance(module, (Linear, QatLinear)):
+            try:
+                return _int8_linear(module, activation)
+            except ValueError as error:
+                raise self._error(name, str(error)) from None
+        bias = None if module.bias is None else to_numpy(module.bias)
+        return nn.FloatLinear(to_numpy(weight_of(module)), bias, activation=activation)
+
+    def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
+        """Take a table of vectors, float or int8."""
+        module = self._take(name, torch.nn.Embedding, Embedding, QatEmbedding)
+        self._check(name, (module.num_embeddings, module.embedding_dim), (rows, columns))
+        if isinstance(module, QatEmbedding):
+            try:
+                return nn.Embedding(*map(to_numpy, module.int8_weight()))
+            except ValueError as error:
+                raise self._error(name, str(error)) from None
+        if isinstance(module, Embedding):
+            return nn.Embedding(to_numpy(module._plain_codes()), module.weight_scale.numpy())
+        if module.max_norm is not None:
+            raise self._error(name, "expected max_norm None, which rewrites the table while used")
+        return nn.FloatEmbedding(to_numpy(weight_of(module)))
+
+    def layer_norm(self, name: str, size: int, epsilon: float) -> nn.LayerNorm:
+        """Take a layer norm."""
+        module = self._take(name, torch.nn.LayerNorm)
+        self._check(name, tuple(module.normalized_shape), (size,))
+        if module.eps != epsilon:
+            raise self._error(name, f"expected eps {epsilon}, as the config says, got {module.eps}")
+        bias = None if module.bias is None else to_numpy(module.bias)
+        return nn.LayerNorm(to_numpy(weight_of(module)), bias, eps=epsilon)
+
+    def check_complete(self, prefixes: tuple[str, ...]) -> None:
+        """Refuse a model with layers in its encoder that nobody asked for."""
+        for name, part in self._inner.named_modules(remove_duplicate=False):
+            extra = part._parameters and name not in self._used and name.startswith(prefixes)
+            if extra:
+                raise self._error(name, "has no place in what the config describes")
+
+    def _owner(self, name: str) -> torch.nn.Module:
+        return self._model if f"{name}.".startswith(HEADS) else self._inner
+
+    def _find(self, name: str) -> Any:
+        try:
+            return self._owner(name).get_submodule(name)
+        except AttributeError:
+            return None
+
+    def _take(self, name: str, *kinds: type[torch.nn.Module]) -> Any:
+        module = self._find(name)
+        self._used.add(name)
+        if module is None:
+            raise self._error(name, "the model has none, but its config asks for it")
+        if type(module) not in kinds:
+            wanted = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
+            raise self._error(name, f"expected {wanted}, got {type(module).__name__}")
+        if "forward" in vars(module):
+            raise self._error(name, "expected its own forward, got a patched one")
+        if isinstance(module, (Linear, Embedding)):
+            return module
+        if stored_weight(module) is None:
+            raise self._error(name, "expected a weight that is a parameter, got a computed one")
+        for key, tensor in module._parameters.items():
+            problem = None if tensor is None else unusable(tensor)
+            if problem is not None:
+                raise self._error(name, f"{key}: {problem}")
+        return module
+
+    def _check(self, name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+        if shape != wanted:
+            raise self._error(name, f"expected shape {wanted}, as the config says, got {shape}")
+
+    def _error(self, name: str, what: str) -> ValueError:
+        prefix = self._prefix if self._owner(name) is self._inner else ""
+        return ValueError(f"model: layer {prefix + name!r}: {what}")
+
+
+def _int8_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
+    """Return the NumPy layer of an int8 one: the same object if it does the same."""
+    if isinstance(module, QatLinear):
+        codes, scale = map(to_numpy, module.int8_weight())
+        options, same = module.input_options(), None
+    else:
+        codes, scale = to_numpy(module._weight.codes()), to_numpy(module.weight_scale)
+        options = module._weight.options
+        same = None if module._adds_bias else module._weight.current()
+    sparse = is_smaller(codes)
+    if same is not None and activation == "none" and not sparse:
+        return same
+    kind = nn.SparseLinear if sparse else nn.Linear
+    bias = None if module.bias is None else to_numpy(module.bias)
+    return kind.from_quantized(codes, scale, bias, activation=activation, **options._asdict())

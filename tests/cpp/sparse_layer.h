@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A layer that holds its weight in a sparse format, against the dense one.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "ops/linear.h"
+#include "sparse_weight.h"
+
+namespace octavo_test {
+
+// One layer in both formats on the tier that is forced: the same bits.
+inline void check_layer(octavo::WeightFormat format, const std::string& tier, std::int64_t m,
+                        const Weight& w, Random& random) {
+  std::vector<float> scale(static_cast<std::size_t>(w.n), 0.01f);
+  std::vector<float> x(static_cast<std::size_t>(m * w.k));
+  for (float& value : x) value = random.real(2.0f);
+  const auto run = [&](octavo::WeightFormat as) {
+    const octavo::Linear layer(w.codes.data(), w.n, w.k, scale.data(), nullptr, {}, as);
+    check(layer.format() == as, "its format");
+    std::vector<float> y(static_cast<std::size_t>(m * w.n), -1.0f);
+    layer.run(m, {x.data(), w.k}, {}, {y.data(), w.n});
+    return y;
+  };
+  check_same(run(format).data(), run(octavo::WeightFormat::kDense).data(), m * w.n,
+             "sparse layer on " + tier + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k) +
+                 " m=" + std::to_string(m));
+}
+
+}  // namespace octavo_test

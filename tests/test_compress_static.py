@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static activations through `compress`: what is observed, what comes out, what is saved."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from octavo import cli, nn
+from octavo.compression.calibration import batches_of
+from octavo.compression.observe import observe
+from octavo.compression.recipe import read_recipe
+from octavo.compression.watch import watched
+from octavo.compression.work import Work
+from octavo.observers import OBSERVERS, MinMax
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from octavo.models import Encoder
+
+FAMILY = pytest.mark.parametrize("family", ["bert", "distilbert"])
+MINMAX = {"quantize": {"activations": "static", "observer": "minmax"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return model_files.write_random(tmp_path / "model")
+
+
+def data(rows: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mask = np.arange(12) < rng.integers(2, 13, (rows, 1))
+    return {
+        "input_ids": np.where(mask, rng.integers(1, 100, mask.shape), 0),
+        "attention_mask": mask,
+    }
+
+
+def linears(model: Encoder) -> dict[str, Any]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+
+
+def inputs(model: Encoder, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What each layer reads of tokens, sentence after sentence: no padding anywhere."""
+    seen: dict[str, list[np.ndarray]] = {}
+    names = [n for n, m in model.named_modules() if isinstance(m, nn.FloatLinear)]
+    copy = watched(
+        model, names, lambda n, x, _: seen.setdefault(n, []).append(x.reshape(-1, x.shape[-1]))
+    )
+    for ids, mask in zip(fields["input_ids"], fields["attention_mask"], strict=True):
+        hidden = copy(ids[mask][None])
+        for _, head in copy.heads():
+            head(hidden)
+    return {name: np.concatenate(parts) for name, parts in seen.items()}
+
+
+def scales(model: Encoder) -> dict[str, tuple[float, int]]:
+    return {
+        name: (float(state["input_scale"][0]), int(state["input_zero_point"][0]))
+        for name, layer in linears(model).items()
+        if "input_scale" in (state := layer.state_dict())
+    }
+
+
+@FAMILY
+def test_scales_are_those_of_what_layers_read(tmp_path: Path, family: str) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "model", family))
+    small = octavo.compress(model, MINMAX, calibration=data())
+    found = scales(small)
+    assert set(found) == set(linears(small))
+    for name, x in inputs(model, data()).items():
+        observer = MinMax()
+        observer.update(x)
+        scale, point = observer.scale_zero_point()
+        # Other batches round a little differently in float32.
+        assert found[name][0] == pytest.approx(scale, rel=1e-5), name
+        assert abs(found[name][1] - point) <= 1
+    assert small.recipe == {
+        "quantize": {"dtype": "int8", "activations": "static", "observer": "minmax"},
+        "calibration_tokens": int(data()["attention_mask"].sum()),
+    }
+
+
+@FAMILY
+def test_layers_that_read_the_same_share_a_scale(tmp_path: Path, family: str) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "model", family))
+    found = scales(octavo.compress(model, "int8-static", calibration=data()))
+    parts = ("self.query", "self.key", "self.value") if family == "bert" else ("q", "k", "v")
+    for names in (
+        [n for n in found if any(f".0.attention.{p}" in n for p in parts)],
+        [n for n in found if any(f".1.attention.{p}" in n for p in parts)],
+    ):
+        assert len(names) == 3
+        assert len({found[name] for name in names}) == 1
+    assert len(set(found.values())) == len(found) - 4
+
+
+@pytest.mark.parametrize("observer", [None, *OBSERVERS])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_every_observer_stays_near_the_float_model(
+    folder: Path, observer: str | None, symmetric: bool
+) -> None:
+    fields: dict[str, Any] = {"activations": "static", "symmetric": symmetric}
+    if observer is not None:
+        fields["observer"] = observer
+    model = octavo.models.load(folder)
+    small = octavo.compress(folder, {"quantize": fields}, calibration=data())
+    ids, mask = model_files.batch()
+    expected, got = model.encode(ids, mask), small.encode(ids, mask)
+    cosine = (expected * got).sum(axis=1) / (
+        np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
+    )
+    assert cosine.min() > 0.99
+    for layer in linears(small).values():
+        assert layer.config()["symmetric"] == symmetric
+        assert not symmetric or layer.state_dict()["input_zero_point"] == 0
+
+
+def test_padding_does_not_count(folder: Path) -> None:
+    """Neither as tokens nor through what attention makes of it."""
+    plain = data()
+    padded = {key: np.pad(value, ((0, 0), (0, 7))) for key, value in plain.items()}
+    padded["input_ids"][~padded["attention_mask"]] = 99
+    found = [scales(octavo.compress(folder, MINMAX, calibration=one)) for one in (plain, padded)]
+    for name, (scale, _) in found[0].items():
+        assert found[1][name][0] == pytest.approx(scale, rel=1e-5)
+
+
+def test_names_stay_dynamic_or_float(folder: Path) -> None:
+    recipe = {
+        "quantize": {
+            "activations": "static",
+            "dynamic": ["*.intermediate.dense", "pooler.dense"],
+            "exclude": ["encoder.layer.0.output.dense"],
+        }
+    }
+    small = octavo.compress(folder, recipe, calibration=data())
+    assert isinstance(small.get_submodule("encoder.layer.0.output.dense"), nn.FloatLinear)
+    static, every = set(scales(small)), set(linears(small))
+    assert every - static == {
+        "encoder.layer.0.intermediate.dense",
+        "encoder.layer.1.intermediate.dense",
+        "pooler.dense",
+    }
+    recipe["quantize"]["dynamic"] = ["no.such"]
+    with pytest.raises(ValueError, match=r"quantize.dynamic: expected names of .*, got 'no.such'"):
+        octavo.compress(folder, recipe, calibration=data())
+
+
+def test_pruned_layers_are_static_too(folder: Path) -> None:
+    recipe = {"prune": {"sparsity": 0.5}, "quantize": {"activations": "static"}}
+    small = octavo.compress(folder, recipe, calibration=data())
+    layers = linears(small)
+    assert all(isinstance(layer, octavo.SparseLinear) for layer in layers.values())
+    assert set(scales(small)) == set(layers)
+
+
+def test_multipliers_are_honoured(folder: Path) -> None:
+    """What SmoothQuant leaves behind: a layer reads x * multiplier."""
+    model = octavo.models.load(folder)
+    names = [f"encoder.layer.0.attention.self.{part}" for part in ("query", "key", "value")]
+    work = Work(read_recipe(MINMAX), model, model, batches_of(data(), model), lambda _, __: None)
+    observe(work)
+    before = {name: plan.input_scale for name, plan in work.plans.items()}
+    for name, factor in zip(names, (0.5, 0.5, 3.0), strict=True):
+        work.plans[name].multiplier = np.full(32, factor, np.float32)
+    observe(work)
+    for name, factor in zip(names, (0.5, 0.5, 3.0), strict=True):
+        assert work.plans[name].input_scale == pytest.approx(factor * before[name], rel=1e-6)
+    assert all(
+        plan.input_scale == before[name] for name, plan in work.plans.items() if name not in names
+    )
+
+
+def test_a_stream_is_not_kept(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    pulled: list[int] = []
+
+    def stream(count: int) -> Any:
+        for index in range(count):
+            pulled.append(index)
+            yield np.full((32, 24), 1 + index % 90)
+
+    peaks = []
+    tracemalloc.start()
+    try:
+        for count in (10, 400):
+            tracemalloc.reset_peak()
+            octavo.compress(model, "int8-static", calibration=stream(count))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert len(pulled) == 410
+    # All ids would be 2.4 MB.
+    assert peaks[1] - peaks[0] < 500_000
+
+
+def test_the_model_stays_as_it_is(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    before = {name: type(module) for name, module in model.named_modules()}
+    octavo.compress(model, "int8-static", calibration=data())
+
+    def fails() -> Any:
+        yield np.array([[1, 2]])
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        octavo.compress(model, "int8-static", calibration=fails)
+    assert {name: type(module) for name, module in model.named_modules()} == before
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_round_trip_through_files(folder: Path, tmp_path: Path, symmetric: bool) -> None:
+    recipe = {"quantize": {"activations": "static", "symmetric": symmetric}}
+    recipe["quantize"]["dynamic"] = ["*.output.dense"]
+    small = octavo.compress(folder, recipe, calibration=data())
+    small.save(tmp_path / "small")
+    again = octavo.models.load(tmp_path / "small")
+    ids, mask = model_files.batch()
+    np.testing.assert_array_equal(again(ids, mask), small(ids, mask))
+    assert scales(again) == scales(small)
+    assert again.recipe == small.recipe
+    again.save(tmp_path / "again")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "small" / name).read_bytes()
+
+
+def test_bad_weights_and_data_are_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"calibration: expected data, quantize.activations: stat"):
+        octavo.compress(folder, "int8-static")
+    model = octavo.models.load(folder)
+    name = "encoder.layer.1.output.dense"
+    broken: Any = model.get_submodule(name.replace("output", "intermediate"))
+    weight = broken.weight.copy()
+    weight[3, 4] = np.inf
+    model.set_submodule(name.replace("output", "intermediate"), nn.FloatLinear(weight))
+    with pytest.raises(ValueError, match=rf"layer '{name}': calibration: expected finite values"):
+        octavo.compress(model, "int8-static", calibration=data())
+
+
+def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers", reason="needs tokenizers")
+    model_files.write_tokenizer(folder)
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("the a of the\nand the .\n", encoding="utf-8")
+    words = ["compress", str(folder), str(tmp_path / "out"), "--json"]
+    assert cli.main([*words, "--recipe", "int8-static", "--calibration", str(sentences)]) == 0
+    assert json.loads(capsys.readouterr().out)["applied"]["calibration_tokens"] == 7
+    loaded = octavo.models.load(tmp_path / "out")
+    assert set(scales(loaded)) == set(linears(loaded))
+    assert loaded.recipe is not None
+    assert loaded.recipe["quantize"] == {"dtype": "int8", "activations": "static"}
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("recipe", ["int8-static", "int8-smooth", "int8-gptq"])
+def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
+    """All layers but the last are looked at, those of the head too."""
+    folder = model_files.write_classifier(tmp_path / "float", family)
+    made = octavo.compress(folder, recipe, calibration=data())
+    assert isinstance(made.classifier, octavo.FloatLinear)
+    head = made.pooler.dense if family == "bert" else made.pre_classifier
+    assert isinstance(head, octavo.Linear)
+    assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")
