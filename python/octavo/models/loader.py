@@ -101,7 +101,8 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     prefixes = ("", f"{config.model_type}.")
     checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS)
     made_by = raw.get("octavo")
-    ours = isinstance(made_by, dict) and isinstance(made_by.get("recipe"), dict)
+    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
+    ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
     builder = CheckpointBuilder(checkpoint, quantization, transform, halves=ours)
     family = _MODELS[config.model_type]
@@ -110,7 +111,7 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     model.source = folder.resolve()
     model.side_files = side_files(folder)
     if ours:
-        model.recipe = made_by["recipe"]
+        model.recipe = recipe
     return model
 
 

@@ -99,9 +99,9 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
 
 
 def _shape(layer: Any) -> tuple[int, ...]:
-    if isinstance(layer, _CLASSES["linear"]):
+    if isinstance(layer, (nn.Linear, nn.FloatLinear, nn.HalfLinear)):
         return (layer.out_features, layer.in_features)
-    if isinstance(layer, _CLASSES["embedding"]):
+    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
         return (layer.num_embeddings, layer.embedding_dim)
     return tuple(layer.weight.shape)
 

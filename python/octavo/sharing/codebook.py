@@ -180,7 +180,7 @@ def _codebook(
 
 def _refit(array: NDArray[Any], scale: Float64, codebook: Codes, codes: Codes) -> Float64:
     """Write the codes for these scales; return the scales that are best for those codes."""
-    best = scale.copy()
+    best: Float64 = scale.copy()
     divisor = np.where(scale > 0, scale, 1)[:, None]
     for rows, block in _blocks(array):
         part = nearest_codes(block / divisor[rows], codebook)
