@@ -138,3 +138,23 @@ def test_bad_weights_are_named(tmp_path: Path) -> None:
     broken = model_files.write_folder(tmp_path / "x", model_files.BERT, tensors)
     with pytest.raises(ValueError, match=r"layer 'pooler\.dense': weight: expected finite"):
         octavo.compress(broken, SHARE)
+
+
+@pytest.mark.parametrize("prune", [None, {"sparsity": 0.5, "method": "sparsegpt"}])
+def test_gptq_rounds_to_the_codebook(folder: Path, prune: dict[str, Any] | None) -> None:
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(0, 100, (16, 12)) for _ in range(4)]
+    recipe = {**SHARE, "prune": prune, "quantize": {"rounding": "gptq"}}
+    made = octavo.compress(folder, recipe, calibration=ids)
+    for name, layer in layers_of(made).items():
+        most = 16 if isinstance(layer, nn.Embedding) else 8
+        assert len(np.unique(layer.weight_codes)) <= most, name
+        if prune is not None and isinstance(layer, nn.Linear) and name.startswith("encoder"):
+            assert np.mean(layer.weight_codes == 0) > 0.45, name
+    nearest = octavo.compress(folder, SHARE) if prune is None else None
+    if nearest is not None:
+        model = octavo.models.load(folder)
+        inputs = ids[0]
+        wanted = model(inputs)
+        errors = [np.square(one(inputs) - wanted).mean() for one in (made, nearest)]
+        assert errors[0] < errors[1]
