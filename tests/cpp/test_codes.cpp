@@ -260,8 +260,8 @@ void check_widen(const KernelRow<WidenArgs>& kernel, bool bfloat, std::int64_t n
     const bool both_nan = std::isnan(expected) && std::isnan(y[i]);
     ok = ok && (both_nan || same_bits(y[i], expected));
   }
-  check(ok, std::string(kernel.name) + (bfloat ? " bfloat16" : " float16") +
-                " n=" + std::to_string(n));
+  check(ok,
+        std::string(kernel.name) + (bfloat ? " bfloat16" : " float16") + " n=" + std::to_string(n));
 }
 
 }  // namespace
