@@ -30,6 +30,7 @@ PUBLIC = [
     "octavo.compression",
     "octavo.observers",
     "octavo.pruning",
+    "octavo.sharing",
     "octavo.runtime",
     "octavo.tuning",
     "octavo.io",

@@ -119,6 +119,17 @@ void embed(const py::array& codes, const py::array& scale, const py::array& ids,
   embedding(table, factor, d, indices, count, result);
 }
 
+void widen_halves(const py::array& x, py::array out) {
+  const bool bfloat = has_dtype<std::uint16_t>(x);
+  if (!bfloat && float_type(x, "x") != FloatType::kF16) bad_argument("x", "float16 or uint16");
+  const auto* in = static_cast<const std::uint16_t*>(contiguous_data(x, "x"));
+  auto* result = writable<float>(out, "out");
+  if (out.size() != x.size()) bad_argument("out", "the size of x");
+  const std::int64_t n = x.size();
+  const py::gil_scoped_release nogil;
+  widen(in, bfloat, n, result);
+}
+
 }  // namespace
 
 void register_quantize(py::module_& m) {
@@ -129,6 +140,7 @@ void register_quantize(py::module_& m) {
         "inner"_a, "block_size"_a, "out"_a);
   m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a);
   m.def("embedding", &embed, "codes"_a, "scale"_a, "ids"_a, "out"_a);
+  m.def("widen", &widen_halves, "x"_a, "out"_a);
 }
 
 }  // namespace octavo

@@ -32,6 +32,7 @@ namespace octavo {
 #include "kernels/stream_read/kernels.inc"
 #include "kernels/transpose_f32/kernels.inc"
 #include "kernels/transpose_s8/kernels.inc"
+#include "kernels/widen/kernels.inc"
 #undef OCTAVO_KERNEL
 #undef OCTAVO_GEMM_S8
 #undef OCTAVO_GEMM_BITMAP_S8
@@ -155,6 +156,14 @@ const std::vector<KernelRow<TransposeF32Args>>& kernel_rows() {
 }
 
 template <>
+const std::vector<KernelRow<WidenArgs>>& kernel_rows() {
+  static const std::vector<KernelRow<WidenArgs>> rows = {
+#include "kernels/widen/kernels.inc"
+  };
+  return rows;
+}
+
+template <>
 const std::vector<KernelRow<TransposeS8Args>>& kernel_rows() {
   static const std::vector<KernelRow<TransposeS8Args>> rows = {
 #include "kernels/transpose_s8/kernels.inc"
@@ -272,6 +281,7 @@ std::vector<KernelInfo> list_kernels() {
   append<AttentionArgs>(out, "attention");
   append<SpmmF32Args>(out, "spmm_f32");
   append<TransposeF32Args>(out, "transpose_f32");
+  append<WidenArgs>(out, "widen");
   return out;
 }
 

@@ -24,6 +24,7 @@
 #include "kernels/stream_read/kernel.h"
 #include "kernels/transpose_f32/kernel.h"
 #include "kernels/transpose_s8/kernel.h"
+#include "kernels/widen/kernel.h"
 
 namespace octavo {
 
@@ -110,6 +111,8 @@ template <>
 const std::vector<KernelRow<SpmmF32Args>>& kernel_rows();
 template <>
 const std::vector<KernelRow<TransposeF32Args>>& kernel_rows();
+template <>
+const std::vector<KernelRow<WidenArgs>>& kernel_rows();
 const std::vector<GemmS8Row>& gemm_s8_rows();
 const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows();
 const std::vector<GemmBlocksS8Row>& gemm_blocks_s8_rows();

@@ -149,6 +149,16 @@ void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool 
   });
 }
 
+void widen(const std::uint16_t* x, bool bfloat, std::int64_t n, float* out) {
+  const KernelRow<WidenArgs>& kernel = select<WidenArgs>(active_isas());
+  const int threads = threads_for(n, kElementsPerThread);
+  const std::int64_t piece = threads == 1 ? std::max<std::int64_t>(n, 1) : kElementsPerThread;
+  parallel_for(ceil_div(n, piece), threads, [&](std::int64_t task, int) {
+    const std::int64_t at = task * piece;
+    kernel.run({x + at, out + at, std::min(piece, n - at), bfloat});
+  });
+}
+
 void embedding(const std::int8_t* codes, const float* scale, std::int64_t d,
                const std::int64_t* ids, std::int64_t count, float* out) {
   const KernelRow<DequantizeLinearArgs>& kernel = select<DequantizeLinearArgs>(active_isas());

@@ -30,6 +30,9 @@ void quantize_linear(const ParameterLayout& layout, FloatData x, const void* sca
 void dequantize_linear(const ParameterLayout& layout, CodeData codes, FloatData scale,
                        const void* zero_point, void* out);
 
+// out = float32 of n floats of 16 bits: IEEE binary16, or bfloat16.
+void widen(const std::uint16_t* x, bool bfloat, std::int64_t n, float* out);
+
 // Codes (m, k), a scale and a zero point for each row of x.
 void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool symmetric,
                       std::int8_t* codes, float* scale, std::int32_t* zero_point);

@@ -21,7 +21,17 @@ from octavo.runtime import cpu_info, get_num_threads, set_num_threads
 from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
-    from octavo import compression, evaluation, io, lora, models, observers, pruning, smoothing
+    from octavo import (
+        compression,
+        evaluation,
+        io,
+        lora,
+        models,
+        observers,
+        pruning,
+        sharing,
+        smoothing,
+    )
     from octavo.compression import (
         Calibration,
         Converter,
@@ -71,13 +81,24 @@ __all__ = [
     "runtime",
     "sensitivity",
     "set_num_threads",
+    "sharing",
     "smoothing",
     "spmm",
     "tuning",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("compression", "evaluation", "io", "lora", "models", "observers", "pruning", "smoothing")
+_LAZY = (
+    "compression",
+    "evaluation",
+    "io",
+    "lora",
+    "models",
+    "observers",
+    "pruning",
+    "sharing",
+    "smoothing",
+)
 _HOME = {
     "evaluate": "evaluation",
     "gptq": "rounding",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// quantize_linear and dequantize_linear rows, for every pair of element types.
+// quantize_linear and dequantize_linear rows, for every pair of element types; widen rows.
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -241,7 +242,42 @@ void check_halves(const KernelRow<DequantizeLinearArgs>& kernel) {
   check(ok, std::string(kernel.name) + " every float16");
 }
 
+// Every value of 16 bits, and every length of a tail, next to unmapped pages.
+void check_widen(const KernelRow<WidenArgs>& kernel, bool bfloat, std::int64_t n, Edge edge) {
+  Guarded<std::uint16_t> x(static_cast<std::size_t>(n), edge);
+  Guarded<float> y(static_cast<std::size_t>(n), edge);
+  for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<std::uint16_t>(i * 65535 / (n + 1) + i);
+  if (n == 65536) {
+    for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<std::uint16_t>(i);
+  }
+  kernel.run({x.data(), y.data(), n, bfloat});
+  bool ok = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(x[i]) << 16;
+    float expected;
+    std::memcpy(&expected, &bits, sizeof expected);
+    if (!bfloat) expected = from_half(Half{x[i]});
+    const bool both_nan = std::isnan(expected) && std::isnan(y[i]);
+    ok = ok && (both_nan || same_bits(y[i], expected));
+  }
+  check(ok,
+        std::string(kernel.name) + (bfloat ? " bfloat16" : " float16") + " n=" + std::to_string(n));
+}
+
 }  // namespace
+
+void test_widen() {
+  for (const auto& kernel : kernel_rows<WidenArgs>()) {
+    if (!(detected_isas() & bit(kernel.isa))) continue;
+    covered(kernel.name);
+    for (const bool bfloat : {false, true}) {
+      for (const std::int64_t n : {1, 7, 8, 15, 16, 17, 31, 33, 100, 65536}) {
+        check_widen(kernel, bfloat, n, Edge::kEnd);
+        check_widen(kernel, bfloat, n, Edge::kFront);
+      }
+    }
+  }
+}
 
 void test_quantize_linear() {
   Random random(20240304);

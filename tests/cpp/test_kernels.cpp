@@ -58,6 +58,7 @@ int main() {
   test_epilogue();
   test_quantize_linear();
   test_dequantize_linear();
+  test_widen();
   test_activation();
   test_softmax();
   test_layer_norm();

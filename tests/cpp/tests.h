@@ -19,6 +19,7 @@ void test_quantize_rows();
 void test_epilogue();
 void test_quantize_linear();
 void test_dequantize_linear();
+void test_widen();
 void test_activation();
 void test_softmax();
 void test_layer_norm();

@@ -216,6 +216,12 @@ static inline F16 load_half_n(const uint16_t* p, int n) {
   memcpy(slot, p, (size_t)n * 2);
   return load_half(slot);
 }
+static inline F16 bfloats(I16 a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))};
+}
+static inline F16 load_bfloat(const uint16_t* p) { return bfloats(load_u16(p)); }
+static inline F16 load_bfloat_n(const uint16_t* p, int n) { return bfloats(load_u16_n(p, n)); }
 static inline void store_half(uint16_t* p, F16 a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));

@@ -156,6 +156,9 @@ static inline F16 load_half(const uint16_t* p) {
 static inline F16 load_half_n(const uint16_t* p, int n) {
   return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask_n(n), p))};
 }
+static inline F16 bfloats(I16 a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16))}; }
+static inline F16 load_bfloat(const uint16_t* p) { return bfloats(load_u16(p)); }
+static inline F16 load_bfloat_n(const uint16_t* p, int n) { return bfloats(load_u16_n(p, n)); }
 static inline void store_half(uint16_t* p, F16 a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }

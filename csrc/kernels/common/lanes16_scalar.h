@@ -267,6 +267,17 @@ static inline F16 load_half_n(const uint16_t* p, int n) {
   OCTAVO_LANES(i < n ? half_to_float(p[i]) : 0.0f);
 }
 static inline F16 load_half(const uint16_t* p) { return load_half_n(p, 16); }
+static inline float bfloat_to_float(uint16_t b) {
+  const uint32_t bits = (uint32_t)b << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+static inline F16 load_bfloat_n(const uint16_t* p, int n) {
+  F16 r;
+  OCTAVO_LANES(i < n ? bfloat_to_float(p[i]) : 0.0f);
+}
+static inline F16 load_bfloat(const uint16_t* p) { return load_bfloat_n(p, 16); }
 static inline void store_half_n(uint16_t* p, F16 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = float_to_half(a.v[i]);
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from octavo._numpy.float_ops import activation, attention, layer_norm, softmax
 from octavo._numpy.linear import PackedLinear, PackedMatrix, embedding, matmul_int8
-from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear
+from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear, widen
 from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
     compiled_isa_tiers,
@@ -54,4 +54,5 @@ __all__ = [
     "slot_steps",
     "softmax",
     "version",
+    "widen",
 ]

@@ -94,3 +94,11 @@ def quantize_dynamic(x: Array, symmetric: bool) -> tuple[Array, Array, Array]:
         zero_point = np.where(finite, zero_point, np.float32(0))
         q[~finite] = 0
     return q.astype(np.int8), scale, zero_point.astype(np.int32)
+
+
+def widen(x: Array, out: Array) -> None:
+    """Out = float32 of x: float16, or bfloat16 as the uint16 of its bits."""
+    if x.dtype == np.uint16:
+        np.left_shift(x, 16, out=out.view(np.uint32), dtype=np.uint32)
+    else:
+        out[...] = x

@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo import nn
+from octavo.compression.half import half_layer
 from octavo.compression.int8 import int8_layer, pruned_int8_layer
 from octavo.compression.names import Names
+from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.models.tree import map_layers
+from octavo.nn.half import DTYPES as HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +41,7 @@ class Finish:
         self._recipe = recipe
         self._on_layer = on_layer
         self._kept = Names(recipe.quantize.exclude, "quantize.exclude", "layers")
+        self._sharing = Sharing(recipe.share)
 
     def __call__(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:
         """Convert a layer.
@@ -62,6 +66,7 @@ class Finish:
     def check(self) -> None:
         """Raise if the recipe names layers that were never met."""
         self._kept.check()
+        self._sharing.check()
 
     def becomes_int8(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
         """Whether this is a linear layer whose weight will be int8."""
@@ -75,18 +80,25 @@ class Finish:
         kept = ("none", self._recipe.quantize.keep)
         return dtype not in kept and isinstance(layer, kinds) and name != OUTPUT_LAYER
 
+    def clusters(self, name: str, layer: nn.Module) -> int | None:
+        """Return how many codes a layer may have, if the recipe limits them."""
+        return self._sharing.clusters(name, layer)
+
     def _dtype(self, name: str, plan: LayerPlan) -> str:
         quantize = self._recipe.quantize
         return plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
 
     def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
-        if self._dtype(name, plan) == "int8":
+        dtype = self._dtype(name, plan)
+        if dtype == "int8":
             symmetric = self._recipe.quantize.symmetric
+            plan = self._sharing(name, layer, plan)
             if plan.pruned and isinstance(layer, nn.FloatLinear):
                 return pruned_int8_layer(name, layer, plan, symmetric)
             return int8_layer(name, layer, plan=plan, symmetric=symmetric)
         # A float layer does without the multiplier that was made for int8.
-        return layer.merged() if isinstance(layer, nn.FloatLinear) else layer
+        merged = layer.merged() if isinstance(layer, nn.FloatLinear) else layer
+        return half_layer(name, merged, dtype) if dtype in HALVES else merged
 
 
 class Forms:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from octavo.compression.sequential import Statistics, fit_in_order
 from octavo.pruning import InputHessian, OutputFit
 from octavo.pruning._arguments import DAMPING
 from octavo.rounding import gptq
+from octavo.sharing import share
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -97,7 +98,7 @@ class _Rounder:
     def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
         plan = self._plans[name]
         try:
-            self._fill(plan, layer, statistics)
+            self._fill(name, plan, layer, statistics)
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
         return self._finish(name, layer, plan)
@@ -105,7 +106,9 @@ class _Rounder:
     def finish(self, name: str, layer: nn.Module) -> nn.Module:
         return self._finish(name, layer, self._plans.get(name))
 
-    def _fill(self, plan: LayerPlan, layer: nn.FloatLinear, statistics: Statistics) -> None:
+    def _fill(
+        self, name: str, plan: LayerPlan, layer: nn.FloatLinear, statistics: Statistics
+    ) -> None:
         weight = np.asarray(layer.weight)
         mask = weight != 0 if plan.pruned else None
         if isinstance(statistics, OutputFit):
@@ -115,7 +118,11 @@ class _Rounder:
         else:
             assert isinstance(statistics, InputHessian)
             target, hessian = weight.astype(np.float64), statistics.matrix()
-        codes, scale = gptq(target, hessian, BITS, damping=self._damping, mask=mask)
+        options: dict[str, Any] = {}
+        clusters = self._finish.clusters(name, layer)
+        if clusters is not None:
+            _, options["scale"], options["codebook"] = share(target, clusters)
+        codes, scale = gptq(target, hessian, BITS, damping=self._damping, mask=mask, **options)
         plan.codes, plan.scale = codes, scale
         if isinstance(statistics, OutputFit):
             plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)

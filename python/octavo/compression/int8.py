@@ -13,7 +13,7 @@ from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.qtensor import quantize
 
-__all__ = ["int8_layer", "pruned_int8_layer"]
+__all__ = ["int8_layer", "own_norm", "pruned_int8_layer"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -39,8 +39,8 @@ def int8_layer(
     linear : type
         What a linear layer becomes.
     plan : LayerPlan, optional
-        Of a linear layer: how it quantizes what it reads, its outlier columns, and its codes if
-        they are not to be rounded to nearest.
+        Its codes if they are not to be rounded to nearest; of a linear layer also how it quantizes
+        what it reads, and its outlier columns.
     symmetric : bool
         Whether a linear layer quantizes what it reads symmetrically.
     """
@@ -69,13 +69,20 @@ def int8_layer(
             codes, scale = _quantize_rows(layer.weight)
             return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
+            if plan is not None and plan.codes is not None and plan.scale is not None:
+                return nn.Embedding.from_quantized(plan.codes, plan.scale)
             return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
         if isinstance(layer, nn.LayerNorm):
-            state = {key: _own(key, value) for key, value in layer.state_dict().items()}
-            return nn.LayerNorm.from_state_dict(state, **layer.config())
+            return own_norm(layer)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
     return layer
+
+
+def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
+    """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
+    state = {key: _own(key, value) for key, value in layer.state_dict().items()}
+    return nn.LayerNorm.from_state_dict(state, **layer.config())
 
 
 def pruned_int8_layer(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo.io.bitmap import BitmapTensor, find_bitmaps
+from octavo.io.codebook import CodebookTensor, find_codebooks
 from octavo.io.folder import read_json
 from octavo.io.safetensors import TensorFile
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint"]
 
 _SINGLE = "model.safetensors"
+_COMPRESSED = "model.safetensors.zst"
 _INDEX = "model.safetensors.index.json"
 _OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.onnx")
 # Checkpoints converted from the first BERT release name these two differently.
@@ -31,13 +33,15 @@ _OLD_NAMES = {"weight": "gamma", "bias": "beta"}
 class Checkpoint:
     """The tensors of a model folder, each a view of a memory-mapped file.
 
-    A tensor that is stored as a bitmap and its non-zero values (`octavo.io.bitmap`) goes by the
-    name that it would have otherwise, and is made dense in memory when it is asked for.
+    A tensor that is stored as a bitmap and its non-zero values (`octavo.io.bitmap`), or as a
+    codebook and indices (`octavo.io.codebook`), goes by the name that it would have otherwise, and
+    is made dense in memory when it is asked for.
 
     Parameters
     ----------
     folder : str or os.PathLike
-        Folder with ``model.safetensors``, or shards and ``model.safetensors.index.json``.
+        Folder with ``model.safetensors``, or ``model.safetensors.zst``, or shards and
+        ``model.safetensors.index.json``.
     prefixes : sequence of str, optional
         Prefixes that names in the file may carry; the one in use is stripped from every name
         given to and reported by this object.
@@ -61,12 +65,16 @@ class Checkpoint:
     ) -> None:
         self.folder = Path(folder)
         self._files = _open_files(self.folder)
-        parts = find_bitmaps(self._files)
-        self._bitmaps = {name: BitmapTensor(name, parts[name], self._files) for name in parts}
-        for name in self._bitmaps:
-            if name in self._files:
-                raise ValueError(f"{self.folder}: tensor {name!r} is stored twice, once sparse")
-        self._parts = {part for names in parts.values() for part in names}
+        bitmaps, codebooks = find_bitmaps(self._files), find_codebooks(self._files)
+        self._packed: dict[str, BitmapTensor | CodebookTensor] = {
+            **{name: BitmapTensor(name, parts, self._files) for name, parts in bitmaps.items()},
+            **{name: CodebookTensor(name, parts, self._files) for name, parts in codebooks.items()},
+        }
+        for name in self._packed:
+            if name in self._files or (name in bitmaps and name in codebooks):
+                raise ValueError(f"{self.folder}: tensor {name!r} is stored twice, once packed")
+        found_parts = (*bitmaps.values(), *codebooks.values())
+        self._parts = {part for names in found_parts for part in names}
         self._bare = bare
         self.prefix = ""
         if anchor is not None:
@@ -81,13 +89,13 @@ class Checkpoint:
 
     def __iter__(self) -> Iterator[str]:
         start = len(self.prefix)
-        names = [*(name for name in self._files if name not in self._parts), *self._bitmaps]
+        names = [*(name for name in self._files if name not in self._parts), *self._packed]
         yield from (name[start:] for name in names if name.startswith(self.prefix))
         if self.prefix:
             yield from (name for name in names if name.startswith(self._bare))
 
     def _has(self, full: str) -> bool:
-        return full in self._bitmaps or (full in self._files and full not in self._parts)
+        return full in self._packed or (full in self._files and full not in self._parts)
 
     def full_name(self, name: str) -> str:
         """Return the name that `name` has in the file."""
@@ -113,18 +121,24 @@ class Checkpoint:
 
     def is_sparse(self, name: str) -> bool:
         """Whether tensor `name` is stored as a bitmap and its non-zero values."""
-        return self._require(name) in self._bitmaps
+        return isinstance(self._packed.get(self._require(name)), BitmapTensor)
 
-    def _info(self, stored: str) -> BitmapTensor | TensorInfo:
-        found = self._bitmaps.get(stored)
+    def is_shared(self, name: str) -> bool:
+        """Whether tensor `name` is stored as a codebook and indices, or in a compressed file."""
+        stored = self._require(name)
+        packed = self._packed.get(stored)
+        return isinstance(packed, CodebookTensor) or self._path(stored).suffix == ".zst"
+
+    def _info(self, stored: str) -> BitmapTensor | CodebookTensor | TensorInfo:
+        found = self._packed.get(stored)
         return found if found is not None else self._files[stored].tensors[stored]
 
     def _path(self, stored: str) -> Path:
-        found = self._bitmaps.get(stored)
+        found = self._packed.get(stored)
         return found.path if found is not None else self._files[stored].path
 
     def _read(self, stored: str) -> npt.NDArray[Any]:
-        found = self._bitmaps.get(stored)
+        found = self._packed.get(stored)
         return found.read() if found is not None else self._files[stored].array(stored)
 
     def _require(self, name: str) -> str:
@@ -174,6 +188,15 @@ class Checkpoint:
         codes: npt.NDArray[np.int8] = self._read(stored)
         return codes
 
+    def half(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
+        """Tensor `name` as stored in 16 bits (a view): float16, or bfloat16 as uint16."""
+        stored = self._check(name, shape)
+        dtype = self._info(stored).dtype
+        if dtype not in ("F16", "BF16"):
+            path = self._path(stored)
+            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected F16 or BF16")
+        return self._read(stored)
+
     def raw(self, name: str) -> npt.NDArray[Any]:
         """Tensor `name` as it is stored."""
         return self._read(self._require(name))
@@ -184,8 +207,11 @@ def _open_files(folder: Path) -> dict[str, TensorFile]:
         if folder.exists():
             raise NotADirectoryError(f"{folder} is a file; expected a folder with {_SINGLE}")
         raise FileNotFoundError(f"no such folder: {folder}")
-    if (folder / _SINGLE).is_file():
-        single = TensorFile(folder / _SINGLE)
+    whole = [name for name in (_SINGLE, _COMPRESSED) if (folder / name).is_file()]
+    if len(whole) > 1:
+        raise ValueError(f"{folder}: expected {whole[0]} or {whole[1]}, got both")
+    if whole:
+        single = TensorFile(folder / whole[0])
         return dict.fromkeys(single, single)
     if (folder / _INDEX).is_file():
         return _open_shards(folder)

@@ -4,7 +4,8 @@
 The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
 channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
 Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
-``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-multiplier`` (an input
+``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-codebook`` (as
+`octavo.io.codebook` does), ``octavo-multiplier`` (an input
 multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
 ``octavo-bitmap-multiplier``. And a ``sparsity_config`` of the retired ``sparse-bitmask``.
 """
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
 
-_OWN_PARTS = ("bitmap", "multiplier", "outliers")
+_OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
 _OWN = {
     "-".join(("octavo", *parts)): parts
     for count in range(1, len(_OWN_PARTS) + 1)
@@ -53,6 +54,8 @@ class Scheme(NamedTuple):
         Whether the layer's input is quantized at all (an embedding's is not).
     bitmap : bool
         Whether the weight is stored as a bitmap and its non-zero codes.
+    codebook : bool
+        Whether it is stored as a codebook and indices.
     multiplier : bool
         Whether the input is multiplied, column by column, before it is quantized.
     outliers : bool
@@ -63,6 +66,7 @@ class Scheme(NamedTuple):
     static: bool = False
     has_activations: bool = True
     bitmap: bool = False
+    codebook: bool = False
     multiplier: bool = False
     outliers: bool = False
 

@@ -69,7 +69,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def weight_bytes(folder: Path) -> int:
     """Size of a model's weight files on disk."""
-    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
+    found = [*folder.glob("model*.safetensors"), *folder.glob("model.safetensors.zst")]
+    return sum(path.stat().st_size for path in found)
 
 
 def side_files(folder: Path) -> list[str]:
@@ -135,7 +136,7 @@ def _belongs(entry: Path) -> bool:
         return bool(_MODULE_FOLDER.fullmatch(entry.name)) and inside in ([], ["config.json"])
     return (
         entry.name in MODEL_FILES
-        or entry.name in ("config.json", "model.safetensors.index.json")
+        or entry.name in ("config.json", "model.safetensors.index.json", "model.safetensors.zst")
         or bool(re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", entry.name))
     )
 

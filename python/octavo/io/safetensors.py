@@ -8,6 +8,8 @@ to write a file; a model that is compressed tensor by tensor can afford neither.
 
 from __future__ import annotations
 
+import bisect
+import io
 import json
 import math
 import mmap
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+
+from octavo.io.zstd_file import FrameWriter, read_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,18 +64,24 @@ class TensorInfo(NamedTuple):
 
 
 class TensorPlan(NamedTuple):
-    """One tensor to write: its type and shape are known before `make` computes its values."""
+    """One tensor to write: its type and shape are known before `make` computes its values.
+
+    `code` is the format's name of the type where NumPy has none: "BF16" for uint16 bits.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     make: Callable[[], Array]
+    code: str | None = None
 
 
 class TensorFile:
     """A safetensors file, memory-mapped; every tensor is a read-only view of the mapping.
 
     The whole header is checked against the file's size before anything is mapped or allocated.
+    A file that ends in ``.zst`` (`octavo.io.zstd_file`) is decompressed into memory instead, and
+    all of it is checked first.
 
     Parameters
     ----------
@@ -83,6 +93,8 @@ class TensorFile:
     ValueError
         If the file is not a whole, consistent safetensors file; the message names the file and,
         where there is one, the tensor.
+    ModuleNotFoundError
+        If it is compressed, and the package `zstandard` is not there.
 
     Examples
     --------
@@ -97,12 +109,19 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        with self.path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            header, data_start = _read_header(self.path, file, size)
-            self.tensors = _check_header(self.path, header, size - data_start)
-            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._data_start = data_start
+        self._content: mmap.mmap | memoryview
+        if self.path.suffix == ".zst":
+            content = memoryview(read_frames(self.path, _tensor_at)).toreadonly()
+            header, start = _read_header(self.path, io.BytesIO(content), len(content))
+            self.tensors = _check_header(self.path, header, len(content) - start)
+            self._content = content
+        else:
+            with self.path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                header, start = _read_header(self.path, file, size)
+                self.tensors = _check_header(self.path, header, size - start)
+                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._data_start = start
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
@@ -122,12 +141,29 @@ class TensorFile:
         if code is None:
             raise ValueError(f"{self.path}: tensor {name!r} has the unsupported type {info.dtype}")
         flat: Array = np.frombuffer(
-            self._mapping,
+            self._content,
             dtype=np.dtype(code),
             count=math.prod(info.shape),
             offset=self._data_start + info.begin,
         )
         return flat.reshape(info.shape)
+
+
+def _tensor_at(head: bytes, start: int, stop: int) -> str:
+    """Name the tensor that lies at bytes `start` to `stop` of a file that begins with `head`."""
+    path = Path("header")
+    try:
+        header, begins = _read_header(path, io.BytesIO(head), len(head))
+    except ValueError:
+        return ""
+    offsets = {
+        entry["data_offsets"][0]: name
+        for name, entry in header.items()
+        if isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list)
+    }
+    ordered = sorted(begin for begin in offsets if isinstance(begin, int))
+    found = bisect.bisect_right(ordered, start - begins) - 1
+    return f" (tensor {offsets[ordered[found]]!r})" if found >= 0 and stop > start else ""
 
 
 def _fail(path: Path, what: str) -> NoReturn:
@@ -220,6 +256,9 @@ def write_tensor_file(
 ) -> None:
     """Write a safetensors file, one tensor in memory at a time, flushed to the disk.
 
+    A path that ends in ``.zst`` is written compressed, the header and each tensor in chunks of
+    their own. The bytes then depend on the release of zstd too.
+
     The bytes depend on the tensors alone, not on the order of `plans`: wider types come first
     (so every tensor is aligned), then names in order.
 
@@ -241,7 +280,7 @@ def write_tensor_file(
     position = 0
     for plan in ordered:
         dtype = np.dtype(plan.dtype)
-        code = _NAMES.get(dtype.newbyteorder("<").str)
+        code = plan.code or _NAMES.get(dtype.newbyteorder("<").str)
         if code is None:
             raise TypeError(f"tensor {plan.name!r} has dtype {dtype}, which cannot be stored")
         if plan.name in header:
@@ -256,12 +295,15 @@ def write_tensor_file(
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-(_LENGTH_BYTES + len(text)) % _DATA_ALIGNMENT)
     with Path(path).open("wb") as file:
-        file.write(len(text).to_bytes(_LENGTH_BYTES, "little"))
-        file.write(text)
+        frames = FrameWriter(file) if Path(path).suffix == ".zst" else None
+        sink = frames or file
+        sink.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
         for plan in ordered:
-            _write_tensor(file, plan)
+            _write_tensor(sink, plan)
             if on_tensor is not None:
                 on_tensor(plan.name)
+        if frames is not None:
+            frames.finish()
         file.flush()
         os.fsync(file.fileno())
 

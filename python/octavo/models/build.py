@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.io.bitmap import is_smaller
 
 if TYPE_CHECKING:
     from octavo.io.checkpoint import Checkpoint
@@ -77,6 +78,8 @@ class CheckpointBuilder:
     transform : callable, optional
         ``transform(name, layer) -> layer``, applied to each layer before the next is read: what a
         conversion needs in memory is one layer.
+    halves : bool
+        Whether weights of 16 bits stay so; else they become float32.
     """
 
     def __init__(
@@ -84,10 +87,12 @@ class CheckpointBuilder:
         checkpoint: Checkpoint,
         quantization: QuantizationConfig | None,
         transform: Transform | None = None,
+        halves: bool = False,
     ) -> None:
         self._checkpoint = checkpoint
         self._quantization = quantization
         self._transform = transform
+        self._halves = halves
         self._used: set[str] = set()
 
     def has(self, name: str) -> bool:
@@ -98,8 +103,11 @@ class CheckpointBuilder:
         """Read a linear layer: int8 if the checkpoint says so, else float32."""
         scheme = self._scheme(name, "Linear")
         if scheme is None:
-            weight = self._float(f"{name}.weight", (outputs, inputs))
             bias = self._float(f"{name}.bias", (outputs,))
+            if self._is_half(name):
+                half = self._checkpoint.half(self._take(f"{name}.weight"), (outputs, inputs))
+                return self._finish(name, nn.HalfLinear(half, bias, activation=activation))
+            weight = self._float(f"{name}.weight", (outputs, inputs))
             return self._finish(name, nn.FloatLinear(weight, bias, activation=activation))
         if not scheme.has_activations:
             raise ValueError(
@@ -121,6 +129,9 @@ class CheckpointBuilder:
         if scheme.multiplier:
             state["input_multiplier"] = self._float(f"{name}.input_multiplier", (inputs,))
         sparse = self._checkpoint.is_sparse(f"{name}.weight")
+        if self._checkpoint.is_shared(f"{name}.weight"):
+            # What its zeros save is not told by how it is stored.
+            sparse = sparse or is_smaller(state["weight"])
         kind: type[nn.Linear] = nn.SparseLinear if sparse else nn.Linear
         if scheme.outliers:
             kind = nn.OutlierLinear
@@ -133,6 +144,9 @@ class CheckpointBuilder:
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
         """Read an embedding: int8 rows if the checkpoint says so, else float32."""
         if self._scheme(name, "Embedding") is None:
+            if self._is_half(name):
+                half = self._checkpoint.half(self._take(f"{name}.weight"), (rows, columns))
+                return self._finish(name, nn.HalfEmbedding(half))
             weight = self._float(f"{name}.weight", (rows, columns))
             return self._finish(name, nn.FloatEmbedding(weight))
         state = self._codes(name, (rows, columns))
@@ -166,6 +180,9 @@ class CheckpointBuilder:
 
     def _float(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         return self._checkpoint.float32(self._take(name), shape)
+
+    def _is_half(self, name: str) -> bool:
+        return self._halves and self._checkpoint.dtype(f"{name}.weight") in ("F16", "BF16")
 
     def _finish(self, name: str, layer: nn.Module) -> nn.Module:
         return layer if self._transform is None else self._transform(name, layer)

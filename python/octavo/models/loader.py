@@ -37,7 +37,8 @@ _OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
 def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = None) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
-    Weights stored as float32 stay in the memory-mapped file; other float types are converted.
+    Weights stored as float32 stay in the memory-mapped file; other float types are converted,
+    except that 16 bits stay 16 bits where octavo wrote them (`octavo.nn.HalfLinear`).
     Linear layers whose int8 codes are stored sparse become `octavo.SparseLinear`, with the format
     that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before 0.14 is
     read too, float or int8.
@@ -99,15 +100,18 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
         raise ValueError(f"{folder}: {error}") from None
     prefixes = ("", f"{config.model_type}.")
     checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS)
-    builder = CheckpointBuilder(checkpoint, quantization, transform)
+    made_by = raw.get("octavo")
+    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
+    ours = isinstance(recipe, dict)
+    # A float model of others is what recipes start from: it is read as float32.
+    builder = CheckpointBuilder(checkpoint, quantization, transform, halves=ours)
     family = _MODELS[config.model_type]
     model = family(config, builder)
     builder.check_complete(family.prefixes(), _OPTIONAL)
     model.source = folder.resolve()
     model.side_files = side_files(folder)
-    made_by = raw.get("octavo")
-    if isinstance(made_by, dict) and isinstance(made_by.get("recipe"), dict):
-        model.recipe = made_by["recipe"]
+    if ours:
+        model.recipe = recipe
     return model
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from octavo import nn
 from octavo._version import __version__
-from octavo.io.bitmap import is_smaller, pack_bitmap
 from octavo.io.compressed_tensors import Scheme, describe
 from octavo.io.folder import check_replaceable, copy_side_files, replaced_folder, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
 from octavo.models.encoder import HEADS
 from octavo.models.loader import layer_specs
+from octavo.models.stored import code_plans, form_of
 
 if TYPE_CHECKING:
     import os
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["save_model"]
 
 _CLASSES: dict[str, tuple[type[nn.Module], ...]] = {
-    "linear": (nn.Linear, nn.FloatLinear),
-    "embedding": (nn.Embedding, nn.FloatEmbedding),
+    "linear": (nn.Linear, nn.FloatLinear, nn.HalfLinear),
+    "embedding": (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding),
     "layer_norm": (nn.LayerNorm,),
 }
 
@@ -53,15 +53,16 @@ def save_model(
     prefix = "" if model.classifier is None else f"{model.config.model_type}."
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
-    sparse = {name for name, layer in layers.items() if _is_sparse(layer)}
+    forms = _forms(model, layers)
+    weights = "model.safetensors" if _store(model) == "plain" else "model.safetensors.zst"
     plans = [
         plan
         for name, layer in layers.items()
-        for plan in _plans(_full_name(prefix, name), layer, name in sparse)
+        for plan in _plans(_full_name(prefix, name), layer, forms.get(name))
     ]
     with replaced_folder(folder) as fresh:
-        write_tensor_file(fresh / "model.safetensors", plans, {"format": "pt"}, on_tensor)
-        write_json(fresh / "config.json", _config(model, layers, sparse, prefix))
+        write_tensor_file(fresh / weights, plans, {"format": "pt"}, on_tensor)
+        write_json(fresh / "config.json", _config(model, layers, forms, prefix))
         if model.source is not None:
             copy_side_files(model.source, model.side_files, fresh)
 
@@ -99,9 +100,9 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
 
 
 def _shape(layer: Any) -> tuple[int, ...]:
-    if isinstance(layer, (nn.Linear, nn.FloatLinear)):
+    if isinstance(layer, (nn.Linear, nn.FloatLinear, nn.HalfLinear)):
         return (layer.out_features, layer.in_features)
-    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
         return (layer.num_embeddings, layer.embedding_dim)
     return tuple(layer.weight.shape)
 
@@ -113,38 +114,38 @@ def _refuse_others(model: Encoder, known: set[str]) -> None:
             raise TypeError(f"layer {name!r} is not part of the architecture; it cannot be saved")
 
 
-def _is_sparse(layer: Any) -> bool:
-    return isinstance(layer, nn.SparseLinear) and is_smaller(layer.weight_codes)
+def _forms(model: Encoder, layers: dict[str, Any]) -> dict[str, str]:
+    """Return how the codes of each int8 layer are stored.
+
+    Codebooks are for who asks for shared weights or a compressed file: an int8 model that has few
+    codes by chance stays what every reader of compressed-tensors reads.
+    """
+    store = _store(model)
+    allowed: tuple[str, ...] = ("bitmap", "codebook")
+    if store == "plain" and "share" not in (model.recipe or {}):
+        allowed = ("bitmap",)
+    return {
+        name: form_of(layer, store, allowed)
+        for name, layer in layers.items()
+        if isinstance(layer, (nn.Linear, nn.Embedding))
+    }
 
 
-def _plans(name: str, layer: Any, sparse: bool) -> list[TensorPlan]:
+def _store(model: Encoder) -> str:
+    return str((model.recipe or {}).get("store", "plain"))
+
+
+def _plans(name: str, layer: Any, form: str | None) -> list[TensorPlan]:
     """List the tensors of one layer; packed codes are unpacked when their turn comes."""
     plans = []
     for key, value in _stored(layer).items():
-        make: Callable[[], Any] = partial(_same, value)
-        if key == "weight" and sparse:
-            plans += _sparse_plans(f"{name}.weight", layer, value)
+        if key == "weight" and form is not None:
+            plans += code_plans(f"{name}.weight", layer, form)
             continue
-        if key == "weight" and isinstance(layer, nn.Linear):
-            make = partial(getattr, layer, "weight_codes")
-        plans.append(TensorPlan(f"{name}.{key}", value.dtype, value.shape, make))
+        code = "BF16" if key == "weight" and value.dtype == np.uint16 else None
+        plan = TensorPlan(f"{name}.{key}", value.dtype, value.shape, partial(_same, value), code)
+        plans.append(plan)
     return plans
-
-
-def _sparse_plans(name: str, layer: nn.SparseLinear, codes: Any) -> list[TensorPlan]:
-    """List the parts of a weight that is stored as a bitmap and its non-zero codes."""
-    n, k = codes.shape
-    count = int(np.count_nonzero(codes))
-    shape = np.array([n, k], np.int64)
-
-    def part(index: int) -> Any:
-        return pack_bitmap(layer.weight_codes)[index]
-
-    return [
-        TensorPlan(f"{name}_shape", shape.dtype, shape.shape, partial(_same, shape)),
-        TensorPlan(f"{name}_bitmap", np.dtype(np.uint8), (n, -(-k // 8)), partial(part, 0)),
-        TensorPlan(f"{name}_values", np.dtype(np.int8), (count,), partial(part, 1)),
-    ]
 
 
 def _same(value: Any) -> Any:
@@ -157,7 +158,7 @@ def _stored(layer: Any) -> dict[str, Any]:
     A symmetric scale has no zero point; every linear layer and norm of a BERT has a bias.
     """
     state: dict[str, Any] = layer.state_dict()
-    if not isinstance(layer, (nn.Embedding, nn.FloatEmbedding)) and "bias" not in state:
+    if not isinstance(layer, _CLASSES["embedding"]) and "bias" not in state:
         state["bias"] = np.zeros(state["weight"].shape[0], np.float32)
     if isinstance(layer, nn.Linear) and not state.get("input_zero_point", np.zeros(1)).any():
         state.pop("input_zero_point", None)
@@ -165,12 +166,12 @@ def _stored(layer: Any) -> dict[str, Any]:
 
 
 def _config(
-    model: Encoder, layers: dict[str, Any], sparse: set[str], prefix: str
+    model: Encoder, layers: dict[str, Any], forms: dict[str, str], prefix: str
 ) -> dict[str, Any]:
     config = dict(model.config.raw)
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):
         config.pop(key, None)
-    config["torch_dtype"] = "float32"
+    config["torch_dtype"] = _torch_dtype(layers)
     family = model.architecture.removesuffix("Model")
     config["architectures"] = [
         f"{family}ForSequenceClassification" if prefix else model.architecture
@@ -183,12 +184,14 @@ def _config(
     for bare, layer in layers.items():
         name = _full_name(prefix, bare)
         if isinstance(layer, nn.Linear):
-            quantized.append((name, "Linear", _scheme(layer, bare in sparse)))
+            quantized.append((name, "Linear", _scheme(layer, forms[bare])))
         elif isinstance(layer, nn.Embedding):
-            quantized.append((name, "Embedding", Scheme(has_activations=False)))
-        elif isinstance(layer, nn.FloatLinear):
+            shared = forms[bare] == "codebook"
+            scheme = Scheme(has_activations=False, codebook=shared)
+            quantized.append((name, "Embedding", scheme))
+        elif isinstance(layer, (nn.FloatLinear, nn.HalfLinear)):
             floats.append((name, "Linear"))
-        elif isinstance(layer, nn.FloatEmbedding):
+        elif isinstance(layer, (nn.FloatEmbedding, nn.HalfEmbedding)):
             floats.append((name, "Embedding"))
     if quantized:
         kinds = {kind for _, kind, _ in quantized}
@@ -197,14 +200,22 @@ def _config(
     return config
 
 
-def _scheme(layer: nn.Linear, sparse: bool) -> Scheme:
+def _torch_dtype(layers: dict[str, Any]) -> str:
+    """Return what others should compute in: 16 bits if all weights are held so."""
+    weights = [layer for layer in layers.values() if not isinstance(layer, nn.LayerNorm)]
+    found = {getattr(layer, "dtype", "float32") for layer in weights}
+    return found.pop() if len(found) == 1 else "float32"
+
+
+def _scheme(layer: nn.Linear, form: str) -> Scheme:
     state = _stored(layer)
     static = "input_scale" in state
     symmetric = "input_zero_point" not in state if static else layer.config()["symmetric"]
     return Scheme(
         symmetric=bool(symmetric),
         static=static,
-        bitmap=sparse,
+        bitmap=form == "bitmap",
+        codebook=form == "codebook",
         multiplier="input_multiplier" in state,
         outliers=isinstance(layer, nn.OutlierLinear),
     )

@@ -7,6 +7,7 @@ from octavo.nn.activation import Activation
 from octavo.nn.attention import Attention
 from octavo.nn.embedding import Embedding, FloatEmbedding
 from octavo.nn.float_linear import FloatLinear
+from octavo.nn.half import HalfEmbedding, HalfLinear
 from octavo.nn.linear import Linear
 from octavo.nn.module import Module
 from octavo.nn.norm import LayerNorm
@@ -19,6 +20,8 @@ __all__ = [
     "Embedding",
     "FloatEmbedding",
     "FloatLinear",
+    "HalfEmbedding",
+    "HalfLinear",
     "LayerNorm",
     "Linear",
     "Module",

@@ -40,6 +40,7 @@ from octavo.torch.plugins import PlugIn, plug_in
 from octavo.torch.prepare import convert_qat_, prepare_qat_
 from octavo.torch.prune import prune_
 from octavo.torch.qat import QatEmbedding, QatLinear
+from octavo.torch.share import SharedEmbedding, SharedLinear, share_, with_shared
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "PlugIn",
     "QatEmbedding",
     "QatLinear",
+    "SharedEmbedding",
+    "SharedLinear",
     "Summary",
     "adaround_",
     "convert_qat_",
@@ -67,6 +70,8 @@ __all__ = [
     "prune_",
     "quantize_",
     "quantize_dynamic",
+    "share_",
     "student_of",
     "to_encoder",
+    "with_shared",
 ]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes that share weights, and compressed artifacts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from octavo import nn
+from octavo.io.folder import check_replaceable, weight_bytes
+from reference import assert_same_bits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from octavo.models import Encoder
+
+pytest.importorskip("zstandard")
+
+SHARE: dict[str, Any] = {"share": {"clusters": 8, "embedding_clusters": 16}}
+DEEP: dict[str, Any] = {**SHARE, "prune": {"sparsity": 0.6}, "store": "zstd"}
+
+
+def folder_of(folder: Path, config: dict[str, Any]) -> Path:
+    return model_files.write_folder(folder, config, model_files.random_tensors(config))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "float", model_files.BERT)
+
+
+def layers_of(model: Encoder) -> dict[str, Any]:
+    wanted = (nn.Linear, nn.Embedding)
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, wanted)}
+
+
+def assert_same(first: Encoder, second: Encoder) -> None:
+    one, two = first.state_dict(), second.state_dict()
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert_same_bits(two[name], value)
+    assert_same_bits(first(*model_files.batch()), second(*model_files.batch()))
+
+
+@pytest.mark.parametrize("store", ["plain", "zstd"])
+@pytest.mark.parametrize("recipe", [SHARE, DEEP, {}, {"prune": {"sparsity": 0.6}}])
+def test_what_is_saved_is_loaded(
+    tmp_path: Path, folder: Path, recipe: dict[str, Any], store: str
+) -> None:
+    made = octavo.compress(folder, {**recipe, "store": store})
+    made.save(tmp_path / "a")
+    name = "model.safetensors" + (".zst" if store == "zstd" else "")
+    assert (tmp_path / "a" / name).is_file()
+    assert weight_bytes(tmp_path / "a") == (tmp_path / "a" / name).stat().st_size
+    again = octavo.models.load(tmp_path / "a")
+    assert_same(made, again)
+    assert again.recipe == made.recipe
+    check_replaceable(tmp_path / "a")
+    again.save(tmp_path / "a")
+    again.save(tmp_path / "b")
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_layers_have_few_codes(tmp_path: Path, family: str) -> None:
+    folder = folder_of(tmp_path / "x", model_files.CONFIGS[family])
+    made = octavo.compress(folder, SHARE)
+    for name, layer in layers_of(made).items():
+        most = 16 if isinstance(layer, nn.Embedding) else 8
+        assert len(np.unique(layer.weight_codes)) <= most, name
+    model = octavo.models.load(folder)
+    ours, theirs = made.encode(*model_files.batch()), model.encode(*model_files.batch())
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.8
+
+
+def test_pruned_weights_stay_zero(folder: Path) -> None:
+    made = octavo.compress(folder, DEEP)
+    pruned = octavo.compress(folder, {"prune": {"sparsity": 0.6}, "quantize": "none"})
+    for name, layer in layers_of(made).items():
+        if isinstance(layer, nn.Linear):
+            assert isinstance(layer, nn.SparseLinear)
+            weight: Any = pruned.get_submodule(name)
+            assert not layer.weight_codes[weight.weight == 0].any()
+            assert 0.59 < np.mean(layer.weight_codes == 0) < 0.8
+
+
+def test_shared_and_compressed_files_are_smaller(tmp_path: Path, folder: Path) -> None:
+    sizes = {}
+    for name, recipe in (("int8", {}), ("share", SHARE), ("deep", DEEP)):
+        octavo.compress(folder, recipe).save(tmp_path / name)
+        found = octavo.io.Checkpoint(tmp_path / name)
+        linear = "encoder.layer.0.intermediate.dense.weight"
+        assert found.is_shared(linear) == (name != "int8")
+        sizes[name] = weight_bytes(tmp_path / name)
+    assert sizes["int8"] > sizes["share"] > sizes["deep"]
+
+
+def test_others_refuse_codebooks(tmp_path: Path, folder: Path) -> None:
+    octavo.compress(folder, SHARE).save(tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())["quantization_config"]
+    assert config["format"] == "octavo-codebook"
+    formats = {group["format"] for group in config["config_groups"].values()}
+    assert formats == {"octavo-codebook"} or formats == {"octavo-codebook", "int-quantized"}
+
+
+def test_excluded_layers_keep_their_codes(folder: Path) -> None:
+    exclude = ["pooler.dense", "*.query"]
+    made = octavo.compress(folder, {"share": {**SHARE["share"], "exclude": exclude}})
+    plain = octavo.compress(folder)
+    for name in ("pooler.dense", "encoder.layer.1.attention.self.query"):
+        ours: Any = made.get_submodule(name)
+        theirs: Any = plain.get_submodule(name)
+        assert_same_bits(ours.weight_codes, theirs.weight_codes)
+    with pytest.raises(ValueError, match=r"share\.exclude: expected names of .*, got 'nothing'"):
+        octavo.compress(folder, {"share": {"exclude": ["nothing"]}})
+
+
+def test_deep_compression_by_name(tmp_path: Path, folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(0, 100, (8, 12)) for _ in range(4)]
+    made = octavo.compress(folder, "deep-compression", calibration=ids)
+    assert made.recipe is not None
+    assert made.recipe["store"] == "zstd"
+    made.save(tmp_path / "a")
+    assert_same(made, octavo.models.load(tmp_path / "a"))
+
+
+def test_bad_weights_are_named(tmp_path: Path) -> None:
+    tensors = model_files.random_tensors(model_files.BERT)
+    tensors["pooler.dense.weight"][0, 0] = np.nan
+    broken = model_files.write_folder(tmp_path / "x", model_files.BERT, tensors)
+    with pytest.raises(ValueError, match=r"layer 'pooler\.dense': weight: expected finite"):
+        octavo.compress(broken, SHARE)
+
+
+@pytest.mark.parametrize("prune", [None, {"sparsity": 0.5, "method": "sparsegpt"}])
+def test_gptq_rounds_to_the_codebook(folder: Path, prune: dict[str, Any] | None) -> None:
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(0, 100, (16, 12)) for _ in range(4)]
+    recipe = {**SHARE, "prune": prune, "quantize": {"rounding": "gptq"}}
+    made = octavo.compress(folder, recipe, calibration=ids)
+    for name, layer in layers_of(made).items():
+        most = 16 if isinstance(layer, nn.Embedding) else 8
+        assert len(np.unique(layer.weight_codes)) <= most, name
+        if prune is not None and isinstance(layer, nn.Linear) and name.startswith("encoder"):
+            assert np.mean(layer.weight_codes == 0) > 0.45, name
+    nearest = octavo.compress(folder, SHARE) if prune is None else None
+    if nearest is not None:
+        model = octavo.models.load(folder)
+        inputs = ids[0]
+        wanted = model(inputs)
+        errors = [np.square(one(inputs) - wanted).mean() for one in (made, nearest)]
+        assert errors[0] < errors[1]
