@@ -258,12 +258,12 @@ class _Watched(nn.Module):
     layer : Module
     mask : bool array
         Of the tokens.
-    limits : (float, float), optional
+    limits : pair of floats or of arrays of shape (K,), optional
         What the layer's final form can tell of its inputs.
     """
 
     def __init__(
-        self, layer: Any, mask: npt.NDArray[np.bool_], limits: tuple[float, float] | None
+        self, layer: Any, mask: npt.NDArray[np.bool_], limits: tuple[Any, Any] | None
     ) -> None:
         self._layer, self._mask, self._limits = layer, mask, limits
         self.range: Range | None = None
@@ -278,7 +278,7 @@ class _Watched(nn.Module):
         self.range = Range(float(flat.min()), float(flat.max()), float(inner[0]), float(inner[1]))
         if self._limits is not None:
             low, high = self._limits
-            self.clipped = float(((flat < low) | (flat > high)).mean())
+            self.clipped = float(((kept < low) | (kept > high)).mean())
         return self._layer(x) if residual is None else self._layer(x, residual)
 
 
@@ -301,13 +301,17 @@ def _inputs(
     return ranges, shares
 
 
-def _limits(layer: Any) -> tuple[float, float] | None:
+def _limits(layer: Any) -> tuple[Any, Any] | None:
     """Return the ends of what a static input scale can tell, half a step beyond the last codes."""
     state = layer.state_dict()
     if "input_scale" not in state:
         return None
     scale, point = float(state["input_scale"][0]), int(state.get("input_zero_point", [0])[0])
-    return scale * (-128.5 - point), scale * (127.5 - point)
+    low, high = scale * (-128.5 - point), scale * (127.5 - point)
+    if "input_multiplier" not in state:
+        return low, high
+    with np.errstate(divide="ignore"):  # where the multiplier is 0, nothing is clipped
+        return low / state["input_multiplier"], high / state["input_multiplier"]
 
 
 def _kind(layer: nn.Module) -> str:
