@@ -96,15 +96,26 @@ def adaround_(
     batches = batches_of(data)
     wanted = {candidate.name for group in groups for candidate in group}
     made = _Rounding(module, batches, settings, wanted).run(on_progress or _silent)
+    converted = _convert(module, groups, made, settings)
+    return Summary(tuple(converted), tuple(kept))
+
+
+def _convert(
+    module: nn.Module,
+    groups: list[list[Candidate]],
+    made: dict[str, PackedWeight],
+    config: AdaRound,
+) -> list[Converted]:
+    """Make the layers int8, in the model itself."""
     converted: list[Converted] = []
     for group in groups:
         if _is_single(group):
             converted.append(_become(group[0], made[group[0].name]))
         else:
-            converted += convert_group(group, settings)
+            converted += convert_group(group, config)
     close_fast_paths(module)
     order = {name: index for index, (name, _) in enumerate(module.named_modules())}
-    return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
+    return sorted(converted, key=lambda layer: order[layer.name])
 
 
 def _silent(_: str, __: float) -> None:

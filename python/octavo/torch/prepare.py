@@ -20,6 +20,8 @@ from octavo.torch.summary import Converted, Kept, Summary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from octavo.torch.convert import Candidate
+
 __all__ = ["convert_qat_", "prepare_qat_"]
 
 
@@ -78,21 +80,23 @@ def prepare_qat_(
     if not isinstance(settings, Int8Training):
         raise TypeError(f"config: expected an Int8Training, got {config!r}")
     groups, kept = choose(module, settings, filter_fn)
-    prepared = []
     for group in groups:
         if len(group) > 1:
             reason = f"its weight is shared with {group[0].name}; tied layers train in float"
             kept += [Kept(c.name, c.kind, shape_of(c.module), reason) for c in group]
-            continue
-        name, kind, layer = group[0].name, group[0].kind, group[0].module
-        layer.__class__ = QatLinear if kind == "Linear" else QatEmbedding
-        layer.start(settings)
-        prepared.append(_entry(name, kind, layer))
+    prepared = [_prepare(group[0], settings) for group in groups if len(group) == 1]
     if not prepared:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in kept) or "it has none"
         raise ValueError(f"module: expected float layers to prepare, got none ({reasons})")
     close_fast_paths(module)
     return Summary(tuple(prepared), tuple(kept), state="training")
+
+
+def _prepare(candidate: Candidate, config: Int8Training) -> Converted:
+    layer = candidate.module
+    layer.__class__ = QatLinear if candidate.kind == "Linear" else QatEmbedding
+    layer.start(config)
+    return _entry(candidate.name, candidate.kind, layer)
 
 
 def convert_qat_(module: nn.Module) -> Summary:
