@@ -14,7 +14,7 @@ from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.models.tree import map_layers
-from octavo.nn.half import DTYPES as HALVES
+from octavo.nn._half_weight import DTYPES as HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

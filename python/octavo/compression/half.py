@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from octavo import nn
 from octavo.compression.int8 import own_norm
-from octavo.nn.half import to_half
+from octavo.nn._half_weight import to_half
 
 __all__ = ["half_layer"]
 

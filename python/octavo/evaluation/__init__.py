@@ -190,15 +190,16 @@ def _outputs(
     """Return sentence vectors and logits in the order of the rows."""
     vectors = np.zeros((len(rows), model.config.hidden_size), np.float32)
     logits = None
-    if model.classifier is not None:
-        logits = np.zeros((len(rows), model.config.labels), np.float32)
     done = 0
     for positions, inputs in rows.batches(model):
         say(f"evaluating {what}", start + (end - start) * done / len(rows))
         hidden = model(*inputs)
         vectors[positions] = mean_of_tokens(hidden, inputs[1])
-        if logits is not None and model.classifier is not None and hidden.size:
-            logits[positions] = model.classifier(model.pooled(hidden))
+        if model.classifier is not None and hidden.size:
+            scores = model.classifier(model.pooled(hidden))
+            if logits is None:
+                logits = np.zeros((len(rows), scores.shape[1]), np.float32)
+            logits[positions] = scores
         done += len(positions)
     return vectors, logits
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fitting_modules", "fitting_pairs"]
 
-_LINEAR = (nn.Linear, nn.FloatLinear)
+_LINEAR = (nn.Linear, nn.FloatLinear, nn.HalfLinear)
 
 
 def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
@@ -102,7 +102,7 @@ def _own_name(model: Encoder, full: str) -> str:
 def _shape(layer: Any) -> tuple[int, ...]:
     if isinstance(layer, _LINEAR):
         return layer.out_features, layer.in_features
-    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
         return layer.num_embeddings, layer.embedding_dim
     shape: tuple[int, ...] = layer.weight.shape
     return shape
@@ -115,7 +115,7 @@ def _version(layer: Any, tensors: dict[str, Any]) -> nn.Module | None:
             return nn.FloatLinear.from_state_dict(tensors, activation=layer.activation)
         if isinstance(layer, nn.LayerNorm):
             return nn.LayerNorm.from_state_dict(tensors, **layer.config())
-        if isinstance(layer, (nn.Embedding, nn.FloatEmbedding)):
+        if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
             return nn.FloatEmbedding.from_state_dict(tensors)
     except ValueError:
         return None

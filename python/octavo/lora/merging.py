@@ -106,7 +106,12 @@ def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:
         raise ValueError(f"layer {name!r}: expected finite weights with the adapter, got infinity")
     if isinstance(layer, nn.FloatLinear):
         return nn.FloatLinear(weight, bias, activation=layer.activation), 0.0
-    made = _requantized(layer, weight, bias)
+    made: Any
+    if isinstance(layer, nn.HalfLinear):
+        options = {"activation": layer.activation, "dtype": layer.dtype}
+        made = nn.HalfLinear.from_float(weight, bias, **options)
+    else:
+        made = _requantized(layer, weight, bias)
     return made, _relative(weight, made.weight)
 
 

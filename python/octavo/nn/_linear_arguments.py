@@ -86,6 +86,17 @@ def added(
     return first, second
 
 
+def added_rows(
+    residual: ArrayLike | None, addend: ArrayLike | None, shape: tuple[int, ...]
+) -> tuple[Array | None, Array | None]:
+    """Do the same, and return rows of one axis."""
+    first, second = added(residual, addend, shape)
+    return (
+        None if first is None else _checks.rows_of(first),
+        None if second is None else _checks.rows_of(second),
+    )
+
+
 def _checked_addition(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
     array = _checks.as_float32(values, name)
     _checks.check_shape(array, shape, name)

@@ -9,92 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _backend, _checks
+from octavo.nn import _linear_arguments as arguments
 from octavo.nn import _state
+from octavo.nn._half_weight import HalfWeight, to_half
 from octavo.nn.embedding import _checked_ids
 from octavo.nn.module import Module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DTYPES", "HalfEmbedding", "HalfLinear", "to_half"]
+__all__ = ["HalfEmbedding", "HalfLinear"]
 
 Array = NDArray[Any]
 L = TypeVar("L", bound="HalfLinear")
 E = TypeVar("E", bound="HalfEmbedding")
 
-DTYPES = ("float16", "bfloat16")
-
 _BLOCK_ELEMENTS = 1 << 16
 """Weights widened at a time: 256 KiB of float32, which the product then finds in L2."""
-
-
-def to_half(values: ArrayLike, dtype: str = "float16", name: str = "values") -> Array:
-    """Round floats to 16 bits, half to even.
-
-    Parameters
-    ----------
-    values : float array, finite
-    dtype : "float16" or "bfloat16"
-
-    Returns
-    -------
-    float16 array; or for bfloat16 a uint16 array of its bits
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite, or too large for float16.
-
-    Examples
-    --------
-    >>> from octavo.nn.half import to_half
-    >>> to_half([1.0, -2.5], "bfloat16")
-    array([16256, 49184], dtype=uint16)
-    """
-    chosen = _checks.choice(dtype, "dtype", DTYPES)
-    array = _checks.as_float(values, name, float64=True)
-    _checks.check_finite(array, name)
-    if chosen == "float16":
-        with np.errstate(over="ignore"):
-            halves: Array = np.ascontiguousarray(array.astype(np.float16))
-        if not np.isfinite(halves).all():
-            worst = np.abs(array).max()
-            raise ValueError(f"{name}: expected values up to 65504 for float16, got {worst}")
-        return halves
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    # Half to even: what is cut off rounds up from the middle on, or if the rest is odd there.
-    rounded = bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))
-    if ((rounded & 0x7F80_0000) == 0x7F80_0000).any():
-        raise ValueError(f"{name}: expected values that round to finite bfloat16")
-    upper: Array = (rounded >> 16).astype(np.uint16)
-    return upper
-
-
-class _Weight:
-    """A (N, K) matrix in 16 bits, widened a few rows at a time."""
-
-    def __init__(self, values: ArrayLike, name: str) -> None:
-        array = _checks.as_array(values, name)
-        if array.dtype.name == "bfloat16":
-            array = array.view(np.uint16)
-        if array.dtype not in (np.float16, np.uint16):
-            raise TypeError(
-                f"{name}: expected float16, or bfloat16 as uint16, got {array.dtype}; `from_float` "
-                "rounds"
-            )
-        _checks.check_shape(array, (None, None), name)
-        self.values = np.ascontiguousarray(array)
-
-    @property
-    def dtype(self) -> str:
-        return "float16" if self.values.dtype == np.float16 else "bfloat16"
-
-    def rows(self, start: int, end: int, out: Array | None = None) -> Array:
-        """Return some rows as float32."""
-        part = self.values[start:end]
-        widened: Array = np.empty(part.shape, np.float32) if out is None else out[: len(part)]
-        _backend.backend.widen(part, widened)
-        return widened
 
 
 class HalfLinear(Module):
@@ -124,7 +55,7 @@ class HalfLinear(Module):
     def __init__(
         self, weight: ArrayLike, bias: ArrayLike | None = None, activation: str = "none"
     ) -> None:
-        self._weight = _Weight(weight, "weight")
+        self._weight = HalfWeight(weight, "weight")
         self.bias: Array | None = None
         if bias is not None:
             self.bias = _state.parameter(bias, (self.out_features,), "bias")
@@ -148,7 +79,13 @@ class HalfLinear(Module):
         _state.check_keys(state, ("weight",), ("bias",))
         return cls(state["weight"], state.get("bias"), **config)
 
-    def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
+    def __call__(
+        self,
+        x: ArrayLike,
+        residual: ArrayLike | None = None,
+        *,
+        addend: ArrayLike | None = None,
+    ) -> Array:
         """Apply the layer.
 
         Parameters
@@ -156,6 +93,8 @@ class HalfLinear(Module):
         x : float32 array, shape (..., in_features)
         residual : float32 array, shape (..., out_features), optional
             Added after the activation.
+        addend : float32 array, shape (..., out_features), optional
+            Added before the activation.
 
         Returns
         -------
@@ -166,20 +105,19 @@ class HalfLinear(Module):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        added = None
-        if residual is not None:
-            added = _checks.as_float32(residual, "residual")
-            _checks.check_shape(added, shape, "residual")
+        after, before = arguments.added(residual, addend, shape)
         with np.errstate(all="ignore"):
             y = self._product(_checks.rows_of(array))
             if self.bias is not None:
                 y += self.bias
+            if before is not None:
+                y += _checks.rows_of(before)
             if self.activation != "none":
                 flat = y.reshape(-1)
                 _backend.backend.activation(flat, self.activation, flat)
             y = y.reshape(shape)
-            if added is not None:
-                y += added
+            if after is not None:
+                y += after
         return y
 
     def _product(self, rows: Array) -> Array:
@@ -255,7 +193,7 @@ class HalfEmbedding(Module):
     """
 
     def __init__(self, weight: ArrayLike) -> None:
-        self._weight = _Weight(weight, "weight")
+        self._weight = HalfWeight(weight, "weight")
 
     @classmethod
     def from_float(cls: type[E], weight: ArrayLike, *, dtype: str = "float16") -> E:

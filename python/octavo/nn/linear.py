@@ -190,16 +190,16 @@ class Linear(Module):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        added = arguments.added(residual, addend, shape)
+        added = arguments.added_rows(residual, addend, shape)
         if quantized:
             if self.input_multiplier is not None:
                 raise ValueError(
                     "x: expected float values, which the layer's input_multiplier is for, got "
                     f"codes: {x!r}"
                 )
-            y = self._packed.run_codes(*arguments.rows_of_codes(x), *map(_rows, added))
+            y = self._packed.run_codes(*arguments.rows_of_codes(x), *added)
         else:
-            y = self._packed.run(_checks.rows_of(array), *map(_rows, added))
+            y = self._packed.run(_checks.rows_of(array), *added)
         return arguments.wrap(y.reshape(shape), self._config)
 
     @property
@@ -298,7 +298,3 @@ class Linear(Module):
         if self.input_multiplier is not None:
             parts.append("input_multiplier=True")
         return f"{type(self).__name__}({', '.join(parts)})"
-
-
-def _rows(values: Array | None) -> Array | None:
-    return None if values is None else _checks.rows_of(values)

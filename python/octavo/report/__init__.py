@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from octavo.compression.calibration import CalibrationData
-    from octavo.report.collect import ModelFacts, Say
+    from octavo.report.collect import Say
+    from octavo.report.facts import ModelFacts
 
 __all__ = ["MAX_BYTES", "write"]
 

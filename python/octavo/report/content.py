@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from octavo.report.collect import LayerFacts, ModelFacts
+    from octavo.report.facts import LayerFacts, ModelFacts
 
 __all__ = ["cards", "machine_line", "plots", "rooflines", "summary"]
 

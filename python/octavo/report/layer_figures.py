@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from octavo.report import theme
-from octavo.report.collect import split_name
+from octavo.report.facts import split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from octavo.report.collect import LayerFacts
+    from octavo.report.facts import LayerFacts
 
 __all__ = ["activation_figure", "error_figure", "saturation_figure", "size_figure"]
 

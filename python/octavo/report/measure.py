@@ -13,7 +13,8 @@ from octavo.bench.blas import limited
 from octavo.bench.options import Options
 
 if TYPE_CHECKING:
-    from octavo.report.collect import ModelFacts, Say
+    from octavo.report.collect import Say
+    from octavo.report.facts import ModelFacts
 
 __all__ = ["measure"]
 

@@ -12,7 +12,7 @@ from octavo.report.page import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from octavo.report.collect import ModelFacts
+    from octavo.report.facts import ModelFacts
 
 __all__ = ["pays_table", "tables"]
 
