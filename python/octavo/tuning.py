@@ -103,7 +103,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['bitmap', 'slots16', 'slots64']
+    ['bitmap', 'blocks16x4', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
     if name not in _DEFAULTS:

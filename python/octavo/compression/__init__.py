@@ -178,7 +178,7 @@ def sensitivity(
     >>> octavo.sensitivity("some/folder", [])
     Traceback (most recent call last):
     ...
-    FileNotFoundError: model folder not found: some/folder
+    FileNotFoundError: no such folder: some/folder
     """
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")

@@ -23,11 +23,11 @@ class LowRank:
 
     Attributes
     ----------
-    a : float32 array, shape (rank, in_features)
-    b : float32 array, shape (out_features, rank)
+    a : float32 array, shape (rank, K)
+    b : float32 array, shape (N, rank)
     scale : float
         ``alpha / rank``, or ``alpha / sqrt(rank)`` (rsLoRA).
-    bias : float32 array, shape (out_features,), optional
+    bias : float32 array, shape (N,), optional
         Added to ``x @ a.T @ b.T``, so `scale` applies to it too.
 
     Examples

@@ -34,11 +34,11 @@ class Shared(NamedTuple):
 
     Attributes
     ----------
-    codes : int8 array, shape (N, K)
+    codes : (N, K) int8 array
         Each of them in the codebook.
-    scale : float32 array, shape (N,)
-    codebook : int8 array, shape (at most clusters,)
-        In rising order, within [-127, 127].
+    scale : (N,) float32 array
+    codebook : int8 array
+        At most so many as there were to be clusters, in rising order, within [-127, 127].
     """
 
     codes: Codes

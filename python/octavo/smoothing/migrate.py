@@ -34,7 +34,7 @@ def smoothing_multiplier(
 ) -> Array:
     """Return what to multiply each input channel by, so that less is lost in quantizing it.
 
-    With s = |x|^alpha / |w|^(1 - alpha) for each channel (Xiao et al. 2023, "SmoothQuant"), the
+    With ``s = |x|^alpha / |w|^(1 - alpha)`` for each channel (Xiao et al. 2023, "SmoothQuant"), the
     layer computes ``(x / s) @ (weight * s).T``, which is the same product: what is returned is
     1 / s, and the new weight is ``weight / multiplier``.
 
