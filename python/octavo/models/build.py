@@ -103,12 +103,17 @@ class CheckpointBuilder:
         """Read a linear layer: int8 if the checkpoint says so, else float32."""
         scheme = self._scheme(name, "Linear")
         if scheme is None:
-            bias = self._float(f"{name}.bias", (outputs,))
+            shape = outputs, inputs
+            layer: nn.Module
             if self._is_half(name):
-                half = self._checkpoint.half(self._take(f"{name}.weight"), (outputs, inputs))
-                return self._finish(name, nn.HalfLinear(half, bias, activation=activation))
-            weight = self._float(f"{name}.weight", (outputs, inputs))
-            return self._finish(name, nn.FloatLinear(weight, bias, activation=activation))
+                half = self._checkpoint.half(self._take(f"{name}.weight"), shape)
+                bias = self._float(f"{name}.bias", (outputs,))
+                layer = nn.HalfLinear(half, bias, activation=activation)
+            else:
+                weight = self._float(f"{name}.weight", shape)
+                bias = self._float(f"{name}.bias", (outputs,))
+                layer = nn.FloatLinear(weight, bias, activation=activation)
+            return self._finish(name, layer)
         if not scheme.has_activations:
             raise ValueError(
                 f"quantization_config: layer {name!r} has no input_activations; a linear layer "
