@@ -85,6 +85,17 @@ class Study:
 
         return self.made(name, make)
 
+    def adapted(self) -> tuple[Any, Path]:
+        """Return the int8 model with an adapter of rank 8 trained beside it, and the adapter."""
+        from common.lora import lora_on_int8
+
+        base = self.compressed("base int8", self.model, "int8", 0)
+        train = partial(lora_on_int8, base, self.train, self.labels, seed=0)
+        adapter = self.made("adapter", lambda folder: train(folder))
+        model = octavo.models.load(base)
+        model.load_adapter(adapter)
+        return model, adapter
+
     def rows(self, only: str) -> dict[str, Path]:
         """Return the folders of all rows."""
         found = {"float32": self.reference}
@@ -99,12 +110,6 @@ class Study:
             )
             found["distilled student"] = student
             found["distilled student int8"] = self.compressed("student int8", student, "int8", 0)
-        if only in "lora":
-            from common.lora import merged_lora
-
-            found["lora on int8, merged"] = self.made(
-                "lora", partial(merged_lora, self.model, self.train, self.labels, seed=0)
-            )
         return found
 
 
@@ -114,6 +119,11 @@ def latencies(models: dict[str, Any]) -> dict[str, float]:
     calls = {name: partial(model, ids) for name, model in models.items()}
     found = timing.run(calls)
     return {name: 1e3 * one.median for name, one in found.timings.items()}
+
+
+def _bytes(folder: Path) -> int:
+    adapter = folder / "adapter_model.safetensors"
+    return adapter.stat().st_size if adapter.is_file() else weight_bytes(folder)
 
 
 def main() -> int:
@@ -133,6 +143,9 @@ def main() -> int:
     folders = study.rows(arguments.only)
     octavo.set_num_threads(1)
     models = {name: octavo.models.load(folder) for name, folder in folders.items()}
+    if arguments.only in "lora":
+        name = "lora beside int8"
+        models[name], folders[name] = study.adapted()
     times = latencies(models)
     reference = models["float32"]
     rows = []
@@ -141,7 +154,7 @@ def main() -> int:
         found = octavo.evaluate(models[name], study.test, reference=reference)
         row = {
             "name": name,
-            "bytes": weight_bytes(folder),
+            "bytes": _bytes(folder),
             "milliseconds": times[name],
             "seconds": study.seconds.get(name),
             "recipe": models[name].recipe,
