@@ -262,7 +262,6 @@ def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -
         "config_groups": config_groups,
         "ignore": sorted(ignore),
         "kv_cache_scheme": None,
-        "global_compression_ratio": None,
     }
 
 
