@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         ("1:16", Recipe(Prune(pattern=(1, 16)), "none")),
         ("fp16", Recipe(quantize="float16")),
         ("int8-static", Recipe(quantize=Quantize(activations="static", smooth="auto"))),
-        ("deep-compression", Recipe(Prune(sparsity=0.5), share=Share(32, 16), store="zstd")),
+        (
+            "deep-compression",
+            Recipe(Prune(sparsity=0.5), Quantize(rounding="gptq"), Share(32, 16), "zstd"),
+        ),
     ],
 )
 def test_names(name: str, expected: Recipe) -> None:

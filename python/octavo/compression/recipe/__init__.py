@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "bf16": {"quantize": "bfloat16"},
     "deep-compression": {
         "prune": {"sparsity": 0.5},
+        "quantize": {"rounding": "gptq"},
         "share": {"clusters": 32, "embedding_clusters": 16},
         "store": "zstd",
     },
