@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def row_json(case: str, engine: str, seconds: float, **more: Any) -> dict[str, Any]:
@@ -32,3 +36,15 @@ def row_json(case: str, engine: str, seconds: float, **more: Any) -> dict[str, A
         "extra": extra,
     }
     return {**base, **more}
+
+
+def write_results(path: Path) -> Path:
+    """Write a small result file of ``octavo bench --json``: one shape, two engines."""
+    rows = [
+        row_json("1x32x32", engine, seconds, nbytes=1300, ops=2048, limit_seconds=1e-7)
+        for engine, seconds in (("octavo", 1e-6), ("numpy float32", 3e-6))
+    ]
+    roof = {"threads": 1, "dot_gops": 100.0, "read_gbs": 10.0}
+    document = {"bench": "linear", "rows": rows, "roofline": roof}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path

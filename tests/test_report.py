@@ -14,7 +14,7 @@ import pytest
 
 import model_files
 import octavo
-from bench_rows import row_json
+from bench_rows import row_json, write_results
 from octavo import cli, report
 from octavo.demo.layers import layer_errors
 from octavo.demo.run import tokenize
@@ -36,15 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    rows = [
-        row_json("1x32x32", engine, seconds, nbytes=1300, ops=2048, limit_seconds=1e-7)
-        for engine, seconds in (("octavo", 1e-6), ("numpy float32", 3e-6))
-    ]
-    path = tmp_path / "results.json"
-    roof = {"threads": 1, "dot_gops": 100.0, "read_gbs": 10.0}
-    document = {"bench": "linear", "rows": rows, "roofline": roof}
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
+    return write_results(tmp_path / "results.json")
 
 
 class Page(html.parser.HTMLParser):

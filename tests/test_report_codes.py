@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 import model_files
 import octavo
-from bench_rows import row_json
+from bench_rows import write_results
 from octavo import report
 from octavo.report import collect
 
@@ -30,15 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    rows = [
-        row_json("1x32x32", engine, seconds, nbytes=1300, ops=2048, limit_seconds=1e-7)
-        for engine, seconds in (("octavo", 1e-6), ("numpy float32", 3e-6))
-    ]
-    path = tmp_path / "results.json"
-    roof = {"threads": 1, "dot_gops": 100.0, "read_gbs": 10.0}
-    document = {"bench": "linear", "rows": rows, "roofline": roof}
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
+    return write_results(tmp_path / "results.json")
 
 
 def test_bits_scales_and_saturation(folder: Path, results: Path, tmp_path: Path) -> None:

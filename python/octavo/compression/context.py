@@ -11,7 +11,7 @@ from octavo import _checks, nn
 from octavo.compression.int8 import int8_layer
 from octavo.compression.names import Names
 from octavo.compression.observe import make_observer
-from octavo.compression.ranges import InputRanges
+from octavo.compression.ranges import InputObservers
 from octavo.compression.recipe import Quantize
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import Encoder
@@ -93,7 +93,7 @@ class Calibration:
         names.check()
         if not self._layers:
             raise ValueError("model: expected float linear layers to watch, got none")
-        self._ranges = InputRanges(lambda name: make_observer(observer, name))
+        self._ranges = InputObservers(lambda name: make_observer(observer, name))
         self._masks = threading.local()
         self._watched: list[tuple[Any, type]] = []
 

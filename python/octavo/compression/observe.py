@@ -11,7 +11,7 @@ from octavo import nn
 from octavo.compression.finish import Finish
 from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
-from octavo.compression.ranges import InputRanges
+from octavo.compression.ranges import InputObservers
 from octavo.compression.watch import watched
 from octavo.observers import OBSERVERS
 
@@ -48,7 +48,7 @@ def observe(work: Work) -> None:
     if quantize.activations != "static":
         return
     names = _static_layers(work)
-    ranges = InputRanges(lambda name: make_observer(quantize.observer, name))
+    ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 
     factors = {name: _factor(work, name) for name in names}

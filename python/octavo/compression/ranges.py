@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from octavo.compression.watch import Float32
     from octavo.observers import Observer
 
-__all__ = ["InputRanges", "token_rows"]
+__all__ = ["InputObservers", "token_rows"]
 
 
-class InputRanges:
+class InputObservers:
     """Observers of what layers read; layers that read the same array share one, and so a scale.
 
     Parameters

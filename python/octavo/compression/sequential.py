@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octavo import nn
+from octavo.compression.ranges import token_rows
 from octavo.compression.watch import Float32, Reached, watch
 from octavo.models.tree import map_layers
 from octavo.pruning import InputHessian, InputNorms, OutputFit
@@ -238,12 +239,9 @@ def _seen(
     """Return what layers read, and the residuals added to their results; rows of tokens only."""
     found: dict[str, tuple[Float32, Float32 | None]] = {}
 
-    def rows(x: Float32) -> Float32:
-        kept: Float32 = x[mask] if x.ndim == 3 else x[mask[:, 0]]
-        return kept
-
     def see(path: str, x: Float32, residual: Float32 | None) -> None:
-        found[path] = rows(x), None if residual is None else rows(residual)
+        rest = None if residual is None else token_rows(residual, mask)
+        found[path] = token_rows(x, mask), rest
         if len(found) == len(paths):
             raise Reached
 

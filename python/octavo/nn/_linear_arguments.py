@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from octavo import _checks
+from octavo import _backend, _checks
 from octavo.nn import _state
 from octavo.qtensor import QTensor, quantize
 
@@ -75,6 +75,25 @@ def wrapping(call: Any, config: dict[str, Any]) -> Any:
         return None if y is None else wrap(y, config)
 
     return wrapped
+
+
+def float_input(x: ArrayLike, n: int, k: int) -> tuple[Array, tuple[int, ...]]:
+    """Check what a layer of shape (n, k) reads as float32; return it, and the result's shape."""
+    array = _checks.as_float32(x, "x")
+    if array.ndim == 0 or array.shape[-1] != k:
+        raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
+    return array, (*array.shape[:-1], n)
+
+
+def activated(y: Array, activation: str, residual: Array | None, shape: tuple[int, ...]) -> Array:
+    """Apply an activation to finished sums, in place; add the residual, of the result's `shape`."""
+    if activation != "none":
+        flat = y.reshape(-1)
+        _backend.backend.activation(flat, activation, flat)
+    y = y.reshape(shape)
+    if residual is not None:
+        y += residual
+    return y
 
 
 def added(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from octavo import _backend, _checks
+from octavo import _checks
 from octavo.nn import _linear_arguments as arguments
 from octavo.nn import _state
 from octavo.nn.module import Module
@@ -101,11 +101,7 @@ class FloatLinear(Module):
         -------
         float32 ndarray, shape (..., out_features)
         """
-        array = _checks.as_float32(x, "x")
-        n, k = self.weight.shape
-        if array.ndim == 0 or array.shape[-1] != k:
-            raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
-        shape = (*array.shape[:-1], n)
+        array, shape = arguments.float_input(x, *self.weight.shape)
         after, before = arguments.added(residual, addend, shape)
         with np.errstate(all="ignore"):
             if self.input_multiplier is not None:
@@ -116,13 +112,7 @@ class FloatLinear(Module):
                 y += self.bias
             if before is not None:
                 y += before.reshape(y.shape)
-            if self.activation != "none":
-                flat = y.reshape(-1)
-                _backend.backend.activation(flat, self.activation, flat)
-            y = y.reshape(shape)
-            if after is not None:
-                y += after
-        return y
+            return arguments.activated(y, self.activation, after, shape)
 
     @property
     def in_features(self) -> int:

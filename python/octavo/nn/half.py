@@ -100,11 +100,7 @@ class HalfLinear(Module):
         -------
         float32 ndarray, shape (..., out_features)
         """
-        array = _checks.as_float32(x, "x")
-        n, k = self._weight.values.shape
-        if array.ndim == 0 or array.shape[-1] != k:
-            raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
-        shape = (*array.shape[:-1], n)
+        array, shape = arguments.float_input(x, *self._weight.values.shape)
         after, before = arguments.added(residual, addend, shape)
         with np.errstate(all="ignore"):
             y = self._product(_checks.rows_of(array))
@@ -112,13 +108,7 @@ class HalfLinear(Module):
                 y += self.bias
             if before is not None:
                 y += _checks.rows_of(before)
-            if self.activation != "none":
-                flat = y.reshape(-1)
-                _backend.backend.activation(flat, self.activation, flat)
-            y = y.reshape(shape)
-            if after is not None:
-                y += after
-        return y
+            return arguments.activated(y, self.activation, after, shape)
 
     def _product(self, rows: Array) -> Array:
         n, k = self._weight.values.shape

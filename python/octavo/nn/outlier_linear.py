@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from octavo import _backend, _checks
+from octavo import _checks
 from octavo.nn import _linear_arguments as arguments
 from octavo.nn import _state
 from octavo.nn.linear import Linear
@@ -205,11 +205,7 @@ class OutlierLinear(Linear):
         """
         if isinstance(x, QTensor):
             raise ValueError(f"x: expected float values, which outliers need, got codes: {x!r}")
-        array = _checks.as_float32(x, "x")
-        n, k = self._packed.shape
-        if array.ndim == 0 or array.shape[-1] != k:
-            raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
-        shape = (*array.shape[:-1], n)
+        array, shape = arguments.float_input(x, *self._packed.shape)
         after, before = arguments.added(residual, addend, shape)
         rows = _checks.rows_of(array)
         with np.errstate(all="ignore"):
@@ -217,13 +213,7 @@ class OutlierLinear(Linear):
             if before is not None:
                 floats += before.reshape(floats.shape)
             y: Array = self._packed.run(rows, floats)
-            if self._activation != "none":
-                flat = y.reshape(-1)
-                _backend.backend.activation(flat, self._activation, flat)
-            y = y.reshape(shape)
-            if after is not None:
-                y += after
-        return y
+            return arguments.activated(y, self._activation, after, shape)
 
     @property
     def weight(self) -> Array:
