@@ -27,7 +27,7 @@ import numpy as np
 import octavo
 from common.finetune import finetune
 from common.study import read
-from octavo.bench import timing
+from octavo.bench import blas, timing
 from octavo.demo import default_model
 from octavo.io.folder import weight_bytes
 
@@ -59,15 +59,18 @@ class Study:
         self.test = data / "test.tsv"
         self.model = model
         self.work = work
-        self.reference = self.made("float32", self._finetune)
         self.seconds: dict[str, float] = {}
+        self.reference = self.made("float32", self._finetune)
 
     def made(self, name: str, make: Callable[[Path], object]) -> Path:
         """Return the folder of a row, made if it is not there."""
         folder = self.work / name.replace(" ", "-").replace("%", "").replace(":", "of")
         if not folder.exists():
             print(f"making {name}", flush=True)
+            start = time.perf_counter()
             make(folder)
+            self.seconds[name] = time.perf_counter() - start
+            print(f"  {self.seconds[name]:.1f} s", flush=True)
         return folder
 
     def _finetune(self, folder: Path) -> None:
@@ -77,13 +80,15 @@ class Study:
         """Return the folder of a row that a recipe makes."""
 
         def make(folder: Path) -> None:
-            order = np.random.default_rng(0).permutation(len(self.train))[:sentences]
-            calibration = [self.train[index] for index in order] or None
-            start = time.perf_counter()
+            calibration = self.sentences(sentences) or None
             octavo.compress(source, recipe, calibration=calibration).save(folder)
-            self.seconds[name] = time.perf_counter() - start
 
         return self.made(name, make)
+
+    def sentences(self, count: int) -> list[str]:
+        """Return a random choice of training sentences, the same in every run."""
+        order = np.random.default_rng(0).permutation(len(self.train))[:count]
+        return [self.train[index] for index in order]
 
     def adapted(self) -> tuple[Any, Path]:
         """Return the int8 model with an adapter of rank 8 trained beside it, and the adapter."""
@@ -102,6 +107,16 @@ class Study:
         for name, (recipe, sentences) in RECIPES.items():
             if only in name:
                 found[name] = self.compressed(name, self.reference, recipe, sentences)
+        if only in "int8 adaround":
+            from common.tuned import rounded_int8
+
+            make = partial(rounded_int8, self.reference, self.sentences(_CALIBRATION))
+            found["int8 adaround"] = self.made("int8 adaround", make)
+        if only in "int8 trained":
+            from common.tuned import trained_int8
+
+            make = partial(trained_int8, self.reference, self.train, self.labels)
+            found["int8 trained"] = self.made("int8 trained", make)
         if only in "distilled student":
             from common.distilled import distilled_student
 
@@ -114,10 +129,12 @@ class Study:
 
 
 def latencies(models: dict[str, Any]) -> dict[str, float]:
-    """Median milliseconds of one sentence of 128 tokens, all models taking turns."""
+    """Median milliseconds of one sentence of 128 tokens, one thread, all models taking turns."""
     ids = np.random.default_rng(0).integers(1000, 20000, (1, _TOKENS))
     calls = {name: partial(model, ids) for name, model in models.items()}
-    found = timing.run(calls)
+    octavo.set_num_threads(1)
+    with blas.limited(1):
+        found = timing.run(calls)
     return {name: 1e3 * one.median for name, one in found.timings.items()}
 
 
@@ -141,11 +158,13 @@ def main() -> int:
     work = arguments.work or Path(tempfile.mkdtemp(prefix="octavo-study-"))
     study = Study(arguments.data, arguments.model or default_model(), work)
     folders = study.rows(arguments.only)
-    octavo.set_num_threads(1)
     models = {name: octavo.models.load(folder) for name, folder in folders.items()}
     if arguments.only in "lora":
         name = "lora beside int8"
         models[name], folders[name] = study.adapted()
+        models["lora merged"] = models[name].merge_adapter("default")
+        folders["lora merged"] = work / "lora-merged"
+        models["lora merged"].save(folders["lora merged"])
     times = latencies(models)
     reference = models["float32"]
     rows = []
@@ -156,9 +175,9 @@ def main() -> int:
             "name": name,
             "bytes": _bytes(folder),
             "milliseconds": times[name],
-            "seconds": study.seconds.get(name),
             "recipe": models[name].recipe,
             **found.to_dict(),
+            "seconds": study.seconds.get(name),
         }
         rows.append(row)
         print(
