@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float32 sparse product against scipy.sparse CSR, PyTorch's sparse CSR and NumPy's dense one.
+"""The float32 sparse product against scipy's and PyTorch's CSR, DeepSparse and NumPy's dense one.
 
 a (N, K) with 80, 90 and 95% zeros in random places, times x (K, M): float32 in and out, the sparse
 form prepared beforehand, all engines interleaved in one process per thread count.  scipy has one
-thread.  "octavo linear" is x (M, K) @ a.T, the orientation of a layer.
+thread.  "octavo linear" is x (M, K) @ a.T, the orientation of a layer; so is DeepSparse, whose last
+release wants an environment of its own (Python 3.11, NumPy 1).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from common.targets import Target, at_least, by_case
 from octavo import SparseMatrix, functional, runtime, spmm
 from octavo.bench import report, timing
 from octavo.bench.linear import make_input
+from octavo.bench.peers import base
 from octavo.bench.peers.worker import versions
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 SHAPES = ((1, 4096, 4096), (32, 768, 768), (128, 3072, 768), (512, 768, 768))
 QUICK = ((1, 768, 768), (32, 768, 768))
 ZEROS = (0.8, 0.9, 0.95)
+LAYERS = ("octavo linear", "deepsparse float32")
+"""Engines whose result is (M, N)."""
+RIVALS = ("torch csr", "scipy csr", "deepsparse float32")
 PEER_RATIO = 2.0
 ROUNDING = 1e-5
 
@@ -39,7 +44,7 @@ def pruned(n: int, k: int, zeros: float) -> Any:
     return weight
 
 
-def engines(weight: Any, x: Any) -> tuple[dict[str, Callable[[], Any]], list[str]]:
+def engines(weight: Any, x: Any, threads: int) -> tuple[dict[str, Callable[[], Any]], list[str]]:
     """Return engine -> call for a @ x, and the peers that are not installed."""
     ours = SparseMatrix.from_dense(weight)
     rows = np.ascontiguousarray(x.T)
@@ -66,7 +71,12 @@ def engines(weight: Any, x: Any) -> tuple[dict[str, Callable[[], Any]], list[str
         found["torch csr"] = lambda: tensor @ right
     except ImportError as error:
         absent.append(f"torch csr: {error}")
-    return found, absent
+    peers, missing = base.find(("deepsparse",))
+    layer = base.Layer(weight, np.zeros(len(weight), np.float32), threads)
+    calls, failed = base.bind_all(base.prepare_all(peers, layer)[0], rows)
+    reasons = missing | failed
+    absent += [f"{name}: {why}" for name, why in reasons.items() if "deepsparse" in name]
+    return found | calls, absent
 
 
 def measure(
@@ -76,12 +86,12 @@ def measure(
     m, n, k = shape
     weight = pruned(n, k, zeros)
     x = np.ascontiguousarray(make_input(m, k).T)
-    calls, absent = engines(weight, x)
+    calls, absent = engines(weight, x, threads)
     exact = weight.astype(float) @ x.astype(float)
     top = np.abs(exact).max(initial=0)
     for name, call in calls.items():
         result = np.asarray(call())
-        result = result.T if name == "octavo linear" else result.reshape(n, m)
+        result = result.T if name in LAYERS else result.reshape(n, m)
         if not np.abs(result - exact).max(initial=0) <= ROUNDING * top:
             raise ArithmeticError(f"{name}: wrong result at {shape}")
     timed = timing.run(
@@ -113,20 +123,19 @@ def measure(
 
 def sparse_targets(rows: Sequence[dict[str, Any]]) -> list[Target]:
     """Hold the rows with 32 columns and more against the peers; one column is shown only."""
-    many: dict[str, list[tuple[float, str]]] = {"torch csr": [], "scipy csr": []}
-    single: dict[str, list[tuple[float, str]]] = {"torch csr": [], "scipy csr": []}
+    ratios: dict[tuple[str, bool], list[tuple[float, str]]] = {
+        (name, many): [] for many in (True, False) for name in RIVALS
+    }
     for (case, threads), found in by_case(rows).items():
-        mine = found["octavo"]
-        kept = many if mine["extra"]["m"] >= 32 else single
-        for name in kept:
+        for name in RIVALS:
             if name in found:
+                mine = found["octavo linear" if name in LAYERS else "octavo"]
                 ratio = found[name]["seconds"] / mine["seconds"]
-                kept[name].append((ratio, f"{case} T={threads}"))
+                many = mine["extra"]["m"] >= 32
+                ratios[name, many].append((ratio, f"{case} T={threads}"))
     return [
-        at_least("M >= 32: PyTorch CSR", PEER_RATIO, many["torch csr"]),
-        at_least("M >= 32: scipy CSR", PEER_RATIO, many["scipy csr"]),
-        at_least("M = 1: PyTorch CSR", 1.0, single["torch csr"]),
-        at_least("M = 1: scipy CSR", 1.0, single["scipy csr"]),
+        at_least(f"M {'>= 32' if many else '= 1'}: {name}", PEER_RATIO if many else 1.0, values)
+        for (name, many), values in ratios.items()
     ]
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "prepare_all",
 ]
 
-MODULES = ("torch_linear", "onnx_linear", "openvino_linear")
+MODULES = ("torch_linear", "onnx_linear", "openvino_linear", "deepsparse_linear")
 
 
 @dataclass(frozen=True)

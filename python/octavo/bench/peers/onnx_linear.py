@@ -39,6 +39,7 @@ def graph(
     nodes: Sequence[Node],
     constants: Mapping[str, Any],
     types: tuple[int, int] = (FLOAT, FLOAT),
+    shapes: tuple[Any, Any] = ((None, None), (None, None)),
 ) -> Any:
     """Build a model x -> y from (operator, "inputs", output, attributes) and constants."""
     helper: Any = import_module("onnx.helper")
@@ -50,8 +51,8 @@ def graph(
     body = helper.make_graph(
         made,
         "layer",
-        [helper.make_tensor_value_info("x", types[0], [None, None])],
-        [helper.make_tensor_value_info("y", types[1], [None, None])],
+        [helper.make_tensor_value_info("x", types[0], shapes[0])],
+        [helper.make_tensor_value_info("y", types[1], shapes[1])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
@@ -71,9 +72,15 @@ def bind_session(model: Any, threads: int) -> Bind:
 
 def prepare_float32(layer: Layer) -> Bind:
     """MatMul and Add in float32."""
+    return bind_session(linear_model(layer), layer.threads)
+
+
+def linear_model(layer: Layer, rows: int | None = None) -> Any:
+    """Return MatMul and Add in float32 as a graph, for any or for one number of rows."""
+    n, k = layer.weight.shape
     constants = {"w": layer.weight.T.copy(), "b": layer.bias}
     nodes: list[Node] = [("MatMul", "x w", "p", {}), ("Add", "p b", "y", {})]
-    return bind_session(graph(nodes, constants), layer.threads)
+    return graph(nodes, constants, shapes=((rows, k), (rows, n)))
 
 
 def prepare_dynamic(layer: Layer) -> Bind:

@@ -36,7 +36,9 @@ Tell = Callable[[Sequence[report.Row]], None]
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE")
 """Settings of the machine's own that change NumPy's speed: recorded with the results."""
 
-_LIBRARIES = ("torch", "onnxruntime", "openvino", "ctranslate2", "transformers", "onnx")
+_LIBRARIES = (
+    *("torch", "onnxruntime", "openvino", "ctranslate2", "deepsparse", "transformers", "onnx"),
+)
 
 
 class WorkerError(RuntimeError):
