@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 ZEROS = (0.5, 0.7, 0.8, 0.9, 0.95)
 QUICK_ZEROS = (0.5, 0.9)
-BLOCKS = ((16, 4), (16, 64))
+BLOCKS = {(16, 4): "blocks16x4", (16, 64): "blocks16x4", (1, 4): "blocks1x4"}
+"""Outputs and inputs of a block, and the format that holds it."""
 SHAPES = (
     *((m, 768, 768) for m in (1, 32, 128, 512)),
     *((m, 768, 3072) for m in (1, 32, 128)),
@@ -47,13 +48,13 @@ def measure(
     weight = dense * pruning.block(dense, zeros, *block)
     layers: dict[str, Linear] = {
         "dense": Linear.from_float(weight),
-        "blocks16x4": SparseLinear.from_float(weight, format="blocks16x4"),
+        "blocks": SparseLinear.from_float(weight, format=BLOCKS[block]),
         "auto": SparseLinear.from_float(weight),
         "nothing": SparseLinear.from_float(np.zeros_like(weight), format="blocks16x4"),
     }
     x = make_input(m, k)
     expected = layers["dense"](x)
-    for name in ("blocks16x4", "auto"):
+    for name in ("blocks", "auto"):
         if not np.array_equal(layers[name](x), expected):
             raise ArithmeticError(f"{name}: not the bits of the dense layer")
     timed = timing.run(
@@ -86,7 +87,7 @@ def measure(
 def gains(found: dict[str, dict[str, Any]]) -> tuple[float, float]:
     """Return the speed of blocks over dense: of the whole layer, and of the product alone."""
     dense, mine, nothing = (
-        float(found[name]["seconds"]) for name in ("dense", "blocks16x4", "nothing")
+        float(found[name]["seconds"]) for name in ("dense", "blocks", "nothing")
     )
     return dense / mine, (dense - nothing) / max(mine - nothing, 1e-9)
 

@@ -174,8 +174,16 @@ def test_sparse_targets(script: Any) -> None:
     rows = [row("1x8x8", "octavo", 1.0), row("1x8x8", "scipy csr", 0.9)]
     rows += [row("32x8x8", "octavo", 1.0), row("32x8x8", "torch csr", 2.5)]
     rows += [row("32x8x8", "scipy csr", 1.9)]
-    made = [target.met for target in script("sparse_f32").sparse_targets(rows)]
-    assert made == [True, False, None, False]
+    rows += [row("32x8x8", "octavo linear", 1.0), row("32x8x8", "deepsparse float32", 3.0)]
+    made = {t.target: t.met for t in script("sparse_f32").sparse_targets(rows)}
+    assert made == {
+        "M >= 32: torch csr": True,
+        "M >= 32: scipy csr": False,
+        "M >= 32: deepsparse float32": True,
+        "M = 1: torch csr": None,
+        "M = 1: scipy csr": False,
+        "M = 1: deepsparse float32": None,
+    }
 
 
 def test_block_targets(script: Any) -> None:
@@ -183,7 +191,7 @@ def test_block_targets(script: Any) -> None:
         made = row_json("32x8x8", engine, seconds, extra={"zeros": 0.8, "format": "blocks16x4"})
         return {**made, "case": "32x8x8 80% 16x4"}
 
-    times = {"dense": 11.0, "blocks16x4": 3.0, "auto": 3.0, "nothing": 1.0}
+    times = {"dense": 11.0, "blocks": 3.0, "auto": 3.0, "nothing": 1.0}
     rows = [row(name, seconds) for name, seconds in times.items()]
     blocks = script("sparse_blocks")
     made = [(target.measured, target.met) for target in blocks.block_targets(rows)]
@@ -191,10 +199,10 @@ def test_block_targets(script: Any) -> None:
     assert "3.7 (5.0)" in blocks.summary(rows)
 
 
-@pytest.mark.parametrize("block", [(16, 4), (16, 64)])
+@pytest.mark.parametrize("block", [(16, 4), (16, 64), (1, 4)])
 def test_block_engines_agree(script: Any, block: tuple[int, int]) -> None:
     rows = script("sparse_blocks").measure((3, 40, 130), block, 0.5, 1, True)
-    assert {row.engine for row in rows} == {"dense", "blocks16x4", "auto", "nothing"}
+    assert {row.engine for row in rows} == {"dense", "blocks", "auto", "nothing"}
 
 
 def test_sparse_engines_agree(script: Any) -> None:

@@ -26,7 +26,9 @@ C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}
 # The bytes that a kernel reads are its contract.
 LAYOUT_CONTRACTS = tuple(
     f"kernels/{name}/kernel.h"
-    for name in ("expand_s8", "gather_s8", "gemm_blocks_s8", "gemm_s8", "spmm_f32")
+    for name in (
+        *("expand_s8", "gather_s8", "gemm_blocks_s8", "gemm_s8", "spmm_f32", "spread_quads_s8"),
+    )
 )
 
 # Folder of csrc/ -> what its includes may start with; a header without a folder is the system's.

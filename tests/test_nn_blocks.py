@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCKS = [(1, 4), (4, 1), (16, 4), (16, 64), (32, 8), (5, 7)]
+FORMATS = ["blocks16x4", "blocks1x4"]
 NO_AMX = [tier for tier in runtime.isa_tiers() if tier != "amx_int8"]
 
 
@@ -29,12 +30,12 @@ def pruned(n: int, k: int, zeros: float, block: tuple[int, int]) -> Array:
     return (codes * kept).astype(np.int8)
 
 
-def blocks_of(codes: Array, width: int = 4) -> int:
-    """Blocks of 16 by `width` that are not all zero, one by one."""
+def blocks_of(codes: Array, width: int = 4, height: int = 16) -> int:
+    """Blocks of `height` by `width` that are not all zero, one by one."""
     n, k = codes.shape
     return sum(
-        bool(codes[i : i + 16, j : j + width].any())
-        for i in range(0, n, 16)
+        bool(codes[i : i + height, j : j + width].any())
+        for i in range(0, n, height)
         for j in range(0, k, width)
     )
 
@@ -42,30 +43,32 @@ def blocks_of(codes: Array, width: int = 4) -> int:
 @pytest.mark.parametrize("tier", runtime.isa_tiers())
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 @pytest.mark.parametrize(("n", "k"), [(64, 256), (50, 133), (150, 700)])
+@pytest.mark.parametrize("name", FORMATS)
 def test_any_block_has_the_bits_of_the_dense_layer(
-    tier: str, block: tuple[int, int], n: int, k: int
+    tier: str, block: tuple[int, int], n: int, k: int, name: str
 ) -> None:
     codes, scale = pruned(n, k, 0.7, block), np.linspace(0.01, 0.02, n, dtype=np.float32)
     with runtime.use_isa(tier):
         layers = [
-            SparseLinear.from_quantized(codes, scale, format=name, activation="gelu")
-            for name in ("blocks16x4", "dense")
+            SparseLinear.from_quantized(codes, scale, format=form, activation="gelu")
+            for form in (name, "dense")
         ]
-        assert layers[0].format == "blocks16x4"
+        assert layers[0].format == name
         assert_same_bits(layers[0].weight_codes, codes)
-        for m in (1, 2, 4, 7, 9, 40):
+        for m in (1, 2, 4, 7, 9, 40, 65):
             x = np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)
             assert_same_bits(layers[0](x), layers[1](x))
 
 
 @needs_core
-def test_numpy_gives_the_same_bits() -> None:
+@pytest.mark.parametrize("form", FORMATS)
+def test_numpy_gives_the_same_bits(form: str) -> None:
     codes, scale = pruned(40, 90, 0.6, (16, 4)), np.full(40, 0.01, np.float32)
     x = np.random.default_rng(0).standard_normal((6, 90)).astype(np.float32)
     results = []
     for name in ("native", "numpy"):
         with _backend.use(name):
-            layer = SparseLinear.from_quantized(codes, scale, format="blocks16x4")
+            layer = SparseLinear.from_quantized(codes, scale, format=form)
             assert_same_bits(layer.weight_codes, codes)
             results.append(layer(x))
     assert_same_bits(results[0], results[1])
@@ -82,6 +85,19 @@ def test_bytes_follow_the_blocks(block: tuple[int, int]) -> None:
     if block[0] % 16 == 0:
         empty = SparseLinear.from_quantized(np.zeros_like(codes), 0.1, format="blocks16x4")
         assert layer.nbytes - empty.nbytes < 0.3 * codes.size
+
+
+@needs_core
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
+    codes = pruned(70, 300, 0.8, block)
+    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks1x4")
+    quads, columns = blocks_of(codes, height=1), 80
+    wanted = 6 * quads + 4 * (3 * columns + 1) + 2 * 4 * 70
+    assert layer.nbytes == wanted
+    units, size = tuning.work_of(codes, "blocks1x4")
+    assert units == -(-quads // 16)
+    assert 0.9 * wanted < size < wanted
 
 
 @needs_core
@@ -105,6 +121,14 @@ def test_auto_takes_blocks_where_whole_ones_are_gone(tier: str, zeros: float) ->
         assert tiles.format == "blocks16x4"
         scattered = SparseLinear.from_quantized(pruned(256, 1024, 0.5, (1, 1)), 0.1)
         assert scattered.format != "blocks16x4"
+
+
+@needs_core
+@pytest.mark.parametrize("tier", NO_AMX)
+def test_auto_takes_the_smallest_blocks_where_those_are_gone(tier: str) -> None:
+    with runtime.use_isa(tier):
+        layer = SparseLinear.from_quantized(pruned(256, 1024, 0.95, (1, 4)), 0.1, rows=[64, 256])
+        assert layer.format == "blocks1x4"
 
 
 @needs_core

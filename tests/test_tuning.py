@@ -162,6 +162,12 @@ def test_the_table_of_another_cpu_is_none(table: Path) -> None:
     assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
 
 
+def test_a_format_that_the_file_does_not_know_costs_what_is_shipped(table: Path) -> None:
+    older = {name: DEAR[name] for name in DEAR if name != "blocks1x4"}
+    tuning.save({"avx2": older}, table)
+    assert tuning.costs("avx2") == older | {"blocks1x4": tuning._DEFAULTS["avx2"]["blocks1x4"]}
+
+
 GOOD = {"avx2": {name: [1.0] * 5 for name in tuning.SPARSE_FORMATS}}
 BROKEN: dict[str, Any] = {
     "empty": b"",
@@ -176,7 +182,7 @@ BROKEN: dict[str, Any] = {
     "no costs": {"costs": None},
     "costs a list": {"costs": [1]},
     "a tier of nothing": {"costs": {"avx2": {}}},
-    "a format missing": {"costs": {"avx2": {"slots16": [1.0] * 5}}},
+    "a tier of the future": {"costs": {"avx9": GOOD["avx2"]}},
     "few costs": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4}}},
     "a cost of 0": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [0.0]}}},
     "a cost of nan": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [float("nan")]}}},

@@ -13,6 +13,8 @@ namespace octavo {
   void symbol(const GemmBlocksS8Args&) noexcept;
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) void symbol(const GatherS8Args&) noexcept;
 #define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
+#define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
+  void symbol(const SpreadQuadsS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
 #include "kernels/dequantize_linear/kernels.inc"
@@ -28,6 +30,7 @@ namespace octavo {
 #include "kernels/quantize_rows/kernels.inc"
 #include "kernels/softmax/kernels.inc"
 #include "kernels/spmm_f32/kernels.inc"
+#include "kernels/spread_quads_s8/kernels.inc"
 #include "kernels/spread_s8/kernels.inc"
 #include "kernels/stream_read/kernels.inc"
 #include "kernels/transpose_f32/kernels.inc"
@@ -39,6 +42,7 @@ namespace octavo {
 #undef OCTAVO_GEMM_BLOCKS_S8
 #undef OCTAVO_GATHER_S8
 #undef OCTAVO_SPREAD_S8
+#undef OCTAVO_SPREAD_QUADS_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
@@ -50,6 +54,8 @@ namespace octavo {
 #define OCTAVO_GATHER_S8(isa, symbol, form, spread_rows) \
   {Isa::isa, #symbol, symbol, AForm::form, spread_rows},
 #define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
+#define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
+  {Isa::isa, #symbol, symbol, most_rows, lanes, AForm::form},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
@@ -199,6 +205,13 @@ const std::vector<SpreadS8Row>& spread_s8_rows() {
   return rows;
 }
 
+const std::vector<SpreadQuadsS8Row>& spread_quads_s8_rows() {
+  static const std::vector<SpreadQuadsS8Row> rows = {
+#include "kernels/spread_quads_s8/kernels.inc"
+  };
+  return rows;
+}
+
 const std::vector<GemmS8Row>& gemm_s8_rows() {
   static const std::vector<GemmS8Row> rows = {
 #include "kernels/gemm_s8/kernels.inc"
@@ -229,6 +242,10 @@ const GemmBlocksS8Row& select_gemm_blocks_s8(int64_t m, int64_t blocks, int64_t 
 
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept {
   return first_allowed(gather_s8_rows(), mask);
+}
+
+const SpreadQuadsS8Row& select_spread_quads_s8(IsaMask mask) noexcept {
+  return first_allowed(spread_quads_s8_rows(), mask);
 }
 
 const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept {
@@ -267,6 +284,9 @@ std::vector<KernelInfo> list_kernels() {
   }
   for (const SpreadS8Row& row : spread_s8_rows()) {
     out.push_back({"spread_s8", row.name, row.isa, 32, 1, 1});
+  }
+  for (const SpreadQuadsS8Row& row : spread_quads_s8_rows()) {
+    out.push_back({"spread_quads_s8", row.name, row.isa, row.most_rows, 1, 1});
   }
   append<TransposeS8Args>(out, "transpose_s8");
   append<QuantizeRowsArgs>(out, "quantize_rows");

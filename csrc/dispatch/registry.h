@@ -20,6 +20,7 @@
 #include "kernels/quantize_rows/kernel.h"
 #include "kernels/softmax/kernel.h"
 #include "kernels/spmm_f32/kernel.h"
+#include "kernels/spread_quads_s8/kernel.h"
 #include "kernels/spread_s8/kernel.h"
 #include "kernels/stream_read/kernel.h"
 #include "kernels/transpose_f32/kernel.h"
@@ -80,6 +81,15 @@ struct SpreadS8Row {
   AForm form;
 };
 
+struct SpreadQuadsS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const SpreadQuadsS8Args&) noexcept;
+  int most_rows;
+  int lanes;
+  AForm form;
+};
+
 // All rows of a family that are compiled in, best first.
 template <class Args>
 const std::vector<KernelRow<Args>>& kernel_rows();
@@ -118,6 +128,7 @@ const std::vector<GemmBitmapS8Row>& gemm_bitmap_s8_rows();
 const std::vector<GemmBlocksS8Row>& gemm_blocks_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();
+const std::vector<SpreadQuadsS8Row>& spread_quads_s8_rows();
 
 // The first row whose tier is in the mask; the last one where none is.
 template <class Row>
@@ -140,6 +151,7 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
 // The first row whose tier is in the mask.
 const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept;
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept;
+const SpreadQuadsS8Row& select_spread_quads_s8(IsaMask mask) noexcept;
 
 // The first row whose tier is in the mask and that is meant for m rows and for a weight with so
 // many blocks in so many tiles.

@@ -7,6 +7,7 @@
 #include "ops/block_product.h"
 #include "ops/code_rows.h"
 #include "ops/dense_product.h"
+#include "ops/quad_product.h"
 #include "ops/slot_product.h"
 
 namespace octavo {
@@ -121,11 +122,12 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
-using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks>;
+using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads>;
 
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
   if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
+  if (format == WeightFormat::kQuads) return PackedQuads(codes, n, k);
   if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
@@ -147,6 +149,11 @@ void run_weight(std::int64_t m, const PackedBitmap& b, const RowSource& source,
 void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
                 const SumSink& sink) {
   run_gemm(m, BlockProduct(m, b), source, sink);
+}
+
+void run_weight(std::int64_t m, const PackedQuads& b, const RowSource& source,
+                const SumSink& sink) {
+  run_gemm(m, QuadProduct(b), source, sink);
 }
 
 }  // namespace
@@ -185,6 +192,7 @@ std::int64_t Linear::k() const {
 WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
   if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
+  if (std::holds_alternative<PackedQuads>(weight_)) return WeightFormat::kQuads;
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;

@@ -4,8 +4,9 @@
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
 on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bitmap" it is a group
 of 64 weights, zeros included; of "blocks16x4" it is a block of 64 weights that are not all zero
-(for AMX, a sixteenth of a tile that is not).  One row takes at least the format's share of the
-dense bytes.  A format pays where units times cost stay below the groups of the dense layer.
+(for AMX, a sixteenth of a tile that is not); of "blocks1x4" it is 16 blocks of 4 such weights.  One
+row takes at least the format's share of the dense bytes.  A format pays where units times cost stay
+below the groups of the dense layer.
 
 `measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
 processes on this CPU, `costs` returns what is in use.
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4")
+SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4", "blocks1x4")
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -51,12 +52,14 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "slots64": (3.0, 3.0, 3.6, 2.0, 2.0),
         "bitmap": (4.3, 2.2, 1.5, 1.3, 1.3),
         "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
+        "blocks1x4": (2.6, 2.9, 1.5, 1.3, 1.3),
     },
     "scalar": {
         "slots16": (1.8,) * 5,
         "slots64": (1.4, 1.4, 1.4, 1.3, 1.3),
         "bitmap": (7.3, 1.4, 1.1, 1.1, 1.1),
         "blocks16x4": (1.2, 1.1, 1.1, 1.1, 1.1),
+        "blocks1x4": (1.2, 1.2, 1.2, 1.2, 1.2),
     },
     # From the operations of a unit against those of the dense kernel; not measured.
     "avxvnni": {
@@ -64,24 +67,28 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
         "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
         "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
+        "blocks1x4": (4.0, 5.0, 2.5, 1.6, 1.6),
     },
     "avx512vnni": {
         "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
         "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
         "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
+        "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
     },
     "avx512vbmi2": {
         "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
         "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
         "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
+        "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
     },
     "amx_int8": {
         "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
         "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
         "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
         "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
+        "blocks1x4": (4.0, 8.0, 16.0, 16.0, 16.0),
     },
 }
 
@@ -103,7 +110,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['bitmap', 'blocks16x4', 'slots16', 'slots64']
+    ['bitmap', 'blocks16x4', 'blocks1x4', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
     if name not in _DEFAULTS:
@@ -191,6 +198,9 @@ def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
         width = block_width()
         units = width // 4 * _blocks(codes, width)
         return max(1, units), 66 * _blocks(codes, 4) + 4 * len(codes)
+    if name == "blocks1x4":
+        quads = _blocks(codes, 4, height=1)
+        return max(1, -(-quads // 16)), 6 * quads + 12 * len(codes)
     steps = max(1, int(_backend.backend.slot_steps(codes, name)))
     return steps, steps * _STEP_BYTES[name]
 
@@ -200,11 +210,11 @@ def block_width() -> int:
     return 64 if runtime.get_isa() == "amx_int8" else 4
 
 
-def _blocks(codes: NDArray[np.int8], width: int) -> int:
-    """Count the blocks of 16 outputs by `width` inputs that are not all zero."""
+def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
+    """Count the blocks of `height` outputs by `width` inputs that are not all zero."""
     n, k = codes.shape
-    shape = (-(-n // 16), 16, -(-k // width), width)
-    padded = np.zeros((shape[0] * 16, shape[2] * width), np.bool_)
+    shape = (-(-n // height), height, -(-k // width), width)
+    padded = np.zeros((shape[0] * height, shape[2] * width), np.bool_)
     padded[:n, :k] = codes != 0
     return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
 
@@ -242,6 +252,8 @@ def save(table: Mapping[str, Mapping[str, tuple[float, ...]]], path: os.PathLike
 def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
     """Read a file of `save`; a table of another CPU counts as none.
 
+    Formats that the file's version did not have yet keep the costs shipped with this one.
+
     Raises
     ------
     ValueError
@@ -252,8 +264,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
             raise ValueError("another schema")
         table = {
-            str(tier): {name: _costs(formats[name]) for name in SPARSE_FORMATS}
-            for tier, formats in content["costs"].items()
+            str(tier): _tier_costs(tier, formats) for tier, formats in content["costs"].items()
         }
         cpu = content["cpu"]
     except (*_MALFORMED, ValueError) as error:
@@ -262,6 +273,13 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
             " delete the file or run `octavo tune` again"
         ) from None
     return table if cpu == runtime.cpu_info()["cpu"] else {}
+
+
+def _tier_costs(tier: str, formats: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    measured = {name: _costs(formats[name]) for name in SPARSE_FORMATS if name in formats}
+    if not measured:
+        raise ValueError(f"no costs for {tier}")
+    return _DEFAULTS[tier] | measured
 
 
 def _costs(values: Any) -> tuple[float, ...]:

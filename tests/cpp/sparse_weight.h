@@ -21,12 +21,13 @@ enum class Pattern {
   kOneColumn,
   kLastCode,
   kExtremes,
+  kQuads,   // of 1 x 4
   kBlocks,  // of 16 x 4
   kTiles,   // of 16 x 64
 };
-constexpr Pattern kPatterns[] = {Pattern::kRandom,   Pattern::kTwoOfFour, Pattern::kDense,
-                                 Pattern::kEmpty,    Pattern::kOneColumn, Pattern::kLastCode,
-                                 Pattern::kExtremes, Pattern::kBlocks,    Pattern::kTiles};
+constexpr Pattern kPatterns[] = {
+    Pattern::kRandom,   Pattern::kTwoOfFour, Pattern::kDense, Pattern::kEmpty,  Pattern::kOneColumn,
+    Pattern::kLastCode, Pattern::kExtremes,  Pattern::kQuads, Pattern::kBlocks, Pattern::kTiles};
 
 struct Weight {
   std::int64_t n, k;
@@ -50,6 +51,7 @@ inline Weight make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
       case Pattern::kOneColumn: kept = i / k == n / 2; break;
       case Pattern::kLastCode: kept = i % k == k - 1; break;
       case Pattern::kExtremes: kept = random.between(0, 1) == 0; break;
+      case Pattern::kQuads: kept = (7 * (i / k) + 5 * (i % k / 4)) % 4 == 0; break;
       case Pattern::kBlocks: kept = (7 * (i / k / 16) + 5 * (i % k / 4)) % 4 == 0; break;
       case Pattern::kTiles: kept = (i / k / 16 + i % k / 64) % 2 == 0; break;
     }

@@ -54,6 +54,8 @@ int main() {
   test_gemm_bitmap_s8();
   test_blocks();
   test_gemm_blocks_s8();
+  test_quads();
+  test_spread_quads_s8();
   test_quantize_rows();
   test_epilogue();
   test_quantize_linear();

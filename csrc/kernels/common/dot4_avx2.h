@@ -21,6 +21,18 @@ static inline __m256i dot4(__m256i sum, __m256i a, const Slots32& b) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+// Two of them at once, both for sum[0]. Products add up in int16 first: for each pair of
+// neighbours, the four magnitudes may not exceed 255 in total.
+constexpr int kPairSums = 1;
+
+static inline void dot4_pair(__m256i (&sum)[kPairSums], __m256i a0, const Slots32& b0, __m256i a1,
+                             const Slots32& b1) {
+  const __m256i pairs0 = _mm256_maddubs_epi16(b0.magnitude, _mm256_xor_si256(a0, b0.negative));
+  const __m256i pairs1 = _mm256_maddubs_epi16(b1.magnitude, _mm256_xor_si256(a1, b1.negative));
+  const __m256i pairs = _mm256_add_epi16(pairs0, pairs1);
+  sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 static inline __m256i first_sums(__m256i negative_sum) { return negative_sum; }
 
 }  // namespace

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
-_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4, "blocks16x4": 0.2}
+_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4, "blocks16x4": 0.2, "blocks1x4": 0.1}
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
 
@@ -82,7 +82,8 @@ def measure_tier(
 
 
 def _mask(rng: np.random.Generator, name: str, kept: float) -> np.ndarray[Any, Any]:
-    height, width = (16, tuning.block_width()) if name == "blocks16x4" else (1, 1)
+    blocks = {"blocks16x4": (16, tuning.block_width()), "blocks1x4": (1, 4)}
+    height, width = blocks.get(name, (1, 1))
     mask = (rng.random((_SIZE // height, _SIZE // width)) < kept).astype(np.int8)
     return np.kron(mask, np.ones((height, width), np.int8))
 

@@ -43,6 +43,10 @@ class SparseLinear(Linear):
         The blocks of 16 outputs by 4 inputs that are not all zero, 66 bytes each.  Any weight
         fits; it pays where whole blocks were pruned (`octavo.pruning.block` with 16 rows, or a
         multiple, and 4 columns, or a multiple; 64 columns for AMX).
+    ``"blocks1x4"``
+        The blocks of 1 output by 4 inputs that are not all zero, 6 bytes each: for weights pruned
+        so (`octavo.pruning.block` with 4 columns and any number of rows), and for very few
+        non-zeros in any places.
     ``"dense"``
         Every code, as in `Linear`.
     ``"auto"``
@@ -80,7 +84,7 @@ class SparseLinear(Linear):
         weight : float array, shape (out_features, in_features), finite
             Or a matrix of `scipy.sparse`, a sparse tensor of PyTorch, or a `SparseMatrix`.
         bias : float array, shape (out_features,), optional
-        format : "auto", "dense", "slots16", "slots64", "bitmap" or "blocks16x4"
+        format : "auto", "dense", "slots16", "slots64", "bitmap", "blocks16x4" or "blocks1x4"
         rows : int or sequence of int, optional
             How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
         **options

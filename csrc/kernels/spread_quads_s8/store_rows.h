@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way out of spread_quads_s8, whose sums are made column by column.
+#pragma once
+#include "kernels/common/compiler.h"
+#include "kernels/common/x86.h"
+
+namespace octavo {
+namespace {
+
+static inline __m256i load8(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
+static inline void store8(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
+
+// Eight rows of eight columns, `stride` apart, to the rows of c.
+static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t* c,
+                              int64_t c_stride) {
+  __m256i pair[8];
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const __m256i even = load8(sum + 2 * i * stride), odd = load8(sum + (2 * i + 1) * stride);
+    pair[i] = _mm256_unpacklo_epi32(even, odd);
+    pair[i + 4] = _mm256_unpackhi_epi32(even, odd);
+  }
+  __m256i row[8];  // 0-3: rows 0 and 4, 1 and 5, ... of columns 0 to 3; 4-7: of columns 4 to 7
+  OCTAVO_UNROLL
+  for (int i = 0; i < 2; ++i) {
+    row[4 * i] = _mm256_unpacklo_epi64(pair[2 * i], pair[2 * i + 1]);
+    row[4 * i + 1] = _mm256_unpackhi_epi64(pair[2 * i], pair[2 * i + 1]);
+    row[4 * i + 2] = _mm256_unpacklo_epi64(pair[2 * i + 4], pair[2 * i + 5]);
+    row[4 * i + 3] = _mm256_unpackhi_epi64(pair[2 * i + 4], pair[2 * i + 5]);
+  }
+  OCTAVO_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const __m256i low = _mm256_permute2x128_si256(row[i], row[i + 4], 0x20);
+    const __m256i high = _mm256_permute2x128_si256(row[i], row[i + 4], 0x31);
+    if (i < rows) store8(c + i * c_stride, low);
+    if (i + 4 < rows) store8(c + (i + 4) * c_stride, high);
+  }
+}
+
+}  // namespace
+}  // namespace octavo

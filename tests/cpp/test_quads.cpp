@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quads of a sparse weight, and every kernel row that reads them, on guarded memory; and the
+// layer that holds its weight so, against the dense one.
+#include <cstdlib>
+#include <cstring>
+
+#include "check.h"
+#include "dispatch/registry.h"
+#include "guarded.h"
+#include "layout/packed_quads.h"
+#include "sparse_layer.h"
+#include "sparse_weight.h"
+#include "tests.h"
+
+namespace octavo_test {
+namespace {
+
+using namespace octavo;
+
+std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
+  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
+         " k=" + std::to_string(w.k);
+}
+
+// Quads and their places behind guard pages: kernels may read no further.
+struct GuardedQuads {
+  GuardedQuads(const PackedQuads& packed, Edge edge)
+      : codes(4 * packed.quads(), edge),
+        groups(packed.quads(), edge),
+        whole(packed.stretch(0, packed.panels())) {
+    if (packed.quads() == 0) return;
+    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
+    std::memcpy(groups.data(), whole.group, static_cast<std::size_t>(2 * groups.size()));
+    whole.code = codes.data();
+    whole.group = groups.data();
+  }
+
+  Guarded<std::int8_t> codes;
+  Guarded<std::uint16_t> groups;
+  QuadPanels whole;
+};
+
+std::int64_t quads_in(const Weight& w, std::int64_t n) {
+  std::int64_t found = 0;
+  for (std::int64_t k0 = 0; n < w.n && k0 < w.k; k0 += 4) {
+    bool any = false;
+    for (std::int64_t k = k0; k < std::min(k0 + 4, w.k); ++k) {
+      any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
+    }
+    found += any;
+  }
+  return found;
+}
+
+int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
+
+// As many quads as must be there; the way back; what kernels rely on.
+void check_quads(const Weight& w) {
+  const PackedQuads packed(w.codes.data(), w.n, w.k);
+  const std::string what = name_of("quads", 0, w);
+  check_codes(packed, w, what);
+  const QuadPanels all = packed.stretch(0, packed.panels());
+  std::int64_t t = 0;
+  for (std::int64_t n = 0; n < 16 * packed.panels(); ++n) {
+    check(all.first_quad[n] == t, what + " first quad");
+    const std::int64_t count = quads_in(w, n), paired = all.paired[n];
+    check(paired % 2 == 0 && paired <= count, what + " paired");
+    for (std::int64_t i = t; i < t + paired; i += 2) {
+      const std::int8_t* code = all.code + 4 * i;
+      check(magnitude(code) + magnitude(code + 4) <= 255, what + " pair, first half");
+      check(magnitude(code + 2) + magnitude(code + 6) <= 255, what + " pair, second half");
+    }
+    t += count;
+  }
+  check(all.first_quad[16 * packed.panels()] == t && packed.quads() == t, what + " count");
+  check(static_cast<std::int64_t>(packed.nbytes()) ==
+            6 * packed.quads() + 4 * (48 * packed.panels() + 1) + 4 * w.n,
+        what + " bytes");
+}
+
+void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
+                  Edge edge, Random& random) {
+  const PackedQuads packed(w.codes.data(), w.n, w.k);
+  const GuardedQuads quads(packed, edge);
+  Codes a(m, w.k, row.form, pattern, edge, random);
+  const std::int64_t rows = round_up(m, row.lanes);
+  Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
+  tile.fill(0x5a);
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t k = 0; k < a.k_pad; ++k) {
+      tile[4 * (rows * (k / 4) + i) + k % 4] = a.bytes.data()[i * a.k_pad + k];
+    }
+  }
+  const std::int64_t width = round_up(w.n, 16);
+  Guarded<std::int32_t> c(m * width, edge);
+  row.run({quads.whole, tile.data(), c.data(), width, static_cast<std::int32_t>(m)});
+  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
+}
+
+template <class Check>
+void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
+  Random random(20261125);
+  for (const std::int64_t m : ms) {
+    for (const std::int64_t n : {1, 15, 16, 17, 50}) {
+      for (const std::int64_t k : {0, 1, 15, 64, 65, 200}) {
+        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+        check_one(m, make_weight(n, k, Pattern::kRandom, random), Pattern::kRandom, edge, random);
+      }
+    }
+    for (const Pattern pattern : kPatterns) {
+      check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
+    }
+  }
+}
+
+}  // namespace
+
+void test_quads() {
+  Random random(20261126);
+  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
+    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
+      for (const Pattern pattern : kPatterns) check_quads(make_weight(n, k, pattern, random));
+    }
+  }
+  check_quads(make_weight(3, PackedQuads::kMaxK, Pattern::kLastCode, random));
+  for (const IsaInfo& info : isa_table()) {
+    if (!(detected_isas() & bit(info.isa))) continue;
+    force_isa(info.token);
+    for (const std::int64_t m : {1, 2, 3, 9, 40, 140}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kQuads, Pattern::kEmpty}) {
+        const Weight w = make_weight(150, 700, pattern, random);
+        check_layer(WeightFormat::kQuads, info.token, m, w, random);
+      }
+      const Weight none = make_weight(33, 0, Pattern::kRandom, random);
+      check_layer(WeightFormat::kQuads, info.token, m, none, random);
+    }
+  }
+  force_isa(nullptr);
+}
+
+void test_spread_quads_s8() {
+  for (const SpreadQuadsS8Row& row : spread_quads_s8_rows()) {
+    if (!(detected_isas() & bit(row.isa))) continue;
+    covered(row.name);
+    const std::int64_t most = row.most_rows;
+    for_all_problems({1, 8, 9, 23, most - 1, most},
+                     [&](auto&&... problem) { check_spread(row, problem...); });
+  }
+}
+
+}  // namespace octavo_test
