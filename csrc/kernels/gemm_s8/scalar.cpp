@@ -9,11 +9,13 @@ void panel_row(const int8_t* a, const int8_t* b, int32_t* c, int k_groups, bool 
   uint32_t sum[16];
   for (int n = 0; n < 16; ++n) sum[n] = accumulate ? (uint32_t)c[n] : 0u;
   for (int g = 0; g < k_groups; ++g) {
-    const int32_t a0 = a[4 * g], a1 = a[4 * g + 1], a2 = a[4 * g + 2], a3 = a[4 * g + 3];
+    // Codes of a as int8, not widened first: GCC 12 then vectorizes in 32 bits, 3.4 times as slow on
+    // SSE2.
+    const int8_t* four = a + 4 * (int64_t)g;
     const int8_t* column = b + 64 * (int64_t)g;
     for (int n = 0; n < 16; ++n) {
-      sum[n] += (uint32_t)(a0 * column[4 * n] + a1 * column[4 * n + 1] + a2 * column[4 * n + 2] +
-                           a3 * column[4 * n + 3]);
+      sum[n] += (uint32_t)(four[0] * column[4 * n] + four[1] * column[4 * n + 1] +
+                           four[2] * column[4 * n + 2] + four[3] * column[4 * n + 3]);
     }
   }
   for (int n = 0; n < 16; ++n) c[n] = (int32_t)sum[n];
