@@ -16,7 +16,7 @@ GemmProduct::Shape shape_of(const SpreadQuadsS8Row& kernel, const PackedQuads& b
   shape.k = b.k();
   shape.work = PackedQuads::kGroup * b.quads();
   shape.form = kernel.form;
-  shape.row_unit = 1;
+  shape.row_unit = kernel.lanes;
   shape.block_rows = kernel.most_rows;
   shape.panels_at_once = b.panels();
   shape.fill_unit = 8;

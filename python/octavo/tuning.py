@@ -264,7 +264,9 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
             raise ValueError("another schema")
         table = {
-            str(tier): _tier_costs(tier, formats) for tier, formats in content["costs"].items()
+            tier: _tier_costs(tier, formats)
+            for tier, formats in content["costs"].items()
+            if tier in _DEFAULTS
         }
         cpu = content["cpu"]
     except (*_MALFORMED, ValueError) as error:

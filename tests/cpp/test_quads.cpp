@@ -78,6 +78,18 @@ void check_quads(const Weight& w) {
         what + " bytes");
 }
 
+// Quads of small codes all fit, so that at most one of a column is left over.
+void check_small_codes_pair(Random& random) {
+  Weight w = make_weight(20, 300, Pattern::kQuads, random);
+  for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
+  const PackedQuads packed(w.codes.data(), w.n, w.k);
+  check_codes(packed, w, "small quads");
+  const QuadPanels all = packed.stretch(0, packed.panels());
+  for (std::int64_t n = 0; n < w.n; ++n) {
+    check(all.paired[n] == quads_in(w, n) / 2 * 2 && all.paired[n] > 0, "small quads are paired");
+  }
+}
+
 void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
                   Edge edge, Random& random) {
   const PackedQuads packed(w.codes.data(), w.n, w.k);
@@ -123,6 +135,7 @@ void test_quads() {
     }
   }
   check_quads(make_weight(3, PackedQuads::kMaxK, Pattern::kLastCode, random));
+  check_small_codes_pair(random);
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
@@ -143,7 +156,7 @@ void test_spread_quads_s8() {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     const std::int64_t most = row.most_rows;
-    for_all_problems({1, 8, 9, 23, most - 1, most},
+    for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most},
                      [&](auto&&... problem) { check_spread(row, problem...); });
   }
 }

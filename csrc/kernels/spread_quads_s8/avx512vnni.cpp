@@ -31,7 +31,7 @@ static inline void add_quads(const int8_t* code, const uint16_t* group, const ui
 // The sums of one column for 16 * Vectors rows: eight sums or more cover the latency of vpdpbusd.
 template <int Vectors>
 static inline void column(const SpreadQuadsS8Args& args, int n, int32_t* out) {
-  constexpr int kChains = Vectors > 2 ? 3 : 4;
+  constexpr int kChains = Vectors == 1 ? 8 : Vectors == 2 ? 4 : 3;
   __m512i sum[kChains][Vectors];
   OCTAVO_UNROLL
   for (int j = 0; j < kChains; ++j) {
