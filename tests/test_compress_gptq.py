@@ -71,9 +71,9 @@ def test_nearer_than_rounding_to_nearest(model: Encoder) -> None:
 def test_few_bits_and_both_aims(
     model: Encoder, monkeypatch: pytest.MonkeyPatch, bits: int, aim: str
 ) -> None:
-    monkeypatch.setattr(gptq, "BITS", bits)
     monkeypatch.setattr(gptq, "AIM", aim)
-    made = octavo.compress(model, "int8-gptq", calibration=rows(0))
+    recipe = {"quantize": {"rounding": "gptq", "bits": bits, "embedding_bits": 8}}
+    made = octavo.compress(model, recipe, calibration=rows(0))
     most = 2 ** (bits - 1) - 1
     assert max(int(np.abs(codes).max()) for codes, _, _ in codes_of(made).values()) == most
     assert sqnr(model, made, 1) > (10 if bits == 4 else 30)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo._ops.quantize import quantize_linear
 from octavo._scales import normal_scale
 from octavo.pruning import _select
 from octavo.pruning._arguments import DAMPING, damped, matrix_of
@@ -17,7 +18,7 @@ from octavo.pruning.second_order import inverse_factor
 if TYPE_CHECKING:
     from octavo.pruning import InputHessian
 
-__all__ = ["gptq"]
+__all__ = ["gptq", "nearest_rows"]
 
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -119,6 +120,36 @@ def gptq(
     worse = _errors(target, codes, scales, full) >= _errors(target, nearest, scales, full)
     codes[worse] = nearest[worse]
     return codes, scales.astype(np.float32)
+
+
+def nearest_rows(
+    weight: NDArray[np.float32], bits: int = 8
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round each row symmetrically over its own range, as `octavo.quantize` does with 8 bits.
+
+    Parameters
+    ----------
+    weight : float32 array, shape (N, K), finite
+    bits : int
+        2 to 8, as in `gptq`.
+
+    Returns
+    -------
+    (codes, scale) : int8 array, shape (N, K), and float32 array, shape (N,)
+        The scale of a row without range is 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from octavo.rounding import nearest_rows
+    >>> nearest_rows(np.array([[3.5, -0.6], [0, 0]], np.float32), bits=4)
+    (array([[ 7, -1],
+           [ 0,  0]], dtype=int8), array([0.5, 1. ], dtype=float32))
+    """
+    largest = np.abs(weight).max(axis=1, initial=0)
+    with np.errstate(under="ignore"):
+        scale = normal_scale(largest / np.float32(2 ** (bits - 1) - 1), largest == 0)
+    return quantize_linear(weight, scale, axis=0), scale
 
 
 class _Grid:

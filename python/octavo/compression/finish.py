@@ -88,14 +88,20 @@ class Finish:
         quantize = self._recipe.quantize
         return plan.dtype or (quantize.keep if name in self._kept else quantize.dtype)
 
+    def _bits(self, layer: nn.Module) -> int:
+        quantize = self._recipe.quantize
+        if isinstance(layer, nn.FloatEmbedding) and quantize.embedding_bits is not None:
+            return quantize.embedding_bits
+        return quantize.bits
+
     def _converted(self, name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
         dtype = self._dtype(name, plan)
         if dtype == "int8":
-            symmetric = self._recipe.quantize.symmetric
+            symmetric, bits = self._recipe.quantize.symmetric, self._bits(layer)
             plan = self._sharing(name, layer, plan)
             if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer, plan, symmetric)
-            return int8_layer(name, layer, plan=plan, symmetric=symmetric)
+                return pruned_int8_layer(name, layer, plan, symmetric, bits)
+            return int8_layer(name, layer, plan=plan, symmetric=symmetric, bits=bits)
         # A float layer does without the multiplier that was made for int8.
         merged = layer.merged() if isinstance(layer, nn.FloatLinear) else layer
         return half_layer(name, merged, dtype) if dtype in HALVES else merged

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["round_weights"]
 
-BITS = 8
 AIM = "model"
 
 
@@ -57,6 +56,7 @@ class _Rounder:
         self._plans = work.plans
         self._finish = Finish(work.recipe, None)
         self._symmetric = quantize.symmetric
+        self._bits = quantize.bits
         self._damping = DAMPING if quantize.damping is None else quantize.damping
 
     def chosen(self, name: str, layer: nn.Module) -> bool:
@@ -118,11 +118,11 @@ class _Rounder:
         else:
             assert isinstance(statistics, InputHessian)
             target, hessian = weight.astype(np.float64), statistics.matrix()
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"damping": self._damping, "mask": mask}
         clusters = self._finish.clusters(name, layer)
         if clusters is not None:
             _, options["scale"], options["codebook"] = share(target, clusters)
-        codes, scale = gptq(target, hessian, BITS, damping=self._damping, mask=mask, **options)
+        codes, scale = gptq(target, hessian, self._bits, **options)
         plan.codes, plan.scale = codes, scale
         if isinstance(statistics, OutputFit):
             plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from octavo import nn
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
-from octavo.qtensor import quantize
+from octavo.rounding import nearest_rows
 
 __all__ = ["int8_layer", "own_norm", "pruned_int8_layer"]
 
@@ -24,6 +24,7 @@ def int8_layer(
     linear: type[nn.Linear] = nn.Linear,
     plan: LayerPlan | None = None,
     symmetric: bool = False,
+    bits: int = 8,
 ) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
@@ -43,6 +44,8 @@ def int8_layer(
         what it reads, and its outlier columns.
     symmetric : bool
         Whether a linear layer quantizes what it reads symmetrically.
+    bits : int
+        Of codes that are rounded to nearest.
     """
     try:
         if isinstance(layer, nn.FloatLinear):
@@ -66,12 +69,12 @@ def int8_layer(
                 return linear.from_quantized(plan.codes, plan.scale, bias, **options)
             if linear is nn.OutlierLinear:
                 return linear.from_float(layer.weight, bias, **options)
-            codes, scale = _quantize_rows(layer.weight)
+            codes, scale = _quantize_rows(layer.weight, bits)
             return linear.from_quantized(codes, scale, bias, **options)
         if isinstance(layer, nn.FloatEmbedding):
             if plan is not None and plan.codes is not None and plan.scale is not None:
                 return nn.Embedding.from_quantized(plan.codes, plan.scale)
-            return nn.Embedding.from_quantized(*_quantize_rows(layer.weight))
+            return nn.Embedding.from_quantized(*_quantize_rows(layer.weight, bits))
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
     except ValueError as error:
@@ -86,17 +89,21 @@ def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
 
 
 def pruned_int8_layer(
-    name: str, layer: nn.FloatLinear, plan: LayerPlan | None = None, symmetric: bool = False
+    name: str,
+    layer: nn.FloatLinear,
+    plan: LayerPlan | None = None,
+    symmetric: bool = False,
+    bits: int = 8,
 ) -> nn.Module:
     """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
 
     The one place where a pruned float layer becomes what runs.
     """
-    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric)
+    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric, bits)
 
 
 def _quantize_rows(
-    weight: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32], bits: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Quantize each row symmetrically, some rows at a time.
 
@@ -109,9 +116,7 @@ def _quantize_rows(
     for start in range(0, rows, step):
         block = weight[start : start + step]
         _require_finite("weight", block)
-        part = quantize(block, axis=0)
-        codes[start : start + step] = part.data
-        scale[start : start + step] = part.scale
+        codes[start : start + step], scale[start : start + step] = nearest_rows(block, bits)
     return codes, scale
 
 

@@ -120,9 +120,12 @@ def _multiplier(work: Work, name: str, inputs: InputRanges) -> NDArray[np.float3
     assert isinstance(layer, nn.FloatLinear)
     try:
         if quantize.smooth == "auto":
-            static = quantize.activations == "static"
             return best_multiplier(
-                layer.weight, inputs, symmetric=quantize.symmetric, static=static
+                layer.weight,
+                inputs,
+                symmetric=quantize.symmetric,
+                static=quantize.activations == "static",
+                bits=quantize.bits,
             )
         assert isinstance(quantize.smooth, (int, float))
         return smoothing_multiplier(layer.weight, inputs, quantize.smooth)

@@ -182,7 +182,8 @@ def _described(
         (
             "saturation",
             "Saturation",
-            "Dots: weights at ±127, the ends of int8. Squares: inputs that a static scale clips.",
+            "Dots: weights at the ends of their range, ±127 with 8 bits."
+            " Squares: inputs that a static scale clips.",
             lacking or _NO_INT8,
         ),
     ]
@@ -220,7 +221,8 @@ def _spoken(layers: Sequence[LayerFacts], rows: Sequence[Mapping[str, Any]]) -> 
         else f"the widest input, that of {widest.name}, reaches {_reach(widest):.3g}",
         "saturation": ""
         if fullest is None
-        else f"at most {fullest.full_weights:.2%} of weights are at ±127, in {fullest.name}",
+        else f"at most {fullest.full_weights:.2%} of weights are at the ends of their range,"
+        f" in {fullest.name}",
     }
 
 

@@ -54,7 +54,7 @@ class LayerFacts:
     input_scale : float or None
         Of static int8 inputs.
     full_weights : float or None
-        Share of int8 weights at the ends of their range, -127 and 127.
+        Share of int8 weights at the ends of their range, -127 and 127 with 8 bits.
     clipped_inputs : float or None
         Share of input values beyond what a static scale can tell.
     speed : float or None
@@ -150,7 +150,7 @@ def layer_facts(
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
         inputs=inputs,
-        bits=8 * weight.dtype.itemsize,
+        bits=_bits(weight),
         inputs_as=_inputs_as(layer, state),
         input_scale=float(state["input_scale"][0]) if "input_scale" in state else None,
         clipped_inputs=clipped,
@@ -166,9 +166,21 @@ def _inputs_as(layer: Any, state: dict[str, Any]) -> str:
     return "static" if "input_scale" in state else "dynamic"
 
 
+def _bits(weight: npt.NDArray[Any]) -> int:
+    """Return how many bits the weights' codes need, at most 8; of others, how many they have."""
+    if weight.dtype != np.int8:
+        return 8 * weight.dtype.itemsize
+    return 1 + _largest_code(weight).bit_length()
+
+
+def _largest_code(codes: npt.NDArray[np.int8]) -> int:
+    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
+
+
 def _codes_facts(weight: npt.NDArray[Any], state: dict[str, Any]) -> dict[str, Any]:
     if weight.dtype != np.int8 or not weight.size:
         return {}
     scale = state["weight_scale"]
-    full = np.count_nonzero((weight == 127) | (weight == -127)) / weight.size
+    limit = max(1, _largest_code(weight))
+    full = np.count_nonzero((weight == limit) | (weight == -limit)) / weight.size
     return {"scale": (float(scale.min()), float(scale.max())), "full_weights": full}

@@ -94,7 +94,7 @@ def _layer_table(facts: ModelFacts) -> Table:
         "inputs",
         "scale",
         "input scale",
-        "at ±127, %",
+        "at the ends, %",
         "clipped inputs, %",
         "× dense speed",
     )

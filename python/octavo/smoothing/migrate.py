@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from octavo import _checks
 from octavo.nn.linear import Linear
+from octavo.rounding import nearest_rows
 from octavo.smoothing.statistics import InputRanges, floats
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def best_multiplier(
     *,
     symmetric: bool = False,
     static: bool = False,
+    bits: int = 8,
 ) -> Array | None:
     """Return the smoothing multiplier with which the int8 layer comes closest to the float one.
 
@@ -110,6 +112,8 @@ def best_multiplier(
         Whether the layer will quantize its inputs symmetrically.
     static : bool
         Whether it will quantize them with one scale for all rows.
+    bits : int
+        Of the layer's weight, 2 to 8.
 
     Returns
     -------
@@ -134,11 +138,12 @@ def best_multiplier(
     inputs.require_rows()
     x = inputs.sample()
     wanted = x @ values.T
-    options = _Trial(x, wanted, symmetric, static)
-    best, least = None, options.error(values, None)
+    options = {"symmetric": symmetric, "static": static}
+    trial = _Trial(x, wanted, _checks.integer(bits, "bits", 2, 8), **options)
+    best, least = None, trial.error(values, None)
     for statistic, alpha in _TRIED:
         multiplier = smoothing_multiplier(values, inputs, alpha, statistic)
-        error = options.error(values / multiplier, multiplier)
+        error = trial.error(values / multiplier, multiplier)
         if error < least:
             best, least = multiplier, error
     return best
@@ -147,8 +152,10 @@ def best_multiplier(
 class _Trial:
     """The error of int8 layers on one sample."""
 
-    def __init__(self, x: Array, wanted: Array, symmetric: bool, static: bool) -> None:
-        self._x, self._wanted = x, wanted
+    def __init__(
+        self, x: Array, wanted: Array, bits: int, *, symmetric: bool, static: bool
+    ) -> None:
+        self._x, self._wanted, self._bits = x, wanted, bits
         self._symmetric, self._static = symmetric, static
 
     def error(self, weight: Array, multiplier: Array | None) -> float:
@@ -156,7 +163,7 @@ class _Trial:
         if self._static:
             x = self._x if multiplier is None else self._x * multiplier
             options |= _whole_range(x, self._symmetric)
-        layer = Linear.from_float(weight, **options)
+        layer = Linear.from_quantized(*nearest_rows(weight, self._bits), **options)
         return float(np.square(layer(self._x) - self._wanted).sum(dtype=np.float64))
 
 

@@ -26,6 +26,12 @@ class Quantize:
     ----------
     dtype : "int8", "float16", "bfloat16" or "none"
         Of the weights. All but the first compute in float32, and the fields below do not apply.
+    bits : int
+        2 to 8, for the codes of the weights: they lie within ``2 ** (bits - 1) - 1`` of 0. They are
+        int8 all the same and run as such; with ``store: zstd`` a code takes at most about ``bits``
+        bits in the file. Below 6, round with GPTQ.
+    embedding_bits : int, optional
+        The same for embeddings, which are rounded to nearest; default: `bits`.
     activations : "dynamic" or "static"
         Dynamic: each row of a layer's input is quantized over its own range while running.
         Static: with one scale for a layer, found from calibration data.
@@ -63,6 +69,8 @@ class Quantize:
     """
 
     dtype: str = "int8"
+    bits: int = 8
+    embedding_bits: int | None = None
     activations: str = "dynamic"
     observer: str | None = None
     symmetric: bool = False
@@ -91,6 +99,11 @@ class Quantize:
         self._check_together()
 
     def _check_numbers(self) -> None:
+        for key in ("bits", "embedding_bits"):
+            value = getattr(self, key)
+            if value is not None or key == "bits":
+                number = _checks.integer(value, f"recipe: quantize.{key}", 2, 8)
+                object.__setattr__(self, key, number)
         if self.smooth is not None and self.smooth != "auto":
             if isinstance(self.smooth, str):
                 raise ValueError(
@@ -117,6 +130,8 @@ class Quantize:
             for key in ("observer", "dynamic"):
                 if getattr(self, key):
                     raise ValueError(f"recipe: quantize.{key}: dynamic activations have no {key}")
+        if self.bits != 8 and self.outliers is not None:
+            raise ValueError(f"recipe: quantize.bits: expected 8 beside outliers, got {self.bits}")
         if self.damping is not None and self.rounding != "gptq":
             raise ValueError("recipe: quantize.damping: rounding to nearest has no damping")
 

@@ -64,6 +64,11 @@ class Recipe:
                 f"recipe: share: expected quantize: int8 beside it, got {self.quantize.dtype}"
             )
 
+        for key in ("bits", "embedding_bits"):
+            value = getattr(self.quantize, key)
+            if self.share is not None and value not in (8, None):
+                raise ValueError(f"recipe: quantize.{key}: expected 8 beside share, got {value}")
+
     def resolved(self, has_calibration: bool) -> Recipe:
         """Return this with the choices that were left open made; raise if data are amiss.
 
