@@ -50,11 +50,11 @@ def test_failing_peers_are_reported_not_fatal() -> None:
 
 
 def test_absent_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("torch", "onnxruntime", "openvino"):
+    for name in ("torch", "onnxruntime", "openvino", "deepsparse"):
         monkeypatch.setitem(sys.modules, name, None)
     found, absent = base.find()
     assert found == []
-    assert set(absent) == {"torch", "onnx", "openvino"}
+    assert set(absent) == {"torch", "onnx", "openvino", "deepsparse"}
     assert "onnxruntime" in absent["onnx"] or "onnx" in absent["onnx"]
 
 
@@ -106,7 +106,7 @@ def test_a_request_chooses_peers() -> None:
 
 
 def test_a_worker_measures_and_answers(tmp_path: Path) -> None:
-    for name in ("torch", "onnx", "openvino"):
+    for name in ("torch", "onnx", "openvino", "deepsparse"):
         text = "print('noise on standard output'); raise ImportError('not in this test')"
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     tier = runtime.isa_tiers()[-1]
@@ -120,7 +120,8 @@ def test_a_worker_measures_and_answers(tmp_path: Path) -> None:
     assert document["rows"][0]["isa"] == tier
     assert document["machine"]["threads"] == 1
     assert document["settings"] == {"quick": True, "peers": True}
-    assert document["absent"] == dict.fromkeys(("torch", "onnx", "openvino"), "not in this test")
+    absent = ("torch", "onnx", "openvino", "deepsparse")
+    assert document["absent"] == dict.fromkeys(absent, "not in this test")
 
 
 def test_a_worker_that_fails_says_why() -> None:
