@@ -21,7 +21,7 @@ GemmProduct::Shape shape_of(const GemmBlocksS8Row& kernel, const PackedBlocks& b
   shape.work = 64 * b.blocks();
   shape.form = kernel.form;
   shape.row_unit = std::max(kernel.mr, kernel.m_align);
-  const std::int64_t fitting = kCodeBytes / round_up(std::max<std::int64_t>(b.k(), 1), 64);
+  const std::int64_t fitting = kCodeBytes / padded_k(b.k());
   shape.block_rows = std::max(shape.row_unit, fitting / shape.row_unit * shape.row_unit);
   shape.panels_at_once = b.panels();
   return shape;

@@ -53,7 +53,7 @@ Plan make_plan(std::int64_t m, const GemmProduct& product) {
   plan.m = m;
   plan.threads = useful_threads(m, shape);
   plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
-  const std::int64_t k_pad = round_up(std::max<std::int64_t>(shape.k, 1), 64);
+  const std::int64_t k_pad = padded_k(shape.k);
   plan.abs_offset = shape.form == AForm::kSignAbs ? spread_stride(k_pad) : 0;
   plan.code_stride = spread_stride(plan.abs_offset + k_pad);
 

@@ -4,12 +4,16 @@
 // become codes (RowSource), what the weight looks like and which kernels read it (GemmProduct),
 // what happens to the sums (SumSink).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "dispatch/registry.h"
 #include "ops/scratch.h"
 
 namespace octavo {
+
+// Codes of a row in scratch, zeros behind k included.
+inline std::int64_t padded_k(std::int64_t k) { return round_up(std::max<std::int64_t>(k, 1), 64); }
 
 // Codes of a stretch of rows in scratch, in the form of the chosen kernel.
 struct CodeBlock {

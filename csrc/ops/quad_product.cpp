@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/quad_product.h"
 
-#include <algorithm>
-
 namespace octavo {
 namespace {
-
-std::int64_t padded_k(const PackedQuads& b) {
-  return round_up(std::max<std::int64_t>(b.k(), 1), 64);
-}
 
 GemmProduct::Shape shape_of(const SpreadQuadsS8Row& kernel, const PackedQuads& b) {
   GemmProduct::Shape shape;
@@ -20,7 +14,7 @@ GemmProduct::Shape shape_of(const SpreadQuadsS8Row& kernel, const PackedQuads& b
   shape.block_rows = kernel.most_rows;
   shape.panels_at_once = b.panels();
   shape.fill_unit = 8;
-  shape.tile_bytes = kernel.most_rows * padded_k(b);
+  shape.tile_bytes = kernel.most_rows * padded_k(b.k());
   return shape;
 }
 
@@ -43,7 +37,7 @@ void QuadProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_
   args.x = reinterpret_cast<const float*>(block.codes + begin * block.stride);
   args.x_stride = block.stride / PackedQuads::kGroup;
   args.rows = end - begin;
-  args.columns = padded_k(b_) / PackedQuads::kGroup;
+  args.columns = padded_k(b_.k()) / PackedQuads::kGroup;
   args.out = reinterpret_cast<float*>(block.tile) + begin;
   args.out_stride = round_up(rows, kernel_.lanes);
   transpose_.run(args);

@@ -8,10 +8,6 @@ namespace {
 
 constexpr std::int64_t kTileRows = 32;
 
-std::int64_t padded_k(const PackedSlots& b) {
-  return round_up(std::max<std::int64_t>(b.k(), 1), 64);
-}
-
 // One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there
 // are.
 bool worth_spreading(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
@@ -28,7 +24,7 @@ GemmProduct::Shape shape_of(std::int64_t m, const GatherS8Row& gather, const Pac
   shape.block_rows = kTileRows;
   shape.panels_at_once = b.panels();
   shape.fill_unit = 8;
-  shape.tile_bytes = worth_spreading(gather, b.kind(), m) ? kTileRows * padded_k(b) : 0;
+  shape.tile_bytes = worth_spreading(gather, b.kind(), m) ? kTileRows * padded_k(b.k()) : 0;
   shape.needs_even_blocks = false;  // a tile of 20 rows costs as much as one of 32
   return shape;
 }
@@ -58,7 +54,7 @@ void SlotProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_
   args.tile = block.tile;
   args.column = static_cast<std::int32_t>(begin);
   args.m = static_cast<std::int32_t>(end - begin);
-  args.k = static_cast<std::int32_t>(padded_k(b_));
+  args.k = static_cast<std::int32_t>(padded_k(b_.k()));
   transpose_.run(args);
 }
 

@@ -2,6 +2,7 @@
 // Sparse int8 weights of every kind, codes to multiply them with, and the naive sums.
 #pragma once
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -79,6 +80,24 @@ struct Codes {
 
   std::int64_t k_pad;
   Guarded<std::uint8_t> bytes;
+};
+
+// The blocks of a packed weight and their places behind guard pages: kernels may read no further.
+// Panels are BlockPanels or QuadPanels.
+template <class Panels>
+struct GuardedGroups {
+  GuardedGroups(const Panels& panels, std::int64_t count, std::int64_t bytes_each, Edge edge)
+      : codes(bytes_each * count, edge), groups(count, edge), whole(panels) {
+    if (count == 0) return;
+    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
+    std::memcpy(groups.data(), whole.group, static_cast<std::size_t>(2 * groups.size()));
+    whole.code = codes.data();
+    whole.group = groups.data();
+  }
+
+  Guarded<std::int8_t> codes;
+  Guarded<std::uint16_t> groups;
+  Panels whole;
 };
 
 inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w,

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The blocks of a sparse weight, and every kernel row that reads them, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
-#include <cstring>
-
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
@@ -19,24 +17,6 @@ using namespace octavo;
 std::string name_of(const std::string& what, const Weight& w) {
   return what + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
 }
-
-// Blocks and their places behind guard pages: kernels may read no further.
-struct GuardedBlocks {
-  GuardedBlocks(const PackedBlocks& packed, Edge edge)
-      : codes(64 * packed.blocks(), edge),
-        groups(packed.blocks(), edge),
-        whole(packed.stretch(0, packed.panels())) {
-    if (packed.blocks() == 0) return;
-    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
-    std::memcpy(groups.data(), whole.group, static_cast<std::size_t>(2 * groups.size()));
-    whole.code = codes.data();
-    whole.group = groups.data();
-  }
-
-  Guarded<std::int8_t> codes;
-  Guarded<std::uint16_t> groups;
-  BlockPanels whole;
-};
 
 bool is_zero(const Weight& w, std::int64_t n0, std::int64_t k0, std::int64_t width) {
   for (std::int64_t n = n0; n < std::min(n0 + 16, w.n); ++n) {
@@ -74,7 +54,8 @@ void check_blocks(const Weight& w) {
 void check_gemm_blocks(const GemmBlocksS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
                        Edge edge, Random& random) {
   const PackedBlocks packed(w.codes.data(), w.n, w.k);
-  const GuardedBlocks guarded(packed, edge);
+  const GuardedGroups<BlockPanels> guarded(packed.stretch(0, packed.panels()), packed.blocks(), 64,
+                                           edge);
   const std::int64_t rows = round_up(m, row.m_align), width = round_up(w.n, 16);
   Codes a(rows, w.k, row.form, pattern, edge, random);
   Guarded<std::int32_t> c(rows * width, edge);

@@ -2,7 +2,6 @@
 // The quads of a sparse weight, and every kernel row that reads them, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
 #include <cstdlib>
-#include <cstring>
 
 #include "check.h"
 #include "dispatch/registry.h"
@@ -21,24 +20,6 @@ std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
   return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
          " k=" + std::to_string(w.k);
 }
-
-// Quads and their places behind guard pages: kernels may read no further.
-struct GuardedQuads {
-  GuardedQuads(const PackedQuads& packed, Edge edge)
-      : codes(4 * packed.quads(), edge),
-        groups(packed.quads(), edge),
-        whole(packed.stretch(0, packed.panels())) {
-    if (packed.quads() == 0) return;
-    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
-    std::memcpy(groups.data(), whole.group, static_cast<std::size_t>(2 * groups.size()));
-    whole.code = codes.data();
-    whole.group = groups.data();
-  }
-
-  Guarded<std::int8_t> codes;
-  Guarded<std::uint16_t> groups;
-  QuadPanels whole;
-};
 
 std::int64_t quads_in(const Weight& w, std::int64_t n) {
   std::int64_t found = 0;
@@ -93,7 +74,8 @@ void check_small_codes_pair(Random& random) {
 void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
                   Edge edge, Random& random) {
   const PackedQuads packed(w.codes.data(), w.n, w.k);
-  const GuardedQuads quads(packed, edge);
+  const GuardedGroups<QuadPanels> quads(packed.stretch(0, packed.panels()), packed.quads(), 4,
+                                        edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t rows = round_up(m, row.lanes);
   Guarded<std::uint8_t> tile(rows * a.k_pad, edge);

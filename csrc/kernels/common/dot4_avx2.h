@@ -16,8 +16,13 @@ static inline Slots32 slots32(__m256i b) {
   return {_mm256_abs_epi8(b), _mm256_cmpgt_epi8(_mm256_setzero_si256(), b)};
 }
 
+// Of two neighbours each, in int16.
+static inline __m256i dot2(__m256i a, const Slots32& b) {
+  return _mm256_maddubs_epi16(b.magnitude, _mm256_xor_si256(a, b.negative));
+}
+
 static inline __m256i dot4(__m256i sum, __m256i a, const Slots32& b) {
-  const __m256i pairs = _mm256_maddubs_epi16(b.magnitude, _mm256_xor_si256(a, b.negative));
+  const __m256i pairs = dot2(a, b);
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
@@ -27,9 +32,7 @@ constexpr int kPairSums = 1;
 
 static inline void dot4_pair(__m256i (&sum)[kPairSums], __m256i a0, const Slots32& b0, __m256i a1,
                              const Slots32& b1) {
-  const __m256i pairs0 = _mm256_maddubs_epi16(b0.magnitude, _mm256_xor_si256(a0, b0.negative));
-  const __m256i pairs1 = _mm256_maddubs_epi16(b1.magnitude, _mm256_xor_si256(a1, b1.negative));
-  const __m256i pairs = _mm256_add_epi16(pairs0, pairs1);
+  const __m256i pairs = _mm256_add_epi16(dot2(a0, b0), dot2(a1, b1));
   sum[0] = _mm256_add_epi32(sum[0], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
