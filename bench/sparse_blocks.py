@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 ZEROS = (0.5, 0.7, 0.8, 0.9, 0.95)
 QUICK_ZEROS = (0.5, 0.9)
-BLOCKS = {(16, 4): "blocks16x4", (16, 64): "blocks16x4", (1, 4): "blocks1x4"}
+BLOCKS = {
+    (16, 4): "blocks16x4",
+    (16, 64): "blocks16x4",
+    (1, 4): "blocks1x4",
+    (4, 1): "blocks4x1",
+}
 """Outputs and inputs of a block, and the format that holds it."""
 SHAPES = (
     *((m, 768, 768) for m in (1, 32, 128, 512)),

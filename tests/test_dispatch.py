@@ -112,7 +112,9 @@ def test_tiers_are_listed_best_first() -> None:
 def test_names_follow_the_grammar() -> None:
     for row in all_rows():
         isa, family = row["isa"], row["family"]
-        products = re.fullmatch(r"((?:gemm|gather|spread)(?:_bitmap|_blocks|_quads)?)_s8", family)
+        products = re.fullmatch(
+            r"((?:gemm|gather|spread)(?:_bitmap|_blocks|_quads|_strips)?)_s8", family
+        )
         if family == "gemm_s8":
             match = re.fullmatch(rf"gemm_(?:s8|u8)s8s32_(\d+)x(\d+)x(\d+)_{TOKEN}", row["name"])
             assert match, row["name"]

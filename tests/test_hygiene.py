@@ -28,6 +28,7 @@ LAYOUT_CONTRACTS = tuple(
     f"kernels/{name}/kernel.h"
     for name in (
         *("expand_s8", "gather_s8", "gemm_blocks_s8", "gemm_s8", "spmm_f32", "spread_quads_s8"),
+        "spread_strips_s8",
     )
 )
 

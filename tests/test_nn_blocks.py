@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCKS = [(1, 4), (4, 1), (16, 4), (16, 64), (32, 8), (5, 7)]
-FORMATS = ["blocks16x4", "blocks1x4"]
+FORMATS = ["blocks16x4", "blocks1x4", "blocks4x1"]
 NO_AMX = [tier for tier in runtime.isa_tiers() if tier != "amx_int8"]
 
 
@@ -101,6 +101,19 @@ def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
 
 
 @needs_core
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_bytes_follow_the_strips(block: tuple[int, int]) -> None:
+    codes = pruned(70, 300, 0.8, block)
+    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks4x1")
+    squares = sum(-(-blocks_of(codes[i : i + 4], 1, 4) // 4) for i in range(0, 70, 4))
+    wanted = 24 * squares + 4 * (24 * 5 + 1) + 2 * 4 * 70
+    assert layer.nbytes == wanted
+    units, size = tuning.work_of(codes, "blocks4x1")
+    assert units == -(-squares // 4)
+    assert 0.9 * wanted < size < wanted
+
+
+@needs_core
 @pytest.mark.parametrize("tier", runtime.isa_tiers())
 def test_work_is_what_the_tier_multiplies(tier: str) -> None:
     codes = pruned(70, 300, 0.8, (16, 4))
@@ -127,8 +140,10 @@ def test_auto_takes_blocks_where_whole_ones_are_gone(tier: str, zeros: float) ->
 @pytest.mark.parametrize("tier", NO_AMX)
 def test_auto_takes_the_smallest_blocks_where_those_are_gone(tier: str) -> None:
     with runtime.use_isa(tier):
-        layer = SparseLinear.from_quantized(pruned(256, 1024, 0.95, (1, 4)), 0.1, rows=[64, 256])
-        assert layer.format == "blocks1x4"
+        for block in ((1, 4), (4, 1)):
+            codes = pruned(256, 1024, 0.95, block)
+            layer = SparseLinear.from_quantized(codes, 0.1, rows=[64, 256])
+            assert layer.format == f"blocks{block[0]}x{block[1]}"
 
 
 @needs_core

@@ -163,9 +163,9 @@ def test_the_table_of_another_cpu_is_none(table: Path) -> None:
 
 
 def test_a_format_that_the_file_does_not_know_costs_what_is_shipped(table: Path) -> None:
-    older = {name: DEAR[name] for name in DEAR if name != "blocks1x4"}
+    older = {name: DEAR[name] for name in DEAR if name != "blocks4x1"}
     tuning.save({"avx2": older}, table)
-    assert tuning.costs("avx2") == older | {"blocks1x4": tuning._DEFAULTS["avx2"]["blocks1x4"]}
+    assert tuning.costs("avx2") == older | {"blocks4x1": tuning._DEFAULTS["avx2"]["blocks4x1"]}
 
 
 def test_a_tier_that_is_not_known_yet_is_left_out(table: Path) -> None:

@@ -17,7 +17,8 @@ namespace {
 constexpr Named<WeightFormat> kFormats[] = {
     {"dense", WeightFormat::kDense},       {"slots16", WeightFormat::kSlots16},
     {"slots64", WeightFormat::kSlots64},   {"bitmap", WeightFormat::kBitmap},
-    {"blocks16x4", WeightFormat::kBlocks}, {"blocks1x4", WeightFormat::kQuads}};
+    {"blocks16x4", WeightFormat::kBlocks}, {"blocks1x4", WeightFormat::kQuads},
+    {"blocks4x1", WeightFormat::kStrips}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,

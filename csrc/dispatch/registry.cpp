@@ -15,6 +15,8 @@ namespace octavo {
 #define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
 #define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
   void symbol(const SpreadQuadsS8Args&) noexcept;
+#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, spread_rows, form) \
+  void symbol(const SpreadStripsS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
 #include "kernels/dequantize_linear/kernels.inc"
@@ -32,6 +34,7 @@ namespace octavo {
 #include "kernels/spmm_f32/kernels.inc"
 #include "kernels/spread_quads_s8/kernels.inc"
 #include "kernels/spread_s8/kernels.inc"
+#include "kernels/spread_strips_s8/kernels.inc"
 #include "kernels/stream_read/kernels.inc"
 #include "kernels/transpose_f32/kernels.inc"
 #include "kernels/transpose_s8/kernels.inc"
@@ -43,6 +46,7 @@ namespace octavo {
 #undef OCTAVO_GATHER_S8
 #undef OCTAVO_SPREAD_S8
 #undef OCTAVO_SPREAD_QUADS_S8
+#undef OCTAVO_SPREAD_STRIPS_S8
 
 #define OCTAVO_KERNEL(args, isa, symbol) {Isa::isa, #symbol, symbol},
 #define OCTAVO_GEMM_S8(isa, symbol, mr, m_align, min_m, block_rows, form) \
@@ -56,6 +60,8 @@ namespace octavo {
 #define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
 #define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
   {Isa::isa, #symbol, symbol, most_rows, lanes, AForm::form},
+#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, spread_rows, form) \
+  {Isa::isa, #symbol, symbol, most_rows, spread_rows, AForm::form},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {
@@ -212,6 +218,13 @@ const std::vector<SpreadQuadsS8Row>& spread_quads_s8_rows() {
   return rows;
 }
 
+const std::vector<SpreadStripsS8Row>& spread_strips_s8_rows() {
+  static const std::vector<SpreadStripsS8Row> rows = {
+#include "kernels/spread_strips_s8/kernels.inc"
+  };
+  return rows;
+}
+
 const std::vector<GemmS8Row>& gemm_s8_rows() {
   static const std::vector<GemmS8Row> rows = {
 #include "kernels/gemm_s8/kernels.inc"
@@ -246,6 +259,10 @@ const GatherS8Row& select_gather_s8(IsaMask mask) noexcept {
 
 const SpreadQuadsS8Row& select_spread_quads_s8(IsaMask mask) noexcept {
   return first_allowed(spread_quads_s8_rows(), mask);
+}
+
+const SpreadStripsS8Row& select_spread_strips_s8(IsaMask mask) noexcept {
+  return first_allowed(spread_strips_s8_rows(), mask);
 }
 
 const SpreadS8Row& select_spread_s8(AForm form, IsaMask mask) noexcept {
@@ -287,6 +304,9 @@ std::vector<KernelInfo> list_kernels() {
   }
   for (const SpreadQuadsS8Row& row : spread_quads_s8_rows()) {
     out.push_back({"spread_quads_s8", row.name, row.isa, row.most_rows, 1, 1});
+  }
+  for (const SpreadStripsS8Row& row : spread_strips_s8_rows()) {
+    out.push_back({"spread_strips_s8", row.name, row.isa, row.most_rows, 1, 1});
   }
   append<TransposeS8Args>(out, "transpose_s8");
   append<QuantizeRowsArgs>(out, "quantize_rows");

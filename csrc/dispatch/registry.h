@@ -22,6 +22,7 @@
 #include "kernels/spmm_f32/kernel.h"
 #include "kernels/spread_quads_s8/kernel.h"
 #include "kernels/spread_s8/kernel.h"
+#include "kernels/spread_strips_s8/kernel.h"
 #include "kernels/stream_read/kernel.h"
 #include "kernels/transpose_f32/kernel.h"
 #include "kernels/transpose_s8/kernel.h"
@@ -90,6 +91,15 @@ struct SpreadQuadsS8Row {
   AForm form;
 };
 
+struct SpreadStripsS8Row {
+  Isa isa;
+  const char* name;
+  void (*run)(const SpreadStripsS8Args&) noexcept;
+  int most_rows;
+  int spread_rows;
+  AForm form;
+};
+
 // All rows of a family that are compiled in, best first.
 template <class Args>
 const std::vector<KernelRow<Args>>& kernel_rows();
@@ -129,6 +139,7 @@ const std::vector<GemmBlocksS8Row>& gemm_blocks_s8_rows();
 const std::vector<GatherS8Row>& gather_s8_rows();
 const std::vector<SpreadS8Row>& spread_s8_rows();
 const std::vector<SpreadQuadsS8Row>& spread_quads_s8_rows();
+const std::vector<SpreadStripsS8Row>& spread_strips_s8_rows();
 
 // The first row whose tier is in the mask; the last one where none is.
 template <class Row>
@@ -152,6 +163,7 @@ const GemmS8Row& select_gemm_s8(int64_t m, IsaMask mask) noexcept;
 const GemmBitmapS8Row& select_gemm_bitmap_s8(IsaMask mask) noexcept;
 const GatherS8Row& select_gather_s8(IsaMask mask) noexcept;
 const SpreadQuadsS8Row& select_spread_quads_s8(IsaMask mask) noexcept;
+const SpreadStripsS8Row& select_spread_strips_s8(IsaMask mask) noexcept;
 
 // The first row whose tier is in the mask and that is meant for m rows and for a weight with so
 // many blocks in so many tiles.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "layout/column_sums.h"
+#include "layout/pairs.h"
 
 namespace octavo {
 namespace {
@@ -36,23 +37,6 @@ bool fit(const Quad& a, const Quad& b) {
     return std::abs(quad.code[i]) + std::abs(quad.code[i + 1]);
   };
   return magnitude(a, 0) + magnitude(b, 0) <= 255 && magnitude(a, 2) + magnitude(b, 2) <= 255;
-}
-
-// Puts those that come in twos first; returns how many they are.
-std::size_t put_pairs_first(std::vector<Quad>& quads, std::vector<Quad>& left_over) {
-  left_over.clear();
-  std::size_t paired = 0;
-  for (std::size_t i = 0; i < quads.size();) {
-    if (i + 1 < quads.size() && fit(quads[i], quads[i + 1])) {
-      quads[paired++] = quads[i++];
-      quads[paired++] = quads[i++];
-    } else {
-      left_over.push_back(quads[i++]);
-    }
-  }
-  std::copy(left_over.begin(), left_over.end(),
-            quads.begin() + static_cast<std::ptrdiff_t>(paired));
-  return paired;
 }
 
 }  // namespace
@@ -88,7 +72,7 @@ PackedQuads::PackedQuads(const std::int8_t* codes, std::int64_t n, std::int64_t 
   std::uint32_t t = 0;
   for (std::int64_t j = 0; j < n; ++j) {
     find_quads(codes + j * k, k, quads);
-    paired[j] = static_cast<std::uint32_t>(put_pairs_first(quads, left_over));
+    paired[j] = static_cast<std::uint32_t>(put_pairs_first(quads, left_over, fit));
     first_quad[j] = t;
     for (const Quad& quad : quads) {
       std::memcpy(code + std::int64_t{kGroup} * t, quad.code, kGroup);

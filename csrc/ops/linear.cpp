@@ -9,6 +9,7 @@
 #include "ops/dense_product.h"
 #include "ops/quad_product.h"
 #include "ops/slot_product.h"
+#include "ops/strip_product.h"
 
 namespace octavo {
 namespace {
@@ -122,12 +123,14 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
-using Weight = std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads>;
+using Weight =
+    std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads, PackedStrips>;
 
 Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
   if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
   if (format == WeightFormat::kQuads) return PackedQuads(codes, n, k);
+  if (format == WeightFormat::kStrips) return PackedStrips(codes, n, k);
   if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
@@ -154,6 +157,11 @@ void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
 void run_weight(std::int64_t m, const PackedQuads& b, const RowSource& source,
                 const SumSink& sink) {
   run_gemm(m, QuadProduct(b), source, sink);
+}
+
+void run_weight(std::int64_t m, const PackedStrips& b, const RowSource& source,
+                const SumSink& sink) {
+  run_gemm(m, StripProduct(m, b), source, sink);
 }
 
 }  // namespace
@@ -193,6 +201,7 @@ WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
   if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
   if (std::holds_alternative<PackedQuads>(weight_)) return WeightFormat::kQuads;
+  if (std::holds_alternative<PackedStrips>(weight_)) return WeightFormat::kStrips;
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;

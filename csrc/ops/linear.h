@@ -10,13 +10,22 @@
 #include "layout/packed_blocks.h"
 #include "layout/packed_quads.h"
 #include "layout/packed_slots.h"
+#include "layout/packed_strips.h"
 
 namespace octavo {
 
 // How the weight is held: every code, or the non-zero ones, in slots with windows of 16 or 64 or
-// behind a bitmap, or the blocks of 16 x 4 or the quads that are not zero. The results have the
-// same bits.
-enum class WeightFormat : std::uint8_t { kDense, kSlots16, kSlots64, kBitmap, kBlocks, kQuads };
+// behind a bitmap, or the blocks of 16 x 4, the quads or the strips that are not zero. The results
+// have the same bits.
+enum class WeightFormat : std::uint8_t {
+  kDense,
+  kSlots16,
+  kSlots64,
+  kBitmap,
+  kBlocks,
+  kQuads,
+  kStrips
+};
 
 // Of one of the two formats with slots.
 inline SlotIndex slot_index(WeightFormat format) {
@@ -85,7 +94,7 @@ class Linear {
   std::size_t nbytes() const;
 
  private:
-  std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads> weight_;
+  std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads, PackedStrips> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   AlignedBuffer multiplier_;

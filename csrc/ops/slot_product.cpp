@@ -52,6 +52,7 @@ void SlotProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_
   args.a = block.codes + begin * block.stride;
   args.a_stride = block.stride;
   args.tile = block.tile;
+  args.rows = kTileRows;
   args.column = static_cast<std::int32_t>(begin);
   args.m = static_cast<std::int32_t>(end - begin);
   args.k = static_cast<std::int32_t>(padded_k(b_.k()));

@@ -4,9 +4,9 @@
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
 on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bitmap" it is a group
 of 64 weights, zeros included; of "blocks16x4" it is a block of 64 weights that are not all zero
-(for AMX, a sixteenth of a tile that is not); of "blocks1x4" it is 16 blocks of 4 such weights.  One
-row takes at least the format's share of the dense bytes.  A format pays where units times cost stay
-below the groups of the dense layer.
+(for AMX, a sixteenth of a tile that is not); of "blocks1x4" and "blocks4x1" it is 16 blocks of 4
+such weights.  One row takes at least the format's share of the dense bytes.  A format pays where
+units times cost stay below the groups of the dense layer.
 
 `measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
 processes on this CPU, `costs` returns what is in use.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, _checks, runtime
+from octavo._work import groups_of, work_of
 
 if TYPE_CHECKING:
     import os
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4", "blocks1x4")
+SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4", "blocks1x4", "blocks4x1")
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -53,6 +54,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (4.6, 2.4, 1.5, 1.3, 1.3),
         "blocks16x4": (1.1, 1.1, 1.1, 1.1, 1.1),
         "blocks1x4": (9.0, 3.6, 1.3, 1.1, 1.1),
+        "blocks4x1": (4.4, 3.9, 1.8, 1.25, 1.25),
     },
     "scalar": {
         "slots16": (4.3, 4.4, 4.5, 4.4, 4.3),
@@ -60,6 +62,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (17.3, 2.1, 1.3, 1.1, 1.1),
         "blocks16x4": (1.0, 1.0, 1.1, 1.0, 1.0),
         "blocks1x4": (4.6, 3.1, 2.6, 2.1, 2.2),
+        "blocks4x1": (6.4, 3.6, 2.6, 2.4, 2.4),
     },
     # From the operations of a unit against those of the dense kernel; not measured.
     "avxvnni": {
@@ -68,6 +71,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
         "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 5.0, 2.5, 1.6, 1.6),
+        "blocks4x1": (5.0, 4.0, 2.0, 1.4, 1.4),
     },
     "avx512vnni": {
         "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
@@ -75,6 +79,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
+        "blocks4x1": (5.5, 6.0, 2.6, 1.8, 1.8),
     },
     "avx512vbmi2": {
         "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
@@ -82,6 +87,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
+        "blocks4x1": (5.5, 6.0, 2.6, 1.8, 1.8),
     },
     "amx_int8": {
         "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
@@ -89,6 +95,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
         "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
         "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
         "blocks1x4": (4.0, 8.0, 16.0, 16.0, 16.0),
+        "blocks4x1": (5.5, 6.0, 14.0, 16.0, 16.0),
     },
 }
 
@@ -110,7 +117,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['bitmap', 'blocks16x4', 'blocks1x4', 'slots16', 'slots64']
+    ['bitmap', 'blocks16x4', 'blocks1x4', 'blocks4x1', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
     if name not in _DEFAULTS:
@@ -146,7 +153,7 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
     if _backend.name != "native" or n * k == 0 or k > MOST_INPUTS:
         return "dense"
     sample = _sample(codes)
-    groups = _groups(sample)
+    groups = groups_of(sample)
     table = costs()
     best, best_gain = "dense", _MARGIN
     for name in SPARSE_FORMATS:
@@ -179,49 +186,6 @@ def _places(rows: int | Sequence[int] | None) -> list[int]:
 
 
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
-_STEP_BYTES = {"slots16": 98, "slots64": 130}
-
-
-def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
-    """Return a sparse format's units of work on codes (N, K), and its bytes.
-
-    Examples
-    --------
-    >>> import numpy as np, octavo
-    >>> octavo.tuning.work_of(np.eye(64, dtype=np.int8), "bitmap")
-    (64, 576)
-    """
-    if name == "bitmap":
-        groups = _groups(codes)
-        return groups, 8 * groups + int(np.count_nonzero(codes))
-    if name == "blocks16x4":
-        width = block_width()
-        units = width // 4 * _blocks(codes, width)
-        return max(1, units), 66 * _blocks(codes, 4) + 4 * len(codes)
-    if name == "blocks1x4":
-        quads = _blocks(codes, 4, height=1)
-        return max(1, -(-quads // 16)), 6 * quads + 12 * len(codes)
-    steps = max(1, int(_backend.backend.slot_steps(codes, name)))
-    return steps, steps * _STEP_BYTES[name]
-
-
-def block_width() -> int:
-    """Return how many inputs the tier in use multiplies at once with 16 outputs."""
-    return 64 if runtime.get_isa() == "amx_int8" else 4
-
-
-def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
-    """Count the blocks of `height` outputs by `width` inputs that are not all zero."""
-    n, k = codes.shape
-    shape = (-(-n // height), height, -(-k // width), width)
-    padded = np.zeros((shape[0] * height, shape[2] * width), np.bool_)
-    padded[:n, :k] = codes != 0
-    return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
-
-
-def _groups(codes: NDArray[np.int8]) -> int:
-    n, k = codes.shape
-    return int(-(-n // 16) * -(-k // 4))
 
 
 def _sample(codes: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -23,12 +23,14 @@ enum class Pattern {
   kLastCode,
   kExtremes,
   kQuads,   // of 1 x 4
+  kStrips,  // of 4 x 1
   kBlocks,  // of 16 x 4
   kTiles,   // of 16 x 64
 };
-constexpr Pattern kPatterns[] = {
-    Pattern::kRandom,   Pattern::kTwoOfFour, Pattern::kDense, Pattern::kEmpty,  Pattern::kOneColumn,
-    Pattern::kLastCode, Pattern::kExtremes,  Pattern::kQuads, Pattern::kBlocks, Pattern::kTiles};
+constexpr Pattern kPatterns[] = {Pattern::kRandom,   Pattern::kTwoOfFour, Pattern::kDense,
+                                 Pattern::kEmpty,    Pattern::kOneColumn, Pattern::kLastCode,
+                                 Pattern::kExtremes, Pattern::kQuads,     Pattern::kStrips,
+                                 Pattern::kBlocks,   Pattern::kTiles};
 
 struct Weight {
   std::int64_t n, k;
@@ -53,6 +55,7 @@ inline Weight make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
       case Pattern::kLastCode: kept = i % k == k - 1; break;
       case Pattern::kExtremes: kept = random.between(0, 1) == 0; break;
       case Pattern::kQuads: kept = (7 * (i / k) + 5 * (i % k / 4)) % 4 == 0; break;
+      case Pattern::kStrips: kept = (7 * (i / k / 4) + 5 * (i % k)) % 4 == 0; break;
       case Pattern::kBlocks: kept = (7 * (i / k / 16) + 5 * (i % k / 4)) % 4 == 0; break;
       case Pattern::kTiles: kept = (i / k / 16 + i % k / 64) % 2 == 0; break;
     }

@@ -56,6 +56,8 @@ int main() {
   test_gemm_blocks_s8();
   test_quads();
   test_spread_quads_s8();
+  test_strips();
+  test_spread_strips_s8();
   test_quantize_rows();
   test_epilogue();
   test_quantize_linear();

@@ -146,18 +146,18 @@ void test_transpose_s8() {
     for (const std::int32_t m : {1, 7, 8, 9, 31, 32}) {
       for (const std::int32_t column : {0, 8, 24}) {
         if (column + m > 32) continue;
-        const std::int32_t k = 64 * random.between(1, 3);
-        Guarded<std::uint8_t> a(m * k), tile(32 * k);
+        const std::int32_t k = 64 * random.between(1, 3), rows = random.between(0, 1) ? 32 : 64;
+        Guarded<std::uint8_t> a(m * k), tile(rows * k);
         for (std::int64_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::uint8_t>(random.next());
         tile.fill(0xee);
-        row.run({a.data(), k, tile.data(), column, m, k});
+        row.run({a.data(), k, tile.data(), rows, column, m, k});
         bool same = true;
-        for (std::int32_t i = 0; i < 32; ++i) {
+        for (std::int32_t i = 0; i < rows; ++i) {
           const bool spare = i < column || i >= column + static_cast<std::int32_t>(round_up(m, 8));
           for (std::int32_t j = 0; j < k; ++j) {
-            if (spare) same = same && tile[32 * j + i] == 0xee;
+            if (spare) same = same && tile[rows * j + i] == 0xee;
             if (i >= column && i < column + m) {
-              same = same && tile[32 * j + i] == a[(i - column) * k + j];
+              same = same && tile[rows * j + i] == a[(i - column) * k + j];
             }
           }
         }

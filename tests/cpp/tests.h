@@ -17,6 +17,8 @@ void test_blocks();
 void test_gemm_blocks_s8();
 void test_quads();
 void test_spread_quads_s8();
+void test_strips();
+void test_spread_strips_s8();
 void test_quantize_rows();
 void test_epilogue();
 void test_quantize_linear();

@@ -16,3 +16,5 @@ static inline __m256i dot4(__m256i sum, __m256i a, Slots32 b) {
 static inline __m256i first_sums(__m256i) { return _mm256_setzero_si256(); }
 
 }  // namespace
+
+#include "kernels/common/dot4_pair_vnni.h"

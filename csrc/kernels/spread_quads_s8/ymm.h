@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "kernels/common/compiler.h"
+#include "kernels/common/store_rows.h"
 #include "kernels/common/x86.h"
 #include "kernels/spread_quads_s8/kernel.h"
-#include "kernels/spread_quads_s8/store_rows.h"
 
 namespace octavo {
 namespace {

@@ -7,7 +7,7 @@
 namespace octavo {
 namespace {
 
-static inline void block(const uint8_t* const* row, int64_t k, uint8_t* out) {
+static inline void block(const uint8_t* const* row, int64_t k, uint8_t* out, int64_t rows) {
   __m128i x[8], y[8];
   OCTAVO_UNROLL
   for (int i = 0; i < 8; ++i) x[i] = _mm_loadu_si128((const __m128i*)(row[i] + k));
@@ -27,11 +27,11 @@ static inline void block(const uint8_t* const* row, int64_t k, uint8_t* out) {
     for (int q = 0; q < 2; ++q) {  // all eight rows: k 0-1, 2-3 of a quarter
       const __m128i low = _mm_unpacklo_epi8(x[4 * h + 2 * q], x[4 * h + 2 * q + 1]);
       const __m128i high = _mm_unpackhi_epi8(x[4 * h + 2 * q], x[4 * h + 2 * q + 1]);
-      uint8_t* to = out + 32 * (k + 8 * h + 4 * q);
+      uint8_t* to = out + rows * (k + 8 * h + 4 * q);
       _mm_storel_epi64((__m128i*)to, low);
-      _mm_storeh_pd((double*)(to + 32), _mm_castsi128_pd(low));
-      _mm_storel_epi64((__m128i*)(to + 64), high);
-      _mm_storeh_pd((double*)(to + 96), _mm_castsi128_pd(high));
+      _mm_storeh_pd((double*)(to + rows), _mm_castsi128_pd(low));
+      _mm_storel_epi64((__m128i*)(to + 2 * rows), high);
+      _mm_storeh_pd((double*)(to + 3 * rows), _mm_castsi128_pd(high));
     }
   }
 }
@@ -44,7 +44,9 @@ void transpose_s8_8x16_avx2(const TransposeS8Args& args) noexcept {
     for (int i = 0; i < 8; ++i) {  // missing rows repeat the last one
       row[i] = args.a + (m + i < args.m ? m + i : args.m - 1) * args.a_stride;
     }
-    for (int64_t k = 0; k < args.k; k += 16) block(row, k, args.tile + args.column + m);
+    for (int64_t k = 0; k < args.k; k += 16) {
+      block(row, k, args.tile + args.column + m, args.rows);
+    }
   }
 }
 

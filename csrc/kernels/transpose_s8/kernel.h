@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel family transpose_s8: rows of codes to columns of a tile for spread_s8.
+// Kernel family transpose_s8: rows of codes to columns of a tile, for spread_s8 and
+// spread_strips_s8.
 //
-//   tile[32 * k + column + m] = a[m][k]     for m rows and k codes
+//   tile[rows * k + column + m] = a[m][k]     for m rows and k codes
 //
 // k is a multiple of 64, column one of 8. Where m is none, what the tile holds for the missing rows
 // up to the next multiple of 8 is unspecified.
@@ -14,6 +15,7 @@ struct TransposeS8Args {
   const uint8_t* a;
   int64_t a_stride;  // bytes
   uint8_t* tile;
+  int64_t rows;  // of the tile
   int32_t column;
   int32_t m;
   int32_t k;

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, runtime, tuning
+from octavo._work import block_width
 from octavo.bench import timing
 from octavo.nn import SparseLinear
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
-_KEPT = {"slots16": 0.4, "slots64": 0.1, "bitmap": 0.4, "blocks16x4": 0.2, "blocks1x4": 0.1}
+_KEPT = {
+    "slots16": 0.4,
+    "slots64": 0.1,
+    "bitmap": 0.4,
+    "blocks16x4": 0.2,
+    "blocks1x4": 0.1,
+    "blocks4x1": 0.1,
+}
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
 
@@ -82,7 +90,7 @@ def measure_tier(
 
 
 def _mask(rng: np.random.Generator, name: str, kept: float) -> np.ndarray[Any, Any]:
-    blocks = {"blocks16x4": (16, tuning.block_width()), "blocks1x4": (1, 4)}
+    blocks = {"blocks16x4": (16, block_width()), "blocks1x4": (1, 4), "blocks4x1": (4, 1)}
     height, width = blocks.get(name, (1, 1))
     mask = (rng.random((_SIZE // height, _SIZE // width)) < kept).astype(np.int8)
     return np.kron(mask, np.ones((height, width), np.int8))

@@ -47,6 +47,9 @@ class SparseLinear(Linear):
         The blocks of 1 output by 4 inputs that are not all zero, 6 bytes each: for weights pruned
         so (`octavo.pruning.block` with 4 columns and any number of rows), and for very few
         non-zeros in any places.
+    ``"blocks4x1"``
+        The blocks of 4 outputs by 1 input that are not all zero, 6 bytes each: for weights pruned
+        so (`octavo.pruning.block` with 4 rows, or a multiple, and any number of columns).
     ``"dense"``
         Every code, as in `Linear`.
     ``"auto"``
@@ -84,7 +87,8 @@ class SparseLinear(Linear):
         weight : float array, shape (out_features, in_features), finite
             Or a matrix of `scipy.sparse`, a sparse tensor of PyTorch, or a `SparseMatrix`.
         bias : float array, shape (out_features,), optional
-        format : "auto", "dense", "slots16", "slots64", "bitmap", "blocks16x4" or "blocks1x4"
+        format : str
+            "auto", "dense" or one of `octavo.tuning.SPARSE_FORMATS`.
         rows : int or sequence of int, optional
             How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
         **options

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way out of spread_quads_s8, whose sums are made column by column.
+// The way out of kernels whose sums are made column by column: spread_quads_s8, spread_strips_s8.
 #pragma once
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
@@ -10,7 +10,9 @@ namespace {
 static inline __m256i load8(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 static inline void store8(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
 
-// Eight rows of eight columns, `stride` apart, to the rows of c.
+// Sums of eight columns, `stride` apart, for rows 0 to 3 and Second to Second + 3: to those below
+// `rows` of c.
+template <int Second = 4>
 static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t* c,
                               int64_t c_stride) {
   __m256i pair[8];
@@ -33,7 +35,7 @@ static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t*
     const __m256i low = _mm256_permute2x128_si256(row[i], row[i + 4], 0x20);
     const __m256i high = _mm256_permute2x128_si256(row[i], row[i + 4], 0x31);
     if (i < rows) store8(c + i * c_stride, low);
-    if (i + 4 < rows) store8(c + (i + 4) * c_stride, high);
+    if (i + Second < rows) store8(c + (i + Second) * c_stride, high);
   }
 }
 

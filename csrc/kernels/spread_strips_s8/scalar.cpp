@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// spread_strips_s8 in portable C++.
+#include "kernels/spread_strips_s8/kernel.h"
+
+namespace octavo {
+
+void spread_strips_s8s8s32_32x4x4_scalar(const SpreadStripsS8Args& args) noexcept {
+  const int8_t* tile = (const int8_t*)args.tile;
+  for (int n = 0; n < 16 * args.b.panels; ++n) {
+    uint32_t sum[32] = {};
+    for (uint32_t t = args.b.first_square[n / 4]; t < args.b.first_square[n / 4 + 1]; ++t) {
+      const int8_t* b = args.b.code + 16 * (int64_t)t + 4 * (n % 4);
+      const uint16_t* place = args.b.place + 4 * (int64_t)t;
+      const int8_t* a0 = tile + args.rows * place[0];
+      const int8_t* a1 = tile + args.rows * place[1];
+      const int8_t* a2 = tile + args.rows * place[2];
+      const int8_t* a3 = tile + args.rows * place[3];
+      for (int m = 0; m < args.m; ++m) {
+        sum[m] += (uint32_t)(a0[m] * b[0] + a1[m] * b[1] + a2[m] * b[2] + a3[m] * b[3]);
+      }
+    }
+    for (int m = 0; m < args.m; ++m) args.c[m * args.c_stride + n] = (int32_t)sum[m];
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/strip_product.h"
+
+namespace octavo {
+namespace {
+
+GemmProduct::Shape shape_of(std::int64_t m, const SpreadStripsS8Row& kernel,
+                            const PackedStrips& b) {
+  GemmProduct::Shape shape;
+  shape.n = b.n();
+  shape.k = b.k();
+  shape.work = 16 * b.squares();
+  shape.form = kernel.form;
+  shape.row_unit = 1;
+  shape.block_rows = kernel.most_rows;
+  shape.panels_at_once = b.panels();
+  shape.fill_unit = 8;
+  shape.tile_bytes = m < kernel.spread_rows ? 0 : kernel.most_rows * padded_k(b.k());
+  shape.needs_even_blocks = false;  // more than half a tile costs as much as a whole one
+  return shape;
+}
+
+}  // namespace
+
+StripProduct::StripProduct(std::int64_t m, const PackedStrips& b)
+    : StripProduct(m, select_spread_strips_s8(active_isas()), b) {}
+
+StripProduct::StripProduct(std::int64_t m, const SpreadStripsS8Row& kernel, const PackedStrips& b)
+    : GemmProduct(shape_of(m, kernel, b)),
+      b_(b),
+      kernel_(kernel),
+      transpose_(select<TransposeS8Args>(active_isas())) {}
+
+void StripProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_t begin,
+                           std::int64_t end) const {
+  if (rows < kernel_.spread_rows || begin == end) return;
+  TransposeS8Args args;
+  args.a = block.codes + begin * block.stride;
+  args.a_stride = block.stride;
+  args.tile = block.tile;
+  args.rows = kernel_.most_rows;
+  args.column = static_cast<std::int32_t>(begin);
+  args.m = static_cast<std::int32_t>(end - begin);
+  args.k = static_cast<std::int32_t>(padded_k(b_.k()));
+  transpose_.run(args);
+}
+
+void StripProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,
+                            std::int64_t panels, std::int32_t* sums, std::int64_t stride) const {
+  const StripPanels stretch = b_.stretch(p, panels);
+  if (rows >= kernel_.spread_rows) {
+    kernel_.run(
+        {stretch, block.tile, kernel_.most_rows, sums, stride, static_cast<std::int32_t>(rows)});
+    return;
+  }
+  for (std::int64_t m = 0; m < rows; ++m) {
+    kernel_.run({stretch, block.codes + m * block.stride, 1, sums + m * stride, stride, 1});
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much work and how many bytes a weight is in each sparse format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from octavo import _backend, runtime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STEP_BYTES = {"slots16": 98, "slots64": 130}
+
+
+def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
+    """Return a sparse format's units of work on codes (N, K), and its bytes.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.tuning.work_of(np.eye(64, dtype=np.int8), "bitmap")
+    (64, 576)
+    """
+    if name == "bitmap":
+        groups = groups_of(codes)
+        return groups, 8 * groups + int(np.count_nonzero(codes))
+    if name == "blocks16x4":
+        width = block_width()
+        units = width // 4 * _blocks(codes, width)
+        return max(1, units), 66 * _blocks(codes, 4) + 4 * len(codes)
+    if name == "blocks1x4":
+        quads = _blocks(codes, 4, height=1)
+        return max(1, -(-quads // 16)), 6 * quads + 12 * len(codes)
+    if name == "blocks4x1":
+        squares = _squares(codes)
+        return max(1, -(-squares // 4)), 24 * squares + 10 * len(codes)
+    steps = max(1, int(_backend.backend.slot_steps(codes, name)))
+    return steps, steps * _STEP_BYTES[name]
+
+
+def block_width() -> int:
+    """Return how many inputs the tier in use multiplies at once with 16 outputs."""
+    return 64 if runtime.get_isa() == "amx_int8" else 4
+
+
+def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
+    """Count the blocks of `height` outputs by `width` inputs that are not all zero."""
+    n, k = codes.shape
+    shape = (-(-n // height), height, -(-k // width), width)
+    padded = np.zeros((shape[0] * height, shape[2] * width), np.bool_)
+    padded[:n, :k] = codes != 0
+    return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
+
+
+def _squares(codes: NDArray[np.int8]) -> int:
+    """Count the fours of inputs that sets of 4 outputs have, the last of a set filled up."""
+    n, k = codes.shape
+    padded = np.zeros((-(-n // 4) * 4, k), np.bool_)
+    padded[:n] = codes != 0
+    strips = np.count_nonzero(padded.reshape(-1, 4, k).any(axis=1), axis=1)
+    return int((-(-strips // 4)).sum())
+
+
+def groups_of(codes: NDArray[np.int8]) -> int:
+    """Return the groups of 16 outputs by 4 inputs that the dense layer has."""
+    n, k = codes.shape
+    return int(-(-n // 16) * -(-k // 4))

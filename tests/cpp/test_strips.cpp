@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// The strips of a sparse weight, and every kernel row that reads them, on guarded memory; and the
+// layer that holds its weight so, against the dense one.
+#include <cstdlib>
+
+#include "check.h"
+#include "dispatch/registry.h"
+#include "guarded.h"
+#include "layout/packed_strips.h"
+#include "sparse_layer.h"
+#include "sparse_weight.h"
+#include "tests.h"
+
+namespace octavo_test {
+namespace {
+
+using namespace octavo;
+
+std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
+  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
+         " k=" + std::to_string(w.k);
+}
+
+// How many inputs a set of four outputs uses.
+std::int64_t strips_in(const Weight& w, std::int64_t set) {
+  std::int64_t found = 0;
+  for (std::int64_t k = 0; k < w.k; ++k) {
+    bool any = false;
+    for (std::int64_t n = 4 * set; n < std::min(4 * set + 4, w.n); ++n) {
+      any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
+    }
+    found += any;
+  }
+  return found;
+}
+
+int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
+
+// As many squares as must be there; the way back; what kernels rely on.
+void check_strips(const Weight& w) {
+  const PackedStrips packed(w.codes.data(), w.n, w.k);
+  const std::string what = name_of("strips", 0, w);
+  check_codes(packed, w, what);
+  const StripPanels all = packed.stretch(0, packed.panels());
+  std::int64_t t = 0;
+  for (std::int64_t s = 0; s < 4 * packed.panels(); ++s) {
+    check(all.first_square[s] == t, what + " first square");
+    const std::int64_t count = (strips_in(w, s) + 3) / 4, paired = all.paired[s];
+    check(paired % 2 == 0 && paired <= count, what + " paired");
+    for (std::int64_t i = 0; i < 2 * paired; ++i) {  // of twos of squares, four columns each
+      const std::int8_t* code = all.code + 16 * (t + 2 * (i / 4)) + 4 * (i % 4);
+      check(magnitude(code) + magnitude(code + 16) <= 255, what + " pair, first half");
+      check(magnitude(code + 2) + magnitude(code + 18) <= 255, what + " pair, second half");
+    }
+    t += count;
+  }
+  check(all.first_square[4 * packed.panels()] == t && packed.squares() == t, what + " count");
+  for (std::int64_t i = 0; i < 4 * t; ++i) check(all.place[i] < w.k, what + " place");
+  check(static_cast<std::int64_t>(packed.nbytes()) ==
+            24 * packed.squares() + 4 * (24 * packed.panels() + 1) + 4 * w.n,
+        what + " bytes");
+}
+
+// Squares of small codes all fit, so that at most one of a set is left over.
+void check_small_codes_pair(Random& random) {
+  Weight w = make_weight(20, 300, Pattern::kStrips, random);
+  for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
+  const PackedStrips packed(w.codes.data(), w.n, w.k);
+  check_codes(packed, w, "small squares");
+  const StripPanels all = packed.stretch(0, packed.panels());
+  for (std::int64_t s = 0; s < w.n / 4; ++s) {
+    const std::int64_t count = all.first_square[s + 1] - all.first_square[s];
+    check(all.paired[s] == count / 2 * 2 && count > 2, "small squares are paired");
+  }
+}
+
+// A packed weight whose squares lie behind guard pages: kernels may read no further.
+struct GuardedSquares {
+  GuardedSquares(const PackedStrips& packed, Edge edge)
+      : codes(16 * packed.squares(), edge),
+        places(4 * packed.squares(), edge),
+        whole(packed.stretch(0, packed.panels())) {
+    if (packed.squares() == 0) return;
+    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
+    std::memcpy(places.data(), whole.place, static_cast<std::size_t>(2 * places.size()));
+    whole.code = codes.data();
+    whole.place = places.data();
+  }
+
+  Guarded<std::int8_t> codes;
+  Guarded<std::uint16_t> places;
+  StripPanels whole;
+};
+
+// `rows` of the tile is 1, for one row as it is, or the kernel's most rows.
+void check_spread(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, const Weight& w,
+                  Pattern pattern, Edge edge, Random& random) {
+  const PackedStrips packed(w.codes.data(), w.n, w.k);
+  const GuardedSquares squares(packed, edge);
+  Codes a(m, w.k, row.form, pattern, edge, random);
+  Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
+  tile.fill(0x5a);
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t k = 0; k < a.k_pad; ++k) tile[rows * k + i] = a.bytes[i * a.k_pad + k];
+  }
+  const std::int64_t width = round_up(w.n, 16);
+  Guarded<std::int32_t> c(m * width, edge);
+  row.run({squares.whole, tile.data(), rows, c.data(), width, static_cast<std::int32_t>(m)});
+  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
+}
+
+void check_row(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, Random& random) {
+  for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
+    // The last fills more than the 64 squares that are interleaved at once.
+    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 900}) {
+      const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+      const Weight w = make_weight(n, k, Pattern::kRandom, random);
+      check_spread(row, rows, m, w, Pattern::kRandom, edge, random);
+    }
+  }
+  for (const Pattern pattern : kPatterns) {
+    const Weight w = make_weight(40, 170, pattern, random);
+    check_spread(row, rows, m, w, pattern, Edge::kEnd, random);
+  }
+}
+
+}  // namespace
+
+void test_strips() {
+  Random random(20261128);
+  for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
+    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
+      for (const Pattern pattern : kPatterns) check_strips(make_weight(n, k, pattern, random));
+    }
+  }
+  check_strips(make_weight(3, PackedStrips::kMaxK, Pattern::kLastCode, random));
+  check_small_codes_pair(random);
+  for (const IsaInfo& info : isa_table()) {
+    if (!(detected_isas() & bit(info.isa))) continue;
+    force_isa(info.token);
+    for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kStrips, Pattern::kEmpty}) {
+        const Weight w = make_weight(150, 700, pattern, random);
+        check_layer(WeightFormat::kStrips, info.token, m, w, random);
+      }
+      const Weight none = make_weight(33, 0, Pattern::kRandom, random);
+      check_layer(WeightFormat::kStrips, info.token, m, none, random);
+    }
+  }
+  force_isa(nullptr);
+}
+
+void test_spread_strips_s8() {
+  Random random(20261129);
+  for (const SpreadStripsS8Row& row : spread_strips_s8_rows()) {
+    if (!(detected_isas() & bit(row.isa))) continue;
+    covered(row.name);
+    check_row(row, 1, 1, random);
+    const std::int64_t most = row.most_rows;
+    for (const std::int64_t m : std::vector<std::int64_t>{1, 8, 9, 16, 17, 32, most - 1, most}) {
+      check_row(row, most, m, random);
+    }
+  }
+}
+
+}  // namespace octavo_test
