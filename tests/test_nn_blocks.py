@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCKS = [(1, 4), (4, 1), (16, 4), (16, 64), (32, 8), (5, 7)]
-FORMATS = ["blocks16x4", "blocks1x4", "blocks4x1"]
+FORMATS = ["blocks16x4", "blocks1x4", "blocks4x1", "csr"]
 NO_AMX = [tier for tier in runtime.isa_tiers() if tier != "amx_int8"]
 
 
@@ -102,14 +102,17 @@ def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
 
 @needs_core
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_bytes_follow_the_strips(block: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("form", "height"), [("blocks4x1", 4), ("csr", 1)])
+def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int) -> None:
     codes = pruned(70, 300, 0.8, block)
-    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks4x1")
-    squares = sum(-(-blocks_of(codes[i : i + 4], 1, 4) // 4) for i in range(0, 70, 4))
-    wanted = 24 * squares + 4 * (24 * 5 + 1) + 2 * 4 * 70
+    layer = SparseLinear.from_quantized(codes, 0.1, format=form)
+    squares = sum(
+        -(-blocks_of(codes[i : i + height], 1, height) // 4) for i in range(0, 70, height)
+    )
+    wanted = (4 * height + 8) * squares + 4 * (32 // height * 5 + 1 + 80) + 2 * 4 * 70
     assert layer.nbytes == wanted
-    units, size = tuning.work_of(codes, "blocks4x1")
-    assert units == -(-squares // 4)
+    units, size = tuning.work_of(codes, form)
+    assert units == -(-squares * height // 16)
     assert 0.9 * wanted < size < wanted
 
 

@@ -19,7 +19,7 @@ from reference import assert_same_bits
 pytestmark = pytest.mark.usefixtures("isa")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FORMATS = ("auto", "dense", "slots16", "slots64", "blocks16x4", "blocks1x4", "blocks4x1")
+FORMATS = ("auto", "dense", "slots16", "slots64", "csr", "blocks16x4", "blocks1x4", "blocks4x1")
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh")
 
 

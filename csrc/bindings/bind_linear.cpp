@@ -18,7 +18,7 @@ constexpr Named<WeightFormat> kFormats[] = {
     {"dense", WeightFormat::kDense},       {"slots16", WeightFormat::kSlots16},
     {"slots64", WeightFormat::kSlots64},   {"bitmap", WeightFormat::kBitmap},
     {"blocks16x4", WeightFormat::kBlocks}, {"blocks1x4", WeightFormat::kQuads},
-    {"blocks4x1", WeightFormat::kStrips}};
+    {"blocks4x1", WeightFormat::kStrips},  {"csr", WeightFormat::kCsr}};
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,

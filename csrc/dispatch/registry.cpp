@@ -15,7 +15,7 @@ namespace octavo {
 #define OCTAVO_SPREAD_S8(isa, symbol, form) void symbol(const SpreadS8Args&) noexcept;
 #define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
   void symbol(const SpreadQuadsS8Args&) noexcept;
-#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, spread_rows, form) \
+#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, fours_rows, ones_rows, form) \
   void symbol(const SpreadStripsS8Args&) noexcept;
 #include "kernels/activation/kernels.inc"
 #include "kernels/attention/kernels.inc"
@@ -60,8 +60,8 @@ namespace octavo {
 #define OCTAVO_SPREAD_S8(isa, symbol, form) {Isa::isa, #symbol, symbol, AForm::form},
 #define OCTAVO_SPREAD_QUADS_S8(isa, symbol, most_rows, lanes, form) \
   {Isa::isa, #symbol, symbol, most_rows, lanes, AForm::form},
-#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, spread_rows, form) \
-  {Isa::isa, #symbol, symbol, most_rows, spread_rows, AForm::form},
+#define OCTAVO_SPREAD_STRIPS_S8(isa, symbol, most_rows, fours_rows, ones_rows, form) \
+  {Isa::isa, #symbol, symbol, most_rows, fours_rows, ones_rows, AForm::form},
 
 template <>
 const std::vector<KernelRow<EpilogueArgs>>& kernel_rows() {

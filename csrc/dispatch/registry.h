@@ -96,7 +96,8 @@ struct SpreadStripsS8Row {
   const char* name;
   void (*run)(const SpreadStripsS8Args&) noexcept;
   int most_rows;
-  int spread_rows;
+  int fours_rows;
+  int ones_rows;
   AForm form;
 };
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// An int8 weight of which whole strips (4 outputs by 1 input) are zero: the operand of
-// spread_strips_s8, whose kernel.h draws a square of four strips. One layout serves all tiers.
+// An int8 weight of which whole strips (4 outputs by 1 input, or single weights) are zero: the
+// operand of spread_strips_s8, whose kernel.h draws a square of four strips. One layout serves all
+// tiers.
 //
-//   | code          | first_square     | paired     | negative_sum | col_sum | place         |
-//     16 x squares    4 x panels + 1     4 x panels   16 x panels    n         4 x squares
-//     1 byte each     4 bytes each       4            4              4         2
+//   | code                | first_square | paired | negative_sum | col_sum | place         |
+//     4 x set x squares     sets + 1       sets     16 x panels    n         4 x squares
+//     1 byte each           4 bytes each   4        4              4         2
 //
-// n is padded to panels of 16 columns, four sets of 4. A strip is left out where all of it is zero,
-// so that any mask can be held; blocks of (4 i) x j weights, at multiples of these, leave out all
-// that they make zero. Along k, each square is paired with the next where they fit; those left over
-// come last.
+// n is padded to panels of 16 columns, 16 / set sets each. A strip is left out where all of it is
+// zero, so that any mask can be held; with sets of 4, blocks of (4 i) x j weights, at multiples of
+// these, leave out all that they make zero. Along k, each square is paired with the next where they
+// fit; those left over come last.
 //
-// Bytes per weight of a strip that is there: 1.5.
+// Bytes per weight of a strip that is there: 1.5 with sets of 4; 3 with sets of 1, compressed rows.
 #pragma once
 #include <cstdint>
 
@@ -23,16 +24,16 @@ namespace octavo {
 class PackedStrips {
  public:
   static constexpr int kPanelWidth = 16;
-  static constexpr std::int64_t kSet = 4;
   static constexpr std::int64_t kMaxK = 65536;  // places have 16 bits
 
-  // codes: (n, k) row-major, all above -128; k at most kMaxK. Throws std::length_error where
-  // squares cannot be counted in 32 bits.
-  PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  // codes: (n, k) row-major, all above -128; k at most kMaxK; set: 1 or 4. Throws
+  // std::length_error where squares cannot be counted in 32 bits.
+  PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_t k, std::int64_t set);
 
   std::int64_t n() const { return n_; }
   std::int64_t k() const { return k_; }
   std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
+  std::int64_t set() const { return set_; }
   std::int64_t squares() const { return squares_; }
   StripPanels stretch(std::int64_t p, std::int64_t panels) const;
   // One int32 (modulo 2^32) per column.
@@ -52,7 +53,9 @@ class PackedStrips {
     return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
   }
 
-  std::int64_t n_, k_, squares_;
+  std::int64_t sets() const { return kPanelWidth / set_ * panels(); }
+
+  std::int64_t n_, k_, set_, squares_;
   AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };
 

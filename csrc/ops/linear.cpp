@@ -130,7 +130,8 @@ Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightForm
   if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
   if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
   if (format == WeightFormat::kQuads) return PackedQuads(codes, n, k);
-  if (format == WeightFormat::kStrips) return PackedStrips(codes, n, k);
+  if (format == WeightFormat::kStrips) return PackedStrips(codes, n, k, 4);
+  if (format == WeightFormat::kCsr) return PackedStrips(codes, n, k, 1);
   if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
   return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
 }
@@ -201,7 +202,9 @@ WeightFormat Linear::format() const {
   if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
   if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
   if (std::holds_alternative<PackedQuads>(weight_)) return WeightFormat::kQuads;
-  if (std::holds_alternative<PackedStrips>(weight_)) return WeightFormat::kStrips;
+  if (const auto* strips = std::get_if<PackedStrips>(&weight_)) {
+    return strips->set() == 1 ? WeightFormat::kCsr : WeightFormat::kStrips;
+  }
   const auto* slots = std::get_if<PackedSlots>(&weight_);
   if (slots == nullptr) return WeightFormat::kDense;
   return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;

@@ -15,8 +15,8 @@
 namespace octavo {
 
 // How the weight is held: every code, or the non-zero ones, in slots with windows of 16 or 64 or
-// behind a bitmap, or the blocks of 16 x 4, the quads or the strips that are not zero. The results
-// have the same bits.
+// behind a bitmap, or the blocks of 16 x 4, the quads or the strips that are not zero, or for
+// each output its non-zero codes and their places. The results have the same bits.
 enum class WeightFormat : std::uint8_t {
   kDense,
   kSlots16,
@@ -24,7 +24,8 @@ enum class WeightFormat : std::uint8_t {
   kBitmap,
   kBlocks,
   kQuads,
-  kStrips
+  kStrips,
+  kCsr
 };
 
 // Of one of the two formats with slots.

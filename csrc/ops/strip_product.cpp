@@ -4,18 +4,22 @@
 namespace octavo {
 namespace {
 
+bool worth_spreading(const SpreadStripsS8Row& kernel, const PackedStrips& b, std::int64_t rows) {
+  return rows >= (b.set() == 1 ? kernel.ones_rows : kernel.fours_rows);
+}
+
 GemmProduct::Shape shape_of(std::int64_t m, const SpreadStripsS8Row& kernel,
                             const PackedStrips& b) {
   GemmProduct::Shape shape;
   shape.n = b.n();
   shape.k = b.k();
-  shape.work = 16 * b.squares();
+  shape.work = 4 * b.set() * b.squares();
   shape.form = kernel.form;
   shape.row_unit = 1;
   shape.block_rows = kernel.most_rows;
   shape.panels_at_once = b.panels();
   shape.fill_unit = 8;
-  shape.tile_bytes = m < kernel.spread_rows ? 0 : kernel.most_rows * padded_k(b.k());
+  shape.tile_bytes = worth_spreading(kernel, b, m) ? kernel.most_rows * padded_k(b.k()) : 0;
   shape.needs_even_blocks = false;  // more than half a tile costs as much as a whole one
   return shape;
 }
@@ -33,7 +37,7 @@ StripProduct::StripProduct(std::int64_t m, const SpreadStripsS8Row& kernel, cons
 
 void StripProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_t begin,
                            std::int64_t end) const {
-  if (rows < kernel_.spread_rows || begin == end) return;
+  if (!worth_spreading(kernel_, b_, rows) || begin == end) return;
   TransposeS8Args args;
   args.a = block.codes + begin * block.stride;
   args.a_stride = block.stride;
@@ -48,7 +52,7 @@ void StripProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64
 void StripProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,
                             std::int64_t panels, std::int32_t* sums, std::int64_t stride) const {
   const StripPanels stretch = b_.stretch(p, panels);
-  if (rows >= kernel_.spread_rows) {
+  if (worth_spreading(kernel_, b_, rows)) {
     kernel_.run(
         {stretch, block.tile, kernel_.most_rows, sums, stride, static_cast<std::int32_t>(rows)});
     return;

@@ -35,8 +35,11 @@ def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
         quads = _blocks(codes, 4, height=1)
         return max(1, -(-quads // 16)), 6 * quads + 12 * len(codes)
     if name == "blocks4x1":
-        squares = _squares(codes)
+        squares = _squares(codes, 4)
         return max(1, -(-squares // 4)), 24 * squares + 10 * len(codes)
+    if name == "csr":
+        squares = _squares(codes, 1)
+        return max(1, -(-squares // 16)), 12 * squares + 16 * len(codes)
     steps = max(1, int(_backend.backend.slot_steps(codes, name)))
     return steps, steps * _STEP_BYTES[name]
 
@@ -55,12 +58,12 @@ def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
     return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
 
 
-def _squares(codes: NDArray[np.int8]) -> int:
-    """Count the fours of inputs that sets of 4 outputs have, the last of a set filled up."""
+def _squares(codes: NDArray[np.int8], height: int) -> int:
+    """Count the fours of inputs that sets of `height` outputs use, the last of a set filled up."""
     n, k = codes.shape
-    padded = np.zeros((-(-n // 4) * 4, k), np.bool_)
+    padded = np.zeros((-(-n // height) * height, k), np.bool_)
     padded[:n] = codes != 0
-    strips = np.count_nonzero(padded.reshape(-1, 4, k).any(axis=1), axis=1)
+    strips = np.count_nonzero(padded.reshape(-1, height, k).any(axis=1), axis=1)
     return int((-(-strips // 4)).sum())
 
 

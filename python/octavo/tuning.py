@@ -2,7 +2,8 @@
 """Which format makes a sparse weight fastest on a tier: a small table, shipped or measured.
 
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
-on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bitmap" it is a group
+on the same tier, for some number of rows.  A unit is a step of 64 slots, or 64 weights
+of "csr"; of "bitmap" it is a group
 of 64 weights, zeros included; of "blocks16x4" it is a block of 64 weights that are not all zero
 (for AMX, a sixteenth of a tile that is not); of "blocks1x4" and "blocks4x1" it is 16 blocks of 4
 such weights.  One row takes at least the format's share of the dense bytes.  A format pays where
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = ("slots16", "slots64", "bitmap", "blocks16x4", "blocks1x4", "blocks4x1")
+SPARSE_FORMATS = (
+    *("slots16", "slots64", "csr", "bitmap"),
+    *("blocks16x4", "blocks1x4", "blocks4x1"),
+)
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -51,14 +55,16 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx2": {
         "slots16": (1.7, 1.5, 1.7, 1.7, 1.7),
         "slots64": (3.0, 3.0, 3.5, 2.1, 2.0),
+        "csr": (18.0, 9.5, 3.6, 2.0, 1.95),
         "bitmap": (4.6, 2.4, 1.5, 1.3, 1.3),
         "blocks16x4": (1.1, 1.1, 1.1, 1.1, 1.1),
         "blocks1x4": (9.0, 3.6, 1.3, 1.1, 1.1),
-        "blocks4x1": (4.4, 3.9, 1.8, 1.25, 1.25),
+        "blocks4x1": (4.8, 4.2, 1.8, 1.3, 1.25),
     },
     "scalar": {
         "slots16": (4.3, 4.4, 4.5, 4.4, 4.3),
         "slots64": (3.5, 3.9, 4.0, 3.1, 3.1),
+        "csr": (7.0, 3.7, 2.6, 2.1, 2.4),
         "bitmap": (17.3, 2.1, 1.3, 1.1, 1.1),
         "blocks16x4": (1.0, 1.0, 1.1, 1.0, 1.0),
         "blocks1x4": (4.6, 3.1, 2.6, 2.1, 2.2),
@@ -68,6 +74,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avxvnni": {
         "slots16": (2.5, 3.0, 3.5, 3.5, 3.5),
         "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
+        "csr": (15.0, 15.0, 6.0, 4.0, 4.0),
         "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
         "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 5.0, 2.5, 1.6, 1.6),
@@ -76,6 +83,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx512vnni": {
         "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
         "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
+        "csr": (15.0, 18.0, 9.0, 4.5, 4.5),
         "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
@@ -84,6 +92,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "avx512vbmi2": {
         "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
         "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
+        "csr": (15.0, 18.0, 9.0, 4.5, 4.5),
         "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
         "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
         "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
@@ -92,6 +101,7 @@ _DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
     "amx_int8": {
         "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
         "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
+        "csr": (15.0, 18.0, 36.0, 40.0, 40.0),
         "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
         "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
         "blocks1x4": (4.0, 8.0, 16.0, 16.0, 16.0),
@@ -117,7 +127,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['bitmap', 'blocks16x4', 'blocks1x4', 'blocks4x1', 'slots16', 'slots64']
+    ['bitmap', 'blocks16x4', 'blocks1x4', 'blocks4x1', 'csr', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
     if name not in _DEFAULTS:

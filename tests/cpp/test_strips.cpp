@@ -16,17 +16,20 @@ namespace {
 
 using namespace octavo;
 
+constexpr std::int64_t kSets[] = {1, 4};
+constexpr WeightFormat kFormats[] = {WeightFormat::kCsr, WeightFormat::kStrips};
+
 std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
   return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
          " k=" + std::to_string(w.k);
 }
 
-// How many inputs a set of four outputs uses.
-std::int64_t strips_in(const Weight& w, std::int64_t set) {
+// How many inputs the outputs of set s use.
+std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s) {
   std::int64_t found = 0;
   for (std::int64_t k = 0; k < w.k; ++k) {
     bool any = false;
-    for (std::int64_t n = 4 * set; n < std::min(4 * set + 4, w.n); ++n) {
+    for (std::int64_t n = set * s; n < std::min(set * (s + 1), w.n); ++n) {
       any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
     }
     found += any;
@@ -37,38 +40,40 @@ std::int64_t strips_in(const Weight& w, std::int64_t set) {
 int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
 
 // As many squares as must be there; the way back; what kernels rely on.
-void check_strips(const Weight& w) {
-  const PackedStrips packed(w.codes.data(), w.n, w.k);
+void check_strips(const Weight& w, std::int64_t set) {
+  const PackedStrips packed(w.codes.data(), w.n, w.k, set);
   const std::string what = name_of("strips", 0, w);
   check_codes(packed, w, what);
   const StripPanels all = packed.stretch(0, packed.panels());
   std::int64_t t = 0;
-  for (std::int64_t s = 0; s < 4 * packed.panels(); ++s) {
+  const std::int64_t sets = 16 / set * packed.panels();
+  for (std::int64_t s = 0; s < sets; ++s) {
     check(all.first_square[s] == t, what + " first square");
-    const std::int64_t count = (strips_in(w, s) + 3) / 4, paired = all.paired[s];
+    const std::int64_t count = (strips_in(w, set, s) + 3) / 4, paired = all.paired[s];
     check(paired % 2 == 0 && paired <= count, what + " paired");
-    for (std::int64_t i = 0; i < 2 * paired; ++i) {  // of twos of squares, four columns each
-      const std::int8_t* code = all.code + 16 * (t + 2 * (i / 4)) + 4 * (i % 4);
-      check(magnitude(code) + magnitude(code + 16) <= 255, what + " pair, first half");
-      check(magnitude(code + 2) + magnitude(code + 18) <= 255, what + " pair, second half");
+    for (std::int64_t i = 0; i < set * (paired / 2); ++i) {  // columns of twos of squares
+      const std::int8_t* one = all.code + 4 * (set * (t + 2 * (i / set)) + i % set);
+      const std::int8_t* other = one + 4 * set;
+      check(magnitude(one) + magnitude(other) <= 255, what + " pair, first half");
+      check(magnitude(one + 2) + magnitude(other + 2) <= 255, what + " pair, second half");
     }
     t += count;
   }
-  check(all.first_square[4 * packed.panels()] == t && packed.squares() == t, what + " count");
+  check(all.first_square[sets] == t && packed.squares() == t, what + " count");
   for (std::int64_t i = 0; i < 4 * t; ++i) check(all.place[i] < w.k, what + " place");
   check(static_cast<std::int64_t>(packed.nbytes()) ==
-            24 * packed.squares() + 4 * (24 * packed.panels() + 1) + 4 * w.n,
+            (4 * set + 8) * packed.squares() + 4 * (2 * sets + 1 + 16 * packed.panels() + w.n),
         what + " bytes");
 }
 
 // Squares of small codes all fit, so that at most one of a set is left over.
-void check_small_codes_pair(Random& random) {
+void check_small_codes_pair(std::int64_t set, Random& random) {
   Weight w = make_weight(20, 300, Pattern::kStrips, random);
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
-  const PackedStrips packed(w.codes.data(), w.n, w.k);
+  const PackedStrips packed(w.codes.data(), w.n, w.k, set);
   check_codes(packed, w, "small squares");
   const StripPanels all = packed.stretch(0, packed.panels());
-  for (std::int64_t s = 0; s < w.n / 4; ++s) {
+  for (std::int64_t s = 0; s < w.n / set; ++s) {
     const std::int64_t count = all.first_square[s + 1] - all.first_square[s];
     check(all.paired[s] == count / 2 * 2 && count > 2, "small squares are paired");
   }
@@ -77,7 +82,7 @@ void check_small_codes_pair(Random& random) {
 // A packed weight whose squares lie behind guard pages: kernels may read no further.
 struct GuardedSquares {
   GuardedSquares(const PackedStrips& packed, Edge edge)
-      : codes(16 * packed.squares(), edge),
+      : codes(4 * packed.set() * packed.squares(), edge),
         places(4 * packed.squares(), edge),
         whole(packed.stretch(0, packed.panels())) {
     if (packed.squares() == 0) return;
@@ -93,9 +98,9 @@ struct GuardedSquares {
 };
 
 // `rows` of the tile is 1, for one row as it is, or the kernel's most rows.
-void check_spread(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, const Weight& w,
-                  Pattern pattern, Edge edge, Random& random) {
-  const PackedStrips packed(w.codes.data(), w.n, w.k);
+void check_spread(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
+                  const Weight& w, Pattern pattern, Edge edge, Random& random) {
+  const PackedStrips packed(w.codes.data(), w.n, w.k, set);
   const GuardedSquares squares(packed, edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
@@ -109,18 +114,19 @@ void check_spread(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t 
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
 }
 
-void check_row(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, Random& random) {
+void check_row(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
+               Random& random) {
   for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
     // The last fills more than the 64 squares that are interleaved at once.
     for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 900}) {
       const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
       const Weight w = make_weight(n, k, Pattern::kRandom, random);
-      check_spread(row, rows, m, w, Pattern::kRandom, edge, random);
+      check_spread(row, set, rows, m, w, Pattern::kRandom, edge, random);
     }
   }
   for (const Pattern pattern : kPatterns) {
     const Weight w = make_weight(40, 170, pattern, random);
-    check_spread(row, rows, m, w, pattern, Edge::kEnd, random);
+    check_spread(row, set, rows, m, w, pattern, Edge::kEnd, random);
   }
 }
 
@@ -128,23 +134,27 @@ void check_row(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, 
 
 void test_strips() {
   Random random(20261128);
-  for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
-      for (const Pattern pattern : kPatterns) check_strips(make_weight(n, k, pattern, random));
+  for (const std::int64_t set : kSets) {
+    for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
+      for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
+        for (const Pattern pattern : kPatterns) {
+          check_strips(make_weight(n, k, pattern, random), set);
+        }
+      }
     }
+    check_strips(make_weight(3, PackedStrips::kMaxK, Pattern::kLastCode, random), set);
+    check_small_codes_pair(set, random);
   }
-  check_strips(make_weight(3, PackedStrips::kMaxK, Pattern::kLastCode, random));
-  check_small_codes_pair(random);
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
       for (const Pattern pattern : {Pattern::kRandom, Pattern::kStrips, Pattern::kEmpty}) {
         const Weight w = make_weight(150, 700, pattern, random);
-        check_layer(WeightFormat::kStrips, info.token, m, w, random);
+        for (const WeightFormat format : kFormats) check_layer(format, info.token, m, w, random);
       }
       const Weight none = make_weight(33, 0, Pattern::kRandom, random);
-      check_layer(WeightFormat::kStrips, info.token, m, none, random);
+      for (const WeightFormat format : kFormats) check_layer(format, info.token, m, none, random);
     }
   }
   force_isa(nullptr);
@@ -155,10 +165,12 @@ void test_spread_strips_s8() {
   for (const SpreadStripsS8Row& row : spread_strips_s8_rows()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
-    check_row(row, 1, 1, random);
     const std::int64_t most = row.most_rows;
-    for (const std::int64_t m : std::vector<std::int64_t>{1, 8, 9, 16, 17, 32, most - 1, most}) {
-      check_row(row, most, m, random);
+    for (const std::int64_t set : kSets) {
+      check_row(row, set, 1, 1, random);
+      for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
+        if (m <= most) check_row(row, set, most, m, random);
+      }
     }
   }
 }

@@ -28,9 +28,7 @@ static inline void add_square(const uint8_t* tile, const uint16_t* place, const 
       _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)};
   OCTAVO_UNROLL
   for (int j = 0; j < 4; ++j) {
-    int32_t four;
-    memcpy(&four, code + 4 * j, 4);
-    const __m512i b = _mm512_set1_epi32(four);
+    const __m512i b = _mm512_set1_epi32(four_bytes(code + 4 * j));
     OCTAVO_UNROLL
     for (int v = 0; v < 4; ++v) sum[j][v] = _mm512_dpbusd_epi32(sum[j][v], group[v], b);
   }
@@ -68,13 +66,27 @@ static inline void all_sets_of_64(const SpreadStripsS8Args& args) {
   }
 }
 
+// Sets of one column have an unpack for every two rows: ymm registers, whose unpacks have two
+// ports, are no slower.
+static inline void two_halves(SpreadStripsS8Args args) {
+  const int32_t m = args.m;
+  args.m = 32;
+  spread_strips<kRows>(args);
+  args.m = m - 32;
+  args.tile += 32;
+  args.c += 32 * args.c_stride;
+  spread_strips<kRows>(args);
+}
+
 }  // namespace
 
 void spread_strips_u8s8s32_64x4x4_avx512vnni(const SpreadStripsS8Args& args) noexcept {
-  if (args.m > 32) {
+  if (args.m <= 32) {
+    spread_strips<kRows>(args);
+  } else if (args.b.set == 4) {
     all_sets_of_64(args);
   } else {
-    spread_strips<kRows>(args);
+    two_halves(args);
   }
 }
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernel family spread_strips_s8: rows of codes times an int8 weight of which whole strips (4
-// outputs by 1 input) are zero, exact into int32.
+// outputs by 1 input, or single weights) are zero, exact into int32.
 //
 //   c[m][n] = sum over the strips of column n of a[m][k] * b[k][n]    (int32, wrapping modulo 2^32)
 //
-// Columns come in sets of four, at multiples of four. Only strips that hold a code other than zero
-// are there (layout/packed_strips.h), four of them to a square; the last square of a set is filled
-// up with zeros at some place that exists:
+// Columns come in sets of `set`, 4 or 1. Only strips that hold a code other than zero are there
+// (layout/packed_strips.h), four of them to a square; the last square of a set is filled up with
+// zeros at a place that exists:
 //
-//   code, square t:    | n0: k0 k1 k2 k3 | n1: k0 k1 k2 k3 | n2: ... | n3: ... |
+//   code, square t:    | n0: k0 k1 k2 k3 | n1: k0 k1 k2 k3 | ...      4 * set bytes
 //   place[4 * t ...]   | k0 k1 k2 k3 |
 //
 // Set s has squares first_square[s] to first_square[s + 1]. The first paired[s] of them, an even
-// number, come in twos that may be added up in int16: for each of the four columns, |k0| + |k1| of
-// both is at most 255, and so is |k2| + |k3|. negative_sum has one per column: the sum of |code|
-// over the negative codes.
+// number, come in twos that may be added up in int16: for each of its columns, |k0| + |k1| of both
+// is at most 255, and so is |k2| + |k3|. negative_sum has one per column: the sum of |code| over
+// the negative codes.
 //
 // A square is spread over the rows of a tile (transpose_s8), whose codes at one k lie side by side:
 //
@@ -39,6 +39,7 @@ struct StripPanels {
   const uint16_t* place;         // of square 0 of the whole weight
   const int8_t* code;            // of square 0 of the whole weight
   int32_t panels;
+  int32_t set;
 };
 
 struct SpreadStripsS8Args {

@@ -6,10 +6,11 @@ namespace octavo {
 
 void spread_strips_s8s8s32_32x4x4_scalar(const SpreadStripsS8Args& args) noexcept {
   const int8_t* tile = (const int8_t*)args.tile;
+  const int set = args.b.set;
   for (int n = 0; n < 16 * args.b.panels; ++n) {
     uint32_t sum[32] = {};
-    for (uint32_t t = args.b.first_square[n / 4]; t < args.b.first_square[n / 4 + 1]; ++t) {
-      const int8_t* b = args.b.code + 16 * (int64_t)t + 4 * (n % 4);
+    for (uint32_t t = args.b.first_square[n / set]; t < args.b.first_square[n / set + 1]; ++t) {
+      const int8_t* b = args.b.code + 4 * (set * (int64_t)t + n % set);
       const uint16_t* place = args.b.place + 4 * (int64_t)t;
       const int8_t* a0 = tile + args.rows * place[0];
       const int8_t* a1 = tile + args.rows * place[1];

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 WINDOWS = {"slots16": 16, "slots64": 64}
 """The native backend's formats with slots, and the inputs that one step can reach."""
 
-_SPARSE = (*WINDOWS, "bitmap", "blocks16x4", "blocks1x4", "blocks4x1")
+_SPARSE = (*WINDOWS, "bitmap", "blocks16x4", "blocks1x4", "blocks4x1", "csr")
 
 _SLOTS, _PANEL = 4, 16
 

@@ -22,6 +22,7 @@ _SIZE = 768
 _KEPT = {
     "slots16": 0.4,
     "slots64": 0.1,
+    "csr": 0.1,
     "bitmap": 0.4,
     "blocks16x4": 0.2,
     "blocks1x4": 0.1,

@@ -35,6 +35,10 @@ class SparseLinear(Linear):
         The non-zero codes of 16 outputs in steps of 4 slots each; the slots of a step lie within
         16 or 64 neighbouring inputs.  About 1.5 bytes per non-zero weight between 50 and 80% zeros
         (and for 2:4 patterns), about 2 bytes above.
+    ``"csr"``
+        For each output its non-zero codes and their places, 3 bytes each: compressed rows.  No slot
+        stays empty, so that with many rows it is the fastest for zeros in random places from about
+        80% on; slots are faster for one row.
     ``"bitmap"``
         One bit for each weight, and the non-zero codes: the smallest up to 95% zeros, 0.63 times
         ``"dense"`` at 50%.  Made for few rows on the ``avx512vbmi2`` tier, where time follows

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// spread_strips_s8 for one row, whose codes are picked at their places one by one, which is
+// what limits: two loads, a shift and an or each (vpinsrb is no faster on Zen 3).
+#pragma once
+#include <string.h>
+
+#include "kernels/common/store_rows.h"
+#include "kernels/common/x86.h"
+#include "kernels/spread_strips_s8/kernel.h"
+
+namespace octavo {
+namespace {
+
+static inline __m128i load4(const void* p) { return _mm_loadu_si128((const __m128i*)p); }
+
+static inline int32_t four_bytes(const int8_t* p) {
+  int32_t four;
+  memcpy(&four, p, 4);
+  return four;
+}
+
+// The codes at the four places of a square.
+static inline uint32_t pick4(const uint8_t* a, const uint16_t* place) {
+  return (uint32_t)a[place[0]] | (uint32_t)a[place[1]] << 8 | (uint32_t)a[place[2]] << 16 |
+         (uint32_t)a[place[3]] << 24;
+}
+
+static inline __m128i pick8(const uint8_t* a, const uint16_t* place) {
+  return _mm_set_epi64x(0, (int64_t)((uint64_t)pick4(a, place + 4) << 32 | pick4(a, place)));
+}
+
+static inline __m128i sum_of_halves(__m256i v) {
+  return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
+// Sets of four columns, two squares at a time: the codes of a square meet all its columns.
+static inline void row_by_sets_of_four(const SpreadStripsS8Args& args) {
+  const __m256i first_then_second = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+  for (int s = 0; s < 4 * args.b.panels; ++s) {
+    const uint32_t t = args.b.first_square[s];
+    uint32_t squares = args.b.first_square[s + 1] - t;
+    const int8_t* code = args.b.code + 16 * (int64_t)t;
+    const uint16_t* place = args.b.place + 4 * (int64_t)t;
+    __m256i sum = first_sums(_mm256_zextsi128_si256(load4(args.b.negative_sum + 4 * s)));
+    for (; squares >= 2; squares -= 2, code += 32, place += 8) {
+      const __m256i both = _mm256_castsi128_si256(pick8(args.tile, place));
+      const __m256i a = _mm256_permutevar8x32_epi32(both, first_then_second);
+      sum = dot4(sum, a, slots32(load8(code)));
+    }
+    if (squares != 0) {
+      const __m128i a = _mm_set1_epi32((int32_t)pick4(args.tile, place));
+      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load4(code))));
+    }
+    _mm_storeu_si128((__m128i*)(args.c + 4 * s), sum_of_halves(sum));
+  }
+}
+
+// Sets of one column, four squares at a time. (Running sums over all columns, whose differences are
+// the columns, are no faster.)
+static inline void row_by_columns(const SpreadStripsS8Args& args) {
+  for (int n = 0; n < 16 * args.b.panels; ++n) {
+    const uint32_t t = args.b.first_square[n];
+    uint32_t squares = args.b.first_square[n + 1] - t;
+    const int8_t* code = args.b.code + 4 * (int64_t)t;
+    const uint16_t* place = args.b.place + 4 * (int64_t)t;
+    const __m128i missing = _mm_cvtsi32_si128(args.b.negative_sum[n]);
+    __m256i sum = first_sums(_mm256_zextsi128_si256(missing));
+    for (; squares >= 4; squares -= 4, code += 16, place += 16) {
+      const __m128i a = _mm_unpacklo_epi64(pick8(args.tile, place), pick8(args.tile, place + 8));
+      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load4(code))));
+    }
+    for (; squares > 0; --squares, code += 4, place += 4) {
+      const __m128i a = _mm_cvtsi32_si128((int32_t)pick4(args.tile, place));
+      const __m128i b = _mm_cvtsi32_si128(four_bytes(code));
+      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(b)));
+    }
+    __m128i total = _mm256_castsi256_si128(sum);
+    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0x4e));
+    total = _mm_add_epi32(total, _mm_shuffle_epi32(total, 0xb1));
+    args.c[n] = _mm_cvtsi128_si32(total);
+  }
+}
+
+static inline void one_row(const SpreadStripsS8Args& args) {
+  if (args.b.set == 4) {
+    row_by_sets_of_four(args);
+  } else {
+    row_by_columns(args);
+  }
+}
+
+}  // namespace
+}  // namespace octavo
