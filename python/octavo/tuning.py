@@ -147,6 +147,9 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
         return "dense"
     sample = _sample(codes)
     groups = _groups(sample)
+    # Blocks of 66 bytes for 64 weights are the smallest form of few zeros.
+    if 66 * int(np.count_nonzero(sample)) > 64 * 64 * groups:
+        return "dense"
     table = costs()
     best, best_gain = "dense", _MARGIN
     for name in SPARSE_FORMATS:
