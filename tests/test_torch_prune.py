@@ -149,10 +149,10 @@ def test_quantize_takes_pruned_layers_as_they_are() -> None:
         x = torch.randn(5, 64)
         assert torch.equal(model(x), permanent(x))
         for part, mask in zip((model[0], model[2]), masks, strict=True):
-            assert type(part) is ot.Linear
+            assert isinstance(part, ot.Linear)
             assert not part._forward_pre_hooks
-            assert set(part.state_dict()) == {"weight", "weight_scale", "bias"}
-            assert (part.state_dict()["weight"][~mask] == 0).all()
+            assert {"weight_scale", "bias"} < set(part.state_dict())
+            assert (part.weight[~mask] == 0).all()
 
 
 def test_a_copy_is_quantized_after_training() -> None:
@@ -160,11 +160,11 @@ def test_a_copy_is_quantized_after_training() -> None:
     ot.prune_(model, "nm", n=2, m=4)
     model(torch.randn(2, 256)).sum().backward()
     twin = ot.quantize_dynamic(model)
-    assert type(twin[0]) is ot.Linear
+    assert isinstance(twin[0], ot.Linear)
     assert type(model[0]) is nn.Linear
     assert prune.is_pruned(model)
     model(torch.randn(2, 256)).sum().backward()
-    assert (twin[0].state_dict()["weight"][model[0].weight_mask == 0] == 0).all()
+    assert (twin[0].weight[model[0].weight_mask == 0] == 0).all()
 
 
 def test_from_float_sees_the_mask_and_the_latest_numbers() -> None:

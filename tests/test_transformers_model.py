@@ -15,7 +15,7 @@ st = pytest.importorskip("safetensors.torch", reason="needs safetensors")
 
 import model_files  # noqa: E402
 import octavo.torch as ot  # noqa: E402
-from octavo import compression, models  # noqa: E402
+from octavo import _backend, compression, models  # noqa: E402
 from octavo.transformers import OctavoConfig  # noqa: E402
 
 if TYPE_CHECKING:
@@ -111,6 +111,34 @@ def test_a_saved_model_loads_bit_for_bit(tmp_path: Path) -> None:
     again.save_pretrained(tmp_path / "b")
     assert stored_config(tmp_path / "b") == config
     assert torch.equal(run(load(tmp_path / "b")), expected)
+
+
+@pytest.mark.parametrize("sparse", ["auto", "never", "always"])
+def test_pruned_models_are_saved_with_their_zeros(tmp_path: Path, sparse: str) -> None:
+    plain = load(write_bert(tmp_path / "bert"))
+    ot.prune_(plain, "block", rows=16, cols=64, amount=0.75)
+    for part in plain.modules():
+        if ot.prune.is_pruned(part) and isinstance(part, nn.Linear):
+            ot.prune.remove(part, "weight")
+    plain.save_pretrained(tmp_path / "pruned")
+    model = load(tmp_path / "pruned", quantization_config=OctavoConfig(sparse=sparse))
+    dense = model.encoder.layer[1].output.dense
+    kinds = {"auto": _sparse_kind(), "never": ot.Linear, "always": ot.SparseLinear}
+    assert type(dense) is kinds[sparse]
+    expected = run(model)
+    model.save_pretrained(tmp_path / "int8")
+    tensors = st.load_file(tmp_path / "int8" / "model.safetensors")
+    saved = tensors["encoder.layer.1.output.dense.weight"]
+    assert torch.equal(saved, dense._weight.codes())
+    assert not any("bitmap" in name for name in tensors)
+    again = load(tmp_path / "int8")
+    assert type(again.encoder.layer[1].output.dense) is _sparse_kind()
+    assert torch.equal(run(again), expected)
+    assert "sparse" not in stored_config(tmp_path / "int8")
+
+
+def _sparse_kind() -> type[nn.Module]:
+    return ot.SparseLinear if _backend.name == "native" else ot.Linear
 
 
 def test_the_numpy_models_read_what_is_saved(tmp_path: Path) -> None:

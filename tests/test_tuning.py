@@ -198,6 +198,19 @@ BROKEN: dict[str, Any] = {
 }
 
 
+@needs_core
+@pytest.mark.parametrize("share", [0.0, 0.02])
+def test_few_zeros_are_counted_and_nothing_else(
+    monkeypatch: Any, table: Path, share: float
+) -> None:
+    tuning.save({runtime.get_isa(): FREE}, table)
+    codes = pruned(share)
+    larger = 64 * tuning._groups(codes)
+    assert all(tuning.work_of(codes, name)[1] > larger for name in tuning.SPARSE_FORMATS)
+    monkeypatch.setattr(tuning, "work_of", None)
+    assert tuning.choose(codes) == "dense"
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_files(table: Path, name: str) -> None:
     tuning.save(GOOD, table)

@@ -182,19 +182,19 @@ py::array read_only(const py::object& owner, const float* data, std::int64_t n) 
 }
 
 // The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
-// tensors of its own: codes (panels, groups, 16, 4), scale, bias. Scale and bias may be written;
-// codes may not, their column sums would no longer fit.
+// tensors of its own: codes (panels, groups, 16, 4), or None where the weight is sparse; scale;
+// bias. Scale and bias may be written; codes may not, their column sums would no longer fit.
 py::tuple memory(const py::object& self) {
   const auto& linear = self.cast<const Linear&>();
-  if (linear.dense() == nullptr) throw py::value_error("memory: the weight is sparse");
-  const PackedB& weight = *linear.dense();
   const auto floats = [&](const float* data) -> py::object {
     if (data == nullptr) return py::none();
     return shared(self, data, {linear.n()});
   };
-  const py::array codes =
-      shared(self, weight.panel(0),
-             {weight.panels(), weight.k_groups(), PackedB::kPanelWidth, PackedB::kGroup});
+  py::object codes = py::none();
+  if (const PackedB* weight = linear.dense()) {
+    codes = shared(self, weight->panel(0),
+                   {weight->panels(), weight->k_groups(), PackedB::kPanelWidth, PackedB::kGroup});
+  }
   return py::make_tuple(codes, floats(linear.scale()), floats(linear.bias()));
 }
 

@@ -156,14 +156,14 @@ class PackedLinear:
         arrays = (self._weight, self._scale, self._bias, self._col_sum, self._multiplier)
         return sum(a.nbytes for a in arrays if a is not None)
 
-    def memory(self) -> tuple[Array, Array, Array | None]:
+    def memory(self) -> tuple[Array | None, Array, Array | None]:
         """Return codes (panels, groups, 16, 4), scale and bias: this object's own, writable.
 
-        Scale and bias may be written; codes may not, their column sums would no longer fit.
+        Codes are None where the weight is sparse.  Scale and bias may be written; codes may not,
+        their column sums would no longer fit.
         """
-        if not isinstance(self._weight, DensePanels):
-            raise ValueError("memory: the weight is sparse")
-        return self._weight.panels, self._scale, self._bias
+        codes = self._weight.panels if isinstance(self._weight, DensePanels) else None
+        return codes, self._scale, self._bias
 
     def unpack(self) -> Array:
         """Return the canonical codes, (N, K) int8, as a fresh array."""

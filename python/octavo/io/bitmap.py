@@ -28,12 +28,20 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from octavo.io.safetensors import TensorFile, TensorInfo
 
-__all__ = ["BitmapTensor", "Parts", "find_bitmaps", "is_smaller", "pack_bitmap"]
+__all__ = [
+    "BitmapTensor",
+    "Parts",
+    "check_codes",
+    "find_bitmaps",
+    "is_smaller",
+    "pack_bitmap",
+    "unpack_bitmap",
+]
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int8]
@@ -67,6 +75,35 @@ def pack_bitmap(codes: Codes) -> tuple[npt.NDArray[np.uint8], Codes]:
     """
     kept = codes != 0
     return np.packbits(kept, axis=1, bitorder="little"), codes[kept]
+
+
+def unpack_bitmap(
+    bitmap: npt.NDArray[np.uint8], values: Array, columns: int, fail: Callable[[str, str], NoReturn]
+) -> Array:
+    """Return the dense array of a bitmap (..., ceil(columns / 8)) and its values (nonzeros,).
+
+    Where the two contradict each other, calls `fail` with the part, "bitmap" or "values", and what
+    is wrong with it; that has to raise.
+    """
+    kept = np.unpackbits(bitmap, axis=-1, bitorder="little")
+    if kept[..., columns:].any():
+        fail("bitmap", f"expected zero bits behind column {columns}, got ones")
+    kept = kept[..., :columns]
+    total = int(np.count_nonzero(kept))
+    if total != values.size:
+        fail("values", f"expected {total} values as in the bitmap, got {values.size}")
+    whole = np.zeros(kept.shape, values.dtype)
+    whole[kept.view(np.bool_)] = values
+    return whole
+
+
+def check_codes(values: Codes, fail: Callable[[str, str], NoReturn]) -> None:
+    """Refuse values that octavo's own layout cannot have, as `unpack_bitmap` does."""
+    for wrong in (0, -128):
+        if (values == wrong).any():
+            where = int((values == wrong).argmax())
+            wanted = "expected codes in [-127, 127] without 0"
+            fail("values", f"{wanted}, got {wrong} at {where}")
 
 
 def is_smaller(codes: Codes) -> bool:
@@ -157,31 +194,21 @@ class BitmapTensor:
             If bitmap, values and offsets contradict each other; the message names file and part.
         """
         parts = self._parts
-        values = self._array(parts.values)
-        kept = np.unpackbits(self._array(parts.bitmap), axis=-1, bitorder="little")
-        if kept[..., self.shape[-1] :].any():
-            self._fail(parts.bitmap, f"expected zero bits behind column {self.shape[-1]}, got ones")
-        kept = kept[..., : self.shape[-1]]
-        counts = np.asarray(np.count_nonzero(kept, axis=-1))
-        total = int(counts.sum())
-        if total != values.size:
-            self._fail(parts.values, f"expected {total} values as in the bitmap, got {values.size}")
-        self._check_values(values)
-        if parts.offsets is not None:
-            self._check_offsets(parts.offsets, counts)
-        whole = np.zeros(self.shape, values.dtype)
-        whole[kept.view(np.bool_)] = values
+        values, bitmap = self._array(parts.values), self._array(parts.bitmap)
+
+        def fail(part: str, what: str) -> NoReturn:
+            self._fail(getattr(parts, part), what)
+
+        whole = unpack_bitmap(bitmap, values, self.shape[-1], fail)
+        if parts.offsets is None:
+            check_codes(values, fail)
+        else:
+            self._check_offsets(parts.offsets, bitmap)
         return whole
 
-    def _check_values(self, values: Array) -> None:
-        if self._parts.offsets is None:
-            for wrong in (0, -128):
-                if (values == wrong).any():
-                    where = int((values == wrong).argmax())
-                    wanted = "expected codes in [-127, 127] without 0"
-                    self._fail(self._parts.values, f"{wanted}, got {wrong} at {where}")
-
-    def _check_offsets(self, part: str, counts: Array) -> None:
+    def _check_offsets(self, part: str, bitmap: Array) -> None:
+        kept = np.unpackbits(bitmap, axis=-1)
+        counts = np.asarray(np.count_nonzero(kept, axis=-1))
         wanted = np.cumsum(counts) - counts.reshape(-1)
         found = self._array(part).reshape(-1)
         if (found != wanted).any():

@@ -10,12 +10,11 @@ import torch
 from peft.tuners.lora import layer as peft_layer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
-from octavo import nn as octavo_nn
 from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import PackedWeight
 
 if TYPE_CHECKING:
     from octavo.torch import Linear
+    from octavo.torch._weight import LayerWeight
 
 __all__ = ["LoraLinear", "require_supported"]
 
@@ -87,7 +86,7 @@ class LoraLinear(peft_layer.Linear):
     def __init__(self, base_layer: Linear, adapter_name: str, config: Any, **options: Any) -> None:
         """Take what peft hands to its own layer."""
         super().__init__(base_layer, adapter_name, config=config, **options)
-        self._original: tuple[PackedWeight, torch.Tensor | None] | None = None
+        self._original: tuple[LayerWeight, torch.Tensor | None] | None = None
 
     def update_layer(self, adapter_name: str, r: int, *args: Any, **options: Any) -> None:
         """Add an adapter.
@@ -120,14 +119,15 @@ class LoraLinear(peft_layer.Linear):
         if not names:
             return
         weight, bias = self.float_sum([*self.merged_adapters, *names])
-        made = octavo_nn.Linear.from_float(
+        held = self.base_layer._weight
+        made = held.kind.from_float(
             to_numpy(weight),
             None if bias is None else to_numpy(bias),
-            **self.base_layer._weight.options._asdict(),
+            **held.options._asdict(),
         )
         if self._original is None:
             self._original = self._base_numbers()
-        self.base_layer._hold(PackedWeight(made), None)
+        self.base_layer._hold(type(held)(made), None)
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
@@ -165,7 +165,7 @@ class LoraLinear(peft_layer.Linear):
                 raise ValueError(f"adapter {name!r}: expected finite weights, got NaN or infinity")
         return weight, bias
 
-    def _base_numbers(self) -> tuple[PackedWeight, torch.Tensor | None]:
+    def _base_numbers(self) -> tuple[LayerWeight, torch.Tensor | None]:
         base = self.base_layer
         return base._weight, base.bias if base._adds_bias else None
 

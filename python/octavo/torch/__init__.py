@@ -2,10 +2,10 @@
 """octavo under PyTorch: one call turns the layers of a model into int8 ones, in place.
 
 `quantize_` is the verb, `Int8Dynamic` says how, the `Summary` it returns says what became of each
-layer.  `Linear` and `Embedding` are what a converted layer is; `int_mm` is the exact integer
-product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.  `prune` holds
-pruning while training, `prune_` applies it to a whole model.  `distill` trains a small model to
-give what a large one gives, `student_of` makes one of its layers.
+layer.  `Linear`, `SparseLinear` and `Embedding` are what a converted layer is; `int_mm` is the
+exact integer product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.
+`prune` holds pruning while training, `prune_` applies it to a whole model.  `distill` trains a
+small model to give what a large one gives, `student_of` makes one of its layers.
 
 How a packed weight is a tensor
 -------------------------------
@@ -14,6 +14,8 @@ tensor: int8, of shape (panels, groups, width, group).  The operators of `torch.
 tensors only, so `torch.compile` and `torch.export` treat the weight like any other.  An operator
 that is handed the layer's own memory computes with it; a copy (in an exported program loaded in
 another process, say) is packed again on first use and kept as long as the copy lives.
+The memory of a sparse layer depends on its format. Compiled graphs know it by its scales; exported
+programs hold a bitmap and the non-zero codes, which are made when one is first traced.
 State dicts and pickles hold plain codes and scales, the same on every machine.
 """
 
@@ -41,6 +43,7 @@ from octavo.torch.prepare import convert_qat_, prepare_qat_
 from octavo.torch.prune import prune_
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.share import SharedEmbedding, SharedLinear, share_, with_shared
+from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "QatLinear",
     "SharedEmbedding",
     "SharedLinear",
+    "SparseLinear",
     "Summary",
     "adaround_",
     "convert_qat_",

@@ -66,16 +66,20 @@ def require_float(module: object, kind: type[torch.nn.Module]) -> None:
 def take(
     state: dict[str, Any],
     key: str,
-    shape: tuple[int, ...],
+    shape: tuple[int | None, ...],
     dtypes: tuple[torch.dtype, ...],
     errors: list[str],
 ) -> torch.Tensor | None:
-    """Return ``state[key]`` if it fits, else None and a line in `errors`."""
+    """Return ``state[key]`` if it fits, else None and a line in `errors`.
+
+    None in `shape` stands for any size.
+    """
     value = state[key]
     if not isinstance(value, torch.Tensor):
         errors.append(f"{key}: expected a tensor, got {type(value).__name__}")
-    elif tuple(value.shape) != shape:
-        errors.append(f"{key}: expected shape {shape}, got {tuple(value.shape)}")
+    elif not has_shape(value, shape):
+        wanted = str(shape).replace("None", "any")
+        errors.append(f"{key}: expected shape {wanted}, got {tuple(value.shape)}")
     elif value.dtype not in dtypes:
         errors.append(f"{key}: expected {' or '.join(map(str, dtypes))}, got {value.dtype}")
     elif value.device.type != "cpu":
@@ -83,6 +87,12 @@ def take(
     else:
         return value
     return None
+
+
+def has_shape(value: torch.Tensor, shape: tuple[int | None, ...]) -> bool:
+    """Whether a tensor has a shape; None stands for any size."""
+    pairs = zip(shape, value.shape, strict=True)
+    return value.ndim == len(shape) and all(want in (None, got) for want, got in pairs)
 
 
 def has_all(

@@ -17,17 +17,17 @@ from octavo import _backend, _checks
 from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor
 from octavo.torch._weight import Options, dequantized, layer_of, plain_codes, refuse_gradient
 
-_LIBRARY = torch.library.Library("octavo", "DEF")
-_TAGS = (torch.Tag.pt2_compliant_tag,)
+LIBRARY = torch.library.Library("octavo", "DEF")
+TAGS = (torch.Tag.pt2_compliant_tag,)
 _LINEAR = (
     "(Tensor x, Tensor packed, Tensor scale, Tensor? bias, SymInt in_features, bool symmetric,"
     " float? input_scale=None, int input_zero_point=0) -> Tensor"
 )
 # Two operators that compute the same: a gradient registered from Python costs each call 10 us, also
 # the calls that need none.
-_LIBRARY.define("linear" + _LINEAR, tags=_TAGS)
-_LIBRARY.define("linear_inference" + _LINEAR, tags=_TAGS)
-_LIBRARY.define("int_mm(Tensor a, Tensor b) -> Tensor", tags=_TAGS)
+LIBRARY.define("linear" + _LINEAR, tags=TAGS)
+LIBRARY.define("linear_inference" + _LINEAR, tags=TAGS)
+LIBRARY.define("int_mm(Tensor a, Tensor b) -> Tensor", tags=TAGS)
 
 
 def apply(layer: Any, x: Tensor) -> Tensor:
@@ -64,8 +64,8 @@ def linear_operator(x: Tensor) -> Any:
     return torch.ops.octavo.linear_inference.default
 
 
-@torch.library.impl(_LIBRARY, "linear", "CPU")
-@torch.library.impl(_LIBRARY, "linear_inference", "CPU")
+@torch.library.impl(LIBRARY, "linear", "CPU")
+@torch.library.impl(LIBRARY, "linear_inference", "CPU")
 def _linear(
     x: Tensor,
     packed: Tensor,
@@ -91,8 +91,8 @@ def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     return apply(layer, x.float()).add_(bias).to(x.dtype)
 
 
-@torch.library.register_fake("octavo::linear", lib=_LIBRARY)
-@torch.library.register_fake("octavo::linear_inference", lib=_LIBRARY)
+@torch.library.register_fake("octavo::linear", lib=LIBRARY)
+@torch.library.register_fake("octavo::linear_inference", lib=LIBRARY)
 def _linear_fake(
     x: Tensor,
     packed: Tensor,  # noqa: ARG001
@@ -130,7 +130,7 @@ def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd(
-    "octavo::linear", _linear_backward, setup_context=_linear_context, lib=_LIBRARY
+    "octavo::linear", _linear_backward, setup_context=_linear_context, lib=LIBRARY
 )
 
 
@@ -170,14 +170,14 @@ def product(a: Tensor, b: Any) -> Tensor:
     return torch.from_numpy(out)
 
 
-@torch.library.impl(_LIBRARY, "int_mm", "CPU")
+@torch.library.impl(LIBRARY, "int_mm", "CPU")
 def int_mm_cpu(a: Tensor, b: Tensor) -> Tensor:
     """Multiply; the CPU kernel of ``octavo::int_mm``."""
     check_product(a, b)
     return product(a, b.numpy())
 
 
-@torch.library.register_fake("octavo::int_mm", lib=_LIBRARY)
+@torch.library.register_fake("octavo::int_mm", lib=LIBRARY)
 def _int_mm_fake(a: Tensor, b: Tensor) -> Tensor:
     check_product(a, b)
     return a.new_empty((a.shape[0], b.shape[1]), dtype=torch.int32)

@@ -67,9 +67,13 @@ def is_plain(x: torch.Tensor) -> bool:
 
     The dispatcher costs more than a small layer; everything that needs it still gets it.
     """
+    return is_eager(x) and not (x.requires_grad and torch.is_grad_enabled())
+
+
+def is_eager(x: torch.Tensor) -> bool:
+    """Whether nobody traces or wraps a call on `x`; its gradient may be asked for."""
     return (
         type(x) is torch.Tensor
-        and not (x.requires_grad and torch.is_grad_enabled())
         and not torch._C._len_torch_dispatch_stack()
         and torch._C._get_tracing_state() is None
         and torch._C._functorch.maybe_current_level() is None

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 
 from octavo import nn
-from octavo.torch._tensors import TensorCache, to_numpy
+from octavo.torch._tensors import Array, TensorCache, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ class Options(NamedTuple):
     input_zero_point: int = 0
 
 
-class PackedWeight:
-    """A packed weight, shared by all modules whose weights are tied.
+class LayerWeight:
+    """What computes a layer, shared by all modules whose weights are tied.
 
     Attributes
     ----------
@@ -44,47 +44,80 @@ class PackedWeight:
         What computes.
     options : Options
         How it quantizes what it reads.
-    packed : int8 tensor, shape (panels, groups, width, group)
-        The layer's own memory; element (p, g, i, j) is code (p * width + i, g * group + j).
     shape : tuple of int
         (out_features, in_features)
     scale : float32 tensor, shape (out_features,)
     bias : float32 tensor, shape (out_features,), or None
-        Also the layer's memory: what is written to scale and bias counts in the next call.
+        Both are the layer's memory: what is written to scale and bias counts in the next call.
     """
 
-    packed: torch.Tensor
+    kind: ClassVar[type[nn.Linear]] = nn.Linear
+
     scale: torch.Tensor
     bias: torch.Tensor | None
 
     def __init__(self, layer: nn.Linear) -> None:
         self.options = Options(*(layer._config[key] for key in Options._fields))
         self._view(layer)
-        _BY_ADDRESS[self.packed.data_ptr()] = self
 
     def _view(self, layer: nn.Linear) -> None:
         self.layer = layer
-        memory = layer._packed.memory()
-        # Inference tensors could not take part in autograd later, and count no writes.
-        with torch.inference_mode(False):
-            self.packed, self.scale, self.bias = (
-                None if part is None else torch.from_numpy(part) for part in memory
-            )
-        self._version = self.packed._version
+        codes, scale, bias = layer._packed.memory()
+        self._show("scale", scale)
+        self._show("bias", bias)
         self.shape = layer.out_features, layer.in_features
         self.signature = (self.scale.data_ptr(), *self.shape, self.options)
+        self._view_codes(codes)
+
+    def _view_codes(self, codes: Array | None) -> None:
+        """Take the memory of the layer's codes, None if they are not dense."""
+        raise NotImplementedError
+
+    def _show(self, name: str, array: Array | None) -> None:
+        """Let the attribute `name` be a tensor over an array."""
+        # Inference tensors could not take part in autograd later, and count no writes. What traces
+        # operators sees torch.from_numpy and makes something else of its result; not so DLPack.
+        with torch.inference_mode(False):
+            fresh = None if array is None else torch.from_dlpack(array)
+        held = getattr(self, name, None)
+        if held is None:
+            setattr(self, name, fresh)
+        else:
+            # The tensor object stays: modules and compiled graphs hold it.
+            held.data = fresh
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what a module holds as buffers, beside the bias."""
+        return {"weight_scale": self.scale}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the codes, the scales and the bias."""
+        return self.layer.nbytes
 
     def codes(self) -> torch.Tensor:
         """Return the codes, (out_features, in_features) int8, as a fresh tensor."""
         return torch.from_numpy(self.layer.weight_codes)
 
     def current(self) -> nn.Linear:
-        """Return the layer; it is packed anew if somebody wrote to the codes in place."""
-        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
-            refuse_gradient()
-        if self.packed._version != self._version:
-            self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
-        return self.layer
+        """Return the layer; refuses floats that somebody wants gradients for."""
+        raise NotImplementedError
+
+    def serving(
+        self,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        in_features: int,
+        options: Options,
+    ) -> tuple[nn.Linear, bool] | None:
+        """Return the layer, and whether the bias is still to be added; None for other tensors."""
+        if self.signature != (scale.data_ptr(), scale.numel(), in_features, options):
+            return None
+        if self.bias is None:
+            return self.current(), bias is not None
+        if bias is None or bias.data_ptr() != self.bias.data_ptr():
+            return None
+        return self.current(), False
 
     def replace(
         self,
@@ -94,18 +127,51 @@ class PackedWeight:
         options: Options | None = None,
     ) -> None:
         """Take other numbers of the same shape; all modules that share this see them."""
-        self.options = options or self.options
-        packed, scales, biases = self.packed, self.scale, self.bias
-        address = packed.data_ptr()
-        self._view(_layer(codes, scale, bias, self.options))
-        # The tensor objects stay: modules and compiled graphs hold them.
-        packed.data, scales.data = self.packed, self.scale
-        if biases is not None:
-            biases.data = self.bias
-        self.packed, self.scale, self.bias = packed, scales, biases
-        self._version = packed._version
-        _BY_ADDRESS.pop(address, None)
-        _BY_ADDRESS[packed.data_ptr()] = self
+        wanted = options or self.options
+        layer = self._layer(codes, scale, bias, wanted)
+        self.options = wanted
+        self._view(layer)
+
+    def _layer(
+        self,
+        codes: torch.Tensor,
+        scale: torch.Tensor,
+        bias: torch.Tensor | None,
+        options: Options,
+    ) -> nn.Linear:
+        return layer_from(codes, scale, bias, options)
+
+
+class PackedWeight(LayerWeight):
+    """A dense weight.
+
+    Attributes
+    ----------
+    packed : int8 tensor, shape (panels, groups, width, group)
+        The layer's own memory; element (p, g, i, j) is code (p * width + i, g * group + j).
+    """
+
+    packed: torch.Tensor
+
+    def _view_codes(self, codes: Array | None) -> None:
+        held = getattr(self, "packed", None)
+        if held is not None:
+            _BY_ADDRESS.pop(held.data_ptr(), None)
+        self._show("packed", codes)
+        self._version = self.packed._version
+        _BY_ADDRESS[self.packed.data_ptr()] = self
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what a module holds as buffers, beside the bias."""
+        return {"packed": self.packed, **super().tensors()}
+
+    def current(self) -> nn.Linear:
+        """Return the layer; it is packed anew if somebody wrote to the codes in place."""
+        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
+            refuse_gradient()
+        if self.packed._version != self._version:
+            self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
+        return self.layer
 
     def __reduce__(self) -> tuple[Callable[..., PackedWeight], tuple[Any, ...]]:
         bias = None if self.bias is None else self.bias.clone()
@@ -123,14 +189,22 @@ def refuse_gradient() -> NoReturn:
 def _rebuild(
     codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, options: Options
 ) -> PackedWeight:
-    return PackedWeight(_layer(codes, scale, bias, options))
+    return PackedWeight(layer_from(codes, scale, bias, options))
 
 
-def _layer(
-    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, options: Options
+def layer_from(
+    codes: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor | None,
+    options: Options,
+    kind: type[nn.Linear] = nn.Linear,
+    **form: Any,
 ) -> nn.Linear:
+    """Make what computes; `form` is what its kind takes beside the options."""
     biases = None if bias is None else to_numpy(bias)
-    return nn.Linear.from_quantized(to_numpy(codes), to_numpy(scale), biases, **options._asdict())
+    return kind.from_quantized(
+        to_numpy(codes), to_numpy(scale), biases, **options._asdict(), **form
+    )
 
 
 def plain_codes(packed: torch.Tensor, out_features: int, in_features: int) -> torch.Tensor:
@@ -166,20 +240,14 @@ def layer_of(
     as they live.
     """
     weight = _BY_ADDRESS.get(packed.data_ptr())
-    if (
-        weight is not None
-        and weight.signature == (scale.data_ptr(), scale.numel(), in_features, options)
-        and packed.shape == weight.packed.shape
-        and packed.is_contiguous()
-    ):
-        if weight.bias is None:
-            return weight.current(), bias is not None
-        if bias is not None and bias.data_ptr() == weight.bias.data_ptr():
-            return weight.current(), False
+    if weight is not None and packed.shape == weight.packed.shape and packed.is_contiguous():
+        found = weight.serving(scale, bias, in_features, options)
+        if found is not None:
+            return found
     tensors = (packed, scale) if bias is None else (packed, scale, bias)
 
     def make() -> nn.Linear:
         codes = plain_codes(packed, scale.shape[0], in_features)
-        return _layer(codes, scale, bias, options)
+        return layer_from(codes, scale, bias, options)
 
     return _COPIES.get(tensors, (in_features, options), make), False

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo import nn as octavo_nn
 from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_of
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
 from octavo.torch._rounding import InputMoments, learn_rounding
-from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import PackedWeight
+from octavo.torch._sparse_weight import weight_from
+from octavo.torch._weight import LayerWeight, Options
 from octavo.torch.config import AdaRound
-from octavo.torch.convert import become_linear, choose, close_fast_paths, convert_group
+from octavo.torch.convert import (
+    become_linear,
+    choose,
+    close_fast_paths,
+    convert_group,
+    entry_of,
+)
 from octavo.torch.summary import Converted, Summary
 
 if TYPE_CHECKING:
@@ -103,7 +108,7 @@ def adaround_(
 def _convert(
     module: nn.Module,
     groups: list[list[Candidate]],
-    made: dict[str, PackedWeight],
+    made: dict[str, LayerWeight],
     config: AdaRound,
 ) -> list[Converted]:
     """Make the layers int8, in the model itself."""
@@ -126,12 +131,12 @@ def _is_single(group: list[Candidate]) -> bool:
     return len(group) == 1 and group[0].kind == "Linear"
 
 
-def _become(candidate: Candidate, packed: PackedWeight) -> Converted:
+def _become(candidate: Candidate, weight: LayerWeight) -> Converted:
     layer = candidate.module
     make_permanent(layer)
     before = layer.weight.nbytes + (0 if layer.bias is None else layer.bias.nbytes)
-    become_linear(layer, packed, adds_bias=False)
-    return Converted(candidate.name, candidate.kind, packed.shape, before, layer.nbytes)
+    become_linear(layer, weight, adds_bias=False)
+    return entry_of(candidate.name, layer, weight.shape, before, layer.nbytes)
 
 
 class _Rounding:
@@ -160,9 +165,9 @@ class _Rounding:
             if not _is_single(group):
                 convert_group(group, config)
 
-    def run(self, say: Callable[[str, float], None]) -> dict[str, PackedWeight]:
+    def run(self, say: Callable[[str, float], None]) -> dict[str, LayerWeight]:
         """Return the packed weight of each layer."""
-        made: dict[str, PackedWeight] = {}
+        made: dict[str, LayerWeight] = {}
         with evaluating(self._float), evaluating(self._int8):
             close_fast_paths(self._int8)
             groups = input_groups(self._float, list(self._copies), self._batches)
@@ -188,7 +193,7 @@ class _Rounding:
                 moments.update(one, fake_rows(other, self._config.symmetric))
         return moments
 
-    def _rounded(self, name: str, inputs: InputMoments) -> PackedWeight:
+    def _rounded(self, name: str, inputs: InputMoments) -> LayerWeight:
         config = self._config
         layer: Any = self._copies[name].module
         weight = layer.weight.detach().float()
@@ -202,13 +207,8 @@ class _Rounding:
         bias = None if layer.bias is None else layer.bias.detach().float()
         if has_bias:
             bias = bias + _shift(weight, codes * scale, moments)
-        made = octavo_nn.Linear.from_quantized(
-            to_numpy(codes.to(torch.int8)),
-            to_numpy(scale[:, 0]),
-            None if bias is None else to_numpy(bias),
-            symmetric=config.symmetric,
-        )
-        return PackedWeight(made)
+        options = Options(config.symmetric)
+        return weight_from(codes.to(torch.int8), scale[:, 0], bias, options, config.sparse)
 
 
 def _shift(weight: torch.Tensor, rounded: torch.Tensor, moments: Moments) -> torch.Tensor:

@@ -11,6 +11,7 @@ from octavo import _checks
 __all__ = ["CONFIGS", "AdaRound", "Int8Dynamic", "Int8Training", "config_of"]
 
 LOSERS = ("rule", "measure", "quantize")
+SPARSE = ("auto", "never", "always")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Int8Dynamic:
     rows : tuple of int
         The numbers of rows (batch times tokens) that ``"measure"`` tries; a layer is left in float
         if int8 is slower on their geometric mean.
+    sparse : "auto", "never" or "always"
+        Which linear layers become a `SparseLinear`: ``"auto"`` those with so many zeros (pruned
+        ones) that one of its formats is faster than the dense layer for every number of rows, not
+        only for `rows`, and not larger; ``"never"`` none; ``"always"`` all, so that the state dict
+        of a pruned model can be loaded afterwards, upon which each layer chooses its format anew
+        (a layer tied to a table stays dense). Results have the same bits.
 
     Examples
     --------
@@ -44,11 +51,13 @@ class Int8Dynamic:
     embeddings: bool = True
     losers: str = "rule"
     rows: tuple[int, ...] = (1, 128)
+    sparse: str = "auto"
 
     def __post_init__(self) -> None:
         _checks.boolean(self.symmetric, "symmetric")
         _checks.boolean(self.embeddings, "embeddings")
         _checks.choice(self.losers, "losers", LOSERS)
+        _checks.choice(self.sparse, "sparse", SPARSE)
         if not isinstance(self.rows, tuple) or not self.rows:
             raise TypeError(f"rows: expected a tuple of row counts, got {self.rows!r}")
         for count in self.rows:
@@ -66,7 +75,7 @@ class Int8Training(Int8Dynamic):
     embeddings : bool
         Also train `torch.nn.Embedding` for int8. Off by default: a row that the training data does
         not use gains nothing, and `quantize_` can follow.
-    losers, rows
+    losers, rows, sparse
         As in `Int8Dynamic`.
     activations : "dynamic" or "static"
         Each row quantized over its own range, or all rows with one scale, which is found from the
@@ -107,7 +116,7 @@ class AdaRound(Int8Dynamic):
 
     Parameters
     ----------
-    symmetric, embeddings, losers, rows
+    symmetric, embeddings, losers, rows, sparse
         As in `Int8Dynamic`; embeddings are rounded to nearest.
     bits : int
         From 2 to 8. Weights use the codes from ``-(2**(bits - 1) - 1)`` to the same above 0; they

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo import nn as octavo_nn
+from octavo.nn._linear_arguments import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import make_permanent, stored_weight
+from octavo.torch._sparse_weight import SparseWeight, weight_from
 from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import PackedWeight
+from octavo.torch._weight import LayerWeight, Options
 from octavo.torch.config import Int8Dynamic, config_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
+from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def quantize_(
     The module objects stay who they are (also `module` itself, if it is a layer): references,
     hooks and names keep working.  Weights that several modules share stay shared; if one of them
     has to stay float, all do.  Layers pruned by `octavo.torch.prune` or `torch.nn.utils.prune` are
-    taken as they are, their zeros become permanent.  Nothing is changed if an error is raised.
+    taken as they are, their zeros become permanent, and they become `SparseLinear` where that pays.
+    Nothing is changed if an error is raised.
 
     Parameters
     ----------
@@ -183,37 +186,48 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
             become_embedding(candidate.module, made.codes, made.weight_scale, weight.dtype)
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
-        bias = to_numpy(group[0].module.bias) if alone else None
-        layer = octavo_nn.Linear.from_float(to_numpy(weight), bias, symmetric=config.symmetric)
-        packed = PackedWeight(layer)
+        bias = group[0].module.bias if alone else None
+        codes, scale = map(torch.from_numpy, quantized_weight(to_numpy(weight)))
+        # A table looks rows up in a dense weight.
+        has_table = any(candidate.kind == "Embedding" for candidate in group)
+        sparse = "never" if has_table else config.sparse
+        held = weight_from(codes, scale, bias, Options(config.symmetric), sparse)
         for candidate in group:
             if candidate.kind == "Embedding":
-                become_embedding(candidate.module, packed, packed.scale, weight.dtype)
+                become_embedding(candidate.module, held, held.scale, weight.dtype)
             else:
-                become_linear(candidate.module, packed, adds_bias=not alone)
+                become_linear(candidate.module, held, adds_bias=not alone)
     results = []
     for index, (candidate, bias_bytes) in enumerate(zip(group, sizes, strict=True)):
         first = index == 0
         after = candidate.module.nbytes if first else bias_bytes
         old = before * first + bias_bytes
-        results.append(Converted(candidate.name, candidate.kind, shape, old, after))
+        results.append(entry_of(candidate.name, candidate.module, shape, old, after))
     return results
+
+
+def entry_of(name: str, module: Any, shape: tuple[int, int], before: int, after: int) -> Converted:
+    """Tell what became of a layer that is int8 now."""
+    kind = "Embedding" if isinstance(module, Embedding) else "Linear"
+    if not isinstance(module, SparseLinear):
+        return Converted(name, kind, shape, before, after)
+    return Converted(name, kind, shape, before, after, module.format, module.sparsity)
 
 
 def _has_bias(module: Any) -> bool:
     return getattr(module, "bias", None) is not None
 
 
-def become_linear(module: Any, packed: PackedWeight, *, adds_bias: bool) -> None:
+def become_linear(module: Any, weight: LayerWeight, *, adds_bias: bool) -> None:
     """Make an int8 layer of a module with the parameters `weight` and `bias`."""
     bias = module._parameters.pop("bias")
     del module._parameters["weight"]
-    module.__class__ = Linear
+    module.__class__ = SparseLinear if isinstance(weight, SparseWeight) else Linear
     own = None
     if adds_bias and bias is not None:
         with torch.inference_mode(False):
             own = bias.detach().to(torch.float32, copy=True)
-    module._hold(packed, own)
+    module._hold(weight, own)
 
 
 def become_embedding(module: Any, codes: Any, scale: torch.Tensor, dtype: torch.dtype) -> None:

@@ -20,6 +20,7 @@ from octavo.torch._tensors import to_numpy, unusable
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.qat import QatEmbedding, QatLinear
+from octavo.torch.sparse_linear import SparseLinear
 
 if TYPE_CHECKING:
     import os
@@ -128,7 +129,7 @@ class ModuleSource:
 
     def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
         """Take a linear layer, float or int8."""
-        module = self._take(name, torch.nn.Linear, Linear, QatLinear)
+        module = self._take(name, torch.nn.Linear, Linear, SparseLinear, QatLinear)
         self._check(name, (module.out_features, module.in_features), (outputs, inputs))
         if isinstance(module, (Linear, QatLinear)):
             try:
@@ -217,7 +218,7 @@ def _int8_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
         options = module._weight.options
         same = None if module._adds_bias else module._weight.current()
     sparse = is_smaller(codes)
-    if same is not None and activation == "none" and not sparse:
+    if same is not None and activation == "none" and isinstance(same, nn.SparseLinear) == sparse:
         return same
     kind = nn.SparseLinear if sparse else nn.Linear
     bias = None if module.bias is None else to_numpy(module.bias)

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from octavo import nn
-from octavo.torch import _ops
+from octavo.torch import _codes, _ops
 from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, is_plain, to_numpy
-from octavo.torch._weight import Options, PackedWeight
+from octavo.torch._weight import LayerWeight, Options, PackedWeight
 
 # Held by the weight, which pickles them as plain codes.
 _WEIGHT_BUFFERS = ("packed", "weight_scale")
@@ -29,7 +29,7 @@ class Linear(Int8Module):
 
     State dicts hold ``weight`` (int8 codes), ``weight_scale`` (float32, one row each), ``bias``
     (float32), and if they are fixed ``input_scale`` and ``input_zero_point``: the
-    compressed-tensors names.
+    compressed-tensors names.  Those of a `SparseLinear` load too; the layer stays dense.
 
     Examples
     --------
@@ -45,7 +45,9 @@ class Linear(Int8Module):
     weight_scale: Tensor
     bias: Tensor | None
 
-    def __init__(self, weight: PackedWeight, bias: Tensor | None = None) -> None:
+    _code_names: ClassVar[tuple[str, ...]] = _codes.DENSE
+
+    def __init__(self, weight: LayerWeight, bias: Tensor | None = None) -> None:
         """Hold a packed weight; `bias` is added on top, for weights that several modules share."""
         super().__init__()
         self._hold(weight, bias)
@@ -73,14 +75,13 @@ class Linear(Int8Module):
         layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
         return cls(PackedWeight(layer)).train(module.training)
 
-    def _hold(self, weight: PackedWeight, bias: Tensor | None) -> None:
+    def _hold(self, weight: LayerWeight, bias: Tensor | None) -> None:
         self._weight = weight
         self._adds_bias = bias is not None
         self.symmetric, self.input_scale, self.input_zero_point = weight.options
         self.out_features, self.in_features = weight.shape
         own = weight.bias if bias is None else bias
-        buffers = {"packed": weight.packed, "weight_scale": weight.scale, "bias": own}
-        for name, tensor in buffers.items():
+        for name, tensor in {**weight.tensors(), "bias": own}.items():
             self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,13 +119,18 @@ class Linear(Int8Module):
     def nbytes(self) -> int:
         """Bytes of the packed weight, its scales and its bias."""
         extra = self.bias.nbytes if self._adds_bias and self.bias is not None else 0
-        return self._weight.layer.nbytes + extra
+        return self._weight.nbytes + extra
+
+    def _stored_codes(self) -> dict[str, Tensor]:
+        """Return the codes as state dicts have them."""
+        return {"weight": self._weight.codes()}
 
     def _save_to_state_dict(
         self, destination: dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self._weight.codes()
+        for name, tensor in self._stored_codes().items():
+            destination[prefix + name] = tensor
         destination[f"{prefix}weight_scale"] = self.weight_scale[:, None]
         if self.bias is not None:
             destination[f"{prefix}bias"] = self.bias
@@ -143,12 +149,13 @@ class Linear(Int8Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        names = ("weight", "weight_scale") + ("bias",) * (self.bias is not None)
+        code_names = _codes.names_in(state_dict, prefix, self._code_names)
+        names = (*code_names, "weight_scale") + ("bias",) * (self.bias is not None)
         names += ("input_scale", "input_zero_point") * (self.input_scale is not None)
         n, k = self.out_features, self.in_features
         if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
             return
-        codes = take(state_dict, f"{prefix}weight", (n, k), (torch.int8,), error_msgs)
+        codes = _codes.take_codes(state_dict, prefix, code_names, (n, k), error_msgs)
         scale = take(state_dict, f"{prefix}weight_scale", (n, 1), FLOATS, error_msgs)
         bias = None
         if self.bias is not None:

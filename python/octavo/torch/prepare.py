@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from octavo import nn as octavo_nn
 from octavo.torch._checks import shape_of
 from octavo.torch._pruned import make_permanent
-from octavo.torch._tensors import to_numpy, unusable
-from octavo.torch._weight import PackedWeight
+from octavo.torch._sparse_weight import weight_from
+from octavo.torch._tensors import unusable
 from octavo.torch.config import Int8Training
-from octavo.torch.convert import become_embedding, become_linear, choose, close_fast_paths
+from octavo.torch.convert import (
+    become_embedding,
+    become_linear,
+    choose,
+    close_fast_paths,
+    entry_of,
+)
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.summary import Converted, Kept, Summary
 
@@ -145,8 +150,9 @@ def convert_qat_(module: nn.Module) -> Summary:
     made = [(name, part, _made(name, part)) for name, part in found]
     entries = []
     for name, part, layer in made:
-        entries.append(_entry(name, _kind(part), part))
+        before = _entry(name, _kind(part), part)
         _become(part, layer)
+        entries.append(entry_of(name, part, before.shape, before.bytes_before, part.nbytes))
     return Summary(tuple(entries))
 
 
@@ -161,10 +167,7 @@ def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
         codes, scale = part.int8_weight()
         if isinstance(part, QatEmbedding):
             return codes, scale
-        bias = None if part.bias is None else to_numpy(part.bias)
-        options = part.input_options()._asdict()
-        made = octavo_nn.Linear.from_quantized(to_numpy(codes), to_numpy(scale), bias, **options)
-        return PackedWeight(made)
+        return weight_from(codes, scale, part.bias, part.input_options(), part.sparse)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None
 

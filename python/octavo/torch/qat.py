@@ -87,6 +87,7 @@ class QatLinear(_Prepared, nn.Linear):
         """Take up training; the weight's scales start where rounding to nearest puts them."""
         self._start_weight(config)
         self.symmetric, self.is_static = config.symmetric, config.activations == "static"
+        self.sparse = config.sparse
         self._warmup, self._watched = config.warmup, 0
         if self.is_static:
             like = self.weight_scale

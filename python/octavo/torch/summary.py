@@ -22,6 +22,10 @@ class Converted:
         (out_features, in_features), or (num_embeddings, embedding_dim).
     bytes_before, bytes_after : int
         What its numbers took and take; a weight shared with an earlier layer counts there.
+    format : str
+        ``"dense"``, or how a `SparseLinear` holds its weight.
+    sparsity : float or None
+        The share of zero weights of a `SparseLinear`.
     """
 
     name: str
@@ -29,6 +33,8 @@ class Converted:
     shape: tuple[int, int]
     bytes_before: int
     bytes_after: int
+    format: str = "dense"
+    sparsity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +91,15 @@ class Summary:
             f"{count} layer{_VERBS[self.state][count == 1]} int8,"
             f" {before:.2f} MB -> {after:.2f} MB; {floats} stay{'s' if floats == 1 else ''} float"
         ]
-        width = max((len(layer.name) for layer in self.kept), default=0)
+        listed: list[tuple[Converted | Kept, str]] = [
+            (layer, f"{layer.sparsity:.0%} zeros, held as {layer.format}")
+            for layer in self.converted
+            if layer.sparsity is not None and layer.format != "dense"
+        ]
+        listed += [(layer, layer.reason) for layer in self.kept]
+        width = max((len(layer.name) for layer, _ in listed), default=0)
         lines += [
-            f"  {layer.name:{width}}  {layer.kind} {layer.shape[0]}x{layer.shape[1]}:"
-            f" {layer.reason}"
-            for layer in self.kept
+            f"  {layer.name:{width}}  {layer.kind} {layer.shape[0]}x{layer.shape[1]}: {text}"
+            for layer, text in listed
         ]
         return "\n".join(lines)

@@ -38,6 +38,9 @@ class OctavoConfig(QuantizationConfigMixin):
         What becomes of layers that int8 would slow down; see `octavo.torch.Int8Dynamic`.
     rows : sequence of int
         The numbers of rows that ``losers="measure"`` tries.
+    sparse : "auto", "never" or "always"
+        Which layers leave their zeros out, by default those of a pruned model where it pays; see
+        `octavo.torch.Int8Dynamic`.
     modules_to_not_convert : list of str, optional
         Names of modules that stay float with all that is below them: whole names
         (``"encoder.layer.0"``) or parts between dots (``"query"``, ``"layer.0"``).  Default: the
@@ -63,6 +66,7 @@ class OctavoConfig(QuantizationConfigMixin):
         losers: str = "rule",
         rows: tuple[int, ...] = (1, 128),
         modules_to_not_convert: list[str] | None = None,
+        sparse: str = "auto",
         **unknown: Any,
     ) -> None:
         method = unknown.pop("quant_method", METHOD)
@@ -76,6 +80,7 @@ class OctavoConfig(QuantizationConfigMixin):
         # A list in JSON.
         self.rows = tuple(rows) if isinstance(rows, list) else rows
         self.modules_to_not_convert = _names(modules_to_not_convert)
+        self.sparse = sparse
         self.stored: dict[str, Any] | None = None
         self.int8_dynamic()
 
@@ -88,7 +93,7 @@ class OctavoConfig(QuantizationConfigMixin):
 
     def int8_dynamic(self) -> Int8Dynamic:
         """Return the options as `octavo.torch` has them."""
-        return Int8Dynamic(self.symmetric, self.embeddings, self.losers, self.rows)
+        return Int8Dynamic(self.symmetric, self.embeddings, self.losers, self.rows, self.sparse)
 
     def options(self) -> dict[str, Any]:
         """Return the options that differ from the defaults."""
@@ -124,6 +129,7 @@ _OPTIONS: dict[str, Any] = {
     "losers": "rule",
     "rows": (1, 128),
     "modules_to_not_convert": None,
+    "sparse": "auto",
 }
 
 

@@ -14,7 +14,8 @@ from torch import nn
 from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
-from octavo.torch import Embedding, Linear, Summary, quantize_
+from octavo.torch import Embedding, Linear, SparseLinear, Summary, quantize_
+from octavo.torch._codes import SPARSE
 from octavo.transformers.checkpoint import (
     Layout,
     description,
@@ -116,12 +117,16 @@ class OctavoQuantizer(HfQuantizer):
     def get_state_dict_and_metadata(
         self, model: nn.Module, *_: Any, **__: Any
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return what is saved: codes that several layers share are there once."""
+        """Return what is saved: all codes, zeros too; what several layers share is there once."""
         state = dict(model.state_dict())
         seen = set()
         for name, module in model.named_modules():
             if not isinstance(module, (Embedding, Linear)) or module._weight is None:
                 continue
+            if isinstance(module, SparseLinear):
+                for key in SPARSE:
+                    del state[f"{name}.{key}"]
+                state[f"{name}.weight"] = module._weight.codes()
             if id(module._weight) in seen:
                 del state[f"{name}.weight"]
             # Views of one memory; files hold each tensor on its own.

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo import nn as octavo_nn
-from octavo.torch._tensors import FLOATS, to_numpy
-from octavo.torch._weight import PackedWeight
+from octavo.torch._sparse_weight import weight_from
+from octavo.torch._tensors import FLOATS
+from octavo.torch._weight import Options
 from octavo.torch.convert import become_embedding, become_linear
 
 if TYPE_CHECKING:
@@ -115,20 +115,19 @@ def finish(model: nn.Module) -> None:
 def _become(modules: list[Any], codes: torch.Tensor, scale: torch.Tensor) -> None:
     linears = [module for module in modules if module.is_linear]
     alone = len(modules) == 1 and bool(linears) and linears[0]._parameters.get("bias") is not None
-    packed: Any = None
+    held: Any = None
     if linears:
-        bias = to_numpy(linears[0].bias) if alone else None
-        layer = octavo_nn.Linear.from_quantized(
-            to_numpy(codes), to_numpy(scale), bias, symmetric=linears[0].symmetric
-        )
-        packed = PackedWeight(layer)
+        bias = linears[0].bias if alone else None
+        # A table looks rows up in a dense weight.
+        sparse = "auto" if len(linears) == len(modules) else "never"
+        held = weight_from(codes, scale, bias, Options(linears[0].symmetric), sparse)
     for module in modules:
         del module._parameters["weight_scale"], module.symmetric
         dtype = module.__dict__.pop("float_weight")[0].dtype
         if module.__dict__.pop("is_linear"):
-            become_linear(module, packed, adds_bias=not alone)
+            become_linear(module, held, adds_bias=not alone)
         else:
-            become_embedding(module, codes if packed is None else packed, scale, dtype)
+            become_embedding(module, codes if held is None else held, scale, dtype)
 
 
 def _tensors(name: str, module: Stored) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavo.torch.SparseLinear in compiled graphs and exported programs; its operators."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+torch = pytest.importorskip("torch", reason="needs PyTorch")
+ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
+nn = torch.nn
+
+# PyTorch's own deprecations, met while it imports its compiler.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
+    # PyTorch 2.4 says so about every operator without a gradient, and about constants.
+    pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume"),
+    pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node"),
+    pytest.mark.filterwarnings("ignore:Node .* does not reference an nn.Module"),
+]
+COPIES = ot._sparse_weight._COPIES
+TELLS = hasattr(torch.compiler, "is_exporting")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    torch.manual_seed(9)
+    yield
+    # Else what tests compile counts as one function compiled again and again.
+    torch._dynamo.reset()
+
+
+def layer(n: int = 40, k: int = 70, share: float = 0.8, **options: Any) -> Any:
+    plain = nn.Linear(k, n)
+    with torch.no_grad():
+        plain.weight *= torch.rand(n, k) >= share
+    return ot.SparseLinear.from_float(plain, **{"format": "slots16", **options})
+
+
+def model(share: float = 0.8) -> Any:
+    return nn.Sequential(layer(256, 192, share), nn.ReLU(), layer(192, 256, share)).eval()
+
+
+def parts(made: Any) -> tuple[Any, ...]:
+    """What a graph hands to the operator after `x`."""
+    made._weight.make_parts()
+    tensors = (made._weight.bitmap, made._weight.values, made.weight_scale, made.bias)
+    return (*tensors, made.in_features, made.symmetric)
+
+
+def test_compile_keeps_one_graph() -> None:
+    made = model()
+    x = torch.randn(4, 192)
+    y = made(x)
+    assert made[0]._weight.bitmap is None
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    before = len(COPIES)
+    compiled = torch.compile(made, fullgraph=True, backend=backend)
+    with torch.no_grad():
+        assert torch.equal(compiled(x), y)
+    assert len(graphs) == 1
+    called = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
+    assert sum("octavo.sparse_linear" in target for target in called) == 2
+    assert len(COPIES) == before
+    assert (made[0]._weight.bitmap is None) == TELLS
+
+
+@pytest.mark.skipif(not TELLS, reason="needs to know what is compiled for export")
+def test_layers_of_one_shape_share_a_graph() -> None:
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    x = torch.randn(4, 192)
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+        made = layer(256, 192, share)
+        y = made(x)
+        made.compile(fullgraph=True, backend=backend)
+        assert torch.equal(made(x), y)
+        made.load_state_dict(layer(256, 192, 0.95).state_dict())
+        assert not torch.equal(made(x), y)
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_results_gradients_and_new_numbers(backend) -> None:
+    made = model()
+    compiled = torch.compile(made, fullgraph=True, backend=backend)
+    before = len(COPIES)
+    # Without being told, inductor asserts how many non-zeros there were.
+    others = (made, model(0.6), model(0.9)) if TELLS or backend != "inductor" else (made,)
+    for other in others:
+        made.load_state_dict(copy.deepcopy(other.state_dict()))
+        x = torch.randn(4, 192, requires_grad=True)
+        with torch.no_grad():
+            assert torch.equal(compiled(x), other(x))
+        compiled(x).sum().backward()
+        gradient, x.grad = x.grad, None
+        other(x).sum().backward()
+        assert torch.allclose(gradient, x.grad, rtol=1e-4, atol=1e-5)
+    assert len(COPIES) == before
+
+
+LOADER = """
+import sys, torch, octavo.torch
+program = torch.export.load(sys.argv[1])
+x, y = torch.load(sys.argv[2])
+run = program.module()
+assert torch.equal(run(x), y), "first call"
+assert torch.equal(run(x), y), "second call"
+copies = octavo.torch._sparse_weight._COPIES
+assert len(copies) == 2, len(copies)
+"""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_export_survives_the_process(tmp_path, strict) -> None:
+    made = model()
+    x = torch.randn(4, 192)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(made, (x,), dynamic_shapes=({0: batch},), strict=strict)
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert sum("octavo.sparse_linear" in target for target in targets) == 2
+    other = torch.randn(7, 192)
+    before = len(COPIES)
+    with torch.no_grad():
+        assert torch.equal(program.module()(other), made(other))
+        y = made(x)
+    assert len(COPIES) == before
+    torch.export.save(program, tmp_path / "model.pt2")
+    torch.save((x, y), tmp_path / "xy.pt")
+    command = [sys.executable, "-c", LOADER, tmp_path / "model.pt2", tmp_path / "xy.pt"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    # Nothing fake is left in the layer.
+    made[0].weight_scale.mul_(2)
+    assert not torch.equal(made(x), y)
+    assert torch.equal(copy.deepcopy(made)(x), made(x))
+
+
+def test_a_static_input_scale() -> None:
+    made = layer()
+    weight = made._weight
+    options = ot._weight.Options(False, 0.03, 7)
+    weight.replace(weight.codes(), weight.scale.clone(), weight.bias.clone(), options)
+    made._hold(weight, None)
+    x = torch.randn(4, 70)
+    compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), made(x))
+    program = torch.export.export(made, (x,))
+    assert torch.equal(program.module()(x), made(x))
+    state = made.state_dict()
+    assert state["input_scale"].tolist() == [pytest.approx(0.03)]
+    made.load_state_dict({**state, "input_scale": torch.tensor([0.05])})
+    assert made.input_scale == pytest.approx(0.05)
+    assert not torch.equal(program.module()(x), made(x))
+
+
+def test_a_layer_without_non_zeros() -> None:
+    made = layer(share=1.1)
+    x = torch.randn(3, 70, requires_grad=True)
+    compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x), made.bias.expand(3, 40))
+    compiled(x).sum().backward()
+    assert not x.grad.any()
+    made.load_state_dict(made.state_dict())
+    assert made.sparsity == 1
+
+
+def test_copied_tensors_are_packed_once_and_let_go() -> None:
+    made = layer()
+    x = torch.randn(2, 70)
+    before = len(COPIES)
+    bitmap, values, scale, bias, *options = parts(made)
+    call = torch.ops.octavo.sparse_linear
+    assert torch.equal(call(x, bitmap, values, scale, bias, *options), made(x))
+    assert len(COPIES) == before
+    bitmap, values, scale, bias = (t.clone() for t in (bitmap, values, scale, bias))
+    for _ in range(3):
+        assert torch.equal(call(x, bitmap, values, scale, bias, *options), made(x))
+        assert len(COPIES) == before + 1
+    bias.zero_()
+    y = call(x, bitmap, values, scale, bias, *options)
+    assert torch.equal(y, call(x, *parts(made)[:3], None, *options))
+    assert len(COPIES) == before + 2
+    del bitmap, values, scale, bias, made
+    assert len(COPIES) == before
+
+
+def test_written_parts_are_no_longer_the_layers() -> None:
+    made = layer()
+    x = torch.randn(2, 70)
+    bitmap, values, scale, bias, *options = parts(made)
+    expected = made(x)
+    values.neg_()
+    y = torch.ops.octavo.sparse_linear(x, bitmap, values, scale, bias, *options)
+    torch.testing.assert_close(y - bias, bias - expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(made(x), expected)
+
+
+def test_parts_that_contradict_each_other() -> None:
+    made = layer()
+    x = torch.randn(2, 70)
+    bitmap, values, scale, bias = parts(made)[:4]
+    for wrong, error, match in (
+        (
+            {"bitmap": bitmap[:, :8]},
+            ValueError,
+            r"bitmap: expected shape \(any, 9\), got \(40, ",
+        ),
+        ({"bitmap": bitmap[0]}, ValueError, r"bitmap: expected shape \(any, 9\), got \(9,\)"),
+        ({"bitmap": bitmap.char()}, TypeError, "bitmap: expected torch.uint8, got torch.int8"),
+        ({"bitmap": bitmap | 64}, ValueError, "bitmap: expected zero bits behind column 70, got"),
+        (
+            {"bitmap": bitmap & 254},
+            ValueError,
+            r"values: expected \d+ values as in the bit",
+        ),
+        ({"bitmap": bitmap[:39]}, ValueError, r"values: expected \d+ values as in the bit"),
+        ({"values": values[1:]}, ValueError, r"values: expected \d+ values as in the bit"),
+        (
+            {"values": values[:0]},
+            ValueError,
+            r"values: expected \d+ values .*, got 0",
+        ),
+        ({"values": values[None]}, ValueError, r"values: expected shape \(any,\), got \(1, "),
+        ({"values": values.int()}, TypeError, "values: expected torch.int8, got torch.int32"),
+        ({"values": values * 0}, ValueError, r"values: expected codes in \[-127, 127\] without 0"),
+        ({"values": values * 0 - 128}, ValueError, "values: expected codes in .*got -128 at 0"),
+        ({"scale": scale[1:]}, ValueError, r"scale: expected shape \(40,\), got \(39,\)"),
+        ({"scale": scale * 0}, ValueError, "scale: expected positive finite values, got 0"),
+        ({"bias": bias[1:]}, ValueError, r"bias: expected shape \(40,\), got \(39,\)"),
+        ({"bitmap": None}, ValueError, "bitmap: expected a tensor .*got None: a compiled graph"),
+        ({"values": None}, ValueError, "values: expected a tensor .*got None: a compiled graph"),
+        (
+            {"bitmap": None, "values": None, "scale": scale.clone()},
+            ValueError,
+            r"bitmap: expected a tensor beside scales that are copies, got None.*torch\.export",
+        ),
+        ({"in_features": 71}, ValueError, r"x: expected shape \(\.\.\., 71\), got \(2, 70\)"),
+        ({"in_features": -70}, ValueError, "in_features: expected at least 0, got -70"),
+    ):
+        given = {"bitmap": bitmap, "values": values, "scale": scale, "bias": bias}
+        given |= {"in_features": 70, "symmetric": False, **wrong}
+        with pytest.raises(error, match=match):
+            torch.ops.octavo.sparse_linear(x, **given)
+        if not {"bias", "in_features"} & set(wrong) and "positive" not in match:
+            with pytest.raises(error, match=match):
+                torch.ops.octavo.sparse_weight(
+                    *(given[key] for key in ("bitmap", "values", "scale", "in_features"))
+                )
+
+
+def test_operators_pass_pytorchs_own_checks() -> None:
+    made = layer(n=20, k=12)
+    arguments = parts(made)
+    x = torch.randn(3, 12)
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(
+        torch.ops.octavo.sparse_linear.default,
+        (x.clone().requires_grad_(), *arguments),
+        test_utils=(*checks, "test_aot_dispatch_dynamic"),
+    )
+    torch.library.opcheck(
+        torch.ops.octavo.sparse_linear_inference.default, (x, *arguments), test_utils=checks
+    )
+    torch.library.opcheck(
+        torch.ops.octavo.sparse_weight.default, (*arguments[:3], 12), test_utils=checks
+    )
+
+
+def test_tracing_does_not_bake_the_result_in() -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    made = model()
+    graph = make_fx(made)(torch.randn(4, 192))
+    x = torch.randn(4, 192)
+    assert torch.equal(graph(x), made(x))
+    with torch.no_grad():
+        assert torch.equal(torch.jit.trace(made, (x,))(x), made(x))
+    made = model()
+    with torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = made(mode.from_tensor(x))
+    assert tuple(fake.shape) == (4, 192)
+    assert torch.equal(torch.compile(made, backend="aot_eager")(x), made(x))
