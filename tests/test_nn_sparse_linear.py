@@ -346,7 +346,7 @@ def test_any_scipy_arrays_are_taken_or_refused(kind: str, codes: bool, data: st.
 
 
 WRONG = [
-    (ValueError, "format: expected one of auto, dense, slots16, slots64", {"format": "csr"}),
+    (ValueError, "format: expected one of auto, dense, slots16, slots64", {"format": "coo"}),
     (TypeError, "format: expected a string, got NoneType", {"format": None}),
     (ValueError, "activation: expected", {"activation": "GELU"}),
     (ValueError, "input_scale: expected", {"input_scale": float("nan")}),

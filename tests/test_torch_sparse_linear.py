@@ -319,7 +319,7 @@ def test_bad_arguments() -> None:
     make = ot.SparseLinear.from_float
     for call, error, match in (
         (
-            lambda: make(layer, format="csr"),
+            lambda: make(layer, format="coo"),
             ValueError,
             "format: expected one of auto, dense",
         ),

@@ -14,6 +14,7 @@ import pytest
 
 import octavo
 from octavo import Linear, SparseLinear, _backend, runtime, tuning
+from octavo._work import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,26 @@ def test_one_slow_number_of_rows_is_enough(table: Path) -> None:
         values[place] = 1000.0
         tuning.save(everywhere({**DEAR, "slots64": tuple(values)}), table)
         assert tuning.choose(pruned(0.8)) == "dense"
+
+
+@needs_core
+def test_the_nearest_to_the_best_for_all_rows_is_chosen(table: Path) -> None:
+    codes = pruned(0.8)
+    units = {name: tuning.work_of(codes, name)[0] for name in ("slots64", "csr", "blocks1x4")}
+
+    def costs_for(name: str, *gains: float) -> tuple[float, ...]:
+        groups = codes.size / 64
+        return tuple(groups / units[name] / gain for gain in gains)
+
+    uneven = costs_for("csr", 1.1, 1.1, 1.1, 9.0, 9.0)  # 3 times slower than slots for one row
+    even = costs_for("slots64", 3.0, 3.0, 3.0, 4.0, 4.0)  # 2.25 times slower for many
+    tuning.save(everywhere({**DEAR, "slots64": even, "csr": uneven}), table)
+    assert tuning.choose(codes) == "slots64"
+    assert tuning.choose(codes, 256) == "csr"
+    # What loses to the dense form somewhere is no rival either.
+    unfit = costs_for("blocks1x4", 0.9, 90.0, 90.0, 90.0, 90.0)
+    tuning.save(everywhere({**DEAR, "slots64": even, "blocks1x4": unfit}), table)
+    assert tuning.choose(codes) == "slots64"
 
 
 @needs_core
@@ -205,7 +226,7 @@ def test_few_zeros_are_counted_and_nothing_else(
 ) -> None:
     tuning.save({runtime.get_isa(): FREE}, table)
     codes = pruned(share)
-    larger = 64 * tuning._groups(codes)
+    larger = 64 * groups_of(codes)
     assert all(tuning.work_of(codes, name)[1] > larger for name in tuning.SPARSE_FORMATS)
     monkeypatch.setattr(tuning, "work_of", None)
     assert tuning.choose(codes) == "dense"
