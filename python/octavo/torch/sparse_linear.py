@@ -79,7 +79,8 @@ class SparseLinear(Linear):
         ----------
         module : torch.nn.Linear
             On the CPU; float32, bfloat16 or float16; finite; pruned or not.
-        format : "auto", "dense", "slots16", "slots64", "bitmap", "blocks16x4" or "blocks1x4"
+        format : str
+            "auto", "dense" or one of `octavo.tuning.SPARSE_FORMATS`.
             How the weight is held; see `octavo.SparseLinear`.
         rows : int or sequence of int, optional
             How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
