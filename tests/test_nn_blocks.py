@@ -97,7 +97,7 @@ def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
     assert layer.nbytes == wanted
     units, size = tuning.work_of(codes, "blocks1x4")
     assert units == -(-quads // 16)
-    assert 0.9 * wanted < size < wanted
+    assert size == wanted - 2 * 4 * 70  # column sums and scales
 
 
 @needs_core
@@ -109,11 +109,23 @@ def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int)
     squares = sum(
         -(-blocks_of(codes[i : i + height], 1, height) // 4) for i in range(0, 70, height)
     )
-    wanted = (4 * height + 8) * squares + 4 * (32 // height * 5 + 1 + 80) + 2 * 4 * 70
+    columns, sets = 80, 80 // height
+    firsts = sets * (1 if form == "csr" else 2) + 1  # and how many are paired
+    wanted = (4 * height + 8) * squares + 4 * (firsts + columns) + 2 * 4 * 70
     assert layer.nbytes == wanted
     units, size = tuning.work_of(codes, form)
     assert units == -(-squares * height // 16)
-    assert 0.9 * wanted < size < wanted
+    assert size == wanted - 2 * 4 * 70  # column sums and scales
+
+
+@needs_core
+@pytest.mark.parametrize("form", tuning.SPARSE_FORMATS)
+@pytest.mark.parametrize(("n", "k"), [(1, 16), (17, 16), (20, 128), (50, 300), (64, 257)])
+def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
+    codes = pruned(n, k, 0.8, (1, 1))
+    layer = SparseLinear.from_quantized(codes, 0.1, format=form)
+    _, size = tuning.work_of(codes, form)
+    assert 0 <= layer.nbytes - (size + 2 * 4 * n) < 4  # slots round up
 
 
 @needs_core

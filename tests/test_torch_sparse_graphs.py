@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -245,12 +246,12 @@ def test_parts_that_contradict_each_other() -> None:
         ({"scale": scale[1:]}, ValueError, r"scale: expected shape \(40,\), got \(39,\)"),
         ({"scale": scale * 0}, ValueError, "scale: expected positive finite values, got 0"),
         ({"bias": bias[1:]}, ValueError, r"bias: expected shape \(40,\), got \(39,\)"),
-        ({"bitmap": None}, ValueError, "bitmap: expected a tensor .*got None: a compiled graph"),
-        ({"values": None}, ValueError, "values: expected a tensor .*got None: a compiled graph"),
+        ({"bitmap": None}, ValueError, "scale: expected that of a living .*got another tensor"),
+        ({"values": None}, ValueError, "scale: expected that of a living .*got another tensor"),
         (
             {"bitmap": None, "values": None, "scale": scale.clone()},
             ValueError,
-            r"bitmap: expected a tensor beside scales that are copies, got None.*torch\.export",
+            r"scale: expected that of a living octavo.*got another tensor.*torch\.export",
         ),
         ({"in_features": 71}, ValueError, r"x: expected shape \(\.\.\., 71\), got \(2, 70\)"),
         ({"in_features": -70}, ValueError, "in_features: expected at least 0, got -70"),
@@ -298,3 +299,29 @@ def test_tracing_does_not_bake_the_result_in() -> None:
         fake = made(mode.from_tensor(x))
     assert tuple(fake.shape) == (4, 192)
     assert torch.equal(torch.compile(made, backend="aot_eager")(x), made(x))
+
+
+def test_scales_written_between_forward_and_backward_are_noticed() -> None:
+    made = layer()
+    x = torch.randn(3, made.in_features, requires_grad=True)
+    result = made(x).sum()
+    made.weight_scale.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.backward()
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_without_outputs_do_not_meet() -> None:
+    layers = [layer(0, k) for k in (128, 64)]
+    for made in layers:
+        x = torch.ones(2, made.in_features)
+        assert made(x).shape == torch.compile(made, backend="eager")(x).shape == (2, 0)
+
+
+def test_bitmap_and_values_are_made_once_for_all_threads() -> None:
+    for _ in range(50):
+        made = layer()
+        x = torch.ones(2, made.in_features)
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(torch.vmap(made), [x] * 4))
+        assert all(torch.equal(result, made(x)) for result in results)

@@ -151,6 +151,20 @@ def test_never_larger_even_where_it_costs_nothing(table: Path, share: float) -> 
             assert layer.format != "dense"
 
 
+@needs_core
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("rows", [None, 1, 256])
+@pytest.mark.parametrize("n", [1024, 1040, 2048])
+def test_a_weight_that_differs_from_panel_to_panel_is_seen_whole(n: int, rows: int | None) -> None:
+    for first in (0, 1):
+        codes = pruned(0.03, n, 512)
+        thin = pruned(0.95, n, 512)
+        for panel in range(first, n // 16, 2):
+            codes[16 * panel : 16 * panel + 16] = thin[16 * panel : 16 * panel + 16]
+        layer = SparseLinear.from_quantized(codes, 1.0, rows=rows)
+        assert layer.nbytes <= Linear.from_quantized(codes, 1.0).nbytes * 1.01
+
+
 @pytest.mark.usefixtures("table")
 def test_what_is_always_dense() -> None:
     assert tuning.choose(np.ones((64, 64), np.int8)) == "dense"

@@ -59,7 +59,7 @@ PackedStrips::Offsets PackedStrips::offsets() const {
   Offsets at;
   at.first_square = 4 * set_ * squares_;
   at.paired = at.first_square + 4 * (sets() + 1);
-  at.negative_sum = at.paired + 4 * sets();
+  at.negative_sum = at.paired + (pairs() ? 4 * sets() : 0);
   at.col_sum = at.negative_sum + 4 * kPanelWidth * panels();
   at.place = at.col_sum + 4 * n_;
   at.end = at.place + 2 * 4 * squares_;
@@ -83,11 +83,13 @@ PackedStrips::PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_
   auto* paired = part<std::uint32_t>(offsets().paired);
   auto* place = part<std::uint16_t>(offsets().place);
   auto* code = part<std::int8_t>(0);
-  std::fill(paired, paired + sets(), 0u);
+  if (pairs()) std::fill(paired, paired + sets(), 0u);
   std::uint32_t t = 0;
   for (std::int64_t s = 0; set * s < n; ++s) {
     find(set * s);
-    paired[s] = static_cast<std::uint32_t>(put_pairs_first(squares, left_over, fit));
+    if (pairs()) {
+      paired[s] = static_cast<std::uint32_t>(put_pairs_first(squares, left_over, fit));
+    }
     first_square[s] = t;
     for (const Square& square : squares) {
       std::memcpy(code + 4 * set * t, square.code, static_cast<std::size_t>(4 * set));
@@ -103,7 +105,7 @@ PackedStrips::PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_
 StripPanels PackedStrips::stretch(std::int64_t p, std::int64_t panels) const {
   const Offsets at = offsets();
   return {part<std::uint32_t>(at.first_square) + kPanelWidth / set_ * p,
-          part<std::uint32_t>(at.paired) + kPanelWidth / set_ * p,
+          pairs() ? part<std::uint32_t>(at.paired) + kPanelWidth / set_ * p : nullptr,
           part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
           part<std::uint16_t>(at.place),
           part<std::int8_t>(0),

@@ -3,14 +3,14 @@
 // operand of spread_strips_s8, whose kernel.h draws a square of four strips. One layout serves all
 // tiers.
 //
-//   | code                | first_square | paired | negative_sum | col_sum | place         |
-//     4 x set x squares     sets + 1       sets     16 x panels    n         4 x squares
-//     1 byte each           4 bytes each   4        4              4         2
+//   | code                | first_square | paired     | negative_sum | col_sum | place         |
+//     4 x set x squares     sets + 1       sets, or 0   16 x panels    n         4 x squares
+//     1 byte each           4 bytes each   4            4              4         2
 //
 // n is padded to panels of 16 columns, 16 / set sets each. A strip is left out where all of it is
 // zero, so that any mask can be held; with sets of 4, blocks of (4 i) x j weights, at multiples of
-// these, leave out all that they make zero. Along k, each square is paired with the next where they
-// fit; those left over come last.
+// these, leave out all that they make zero. Along k, each square of four outputs is paired with the
+// next where they fit; those left over come last. Single outputs have no pairs.
 //
 // Bytes per weight of a strip that is there: 1.5 with sets of 4; 3 with sets of 1, compressed rows.
 #pragma once
@@ -54,6 +54,7 @@ class PackedStrips {
   }
 
   std::int64_t sets() const { return kPanelWidth / set_ * panels(); }
+  bool pairs() const { return set_ != 1; }
 
   std::int64_t n_, k_, set_, squares_;
   AlignedBuffer buffer_;  // one, so that large weights get huge pages

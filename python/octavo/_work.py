@@ -18,30 +18,36 @@ _STEP_BYTES = {"slots16": 98, "slots64": 130}
 def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
     """Return a sparse format's units of work on codes (N, K), and its bytes.
 
+    The bytes are those that the headers of ``csrc/layout`` draw, without the column sums, which the
+    dense form has too.
+
     Examples
     --------
     >>> import numpy as np, octavo
     >>> octavo.tuning.work_of(np.eye(64, dtype=np.int8), "bitmap")
-    (64, 576)
+    (64, 672)
     """
+    panels = -(-len(codes) // 16)
+    columns = 16 * panels
     if name == "bitmap":
         groups = groups_of(codes)
-        return groups, 8 * groups + int(np.count_nonzero(codes))
+        blocks = panels * -(-codes.shape[1] // 256)
+        return groups, 8 * groups + int(np.count_nonzero(codes)) + 4 * (blocks + panels) + 64
     if name == "blocks16x4":
         width = block_width()
         units = width // 4 * _blocks(codes, width)
-        return max(1, units), 66 * _blocks(codes, 4) + 4 * len(codes)
+        return max(1, units), 66 * _blocks(codes, 4) + 4 * (panels + 1 + columns)
     if name == "blocks1x4":
         quads = _blocks(codes, 4, height=1)
-        return max(1, -(-quads // 16)), 6 * quads + 12 * len(codes)
+        return max(1, -(-quads // 16)), 6 * quads + 4 * (3 * columns + 1)
     if name == "blocks4x1":
         squares = _squares(codes, 4)
-        return max(1, -(-squares // 4)), 24 * squares + 10 * len(codes)
+        return max(1, -(-squares // 4)), 24 * squares + 4 * (columns // 2 + 1 + columns)
     if name == "csr":
         squares = _squares(codes, 1)
-        return max(1, -(-squares // 16)), 12 * squares + 16 * len(codes)
+        return max(1, -(-squares // 16)), 12 * squares + 4 * (2 * columns + 1)
     steps = max(1, int(_backend.backend.slot_steps(codes, name)))
-    return steps, steps * _STEP_BYTES[name]
+    return steps, steps * _STEP_BYTES[name] + 4 * (panels + 1 + columns)
 
 
 def block_width() -> int:

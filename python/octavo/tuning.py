@@ -139,8 +139,8 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
     """Return the format for codes (N, K): fast, never slower than "dense", nor larger.
 
     Of the formats that lose to "dense" for no number of rows it is the one that stays nearest to
-    the best of them: whose worst ratio to it, over the numbers of rows, is smallest.  The work that
-    a format has is counted on a sample of the rows.
+    the best of them: whose worst ratio to it, over the numbers of rows, is smallest.  Formats are
+    compared on a sample of the rows, the one chosen is checked on all of them.
 
     Parameters
     ----------
@@ -164,26 +164,38 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
     n, k = codes.shape
     if _backend.name != "native" or n * k == 0 or k > MOST_INPUTS:
         return "dense"
+    codes = np.ascontiguousarray(codes)
     sample = _sample(codes)
-    groups = groups_of(sample)
     # Blocks of 66 bytes for 64 weights are the smallest form of few zeros.
-    if 66 * int(np.count_nonzero(sample)) > 64 * 64 * groups:
+    if 66 * int(np.count_nonzero(sample)) > 64 * 64 * groups_of(sample):
         return "dense"
-    table = costs()
-    gains = {"dense": [1.0] * len(places)}
+    found = {}
     for name in SPARSE_FORMATS:
-        units, size = work_of(sample, name)
-        if size > groups * 64:
-            continue
-        times = [units * cost for cost in table[name]]
-        times[0] = max(times[0], size / 64)
-        gained = [groups / times[place] for place in places]
-        if min(gained) >= _MARGIN:
-            gains[name] = gained
-    best = [max(column) for column in zip(*gains.values(), strict=True)]
-    return min(
-        gains, key=lambda name: max(b / own for b, own in zip(best, gains[name], strict=True))
-    )
+        gains = _gains(sample, name, places)
+        if gains:
+            found[name] = gains
+    best = [max(column) for column in zip(*found.values(), strict=True)]
+
+    worst = {
+        name: max(top / own for top, own in zip(best, gains, strict=True))
+        for name, gains in found.items()
+    }
+    for name in sorted(found, key=worst.__getitem__):
+        if sample is codes or _gains(codes, name, places):
+            return name
+    return "dense"
+
+
+def _gains(codes: NDArray[np.int8], name: str, places: list[int]) -> list[float]:
+    """Return a format's speed over the dense one; empty where it is larger, or slower somewhere."""
+    groups = groups_of(codes)
+    units, size = work_of(codes, name)
+    if size > groups * 64:
+        return []
+    times = [units * cost for cost in costs()[name]]
+    times[0] = max(times[0], size / 64)
+    gains = [groups / times[place] for place in places]
+    return gains if min(gains) >= _MARGIN else []
 
 
 def _places(rows: int | Sequence[int] | None) -> list[int]:
@@ -206,11 +218,12 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 
 
 def _sample(codes: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return whole panels of 16 rows, evenly spread, at most `_SAMPLED_PANELS`."""
-    panels = -(-len(codes) // 16)
+    """Return whole panels of 16 rows, one from each of `_SAMPLED_PANELS` parts; or all codes."""
+    panels = len(codes) // 16
     if panels <= _SAMPLED_PANELS:
-        return np.ascontiguousarray(codes)
-    picked = np.linspace(0, panels - 2, _SAMPLED_PANELS).astype(np.intp)
+        return codes
+    ends = np.linspace(0, panels, _SAMPLED_PANELS + 1).astype(np.intp)
+    picked = np.random.default_rng(0).integers(ends[:-1], ends[1:])
     rows = (16 * picked[:, None] + np.arange(16)).reshape(-1)
     sample: NDArray[np.int8] = codes[rows]
     return sample

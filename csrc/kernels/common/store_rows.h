@@ -7,8 +7,8 @@
 namespace octavo {
 namespace {
 
-static inline __m256i load8(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
-static inline void store8(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
+static inline __m256i load256(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
+static inline void store256(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
 
 // Sums of eight columns, `stride` apart, for rows 0 to 3 and Second to Second + 3: to those below
 // `rows` of c.
@@ -18,7 +18,7 @@ static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t*
   __m256i pair[8];
   OCTAVO_UNROLL
   for (int i = 0; i < 4; ++i) {
-    const __m256i even = load8(sum + 2 * i * stride), odd = load8(sum + (2 * i + 1) * stride);
+    const __m256i even = load256(sum + 2 * i * stride), odd = load256(sum + (2 * i + 1) * stride);
     pair[i] = _mm256_unpacklo_epi32(even, odd);
     pair[i + 4] = _mm256_unpackhi_epi32(even, odd);
   }
@@ -34,8 +34,8 @@ static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t*
   for (int i = 0; i < 4; ++i) {
     const __m256i low = _mm256_permute2x128_si256(row[i], row[i + 4], 0x20);
     const __m256i high = _mm256_permute2x128_si256(row[i], row[i + 4], 0x31);
-    if (i < rows) store8(c + i * c_stride, low);
-    if (i + Second < rows) store8(c + (i + Second) * c_stride, high);
+    if (i < rows) store256(c + i * c_stride, low);
+    if (i + Second < rows) store256(c + (i + Second) * c_stride, high);
   }
 }
 

@@ -26,7 +26,7 @@ static inline void add_pair(const int8_t* code, const uint16_t* group, const uin
   const uint8_t* a1 = tile + 32 * Vectors * (int64_t)group[1];
   OCTAVO_UNROLL
   for (int v = 0; v < Vectors; ++v) {
-    dot4_pair(sum[v], load8(a0 + 32 * v), b0, load8(a1 + 32 * v), b1);
+    dot4_pair(sum[v], load256(a0 + 32 * v), b0, load256(a1 + 32 * v), b1);
   }
 }
 
@@ -51,7 +51,7 @@ static inline void column(const SpreadQuadsS8Args& args, int n, int32_t* out) {
     const Slots32 b = quad(code);
     const uint8_t* a = args.tile + 32 * Vectors * (int64_t)*group;
     OCTAVO_UNROLL
-    for (int v = 0; v < Vectors; ++v) sum[0][v][0] = dot4(sum[0][v][0], load8(a + 32 * v), b);
+    for (int v = 0; v < Vectors; ++v) sum[0][v][0] = dot4(sum[0][v][0], load256(a + 32 * v), b);
   }
   const __m256i missing = first_sums(_mm256_set1_epi32(args.b.negative_sum[n]));
   OCTAVO_UNROLL
@@ -62,7 +62,7 @@ static inline void column(const SpreadQuadsS8Args& args, int n, int32_t* out) {
       OCTAVO_UNROLL
       for (int j = 0; j < kPairSums; ++j) total = _mm256_add_epi32(total, sum[i][v][j]);
     }
-    store8(out + 8 * v, total);
+    store256(out + 8 * v, total);
   }
 }
 

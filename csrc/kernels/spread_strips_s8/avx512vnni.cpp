@@ -11,16 +11,16 @@ namespace {
 
 constexpr int kRows = 64;
 
-static inline __m512i load16(const void* p) { return _mm512_loadu_si512(p); }
+static inline __m512i load512(const void* p) { return _mm512_loadu_si512(p); }
 
 // Adds one square. Rows come in the order of unpacks within 128 bits: vector v has rows
 // 16 * lane + 4 * v to 16 * lane + 4 * v + 3.
 static inline void add_square(const uint8_t* tile, const uint16_t* place, const int8_t* code,
                               __m512i (*sum)[4]) {
-  const __m512i a0 = load16(tile + kRows * (int64_t)place[0]);
-  const __m512i a1 = load16(tile + kRows * (int64_t)place[1]);
-  const __m512i a2 = load16(tile + kRows * (int64_t)place[2]);
-  const __m512i a3 = load16(tile + kRows * (int64_t)place[3]);
+  const __m512i a0 = load512(tile + kRows * (int64_t)place[0]);
+  const __m512i a1 = load512(tile + kRows * (int64_t)place[1]);
+  const __m512i a2 = load512(tile + kRows * (int64_t)place[2]);
+  const __m512i a3 = load512(tile + kRows * (int64_t)place[3]);
   const __m512i low01 = _mm512_unpacklo_epi8(a0, a1), low23 = _mm512_unpacklo_epi8(a2, a3);
   const __m512i high01 = _mm512_unpackhi_epi8(a0, a1), high23 = _mm512_unpackhi_epi8(a2, a3);
   const __m512i group[4] = {
@@ -60,6 +60,7 @@ static inline void all_sets_of_64(const SpreadStripsS8Args& args) {
     set_of_64(args, s + 1, sum + 4);
     for (int i = 0; i < 8; ++i) {
       const int m = 32 * (i % 2) + 4 * (i / 2);
+      if (m >= args.m) continue;
       store_rows<16>(&sum[0][8 * i], kRows, args.m - m, args.c + m * args.c_stride + 4 * s,
                      args.c_stride);
     }

@@ -11,8 +11,8 @@
 //   code, square t:    | n0: k0 k1 k2 k3 | n1: k0 k1 k2 k3 | ...      4 * set bytes
 //   place[4 * t ...]   | k0 k1 k2 k3 |
 //
-// Set s has squares first_square[s] to first_square[s + 1]. The first paired[s] of them, an even
-// number, come in twos that may be added up in int16: for each of its columns, |k0| + |k1| of both
+// Set s has squares first_square[s] to first_square[s + 1]. Of sets of four, the first paired[s],
+// an even number, come in twos that may be added up in int16: for each column, |k0| + |k1| of both
 // is at most 255, and so is |k2| + |k3|. negative_sum has one per column: the sum of |code| over
 // the negative codes.
 //
@@ -34,7 +34,7 @@ namespace octavo {
 // A stretch of panels of a PackedStrips.
 struct StripPanels {
   const uint32_t* first_square;  // of each set, and the end
-  const uint32_t* paired;        // of each set
+  const uint32_t* paired;        // of each set; null with sets of one
   const int32_t* negative_sum;   // of each column
   const uint16_t* place;         // of square 0 of the whole weight
   const int8_t* code;            // of square 0 of the whole weight

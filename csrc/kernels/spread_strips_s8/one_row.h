@@ -11,7 +11,7 @@
 namespace octavo {
 namespace {
 
-static inline __m128i load4(const void* p) { return _mm_loadu_si128((const __m128i*)p); }
+static inline __m128i load128(const void* p) { return _mm_loadu_si128((const __m128i*)p); }
 
 static inline int32_t four_bytes(const int8_t* p) {
   int32_t four;
@@ -41,15 +41,15 @@ static inline void row_by_sets_of_four(const SpreadStripsS8Args& args) {
     uint32_t squares = args.b.first_square[s + 1] - t;
     const int8_t* code = args.b.code + 16 * (int64_t)t;
     const uint16_t* place = args.b.place + 4 * (int64_t)t;
-    __m256i sum = first_sums(_mm256_zextsi128_si256(load4(args.b.negative_sum + 4 * s)));
+    __m256i sum = first_sums(_mm256_zextsi128_si256(load128(args.b.negative_sum + 4 * s)));
     for (; squares >= 2; squares -= 2, code += 32, place += 8) {
       const __m256i both = _mm256_castsi128_si256(pick8(args.tile, place));
       const __m256i a = _mm256_permutevar8x32_epi32(both, first_then_second);
-      sum = dot4(sum, a, slots32(load8(code)));
+      sum = dot4(sum, a, slots32(load256(code)));
     }
     if (squares != 0) {
       const __m128i a = _mm_set1_epi32((int32_t)pick4(args.tile, place));
-      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load4(code))));
+      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load128(code))));
     }
     _mm_storeu_si128((__m128i*)(args.c + 4 * s), sum_of_halves(sum));
   }
@@ -67,7 +67,7 @@ static inline void row_by_columns(const SpreadStripsS8Args& args) {
     __m256i sum = first_sums(_mm256_zextsi128_si256(missing));
     for (; squares >= 4; squares -= 4, code += 16, place += 16) {
       const __m128i a = _mm_unpacklo_epi64(pick8(args.tile, place), pick8(args.tile, place + 8));
-      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load4(code))));
+      sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load128(code))));
     }
     for (; squares > 0; --squares, code += 4, place += 4) {
       const __m128i a = _mm_cvtsi32_si128((int32_t)pick4(args.tile, place));

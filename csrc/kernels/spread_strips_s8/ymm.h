@@ -18,29 +18,28 @@ namespace {
 
 constexpr uint32_t kSquaresAtOnce = 64;  // 8 KB of groups
 
-static inline __m128i load2(const void* p) { return _mm_loadl_epi64((const __m128i*)p); }
+static inline __m128i load64(const void* p) { return _mm_loadl_epi64((const __m128i*)p); }
 
-// Groups of one square for 8 * Vectors rows; `a` is where its places begin in the tile. With four
-// vectors the rows come in the order of unpacks within 128 bits, 0-3 16-19, 4-7 20-23, ..., which
-// store_rows undoes; else as they are.
+// Groups of one square for 8 * Vectors rows. With four vectors the rows come in the order of
+// unpacks within 128 bits, 0-3 16-19, 4-7 20-23, ..., which store_rows undoes; else as they are.
 template <int Rows, int Vectors>
 static inline void interleave(const uint8_t* tile, const uint16_t* place, __m256i* group) {
   const uint8_t* a[4];
   OCTAVO_UNROLL
   for (int q = 0; q < 4; ++q) a[q] = tile + Rows * (int64_t)place[q];
   if (Vectors == 1) {
-    const __m128i low01 = _mm_unpacklo_epi8(load2(a[0]), load2(a[1]));
-    const __m128i low23 = _mm_unpacklo_epi8(load2(a[2]), load2(a[3]));
+    const __m128i low01 = _mm_unpacklo_epi8(load64(a[0]), load64(a[1]));
+    const __m128i low23 = _mm_unpacklo_epi8(load64(a[2]), load64(a[3]));
     group[0] = _mm256_set_m128i(_mm_unpackhi_epi16(low01, low23), _mm_unpacklo_epi16(low01, low23));
   } else if (Vectors == 2) {
-    const __m128i a0 = load4(a[0]), a1 = load4(a[1]), a2 = load4(a[2]), a3 = load4(a[3]);
+    const __m128i a0 = load128(a[0]), a1 = load128(a[1]), a2 = load128(a[2]), a3 = load128(a[3]);
     const __m128i low01 = _mm_unpacklo_epi8(a0, a1), low23 = _mm_unpacklo_epi8(a2, a3);
     const __m128i high01 = _mm_unpackhi_epi8(a0, a1), high23 = _mm_unpackhi_epi8(a2, a3);
     group[0] = _mm256_set_m128i(_mm_unpackhi_epi16(low01, low23), _mm_unpacklo_epi16(low01, low23));
     group[Vectors / 2] =
         _mm256_set_m128i(_mm_unpackhi_epi16(high01, high23), _mm_unpacklo_epi16(high01, high23));
   } else {
-    const __m256i a0 = load8(a[0]), a1 = load8(a[1]), a2 = load8(a[2]), a3 = load8(a[3]);
+    const __m256i a0 = load256(a[0]), a1 = load256(a[1]), a2 = load256(a[2]), a3 = load256(a[3]);
     const __m256i low01 = _mm256_unpacklo_epi8(a0, a1), low23 = _mm256_unpacklo_epi8(a2, a3);
     const __m256i high01 = _mm256_unpackhi_epi8(a0, a1), high23 = _mm256_unpackhi_epi8(a2, a3);
     group[0] = _mm256_unpacklo_epi16(low01, low23);
@@ -64,7 +63,7 @@ static inline void add_squares(const int8_t* code, uint32_t paired, uint32_t squ
   OCTAVO_UNROLL
   for (int j = 0; j < Columns; ++j) {
     OCTAVO_UNROLL
-    for (int v = 0; v < Vectors; ++v) s[j][v][0] = load8(sum[j] + 8 * v);
+    for (int v = 0; v < Vectors; ++v) s[j][v][0] = load256(sum[j] + 8 * v);
   }
   uint32_t i = 0;
   for (; i < paired; i += 2, code += 32, group += 64 * Vectors) {
@@ -73,7 +72,7 @@ static inline void add_squares(const int8_t* code, uint32_t paired, uint32_t squ
       const Slots32 b0 = codes_of(code + 4 * j), b1 = codes_of(code + 16 + 4 * j);
       OCTAVO_UNROLL
       for (int v = 0; v < Vectors; ++v) {
-        dot4_pair(s[j][v], load8(group + 32 * v), b0, load8(group + 32 * (Vectors + v)), b1);
+        dot4_pair(s[j][v], load256(group + 32 * v), b0, load256(group + 32 * (Vectors + v)), b1);
       }
     }
   }
@@ -82,7 +81,7 @@ static inline void add_squares(const int8_t* code, uint32_t paired, uint32_t squ
     for (int j = 0; j < Columns; ++j) {
       const Slots32 b = codes_of(code + 4 * j);
       OCTAVO_UNROLL
-      for (int v = 0; v < Vectors; ++v) s[j][v][0] = dot4(s[j][v][0], load8(group + 32 * v), b);
+      for (int v = 0; v < Vectors; ++v) s[j][v][0] = dot4(s[j][v][0], load256(group + 32 * v), b);
     }
   }
   OCTAVO_UNROLL
@@ -92,7 +91,7 @@ static inline void add_squares(const int8_t* code, uint32_t paired, uint32_t squ
       __m256i total = s[j][v][0];
       OCTAVO_UNROLL
       for (int i = 1; i < kPairSums; ++i) total = _mm256_add_epi32(total, s[j][v][i]);
-      store8(sum[j] + 8 * v, total);
+      store256(sum[j] + 8 * v, total);
     }
   }
 }
@@ -105,7 +104,7 @@ static inline void set_of_columns(const SpreadStripsS8Args& args, int s,
   alignas(32) uint8_t group[kSquaresAtOnce * 32 * Vectors];
   for (int j = 0; j < 4; ++j) {
     const __m256i start = first_sums(_mm256_set1_epi32(args.b.negative_sum[4 * s + j]));
-    for (int v = 0; v < Vectors; ++v) store8(sum[j] + 8 * v, start);
+    for (int v = 0; v < Vectors; ++v) store256(sum[j] + 8 * v, start);
   }
   uint32_t left = args.b.first_square[s + 1] - args.b.first_square[s];
   // What has sums of its own for each of two needs no sums that fit.
@@ -117,7 +116,7 @@ static inline void set_of_columns(const SpreadStripsS8Args& args, int s,
       __m256i square[Vectors];
       interleave<Rows, Vectors>(args.tile, args.b.place + 4 * ((int64_t)t + i), square);
       OCTAVO_UNROLL
-      for (int v = 0; v < Vectors; ++v) store8(group + 32 * (Vectors * i + v), square[v]);
+      for (int v = 0; v < Vectors; ++v) store256(group + 32 * (Vectors * i + v), square[v]);
     }
     for (int j = 0; j < 4; j += kColumns) {
       add_squares<Vectors, kColumns>(args.b.code + 16 * (int64_t)t + 4 * j, twos, squares, group,
@@ -145,7 +144,7 @@ static inline void single_column(const SpreadStripsS8Args& args, int n, int32_t*
     for (int v = 0; v < Vectors; ++v) s[v] = dot4(s[v], group[v], b);
   }
   OCTAVO_UNROLL
-  for (int v = 0; v < Vectors; ++v) store8(sum + 8 * v, s[v]);
+  for (int v = 0; v < Vectors; ++v) store256(sum + 8 * v, s[v]);
 }
 
 template <int Rows, int Vectors>

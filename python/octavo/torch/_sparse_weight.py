@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ __all__ = ["SparseWeight", "sparse_dequantized", "sparse_layer_of", "weight_from
 
 # Where a layer's scales lie -> its weight; see `_weight._BY_ADDRESS`.
 _BY_ADDRESS: weakref.WeakValueDictionary[int, SparseWeight] = weakref.WeakValueDictionary()
+
+_MAKING = threading.Lock()
 
 
 class SparseWeight(LayerWeight):
@@ -67,7 +70,8 @@ class SparseWeight(LayerWeight):
         if hasattr(self, "scale"):
             _BY_ADDRESS.pop(self.scale.data_ptr(), None)
         super()._view(layer)
-        _BY_ADDRESS[self.scale.data_ptr()] = self
+        if self.scale.numel():  # no outputs lie at no address
+            _BY_ADDRESS[self.scale.data_ptr()] = self
 
     def _view_codes(self, codes: Array | None) -> None:  # noqa: ARG002
         if self.bitmap is not None:
@@ -84,8 +88,9 @@ class SparseWeight(LayerWeight):
 
     def make_parts(self) -> bool:
         """Make `bitmap` and `values`, once."""
-        if self.bitmap is None:
-            self._show_parts()
+        with _MAKING:
+            if self.bitmap is None:
+                self._show_parts()
         return True
 
     # What torch.compiler.assume_constant_result would set, without importing the compiler: it calls
@@ -184,7 +189,8 @@ def sparse_dequantized(
     """Return the float32 weight (N, K) of a bitmap and its values."""
     weight = _BY_ADDRESS.get(scale.data_ptr())
     shape = scale.numel(), in_features
-    if weight is not None and weight.shape == shape and weight.has_parts(bitmap, values):
+    own = weight is not None and weight.scale.data_ptr() == scale.data_ptr()
+    if weight is not None and own and weight.shape == shape and weight.has_parts(bitmap, values):
         codes = weight.codes()
     else:
         codes = _copied_codes(bitmap, values, scale, in_features)
@@ -227,11 +233,13 @@ def _copied_codes(
     scale: torch.Tensor,
     in_features: int,
 ) -> torch.Tensor:
+    if scale.numel() == 0:
+        return torch.empty((0, in_features), dtype=torch.int8)
     if bitmap is None or values is None:
-        name = "bitmap" if bitmap is None else "values"
         raise ValueError(
-            f"{name}: expected a tensor beside scales that are copies, got None: a compiled graph"
-            " works with the layers it was compiled from; use torch.export for one that is moved"
+            "scale: expected that of a living octavo.torch.SparseLinear where bitmap or values is"
+            " None, got another tensor: a compiled graph works with the layers that it was compiled"
+            " from; use torch.export for one that is moved"
         )
     codes = codes_of(bitmap, values, in_features)
     # Older releases of torch.export take the scales from a state dict, where they are a column.

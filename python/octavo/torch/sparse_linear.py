@@ -41,7 +41,8 @@ class SparseLinear(Linear):
     Notes
     -----
     Eager calls, also those with gradients, and graphs of `torch.compile` compute with the layer
-    itself and cost no memory.  A program of `torch.export`, and any other trace of operators, holds
+    itself and cost no memory; the layer has to live until a graph's backward has run.  A program of
+    `torch.export`, and whatever else sees operators (`torch.func.vmap`, other traces), works with
     bitmap and values, which every machine reads.  They are made when such a program is first
     traced, and from then on kept beside what computes: ``ceil(in_features / 8) * out_features``
     bytes and one for each non-zero weight, which `nbytes` counts.  With a PyTorch that has no
@@ -170,10 +171,12 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: SparseLinear) -> Tensor:
         ctx.weight, ctx.dtype = layer._weight, x.dtype
+        ctx.save_for_backward(layer.weight_scale)  # which tells if somebody writes to it meanwhile
         return layer._call(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Let the rounding of activations pass gradients through: dx = dy @ dequantized weight."""
-        weight = ctx.weight.codes().float().mul_(ctx.weight.scale[:, None])
+        (scale,) = ctx.saved_tensors
+        weight = ctx.weight.codes().float().mul_(scale[:, None])
         return (gradients[0].float() @ weight).to(ctx.dtype), None
