@@ -49,18 +49,17 @@ class SparseLinear(Linear):
         multiple, and 4 columns, or a multiple; 64 columns for AMX).
     ``"blocks1x4"``
         The blocks of 1 output by 4 inputs that are not all zero, 6 bytes each: for weights pruned
-        so (`octavo.pruning.block` with 4 columns and any number of rows), and for very few
-        non-zeros in any places.
+        so (`octavo.pruning.block` with 4 columns and any number of rows).
     ``"blocks4x1"``
         The blocks of 4 outputs by 1 input that are not all zero, 6 bytes each: for weights pruned
         so (`octavo.pruning.block` with 4 rows, or a multiple, and any number of columns).
     ``"dense"``
         Every code, as in `Linear`.
     ``"auto"``
-        The fastest of these that is not slower than ``"dense"`` for any number of rows, and not
-        larger.  With ``rows`` only those numbers of rows count: ``rows=1`` for a layer that always
-        gets one row.  What "fastest" means on a tier is a small table (`octavo.tuning`), which
-        ``octavo tune`` measures anew.
+        One of these that is not slower than ``"dense"`` for any number of rows, and not larger: the
+        one that stays nearest to the fastest for all of them.  With ``rows`` only those numbers of
+        rows count: ``rows=1`` for a layer that always gets one row.  What is fast on a tier is a
+        small table (`octavo.tuning`), which ``octavo tune`` measures anew.
 
     Examples
     --------
