@@ -19,12 +19,13 @@ struct Square {
   std::uint16_t place[4];
 };
 
-// The squares of a set of outputs (codes of the first, and how many), their places ascending.
+// The squares of a set of outputs (codes of the first, and how many) for inputs [begin, end), their
+// places ascending.
 void find_squares(const std::int8_t* codes, std::int64_t outputs, std::int64_t k,
-                  std::vector<Square>& found) {
+                  std::int64_t begin, std::int64_t end, std::vector<Square>& found) {
   found.clear();
   int strips = 4;  // of the last square
-  for (std::int64_t i = 0; i < k; ++i) {
+  for (std::int64_t i = begin; i < end; ++i) {
     bool any = false;
     for (std::int64_t j = 0; j < outputs; ++j) any |= codes[j * k + i] != 0;
     if (!any) continue;
@@ -56,73 +57,83 @@ bool fit(const Square& a, const Square& b) {
 }  // namespace
 
 PackedStrips::Offsets PackedStrips::offsets() const {
-  Offsets at;
-  at.first_square = 4 * set_ * squares_;
-  at.paired = at.first_square + 4 * (sets() + 1);
-  at.negative_sum = at.paired + (pairs() ? 4 * sets() : 0);
-  at.col_sum = at.negative_sum + 4 * kPanelWidth * panels();
-  at.place = at.col_sum + 4 * n_;
-  at.end = at.place + 2 * 4 * squares_;
-  return at;
+  Offsets to;
+  to.first_square = 4 * set_ * squares_;
+  to.paired = to.first_square + 4 * (sets() * parts() + 1);
+  to.negative_sum = to.paired + (pairs() ? 4 * sets() * parts() : 0);
+  to.col_sum = to.negative_sum + 4 * kPanelWidth * panels();
+  to.place = to.col_sum + 4 * n_;
+  to.end = to.place + 2 * 4 * squares_;
+  return to;
 }
 
 PackedStrips::PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_t k,
                            std::int64_t set)
     : n_(n), k_(k), set_(set), squares_(0) {
   std::vector<Square> squares, left_over;
-  const auto find = [&](std::int64_t j) {
-    find_squares(codes + j * k, std::min(set, n - j), k, squares);
+  const auto find = [&](std::int64_t part, std::int64_t s) {
+    find_squares(codes + set * s * k, std::min(set, n - set * s), k, kPart * part,
+                 std::min(kPart * (part + 1), k), squares);
     return static_cast<std::int64_t>(squares.size());
   };
-  for (std::int64_t j = 0; j < n; j += set) squares_ += find(j);
+  const std::int64_t used = (n + set - 1) / set;
+  for (std::int64_t part = 0; part < parts(); ++part) {
+    for (std::int64_t s = 0; s < used; ++s) squares_ += find(part, s);
+  }
   if (squares_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("codes: more than 2**32 - 1 squares of strips that are not zero");
   }
   buffer_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
-  auto* first_square = part<std::uint32_t>(offsets().first_square);
-  auto* paired = part<std::uint32_t>(offsets().paired);
-  auto* place = part<std::uint16_t>(offsets().place);
-  auto* code = part<std::int8_t>(0);
-  if (pairs()) std::fill(paired, paired + sets(), 0u);
+  auto* first_square = at<std::uint32_t>(offsets().first_square);
+  auto* paired = at<std::uint32_t>(offsets().paired);
+  auto* place = at<std::uint16_t>(offsets().place);
+  auto* code = at<std::int8_t>(0);
+  if (pairs()) std::fill(paired, paired + sets() * parts(), 0u);
   std::uint32_t t = 0;
-  for (std::int64_t s = 0; set * s < n; ++s) {
-    find(set * s);
-    if (pairs()) {
-      paired[s] = static_cast<std::uint32_t>(put_pairs_first(squares, left_over, fit));
-    }
-    first_square[s] = t;
-    for (const Square& square : squares) {
-      std::memcpy(code + 4 * set * t, square.code, static_cast<std::size_t>(4 * set));
-      std::memcpy(place + std::int64_t{4} * t++, square.place, sizeof square.place);
+  for (std::int64_t part = 0; part < parts(); ++part, paired += sets()) {
+    for (std::int64_t s = 0; s < sets(); ++s) {
+      *first_square++ = t;
+      if (s >= used) continue;
+      find(part, s);
+      if (pairs()) {
+        paired[s] = static_cast<std::uint32_t>(put_pairs_first(squares, left_over, fit));
+      }
+      for (const Square& square : squares) {
+        std::memcpy(code + 4 * set * t, square.code, static_cast<std::size_t>(4 * set));
+        std::memcpy(place + std::int64_t{4} * t++, square.place, sizeof square.place);
+      }
     }
   }
-  std::fill(first_square + (n + set - 1) / set, first_square + sets() + 1, t);
-  auto* negative_sum = part<std::int32_t>(offsets().negative_sum);
+  *first_square = t;
+  auto* negative_sum = at<std::int32_t>(offsets().negative_sum);
   std::fill(negative_sum, negative_sum + kPanelWidth * panels(), 0);
-  sum_columns(codes, n, k, part<std::int32_t>(offsets().col_sum), negative_sum);
+  sum_columns(codes, n, k, at<std::int32_t>(offsets().col_sum), negative_sum);
 }
 
-StripPanels PackedStrips::stretch(std::int64_t p, std::int64_t panels) const {
-  const Offsets at = offsets();
-  return {part<std::uint32_t>(at.first_square) + kPanelWidth / set_ * p,
-          pairs() ? part<std::uint32_t>(at.paired) + kPanelWidth / set_ * p : nullptr,
-          part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
-          part<std::uint16_t>(at.place),
-          part<std::int8_t>(0),
+StripPanels PackedStrips::stretch(std::int64_t p, std::int64_t panels, std::int64_t part) const {
+  const Offsets to = offsets();
+  const std::int64_t first = sets() * part + kPanelWidth / set_ * p;
+  return {at<std::uint32_t>(to.first_square) + first,
+          pairs() ? at<std::uint32_t>(to.paired) + first : nullptr,
+          at<std::int32_t>(to.negative_sum) + kPanelWidth * p,
+          at<std::uint16_t>(to.place),
+          at<std::int8_t>(0),
           static_cast<std::int32_t>(panels),
           static_cast<std::int32_t>(set_)};
 }
 
 void PackedStrips::unpack(std::int8_t* out) const {
   std::fill(out, out + n_ * k_, std::int8_t{0});
-  const StripPanels all = stretch(0, panels());
-  for (std::int64_t n = 0; n < n_; ++n) {
-    const std::int64_t s = n / set_;
-    for (std::int64_t t = all.first_square[s]; t < all.first_square[s + 1]; ++t) {
-      const std::int8_t* code = all.code + 4 * (set_ * t + n % set_);
-      for (int i = 0; i < 4; ++i) {
-        // What fills up a square is zero, and shares its place with a strip.
-        if (code[i] != 0) out[n * k_ + all.place[4 * t + i]] = code[i];
+  for (std::int64_t part = 0; part < parts(); ++part) {
+    const StripPanels all = stretch(0, panels(), part);
+    for (std::int64_t n = 0; n < n_; ++n) {
+      const std::int64_t s = n / set_;
+      for (std::int64_t t = all.first_square[s]; t < all.first_square[s + 1]; ++t) {
+        const std::int8_t* code = all.code + 4 * (set_ * t + n % set_);
+        for (int i = 0; i < 4; ++i) {
+          // What fills up a square is zero, and shares its place with a strip.
+          if (code[i] != 0) out[n * k_ + all.place[4 * t + i]] = code[i];
+        }
       }
     }
   }

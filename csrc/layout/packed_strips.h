@@ -4,16 +4,20 @@
 // tiers.
 //
 //   | code                | first_square | paired     | negative_sum | col_sum | place         |
-//     4 x set x squares     sets + 1       sets, or 0   16 x panels    n         4 x squares
+//     4 x set x squares     sets x parts   as many,     16 x panels    n         4 x squares
+//                           + 1            or none
 //     1 byte each           4 bytes each   4            4              4         2
 //
-// n is padded to panels of 16 columns, 16 / set sets each. A strip is left out where all of it is
-// zero, so that any mask can be held; with sets of 4, blocks of (4 i) x j weights, at multiples of
-// these, leave out all that they make zero. Along k, each square of four outputs is paired with the
-// next where they fit; those left over come last. Single outputs have no pairs.
+// k comes in parts of 768, so that a tile's share of one (24 KB for 32 rows) stays in L1. Each part
+// has squares of its own, part by part and set by set. n is padded to panels of 16 columns, 16 /
+// set sets each. A strip is left out where all of it is zero, so that any mask can be held; with
+// sets of 4, blocks of (4 i) x j weights, at multiples of these, leave out all that they make zero.
+// Along k, each square of four outputs is paired with the next where they fit; those left over come
+// last. Single outputs have no pairs.
 //
 // Bytes per weight of a strip that is there: 1.5 with sets of 4; 3 with sets of 1, compressed rows.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/spread_strips_s8/kernel.h"
@@ -25,6 +29,7 @@ class PackedStrips {
  public:
   static constexpr int kPanelWidth = 16;
   static constexpr std::int64_t kMaxK = 65536;  // places have 16 bits
+  static constexpr std::int64_t kPart = 768;
 
   // codes: (n, k) row-major, all above -128; k at most kMaxK; set: 1 or 4. Throws
   // std::length_error where squares cannot be counted in 32 bits.
@@ -35,9 +40,10 @@ class PackedStrips {
   std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t set() const { return set_; }
   std::int64_t squares() const { return squares_; }
-  StripPanels stretch(std::int64_t p, std::int64_t panels) const;
+  std::int64_t parts() const { return std::max<std::int64_t>(1, (k_ + kPart - 1) / kPart); }
+  StripPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t part) const;
   // One int32 (modulo 2^32) per column.
-  const std::int32_t* col_sum() const { return part<std::int32_t>(offsets().col_sum); }
+  const std::int32_t* col_sum() const { return at<std::int32_t>(offsets().col_sum); }
   std::size_t nbytes() const { return buffer_.size(); }
 
   // Row-major (n, k) codes, as given to the constructor.
@@ -49,7 +55,7 @@ class PackedStrips {
   };
   Offsets offsets() const;
   template <class T>
-  T* part(std::int64_t offset) const {
+  T* at(std::int64_t offset) const {
     return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
   }
 

@@ -51,14 +51,18 @@ void StripProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64
 
 void StripProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,
                             std::int64_t panels, std::int32_t* sums, std::int64_t stride) const {
-  const StripPanels stretch = b_.stretch(p, panels);
-  if (worth_spreading(kernel_, b_, rows)) {
-    kernel_.run(
-        {stretch, block.tile, kernel_.most_rows, sums, stride, static_cast<std::int32_t>(rows)});
-    return;
-  }
-  for (std::int64_t m = 0; m < rows; ++m) {
-    kernel_.run({stretch, block.codes + m * block.stride, 1, sums + m * stride, stride, 1});
+  const bool spread = worth_spreading(kernel_, b_, rows);
+  for (std::int64_t part = 0; part < b_.parts(); ++part) {
+    const StripPanels stretch = b_.stretch(p, panels, part);
+    if (spread) {
+      kernel_.run({stretch, block.tile, kernel_.most_rows, sums, stride,
+                   static_cast<std::int32_t>(rows), part > 0});
+      continue;
+    }
+    for (std::int64_t m = 0; m < rows; ++m) {
+      const std::uint8_t* codes = block.codes + m * block.stride;
+      kernel_.run({stretch, codes, 1, sums + m * stride, stride, 1, part > 0});
+    }
   }
 }
 

@@ -24,10 +24,11 @@ std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
          " k=" + std::to_string(w.k);
 }
 
-// How many inputs the outputs of set s use.
-std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s) {
+// How many inputs of a part the outputs of set s use.
+std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s, std::int64_t part) {
   std::int64_t found = 0;
-  for (std::int64_t k = 0; k < w.k; ++k) {
+  constexpr std::int64_t kPart = PackedStrips::kPart;
+  for (std::int64_t k = kPart * part; k < std::min(w.k, kPart * (part + 1)); ++k) {
     bool any = false;
     for (std::int64_t n = set * s; n < std::min(set * (s + 1), w.n); ++n) {
       any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
@@ -44,27 +45,32 @@ void check_strips(const Weight& w, std::int64_t set) {
   const PackedStrips packed(w.codes.data(), w.n, w.k, set);
   const std::string what = name_of("strips", 0, w);
   check_codes(packed, w, what);
-  const StripPanels all = packed.stretch(0, packed.panels());
   std::int64_t t = 0;
   const std::int64_t sets = 16 / set * packed.panels();
-  for (std::int64_t s = 0; s < sets; ++s) {
-    check(all.first_square[s] == t, what + " first square");
-    const std::int64_t count = (strips_in(w, set, s) + 3) / 4;
-    const std::int64_t paired = set == 1 ? 0 : all.paired[s];
-    check(paired % 2 == 0 && paired <= count, what + " paired");
-    for (std::int64_t i = 0; i < set * (paired / 2); ++i) {  // columns of twos of squares
-      const std::int8_t* one = all.code + 4 * (set * (t + 2 * (i / set)) + i % set);
-      const std::int8_t* other = one + 4 * set;
-      check(magnitude(one) + magnitude(other) <= 255, what + " pair, first half");
-      check(magnitude(one + 2) + magnitude(other + 2) <= 255, what + " pair, second half");
+  for (std::int64_t part = 0; part < packed.parts(); ++part) {
+    const StripPanels all = packed.stretch(0, packed.panels(), part);
+    for (std::int64_t s = 0; s < sets; ++s) {
+      check(all.first_square[s] == t, what + " first square");
+      const std::int64_t count = (strips_in(w, set, s, part) + 3) / 4;
+      const std::int64_t paired = set == 1 ? 0 : all.paired[s];
+      check(paired % 2 == 0 && paired <= count, what + " paired");
+      for (std::int64_t i = 0; i < set * (paired / 2); ++i) {  // columns of twos of squares
+        const std::int8_t* one = all.code + 4 * (set * (t + 2 * (i / set)) + i % set);
+        const std::int8_t* other = one + 4 * set;
+        check(magnitude(one) + magnitude(other) <= 255, what + " pair, first half");
+        check(magnitude(one + 2) + magnitude(other + 2) <= 255, what + " pair, second half");
+      }
+      t += count;
     }
-    t += count;
+    check(all.first_square[sets] == t, what + " end of a part");
   }
-  check(all.first_square[sets] == t && packed.squares() == t, what + " count");
-  for (std::int64_t i = 0; i < 4 * t; ++i) check(all.place[i] < w.k, what + " place");
+  check(packed.squares() == t, what + " count");
+  const std::uint16_t* place = packed.stretch(0, packed.panels(), 0).place;
+  check(std::all_of(place, place + 4 * t, [&](std::uint16_t k) { return k < w.k; }),
+        what + " places");
   check(static_cast<std::int64_t>(packed.nbytes()) ==
             (4 * set + 8) * packed.squares() +
-                4 * ((set == 1 ? 1 : 2) * sets + 1 + 16 * packed.panels() + w.n),
+                4 * ((set == 1 ? 1 : 2) * sets * packed.parts() + 1 + 16 * packed.panels() + w.n),
         what + " bytes");
 }
 
@@ -74,7 +80,7 @@ void check_small_codes_pair(Random& random) {
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
   const PackedStrips packed(w.codes.data(), w.n, w.k, 4);
   check_codes(packed, w, "small squares");
-  const StripPanels all = packed.stretch(0, packed.panels());
+  const StripPanels all = packed.stretch(0, packed.panels(), 0);
   for (std::int64_t s = 0; s < w.n / 4; ++s) {
     const std::int64_t count = all.first_square[s + 1] - all.first_square[s];
     check(all.paired[s] == count / 2 * 2 && count > 2, "small squares are paired");
@@ -86,24 +92,32 @@ struct GuardedSquares {
   GuardedSquares(const PackedStrips& packed, Edge edge)
       : codes(4 * packed.set() * packed.squares(), edge),
         places(4 * packed.squares(), edge),
-        whole(packed.stretch(0, packed.panels())) {
+        packed(packed) {
     if (packed.squares() == 0) return;
-    std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
-    std::memcpy(places.data(), whole.place, static_cast<std::size_t>(2 * places.size()));
-    whole.code = codes.data();
-    whole.place = places.data();
+    const StripPanels first = packed.stretch(0, packed.panels(), 0);
+    std::memcpy(codes.data(), first.code, static_cast<std::size_t>(codes.size()));
+    std::memcpy(places.data(), first.place, static_cast<std::size_t>(2 * places.size()));
+  }
+
+  StripPanels part(std::int64_t which) {
+    StripPanels panels = packed.stretch(0, packed.panels(), which);
+    if (packed.squares() != 0) {
+      panels.code = codes.data();
+      panels.place = places.data();
+    }
+    return panels;
   }
 
   Guarded<std::int8_t> codes;
   Guarded<std::uint16_t> places;
-  StripPanels whole;
+  const PackedStrips& packed;
 };
 
 // `rows` of the tile is 1, for one row as it is, or the kernel's most rows.
 void check_spread(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
                   const Weight& w, Pattern pattern, Edge edge, Random& random) {
   const PackedStrips packed(w.codes.data(), w.n, w.k, set);
-  const GuardedSquares squares(packed, edge);
+  GuardedSquares squares(packed, edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
   tile.fill(0x5a);
@@ -112,15 +126,18 @@ void check_spread(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t r
   }
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  row.run({squares.whole, tile.data(), rows, c.data(), width, static_cast<std::int32_t>(m)});
+  for (std::int64_t part = 0; part < packed.parts(); ++part) {
+    row.run({squares.part(part), tile.data(), rows, c.data(), width, static_cast<std::int32_t>(m),
+             part > 0});
+  }
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
 }
 
 void check_row(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
                Random& random) {
   for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
-    // The last fills more than the 64 squares that are interleaved at once.
-    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 900}) {
+    // The last has two parts, of more than the 64 squares that are interleaved at once.
+    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 1536}) {
       const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
       const Weight w = make_weight(n, k, Pattern::kRandom, random);
       check_spread(row, set, rows, m, w, Pattern::kRandom, edge, random);
@@ -138,7 +155,7 @@ void test_strips() {
   Random random(20261128);
   for (const std::int64_t set : kSets) {
     for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
+      for (const std::int64_t k : {0, 1, 4, 15, 65, 300, 768, 1600}) {
         for (const Pattern pattern : kPatterns) {
           check_strips(make_weight(n, k, pattern, random), set);
         }
@@ -152,7 +169,7 @@ void test_strips() {
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
       for (const Pattern pattern : {Pattern::kRandom, Pattern::kStrips, Pattern::kEmpty}) {
-        const Weight w = make_weight(150, 700, pattern, random);
+        const Weight w = make_weight(150, 1000, pattern, random);
         for (const WeightFormat format : kFormats) check_layer(format, info.token, m, w, random);
       }
       const Weight none = make_weight(33, 0, Pattern::kRandom, random);

@@ -10,11 +10,15 @@ namespace {
 static inline __m256i load256(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 static inline void store256(void* p, __m256i v) { _mm256_storeu_si256((__m256i*)p, v); }
 
+static inline void put256(int32_t* c, __m256i v, bool add) {
+  store256(c, add ? _mm256_add_epi32(load256(c), v) : v);
+}
+
 // Sums of eight columns, `stride` apart, for rows 0 to 3 and Second to Second + 3: to those below
-// `rows` of c.
+// `rows` of c, or on top of what is there.
 template <int Second = 4>
 static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t* c,
-                              int64_t c_stride) {
+                              int64_t c_stride, bool add = false) {
   __m256i pair[8];
   OCTAVO_UNROLL
   for (int i = 0; i < 4; ++i) {
@@ -34,8 +38,8 @@ static inline void store_rows(const int32_t* sum, int stride, int rows, int32_t*
   for (int i = 0; i < 4; ++i) {
     const __m256i low = _mm256_permute2x128_si256(row[i], row[i + 4], 0x20);
     const __m256i high = _mm256_permute2x128_si256(row[i], row[i + 4], 0x31);
-    if (i < rows) store256(c + i * c_stride, low);
-    if (i + Second < rows) store256(c + (i + Second) * c_stride, high);
+    if (i < rows) put256(c + i * c_stride, low, add);
+    if (i + Second < rows) put256(c + (i + Second) * c_stride, high, add);
   }
 }
 

@@ -62,7 +62,7 @@ static inline void all_sets_of_64(const SpreadStripsS8Args& args) {
       const int m = 32 * (i % 2) + 4 * (i / 2);
       if (m >= args.m) continue;
       store_rows<16>(&sum[0][8 * i], kRows, args.m - m, args.c + m * args.c_stride + 4 * s,
-                     args.c_stride);
+                     args.c_stride, args.add);
     }
   }
 }

@@ -2,7 +2,7 @@
 // Kernel family spread_strips_s8: rows of codes times an int8 weight of which whole strips (4
 // outputs by 1 input, or single weights) are zero, exact into int32.
 //
-//   c[m][n] = sum over the strips of column n of a[m][k] * b[k][n]    (int32, wrapping modulo 2^32)
+//   c[m][n] = (add ? c[m][n] : 0) + sum over the strips of column n of a[m][k] * b[k][n]
 //
 // Columns come in sets of `set`, 4 or 1. Only strips that hold a code other than zero are there
 // (layout/packed_strips.h), four of them to a square; the last square of a set is filled up with
@@ -49,6 +49,7 @@ struct SpreadStripsS8Args {
   int32_t* c;
   int64_t c_stride;  // elements
   int32_t m;         // 1 to the kernel's most rows
+  bool add;
 };
 
 }  // namespace octavo

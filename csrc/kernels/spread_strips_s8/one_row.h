@@ -41,7 +41,9 @@ static inline void row_by_sets_of_four(const SpreadStripsS8Args& args) {
     uint32_t squares = args.b.first_square[s + 1] - t;
     const int8_t* code = args.b.code + 16 * (int64_t)t;
     const uint16_t* place = args.b.place + 4 * (int64_t)t;
-    __m256i sum = first_sums(_mm256_zextsi128_si256(load128(args.b.negative_sum + 4 * s)));
+    __m256i sum =
+        _mm256_zextsi128_si256(load128(args.add ? args.c + 4 * s : args.b.negative_sum + 4 * s));
+    if (!args.add) sum = first_sums(sum);
     for (; squares >= 2; squares -= 2, code += 32, place += 8) {
       const __m256i both = _mm256_castsi128_si256(pick8(args.tile, place));
       const __m256i a = _mm256_permutevar8x32_epi32(both, first_then_second);
@@ -63,8 +65,9 @@ static inline void row_by_columns(const SpreadStripsS8Args& args) {
     uint32_t squares = args.b.first_square[n + 1] - t;
     const int8_t* code = args.b.code + 4 * (int64_t)t;
     const uint16_t* place = args.b.place + 4 * (int64_t)t;
-    const __m128i missing = _mm_cvtsi32_si128(args.b.negative_sum[n]);
-    __m256i sum = first_sums(_mm256_zextsi128_si256(missing));
+    const __m128i start = _mm_cvtsi32_si128(args.add ? args.c[n] : args.b.negative_sum[n]);
+    __m256i sum = _mm256_zextsi128_si256(start);
+    if (!args.add) sum = first_sums(sum);
     for (; squares >= 4; squares -= 4, code += 16, place += 16) {
       const __m128i a = _mm_unpacklo_epi64(pick8(args.tile, place), pick8(args.tile, place + 8));
       sum = dot4(sum, _mm256_zextsi128_si256(a), slots32(_mm256_zextsi128_si256(load128(code))));

@@ -20,7 +20,10 @@ void spread_strips_s8s8s32_32x4x4_scalar(const SpreadStripsS8Args& args) noexcep
         sum[m] += (uint32_t)(a0[m] * b[0] + a1[m] * b[1] + a2[m] * b[2] + a3[m] * b[3]);
       }
     }
-    for (int m = 0; m < args.m; ++m) args.c[m * args.c_stride + n] = (int32_t)sum[m];
+    for (int m = 0; m < args.m; ++m) {
+      int32_t* c = args.c + m * args.c_stride + n;
+      *c = (int32_t)(sum[m] + (args.add ? (uint32_t)*c : 0));
+    }
   }
 }
 

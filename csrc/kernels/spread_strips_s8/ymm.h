@@ -96,6 +96,11 @@ static inline void add_squares(const int8_t* code, uint32_t paired, uint32_t squ
   }
 }
 
+static inline __m256i start_of(const SpreadStripsS8Args& args, int n) {
+  if (args.add) return _mm256_setzero_si256();
+  return first_sums(_mm256_set1_epi32(args.b.negative_sum[n]));
+}
+
 // The sums of the four columns of a set for 8 * Vectors rows.
 template <int Rows, int Vectors>
 static inline void set_of_columns(const SpreadStripsS8Args& args, int s,
@@ -103,7 +108,7 @@ static inline void set_of_columns(const SpreadStripsS8Args& args, int s,
   constexpr int kColumns = Vectors == 4 ? 1 : 4;
   alignas(32) uint8_t group[kSquaresAtOnce * 32 * Vectors];
   for (int j = 0; j < 4; ++j) {
-    const __m256i start = first_sums(_mm256_set1_epi32(args.b.negative_sum[4 * s + j]));
+    const __m256i start = start_of(args, 4 * s + j);
     for (int v = 0; v < Vectors; ++v) store256(sum[j] + 8 * v, start);
   }
   uint32_t left = args.b.first_square[s + 1] - args.b.first_square[s];
@@ -133,7 +138,7 @@ static inline void single_column(const SpreadStripsS8Args& args, int n, int32_t*
   __m256i s[Vectors];
   OCTAVO_UNROLL
   for (int v = 0; v < Vectors; ++v) {
-    s[v] = first_sums(_mm256_set1_epi32(args.b.negative_sum[n]));
+    s[v] = start_of(args, n);
   }
   const uint32_t end = args.b.first_square[n + 1];
   for (uint32_t t = args.b.first_square[n]; t < end; ++t) {
@@ -161,7 +166,7 @@ static inline void all_columns(const SpreadStripsS8Args& args) {
       constexpr int kStep = Vectors == 4 ? 4 : 8, kSecond = Vectors == 4 ? 16 : 4;
       const int m = kStep * v;
       store_rows<kSecond>(&sum[0][8 * v], 8 * Vectors, args.m - m, args.c + m * args.c_stride + n,
-                          args.c_stride);
+                          args.c_stride, args.add);
     }
   }
 }
