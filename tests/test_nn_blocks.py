@@ -120,7 +120,7 @@ def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int)
 
 @needs_core
 @pytest.mark.parametrize("form", tuning.SPARSE_FORMATS)
-@pytest.mark.parametrize(("n", "k"), [(1, 16), (17, 16), (20, 128), (50, 300), (40, 1600)])
+@pytest.mark.parametrize(("n", "k"), [(1, 16), (17, 16), (20, 128), (50, 300), (40, 4500)])
 def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
     codes = pruned(n, k, 0.8, (1, 1))
     layer = SparseLinear.from_quantized(codes, 0.1, format=form)

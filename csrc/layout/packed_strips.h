@@ -8,8 +8,9 @@
 //                           + 1            or none
 //     1 byte each           4 bytes each   4            4              4         2
 //
-// k comes in parts of 768, so that a tile's share of one (24 KB for 32 rows) stays in L1. Each part
-// has squares of its own, part by part and set by set. n is padded to panels of 16 columns, 16 /
+// k comes in parts. Those of single weights have 768 inputs, so that a tile's share of one (24 KB
+// for 32 rows) stays in L1; sets of 4 read the tile a fourth as often, and have 4096. Each part has
+// squares of its own, part by part and set by set. n is padded to panels of 16 columns, 16 /
 // set sets each. A strip is left out where all of it is zero, so that any mask can be held; with
 // sets of 4, blocks of (4 i) x j weights, at multiples of these, leave out all that they make zero.
 // Along k, each square of four outputs is paired with the next where they fit; those left over come
@@ -29,7 +30,6 @@ class PackedStrips {
  public:
   static constexpr int kPanelWidth = 16;
   static constexpr std::int64_t kMaxK = 65536;  // places have 16 bits
-  static constexpr std::int64_t kPart = 768;
 
   // codes: (n, k) row-major, all above -128; k at most kMaxK; set: 1 or 4. Throws
   // std::length_error where squares cannot be counted in 32 bits.
@@ -40,7 +40,9 @@ class PackedStrips {
   std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t set() const { return set_; }
   std::int64_t squares() const { return squares_; }
-  std::int64_t parts() const { return std::max<std::int64_t>(1, (k_ + kPart - 1) / kPart); }
+  // Inputs of a part.
+  std::int64_t part() const { return set_ == 1 ? 768 : 4096; }
+  std::int64_t parts() const { return std::max<std::int64_t>(1, (k_ + part() - 1) / part()); }
   StripPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t part) const;
   // One int32 (modulo 2^32) per column.
   const std::int32_t* col_sum() const { return at<std::int32_t>(offsets().col_sum); }

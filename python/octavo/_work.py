@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STEP_BYTES = {"slots16": 98, "slots64": 130}
-_PART = 768
-"""Inputs of a part of "csr" and "blocks4x1"."""
+_PART = {1: 768, 4: 4096}
+"""Inputs of a part of "csr" and of "blocks4x1", by the outputs of a set."""
 
 
 def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
@@ -42,13 +42,14 @@ def work_of(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
     if name == "blocks1x4":
         quads = _blocks(codes, 4, height=1)
         return max(1, -(-quads // 16)), 6 * quads + 4 * (3 * columns + 1)
-    parts = max(1, -(-codes.shape[1] // _PART))
     if name == "blocks4x1":
         squares = _squares(codes, 4)
+        parts = max(1, -(-codes.shape[1] // _PART[4]))
         firsts = parts * columns // 2 + 1
         return max(1, -(-squares // 4)), 24 * squares + 4 * (firsts + columns)
     if name == "csr":
         squares = _squares(codes, 1)
+        parts = max(1, -(-codes.shape[1] // _PART[1]))
         return max(1, -(-squares // 16)), 12 * squares + 4 * (parts * columns + 1 + columns)
     steps = max(1, int(_backend.backend.slot_steps(codes, name)))
     return steps, steps * _STEP_BYTES[name] + 4 * (panels + 1 + columns)
@@ -71,9 +72,10 @@ def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
 def _squares(codes: NDArray[np.int8], height: int) -> int:
     """Count the fours of inputs that sets of `height` outputs use, a part's last filled up."""
     n, k = codes.shape
-    padded = np.zeros((-(-n // height) * height, -(-k // _PART) * _PART), np.bool_)
+    part = min(_PART[height], max(1, k))
+    padded = np.zeros((-(-n // height) * height, -(-k // part) * part), np.bool_)
     padded[:n, :k] = codes != 0
-    used = padded.reshape(-1, height, padded.shape[1] // _PART, _PART).any(axis=1)
+    used = padded.reshape(-1, height, padded.shape[1] // part, part).any(axis=1)
     strips = np.count_nonzero(used, axis=2)
     return int((-(-strips // 4)).sum())
 

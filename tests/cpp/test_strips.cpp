@@ -27,8 +27,8 @@ std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
 // How many inputs of a part the outputs of set s use.
 std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s, std::int64_t part) {
   std::int64_t found = 0;
-  constexpr std::int64_t kPart = PackedStrips::kPart;
-  for (std::int64_t k = kPart * part; k < std::min(w.k, kPart * (part + 1)); ++k) {
+  const std::int64_t size = set == 1 ? 768 : 4096;
+  for (std::int64_t k = size * part; k < std::min(w.k, size * (part + 1)); ++k) {
     bool any = false;
     for (std::int64_t n = set * s; n < std::min(set * (s + 1), w.n); ++n) {
       any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
@@ -137,7 +137,7 @@ void check_row(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows
                Random& random) {
   for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
     // The last has two parts, of more than the 64 squares that are interleaved at once.
-    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 1536}) {
+    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 4500}) {
       const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
       const Weight w = make_weight(n, k, Pattern::kRandom, random);
       check_spread(row, set, rows, m, w, Pattern::kRandom, edge, random);
