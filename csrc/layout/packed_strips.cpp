@@ -72,8 +72,8 @@ PackedStrips::PackedStrips(const std::int8_t* codes, std::int64_t n, std::int64_
     : n_(n), k_(k), set_(set), squares_(0) {
   std::vector<Square> squares, left_over;
   const auto find = [&](std::int64_t part, std::int64_t s) {
-    find_squares(codes + set * s * k, std::min(set, n - set * s), k, this->part() * part,
-                 std::min(this->part() * (part + 1), k), squares);
+    find_squares(codes + set * s * k, std::min(set, n - set * s), k, part_inputs() * part,
+                 std::min(part_inputs() * (part + 1), k), squares);
     return static_cast<std::int64_t>(squares.size());
   };
   const std::int64_t used = (n + set - 1) / set;

@@ -40,9 +40,10 @@ class PackedStrips {
   std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t set() const { return set_; }
   std::int64_t squares() const { return squares_; }
-  // Inputs of a part.
-  std::int64_t part() const { return set_ == 1 ? 768 : 4096; }
-  std::int64_t parts() const { return std::max<std::int64_t>(1, (k_ + part() - 1) / part()); }
+  std::int64_t part_inputs() const { return set_ == 1 ? 768 : 4096; }
+  std::int64_t parts() const {
+    return std::max<std::int64_t>(1, (k_ + part_inputs() - 1) / part_inputs());
+  }
   StripPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t part) const;
   // One int32 (modulo 2^32) per column.
   const std::int32_t* col_sum() const { return at<std::int32_t>(offsets().col_sum); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/slot_product.h"
 
-#include <algorithm>
+#include "ops/byte_tile.h"
 
 namespace octavo {
 namespace {
@@ -47,16 +47,7 @@ bool SlotProduct::spreads(std::int64_t rows) const {
 
 void SlotProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_t begin,
                           std::int64_t end) const {
-  if (!spreads(rows) || begin == end) return;
-  TransposeS8Args args;
-  args.a = block.codes + begin * block.stride;
-  args.a_stride = block.stride;
-  args.tile = block.tile;
-  args.rows = kTileRows;
-  args.column = static_cast<std::int32_t>(begin);
-  args.m = static_cast<std::int32_t>(end - begin);
-  args.k = static_cast<std::int32_t>(padded_k(b_.k()));
-  transpose_.run(args);
+  if (spreads(rows)) fill_byte_tile(transpose_, block, kTileRows, begin, end, b_.k());
 }
 
 void SlotProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/strip_product.h"
 
+#include "ops/byte_tile.h"
+
 namespace octavo {
 namespace {
 
@@ -37,16 +39,9 @@ StripProduct::StripProduct(std::int64_t m, const SpreadStripsS8Row& kernel, cons
 
 void StripProduct::prepare(const CodeBlock& block, std::int64_t rows, std::int64_t begin,
                            std::int64_t end) const {
-  if (!worth_spreading(kernel_, b_, rows) || begin == end) return;
-  TransposeS8Args args;
-  args.a = block.codes + begin * block.stride;
-  args.a_stride = block.stride;
-  args.tile = block.tile;
-  args.rows = kernel_.most_rows;
-  args.column = static_cast<std::int32_t>(begin);
-  args.m = static_cast<std::int32_t>(end - begin);
-  args.k = static_cast<std::int32_t>(padded_k(b_.k()));
-  transpose_.run(args);
+  if (worth_spreading(kernel_, b_, rows)) {
+    fill_byte_tile(transpose_, block, kernel_.most_rows, begin, end, b_.k());
+  }
 }
 
 void StripProduct::multiply(const CodeBlock& block, std::int64_t rows, std::int64_t p,

@@ -60,24 +60,27 @@ def block_width() -> int:
     return 64 if runtime.get_isa() == "amx_int8" else 4
 
 
-def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
-    """Count the blocks of `height` outputs by `width` inputs that are not all zero."""
+def _there(codes: NDArray[np.int8], height: int, width: int) -> NDArray[np.bool_]:
+    """Tell which blocks of `height` outputs by `width` inputs are not all zero."""
     n, k = codes.shape
     shape = (-(-n // height), height, -(-k // width), width)
     padded = np.zeros((shape[0] * height, shape[2] * width), np.bool_)
     padded[:n, :k] = codes != 0
-    return int(np.count_nonzero(padded.reshape(shape).any(axis=(1, 3))))
+    found: NDArray[np.bool_] = np.any(padded.reshape(shape), axis=(1, 3))
+    return found
+
+
+def _blocks(codes: NDArray[np.int8], width: int, height: int = 16) -> int:
+    """Count the blocks of `height` outputs by `width` inputs that are not all zero."""
+    return int(np.count_nonzero(_there(codes, height, width)))
 
 
 def _squares(codes: NDArray[np.int8], height: int) -> int:
     """Count the fours of inputs that sets of `height` outputs use, a part's last filled up."""
-    n, k = codes.shape
-    part = min(_PART[height], max(1, k))
-    padded = np.zeros((-(-n // height) * height, -(-k // part) * part), np.bool_)
-    padded[:n, :k] = codes != 0
-    used = padded.reshape(-1, height, padded.shape[1] // part, part).any(axis=1)
-    strips = np.count_nonzero(used, axis=2)
-    return int((-(-strips // 4)).sum())
+    used = _there(codes, height, 1)
+    parts = range(0, used.shape[1], _PART[height])
+    strips = [np.count_nonzero(used[:, k : k + _PART[height]], axis=1) for k in parts]
+    return sum(int((-(-count // 4)).sum()) for count in strips)
 
 
 def groups_of(codes: NDArray[np.int8]) -> int:

@@ -2,12 +2,12 @@
 """Which format makes a sparse weight fastest on a tier: a small table, shipped or measured.
 
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
-on the same tier, for some number of rows.  A unit is a step of 64 slots, or 64 weights
-of "csr"; of "bitmap" it is a group
-of 64 weights, zeros included; of "blocks16x4" it is a block of 64 weights that are not all zero
-(for AMX, a sixteenth of a tile that is not); of "blocks1x4" and "blocks4x1" it is 16 blocks of 4
-such weights.  One row takes at least the format's share of the dense bytes.  A format pays where
-units times cost stay below the groups of the dense layer.
+on the same tier, for some number of rows.  A unit is a step of 64 slots; of "csr" it is 16 fours of
+weights, the last of an output filled up; of "bitmap" a group of 64 weights, zeros included; of
+"blocks16x4" a block of 64 weights that are not all zero (for AMX, a sixteenth of a tile that is
+not); of "blocks1x4" and "blocks4x1" 16 blocks of 4 such weights.  One row takes at least the
+format's share of the dense bytes.  A format pays where units times cost stay below the groups of
+the dense layer.
 
 `measure` makes such a table (``octavo tune`` on the command line), `save` keeps it for later
 processes on this CPU, `costs` returns what is in use.
@@ -175,7 +175,6 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
         if gains:
             found[name] = gains
     best = [max(column) for column in zip(*found.values(), strict=True)]
-
     worst = {
         name: max(top / own for top, own in zip(best, gains, strict=True))
         for name, gains in found.items()

@@ -5,10 +5,9 @@
 // Cycles of a group with 1, 2, 4 rows by llvm-mca, which takes vpexpandb for one operation:
 // icelake-server 2.3, 2.8, 3.8; znver4 2.4, 4.5, 9.
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_bitmap_s8/kernel.h"
-
-#include <string.h>
 
 namespace octavo {
 namespace {
@@ -38,9 +37,7 @@ static inline void block(const GemmBitmapS8Args& args, int m0, int p) {
     ++mask;
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
-      int32_t four;
-      memcpy(&four, a + i * args.a_stride + 4 * g, 4);
-      const __m512i x = _mm512_set1_epi32(four);
+      const __m512i x = _mm512_set1_epi32(four_bytes(a + i * args.a_stride + 4 * g));
       OCTAVO_UNROLL
       for (int j = 0; j < Panels; ++j) sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], x, w[j]);
     }

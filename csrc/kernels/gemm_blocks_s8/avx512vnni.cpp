@@ -3,10 +3,9 @@
 // latency of 5 cycles at two dot products a cycle, which 13 loads allow. Fewer rows take several
 // blocks at a time, each with sums of its own.
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_blocks_s8/kernel.h"
-
-#include <string.h>
 
 namespace octavo {
 namespace {
@@ -14,11 +13,7 @@ namespace {
 // The first rows of a call wait for b; see gemm_s8/avx2.cpp.
 constexpr int64_t kAhead = 4096;
 
-static inline __m512i broadcast4(const uint8_t* p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return _mm512_set1_epi32(four);
-}
+static inline __m512i broadcast4(const uint8_t* p) { return _mm512_set1_epi32(four_bytes(p)); }
 
 template <int Rows, int Chains>
 static inline void panel(const GemmBlocksS8Args& args, int p, int m0) {

@@ -5,10 +5,9 @@
 // One row (decode) takes four panels at a time: with eight chains of loads the hardware keeps
 // enough lines in flight to run at the speed of memory.
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_s8/kernel.h"
-
-#include <string.h>
 
 namespace octavo {
 namespace {
@@ -34,9 +33,7 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
     b += 64;
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
-      int32_t four;
-      memcpy(&four, a + i * args.a_stride + 4 * g, 4);
-      const __m512i x = _mm512_set1_epi32(four);
+      const __m512i x = _mm512_set1_epi32(four_bytes(a + i * args.a_stride + 4 * g));
       OCTAVO_UNROLL
       for (int j = 0; j < Panels; ++j) sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], x, w[j]);
     }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // spread_quads_s8 for AVX-512 VNNI (vpdpbusd, zmm): 64 rows, so that a quad's broadcast and place
 // are shared by four dot products. Every load brings what one dot product needs: two a cycle.
-#include <string.h>
-
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/store_rows.h"
 #include "kernels/common/x86.h"
 #include "kernels/spread_quads_s8/kernel.h"
@@ -17,9 +16,7 @@ static inline void add_quads(const int8_t* code, const uint16_t* group, const ui
                              __m512i (*sum)[Vectors]) {
   OCTAVO_UNROLL
   for (int j = 0; j < Chains; ++j) {
-    int32_t four;
-    memcpy(&four, code + 4 * j, 4);
-    const __m512i b = _mm512_set1_epi32(four);
+    const __m512i b = _mm512_set1_epi32(four_bytes(code + 4 * j));
     const uint8_t* a = tile + 64 * Vectors * (int64_t)group[j];
     OCTAVO_UNROLL
     for (int v = 0; v < Vectors; ++v) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // spread_quads_s8 with ymm registers; a tier's file includes its dot4_*.h first.
 #pragma once
-#include <string.h>
-
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/store_rows.h"
 #include "kernels/common/x86.h"
 #include "kernels/spread_quads_s8/kernel.h"
@@ -12,9 +11,7 @@ namespace octavo {
 namespace {
 
 static inline Slots32 quad(const int8_t* code) {
-  int32_t four;
-  memcpy(&four, code, 4);
-  return slots32(_mm256_set1_epi32(four));
+  return slots32(_mm256_set1_epi32(four_bytes(code)));
 }
 
 // What two neighbouring quads of a column add.

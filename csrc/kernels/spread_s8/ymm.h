@@ -6,6 +6,7 @@
 // in the order 0-3 16-19, 4-7 20-23, ..., which store_rows() undoes.
 #pragma once
 #include "kernels/common/compiler.h"
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
 #include "kernels/gather_s8/slots.h"
 #include "kernels/spread_s8/kernel.h"
@@ -25,9 +26,7 @@ static inline void column(const SpreadS8Args& args, int p, int n, __m256i* sum) 
     const uint8_t* window = args.tile + 32 * (int64_t)args.b.window[t];
     const uint8_t* step = args.b.step + t * step_bytes(Kind);
     const uint32_t index = column_index(step, Kind, n);
-    int32_t four;
-    memcpy(&four, step + 4 * n, 4);
-    const Slots32 b = slots32(_mm256_set1_epi32(four));
+    const Slots32 b = slots32(_mm256_set1_epi32(four_bytes(step + 4 * n)));
     const __m256i a0 = load(window + 32 * (index & 255));
     const __m256i a1 = load(window + 32 * (index >> 8 & 255));
     const __m256i a2 = load(window + 32 * (index >> 16 & 255));

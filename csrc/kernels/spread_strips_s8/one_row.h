@@ -2,8 +2,7 @@
 // spread_strips_s8 for one row, whose codes are picked at their places one by one, which is
 // what limits: two loads, a shift and an or each (vpinsrb is no faster on Zen 3).
 #pragma once
-#include <string.h>
-
+#include "kernels/common/four_bytes.h"
 #include "kernels/common/store_rows.h"
 #include "kernels/common/x86.h"
 #include "kernels/spread_strips_s8/kernel.h"
@@ -12,12 +11,6 @@ namespace octavo {
 namespace {
 
 static inline __m128i load128(const void* p) { return _mm_loadu_si128((const __m128i*)p); }
-
-static inline int32_t four_bytes(const int8_t* p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return four;
-}
 
 // The codes at the four places of a square.
 static inline uint32_t pick4(const uint8_t* a, const uint16_t* place) {

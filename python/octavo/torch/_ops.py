@@ -91,6 +91,16 @@ def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     return apply(layer, x.float()).add_(bias).to(x.dtype)
 
 
+def empty_result(x: Tensor, scale: Tensor, in_features: int) -> Tensor:
+    """Return what a linear operator's fake kernel does; refuses what the real one would."""
+    check_float(x)
+    torch._check(
+        x.shape[-1] == in_features,
+        lambda: f"x: expected shape (..., {in_features}), got {tuple(x.shape)}",
+    )
+    return x.new_empty((*x.shape[:-1], scale.shape[0]))
+
+
 @torch.library.register_fake("octavo::linear", lib=LIBRARY)
 @torch.library.register_fake("octavo::linear_inference", lib=LIBRARY)
 def _linear_fake(
@@ -103,12 +113,7 @@ def _linear_fake(
     input_scale: float | None = None,  # noqa: ARG001
     input_zero_point: int = 0,  # noqa: ARG001
 ) -> Tensor:
-    check_float(x)
-    torch._check(
-        x.shape[-1] == in_features,
-        lambda: f"x: expected shape (..., {in_features}), got {tuple(x.shape)}",
-    )
-    return x.new_empty((*x.shape[:-1], scale.shape[0]))
+    return empty_result(x, scale, in_features)
 
 
 def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001

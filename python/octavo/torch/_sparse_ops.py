@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from octavo.torch._ops import LIBRARY, TAGS, add_bias, apply, check_float
+from octavo.torch._ops import LIBRARY, TAGS, add_bias, apply, empty_result
 from octavo.torch._sparse_weight import sparse_dequantized, sparse_layer_of
 from octavo.torch._tensors import require_tensor
 from octavo.torch._weight import Options
@@ -66,12 +66,7 @@ def _linear_fake(
     input_scale: float | None = None,  # noqa: ARG001
     input_zero_point: int = 0,  # noqa: ARG001
 ) -> Tensor:
-    check_float(x)
-    torch._check(
-        x.shape[-1] == in_features,
-        lambda: f"x: expected shape (..., {in_features}), got {tuple(x.shape)}",
-    )
-    return x.new_empty((*x.shape[:-1], scale.shape[0]))
+    return empty_result(x, scale, in_features)
 
 
 @torch.library.impl(LIBRARY, "sparse_weight", "CPU")

@@ -18,7 +18,6 @@ from octavo.torch._weight import (
     Options,
     PackedWeight,
     layer_from,
-    refuse_gradient,
 )
 
 if TYPE_CHECKING:
@@ -102,12 +101,6 @@ class SparseWeight(LayerWeight):
         """Bytes of the codes, the scales and the bias, and of what was made for export."""
         parts = (self.bitmap, self.values)
         return self.layer.nbytes + sum(part.nbytes for part in parts if part is not None)
-
-    def current(self) -> nn.SparseLinear:
-        """Return the layer."""
-        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
-            refuse_gradient()
-        return self.layer
 
     def has_parts(self, bitmap: torch.Tensor | None, values: torch.Tensor | None) -> bool:
         """Whether these tensors are the weight's own, and nobody wrote to them; or none at all."""

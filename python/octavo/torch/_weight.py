@@ -101,7 +101,9 @@ class LayerWeight:
 
     def current(self) -> nn.Linear:
         """Return the layer; refuses floats that somebody wants gradients for."""
-        raise NotImplementedError
+        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
+            refuse_gradient()
+        return self.layer
 
     def serving(
         self,
@@ -167,8 +169,7 @@ class PackedWeight(LayerWeight):
 
     def current(self) -> nn.Linear:
         """Return the layer; it is packed anew if somebody wrote to the codes in place."""
-        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
-            refuse_gradient()
+        super().current()
         if self.packed._version != self._version:
             self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
         return self.layer
