@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "threads/cpu_count.h"
+#include "threads/float_mode.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -87,6 +88,7 @@ std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
 }
 
 void Pool::work(int index) {
+  const DefaultFloatMode mode;  // a new thread has its creator's
   std::uint64_t seen = 0;
   for (;;) {
     seen = wait_for_job(seen);
@@ -164,6 +166,7 @@ void set_num_threads(int n) { thread_setting().store(n < 1 ? 1 : n); }
 int get_num_threads() noexcept { return thread_setting().load(std::memory_order_relaxed); }
 
 void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
+  const DefaultFloatMode mode;
   if (static_cast<std::int64_t>(threads) > tasks) threads = static_cast<int>(tasks);
   if (threads <= 1) {
     for (std::int64_t i = 0; i < tasks; ++i) function(context, i, 0);

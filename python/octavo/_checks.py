@@ -7,13 +7,16 @@ dtype, ValueError for a wrong shape or value.
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from octavo._float_mode import in_default_mode
 
 Array = NDArray[Any]
 
@@ -81,10 +84,22 @@ def as_float(x: object, name: str, *, float64: bool = False) -> Array:
         return array.astype(np.float32)
     rounds = dtype == np.float64 and float64
     if rounds or (dtype.kind in "fiu" and not is_typed(x)):
-        with np.errstate(over="ignore"):
-            return array.astype(np.float32)
+        return rounded(array, np.float32)
     hint = "; convert it with .astype(numpy.float32)" if dtype.kind in "fiub" else ""
     raise TypeError(f"{name}: expected float32 or float16, got {dtype}{hint}")
+
+
+@in_default_mode
+def rounded(x: Array, dtype: DTypeLike) -> Array:
+    """Return numbers in a narrower float dtype, rounded to nearest."""
+    with np.errstate(over="ignore", under="ignore"):
+        return x.astype(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def float32_value(number: float) -> float:
+    """Round a Python number to a float32, given as a Python number."""
+    return float(rounded(np.array(number), np.float32))
 
 
 def as_float32(x: object, name: str, *, float64: bool = False) -> Array:
@@ -99,6 +114,16 @@ def as_codes(x: object, name: str, dtypes: tuple[np.dtype[Any], ...]) -> Array:
     if array.dtype not in dtypes:
         raise TypeError(f"{name}: expected {' or '.join(map(str, dtypes))}, got {array.dtype}")
     return array
+
+
+def as_bool(x: Array) -> Array:
+    """Return which elements are not zero, as bool in C order.
+
+    A bool array made of foreign memory (``np.frombuffer``, a view) may hold any byte; what counts
+    its true elements by adding bytes up would go wrong.
+    """
+    truth: Array = np.not_equal(x.view(np.uint8) if x.dtype == np.bool_ else x, 0, order="C")
+    return truth
 
 
 def as_ids(x: object, name: str) -> Array:
@@ -160,7 +185,10 @@ def check_scale(scale: Array, name: str, *, nan: bool = False) -> None:
     """Scales are positive and finite; NaN passes only where it marks a row without a value."""
     if scale.size == 1 and 0 < scale.item() < math.inf:
         return
-    good = (scale > 0) & (scale < np.inf)
+    # By their bits: a thread that flushes subnormals to zero finds none of them above 0.
+    bits = np.ascontiguousarray(scale).view(f"i{scale.itemsize}").reshape(scale.shape)
+    infinity = np.array(np.inf, scale.dtype).view(bits.dtype)
+    good = (bits > 0) & (bits < infinity)
     if nan:
         good |= np.isnan(scale)
     if not good.all():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from octavo import _checks
+from octavo._float_mode import in_default_mode
 from octavo._ops.parameters import (
     block_shape,
     layout_of,
@@ -109,6 +110,7 @@ class QTensor:
         return f"QTensor({', '.join(parts)})"
 
 
+@in_default_mode
 def quantize(
     x: ArrayLike,
     axis: int | None = None,

@@ -8,9 +8,9 @@ order, aligned, contiguous where `octavo.functional` and `octavo.nn` make them s
 
 from __future__ import annotations
 
-from octavo._numpy.float_ops import activation, attention, layer_norm, softmax
-from octavo._numpy.linear import PackedLinear, PackedMatrix, embedding, matmul_int8
-from octavo._numpy.quantize import dequantize_linear, quantize_dynamic, quantize_linear, widen
+from octavo._float_mode import in_default_mode
+from octavo._numpy import float_ops, linear, quantize
+from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
     compiled_isa_tiers,
@@ -27,6 +27,16 @@ from octavo._numpy.system import (
     version,
 )
 from octavo._numpy.weights import slot_steps
+
+activation = in_default_mode(float_ops.activation)
+attention = in_default_mode(float_ops.attention)
+dequantize_linear = in_default_mode(quantize.dequantize_linear)
+embedding = in_default_mode(linear.embedding)
+layer_norm = in_default_mode(float_ops.layer_norm)
+quantize_dynamic = in_default_mode(quantize.quantize_dynamic)
+quantize_linear = in_default_mode(quantize.quantize_linear)
+softmax = in_default_mode(float_ops.softmax)
+widen = in_default_mode(quantize.widen)
 
 __all__ = [
     "PackedLinear",

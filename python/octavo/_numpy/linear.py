@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._float_mode import in_default_mode
 from octavo._numpy.float_ops import activation
 from octavo._numpy.quantize import quantize_dynamic, quantize_linear
 from octavo._numpy.weights import DensePanels, hold
@@ -182,6 +183,7 @@ class PackedLinear:
         flat = [a.reshape(rows, n) if isinstance(a, np.ndarray) else None for a in added]
         return self.run(x.reshape(rows, k), *flat).reshape(shape)
 
+    @in_default_mode
     def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
         """(M, K) float32 rows to (M, N) float32, or int8 when the output is requantized."""
         if self._multiplier is not None:
@@ -196,6 +198,7 @@ class PackedLinear:
         zero_points = np.full(rows, zero_point[0], np.int32)
         return self.run_codes(codes, np.full(rows, scale[0]), zero_points, residual, addend)
 
+    @in_default_mode
     def run_codes(
         self,
         codes: Array,

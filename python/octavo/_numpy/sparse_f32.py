@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._float_mode import in_default_mode
+
 Array = NDArray[Any]
 
 
@@ -37,6 +39,7 @@ class SparseF32:
         """Return indptr (int64), indices (int32) and values (float32) as fresh arrays."""
         return self._indptr.copy(), self._indices.copy(), self._values.copy()
 
+    @in_default_mode
     def matmul(self, x: Array, out: Array) -> None:
         """Out (N, M) = self @ x (K, M).
 

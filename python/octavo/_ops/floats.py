@@ -127,7 +127,7 @@ def layer_norm(
     width = x_array.shape[-1]
     weights = _vector(weight, width, "weight")
     biases = _vector(bias, width, "bias")
-    epsilon = _checks.real(eps, "eps")
+    epsilon = _checks.float32_value(_checks.real(eps, "eps"))
     if epsilon < 0:
         raise ValueError(f"eps: expected a value of at least 0, got {epsilon}")
     added = None
@@ -199,7 +199,7 @@ def attention(
     valid = None if mask is None else _key_mask(mask, keys.shape[:2])
     if scale is None:
         scale = 1.0 / math.sqrt(width // heads) if width else 1.0
-    factor = float(np.float32(_checks.real(scale, "scale")))
+    factor = _checks.float32_value(_checks.real(scale, "scale"))
     if queries.size == 0 or keys.size == 0:
         return np.zeros(queries.shape, np.float32)
     out = np.empty(queries.shape, np.float32)
@@ -212,4 +212,4 @@ def _key_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Array:
     if array.dtype.kind not in "biu":
         raise TypeError(f"mask: expected bool or integers, got {array.dtype}")
     _checks.check_shape(array, shape, "mask")
-    return np.ascontiguousarray(array, dtype=bool)
+    return _checks.as_bool(array)

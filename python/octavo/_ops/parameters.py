@@ -44,8 +44,7 @@ def scale_array(scale: object, default: np.dtype[Any], *, nan: bool = False) -> 
     """Return the scale as float32 or float16; one without a dtype takes `default`."""
     array = _checks.as_float(scale, "scale", float64=True)
     if not _checks.is_typed(scale) or getattr(scale, "dtype", None) == np.float64:
-        with np.errstate(over="ignore", under="ignore"):
-            array = array.astype(default)
+        array = _checks.rounded(array, default)
     _checks.check_scale(array, "scale", nan=nan)
     return np.asarray(array, order="C")
 

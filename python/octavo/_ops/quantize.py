@@ -58,8 +58,7 @@ def quantize_linear(
     layout = layout_of(x_array.shape, scales, axis, block_size)
     zero_points = zero_point_array(zero_point, scales, out_dtype)
     if x_array.dtype != scales.dtype:
-        with np.errstate(over="ignore", under="ignore"):
-            x_array = x_array.astype(scales.dtype)
+        x_array = _checks.rounded(x_array, scales.dtype)
     x_array = np.asarray(x_array, order="C")
     out = np.empty(x_array.shape, out_dtype)
     _backend.backend.quantize_linear(x_array, scales.reshape(-1), zero_points, *layout, out)
