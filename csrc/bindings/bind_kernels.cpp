@@ -10,7 +10,7 @@
 #include "bindings/views.h"
 #include "dispatch/registry.h"
 #include "layout/packed_b.h"
-#include "ops/scratch.h"
+#include "layout/sizes.h"
 
 namespace octavo {
 namespace {
@@ -52,6 +52,23 @@ const T* optional_vector(const std::optional<py::array>& array, std::int64_t n, 
   return array ? vector<T>(*array, n, name) : nullptr;
 }
 
+std::int32_t count32(std::int64_t value, const char* name) {
+  if (value < 0 || value > INT32_MAX) bad_argument(name, "a count below 2**31");
+  return static_cast<std::int32_t>(value);
+}
+
+// Whether each order names groups within its block and no more twos than there are.
+bool are_orders(const GroupOrder* orders, std::int64_t count, std::int64_t stride, int k_groups) {
+  for (std::int64_t i = 0; orders != nullptr && i < count; ++i) {
+    const std::int64_t left = k_groups - i % stride * GroupOrder::kGroups;
+    const auto groups = std::min<std::int64_t>(GroupOrder::kGroups, left);
+    const GroupOrder& order = orders[i];
+    const auto* last = std::max_element(order.group, order.group + groups);
+    if (2 * order.pairs > groups || *last >= groups) return false;
+  }
+  return true;
+}
+
 void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, const py::array& b,
              std::int64_t b_panel_stride, const std::optional<py::array>& b_orders, py::array c,
              int m, int panels, int k_groups, bool accumulate) {
@@ -63,10 +80,11 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
   const std::int64_t m_rows = round_up(m, row.m_align);
   const std::int64_t width = round_up(4 * std::int64_t{k_groups}, 64);
   const std::int64_t abs_width = row.form == AForm::kSignAbs ? a_abs_offset : 0;
-  const std::int64_t b_bytes =
-      panels == 0 ? 0 : (panels - 1) * b_panel_stride + 64 * round_up(k_groups, 16);
+  const std::int64_t b_bytes = panels == 0 ? 0
+                                           : checked_add(checked_mul(panels - 1, b_panel_stride),
+                                                         64 * round_up(k_groups, 16));
   GemmS8Args args;
-  args.a = matrix<std::uint8_t>(a, m_rows, abs_width + width, args.a_stride, "a");
+  args.a = matrix<std::uint8_t>(a, m_rows, checked_add(abs_width, width), args.a_stride, "a");
   args.a_abs_offset = a_abs_offset;
   args.b = vector<std::int8_t>(b, b_bytes, "b");
   args.b_panel_stride = b_panel_stride;
@@ -75,6 +93,10 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
       (panels + 1) / 2 * args.b_orders_stride * std::int64_t{sizeof(GroupOrder)};
   args.b_orders = reinterpret_cast<const GroupOrder*>(
       optional_vector<std::uint8_t>(b_orders, order_bytes, "b_orders"));
+  if (!are_orders(args.b_orders, order_bytes / std::int64_t{sizeof(GroupOrder)},
+                  args.b_orders_stride, k_groups)) {
+    bad_argument("b_orders", "groups of their blocks");
+  }
   args.c = matrix<std::int32_t>(c, m_rows, 16 * std::int64_t{panels}, args.c_stride, "c");
   args.m = m;
   args.panels = panels;
@@ -89,7 +111,7 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
 py::tuple pack_b(const py::array& b, std::uint8_t flip) {
   if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
   const PackedB packed(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
-                       b.strides(0), b.strides(1), flip);
+                       stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip);
   py::array_t<std::int8_t> codes(packed.code_bytes(), packed.panel(0));
   const std::int64_t order_bytes = packed.order_count() * std::int64_t{sizeof(GroupOrder)};
   py::array_t<std::uint8_t> orders(order_bytes,
@@ -102,8 +124,8 @@ py::tuple pack_b(const py::array& b, std::uint8_t flip) {
 py::array_t<std::int8_t> repack_b(const py::array& b, std::uint8_t flip) {
   if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
   py::array_t<std::int8_t> out({b.shape(1), b.shape(0)});
-  PackedB(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1), b.strides(0),
-          b.strides(1), flip)
+  PackedB(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
+          stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip)
       .unpack(out.mutable_data());
   return out;
 }
@@ -122,13 +144,13 @@ void quantize_rows(const std::string& name, const py::array& x, const std::strin
   args.x = in.data;
   args.x_stride = in.stride;
   args.multiplier = optional_vector<float>(multiplier, k, "multiplier");
-  args.m = static_cast<std::int32_t>(m);
-  args.k = static_cast<std::int32_t>(k);
+  args.m = count32(m, "x");
+  args.k = count32(k, "x");
   args.symmetric = symmetric;
   args.static_scale = static_scale ? &*static_scale : nullptr;
   args.static_zero_point = static_zero_point;
-  args.a =
-      matrix<std::uint8_t>(a, m, (abs ? a_abs_offset : 0) + (pad ? k_pad : k), args.a_stride, "a");
+  args.a = matrix<std::uint8_t>(a, m, checked_add(abs ? a_abs_offset : 0, pad ? k_pad : k),
+                                args.a_stride, "a");
   args.a_abs_offset = a_abs_offset;
   args.pad = pad;
   if (scale.size() < m || zero_point.size() < m) bad_argument("scale, zero_point", "one per row");
@@ -157,8 +179,8 @@ void epilogue(const std::string& name, py::array acc, const py::array& zero_poin
   const std::int64_t m = out.shape(0), n = out.shape(1);
   EpilogueArgs args;
   args.acc = matrix<std::int32_t>(acc, m, round_up(n, 16), args.acc_stride, "acc");
-  args.m = static_cast<std::int32_t>(m);
-  args.n = static_cast<std::int32_t>(n);
+  args.m = count32(m, "out");
+  args.n = count32(n, "out");
   args.zero_point = vector<std::int32_t>(zero_point, m, "zero_point");
   args.col_sum = vector<std::int32_t>(col_sum, n, "col_sum");
   args.row_scale = vector<float>(row_scale, m, "row_scale");
@@ -188,7 +210,7 @@ void spmm_f32(const std::string& name, const py::array& count, const py::array& 
               const py::array& column, const py::array& value, const py::array& x, py::array out) {
   const auto& kernel = row_named(kernel_rows<SpmmF32Args>(), name);
   SpmmF32Args args;
-  args.slices = static_cast<std::int32_t>(row.size() / kSparseSlice);
+  args.slices = count32(row.size() / kSparseSlice, "row");
   const std::int64_t rows_in = std::int64_t{kSparseSlice} * args.slices;
   args.count = vector<std::uint16_t>(count, rows_in, "count");
   args.row = vector<std::uint8_t>(row, rows_in, "row");

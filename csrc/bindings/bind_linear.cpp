@@ -20,6 +20,10 @@ constexpr Named<WeightFormat> kFormats[] = {
     {"blocks16x4", WeightFormat::kBlocks}, {"blocks1x4", WeightFormat::kQuads},
     {"blocks4x1", WeightFormat::kStrips},  {"csr", WeightFormat::kCsr}};
 
+void check_rows(py::ssize_t n) {
+  if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
+}
+
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
@@ -30,7 +34,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
-  if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
+  check_rows(n);
   if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
     bad_argument("codes", "values above -128");
   }
@@ -55,6 +59,9 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   options.output_scale = output_scale;
   options.output_zero_point = output_zero_point;
   const py::gil_scoped_release nogil;
+  // Sparse formats count what is not zero, then write as much.
+  std::vector<std::int8_t> own;
+  if (weight_format != WeightFormat::kDense) c = (own = copied(c, n * k)).data();
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
 }
 
@@ -63,6 +70,7 @@ std::int64_t slot_steps(const py::array& codes, const std::string& format) {
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
+  check_rows(n);
   const WeightFormat weight_format = value_named(kFormats, format, "format");
   if (weight_format != WeightFormat::kSlots16 && weight_format != WeightFormat::kSlots64) {
     bad_argument("format", "a format with slots");
@@ -90,8 +98,7 @@ bool is_plain_float32(py::handle x) {
   const auto& api = py::detail::npy_api::get();
   if (Py_TYPE(x.ptr()) != api.PyArray_Type_) return false;
   const auto array = py::reinterpret_borrow<py::array>(x);
-  const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-  return aligned && is_contiguous(array) && has_dtype<float>(array);
+  return is_contiguous(array) && has_dtype<float>(array);
 }
 
 // Whether `values` is None or a plain array of `shape`, which is then put into `added`.
@@ -203,8 +210,8 @@ CodeMatrix code_matrix(const py::array& array, const char* name) {
   if (array.ndim() != 3 || !(is_unsigned || has_dtype<std::int8_t>(array))) {
     bad_argument(name, "three dimensions of int8 or uint8");
   }
-  return {static_cast<const std::uint8_t*>(array.data()), array.strides(1), array.strides(2),
-          is_unsigned};
+  return {static_cast<const std::uint8_t*>(array.data()), stride_of(array, 1, 1, name),
+          stride_of(array, 2, 1, name), is_unsigned};
 }
 
 ZeroPoints zero_points(const std::optional<py::array>& array, py::ssize_t count, const char* name) {
@@ -226,15 +233,16 @@ void matmul(const py::array& a, const py::array& b, const std::optional<py::arra
   }
   const ZeroPoints a_zero = zero_points(a_zero_point, m, "a_zero_point");
   const ZeroPoints b_zero = zero_points(b_zero_point, n, "b_zero_point");
+  const py::ssize_t a_step = stride_of(a, 0, 1, "a"), b_step = stride_of(b, 0, 1, "b");
   const py::gil_scoped_release nogil;
-  matmul_int8(batch, m, k, n, left, a.strides(0), right, b.strides(0), a_zero, b_zero, result);
+  matmul_int8(batch, m, k, n, left, a_step, right, b_step, a_zero, b_zero, result);
 }
 
 std::unique_ptr<PackedB> pack_matrix(const py::array& b) {
   if (b.ndim() != 2 || !has_dtype<std::int8_t>(b)) bad_argument("b", "two dimensions of int8");
   const auto* data = static_cast<const std::uint8_t*>(b.data());
-  const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = b.strides(0),
-                    n_stride = b.strides(1);
+  const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = stride_of(b, 0, 1, "b"),
+                    n_stride = stride_of(b, 1, 1, "b");
   const py::gil_scoped_release nogil;
   return std::make_unique<PackedB>(data, k, n, k_stride, n_stride, std::uint8_t{0});
 }
@@ -248,8 +256,8 @@ void matmul_matrix(const PackedB& self, const py::array& a, py::array out) {
   if (out.ndim() != 2 || out.shape(0) != a.shape(0) || out.shape(1) != self.n()) {
     bad_argument("out", "shape (M, N)");
   }
-  const CodeMatrix codes = {static_cast<const std::uint8_t*>(a.data()), a.strides(0), a.strides(1),
-                            is_unsigned};
+  const CodeMatrix codes = {static_cast<const std::uint8_t*>(a.data()), stride_of(a, 0, 1, "a"),
+                            stride_of(a, 1, 1, "a"), is_unsigned};
   const py::ssize_t m = a.shape(0);
   const py::gil_scoped_release nogil;
   matmul_packed(m, codes, self, result);
@@ -300,6 +308,8 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &PackedB::nbytes)
       .def_property_readonly(
           "shape", [](const PackedB& self) { return py::make_tuple(self.k(), self.n()); });
+  refuse_uninitialised<Linear>();
+  refuse_uninitialised<PackedB>();
   m.def("slot_steps", &slot_steps, "codes"_a, "format"_a);
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
 }

@@ -67,22 +67,24 @@ TokenRows token_rows(const py::array& array, py::ssize_t batch, py::ssize_t widt
                      const char* name) {
   constexpr auto item = static_cast<py::ssize_t>(sizeof(float));
   if (!has_dtype<float>(array) || array.ndim() != 3 || array.shape(0) != batch ||
-      array.shape(2) != width) {
-    bad_argument(name, "float32 of shape (B, T, H * D)");
+      array.shape(2) != width || !is_aligned(array)) {
+    bad_argument(name, "aligned float32 of shape (B, T, H * D)");
   }
   const bool unit = array.strides(2) == item || width <= 1 || array.size() == 0;
-  if (!unit || array.strides(0) % item != 0 || array.strides(1) % item != 0) {
-    bad_argument(name, "unit stride along the last axis");
-  }
-  return {static_cast<const float*>(array.data()), array.strides(0) / item,
-          array.strides(1) / item};
+  if (!unit) bad_argument(name, "unit stride along the last axis");
+  return {static_cast<const float*>(array.data()), stride_of(array, 0, item, name),
+          stride_of(array, 1, item, name)};
 }
 
-const bool* key_mask(const std::optional<py::array>& mask, py::ssize_t batch, py::ssize_t keys) {
+// A byte per key: arrays of bool made from foreign memory may hold other bytes than 0 and 1.
+const std::uint8_t* key_mask(const std::optional<py::array>& mask, py::ssize_t batch,
+                             py::ssize_t keys) {
   if (!mask) return nullptr;
-  const bool* data = contiguous<bool>(*mask, 2, "mask");
-  if (mask->shape(0) != batch || mask->shape(1) != keys) bad_argument("mask", "shape (B, T_k)");
-  return data;
+  if (!has_dtype<bool>(*mask) || mask->ndim() != 2 || !is_contiguous(*mask) ||
+      mask->shape(0) != batch || mask->shape(1) != keys) {
+    bad_argument("mask", "C-contiguous bool of shape (B, T_k)");
+  }
+  return static_cast<const std::uint8_t*>(mask->data());
 }
 
 void attend(const py::array& q, const py::array& k, const py::array& v,
@@ -96,7 +98,7 @@ void attend(const py::array& q, const py::array& k, const py::array& v,
   const TokenRows value = token_rows(v, batch, width, "v");
   const py::ssize_t keys = k.shape(1);
   if (v.shape(1) != keys) bad_argument("v", "as many rows as k");
-  const bool* valid = key_mask(mask, batch, keys);
+  const std::uint8_t* valid = key_mask(mask, batch, keys);
   auto* result = writable<float>(out, "out");
   if (out.size() != q.size()) bad_argument("out", "the shape of q");
   const py::gil_scoped_release nogil;

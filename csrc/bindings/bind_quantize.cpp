@@ -27,13 +27,13 @@ CodeType code_type(const py::array& array, const char* name) {
 }
 
 const void* contiguous_data(const py::array& array, const char* name) {
-  if (!is_contiguous(array)) bad_argument(name, "a C-contiguous array");
+  if (!is_contiguous(array)) bad_argument(name, "an aligned, C-contiguous array");
   return array.data();
 }
 
 void* writable_data(py::array& array, py::ssize_t size, const char* name) {
   if (!is_contiguous(array) || !array.writeable() || array.size() != size) {
-    bad_argument(name, "a writable C-contiguous array of the size of the input");
+    bad_argument(name, "a writable, aligned, C-contiguous array of the size of the input");
   }
   return array.mutable_data();
 }
@@ -107,16 +107,16 @@ py::tuple dynamic(const py::array& x, bool symmetric) {
 void embed(const py::array& codes, const py::array& scale, const py::array& ids, py::array out) {
   const auto* table = contiguous<std::int8_t>(codes, 2, "codes");
   const float* factor = contiguous<float>(scale, 1, "scale");
-  const auto* indices = contiguous<std::int64_t>(ids, 1, "ids");
   const py::ssize_t v = codes.shape(0), d = codes.shape(1), count = ids.shape(0);
+  const std::vector<std::int64_t> indices = copied(contiguous<std::int64_t>(ids, 1, "ids"), count);
   if (scale.shape(0) != v) bad_argument("scale", "one value per row of codes");
   auto* result = writable<float>(out, "out");
-  if (out.size() != count * d) bad_argument("out", "shape (len(ids), D)");
-  for (py::ssize_t i = 0; i < count; ++i) {
-    if (indices[i] < 0 || indices[i] >= v) bad_argument("ids", "row numbers of codes");
+  if (out.size() != checked_mul(count, d)) bad_argument("out", "shape (len(ids), D)");
+  for (const std::int64_t index : indices) {
+    if (index < 0 || index >= v) bad_argument("ids", "row numbers of codes");
   }
   const py::gil_scoped_release nogil;
-  embedding(table, factor, d, indices, count, result);
+  embedding(table, factor, d, indices.data(), count, result);
 }
 
 void widen_halves(const py::array& x, py::array out) {

@@ -10,19 +10,21 @@ namespace {
 
 std::unique_ptr<SlicedF32> make_sparse(const py::array& indptr, const py::array& indices,
                                        const py::array& values, std::int64_t k) {
-  const auto* starts = contiguous<std::int64_t>(indptr, 1, "indptr");
-  const auto* columns = contiguous<std::int32_t>(indices, 1, "indices");
+  const auto* their_starts = contiguous<std::int64_t>(indptr, 1, "indptr");
+  const auto* their_columns = contiguous<std::int32_t>(indices, 1, "indices");
   const float* data = contiguous<float>(values, 1, "values");
   const std::int64_t n = indptr.shape(0) - 1, nnz = indices.shape(0);
   if (n < 0 || n > SlicedF32::kMaxSize) bad_argument("indptr", "1 to 2**31 values");
   if (k < 0 || k > SlicedF32::kMaxSize) bad_argument("k", "a size below 2**31");
   if (values.shape(0) != nnz) bad_argument("values", "one per index");
   const py::gil_scoped_release nogil;
-  if (!SlicedF32::valid(starts, columns, nnz, n, k)) {
+  const std::vector<std::int64_t> starts = copied(their_starts, n + 1);
+  const std::vector<std::int32_t> columns = copied(their_columns, nnz);
+  if (!SlicedF32::valid(starts.data(), columns.data(), nnz, n, k)) {
     const py::gil_scoped_acquire gil;
     bad_argument("indptr, indices", "canonical compressed rows");
   }
-  return std::make_unique<SlicedF32>(starts, columns, data, n, k);
+  return std::make_unique<SlicedF32>(starts.data(), columns.data(), data, n, k);
 }
 
 py::tuple unpack(const SlicedF32& self) {
@@ -39,17 +41,15 @@ py::tuple unpack(const SlicedF32& self) {
   return py::make_tuple(indptr, indices, values);
 }
 
-// Strides in elements; those of an axis that is never stepped along may be anything.
+// Axes that are never stepped along count as contiguous.
 template <class T>
 Strided<T> strided(T* data, const py::array& array, const char* name) {
   constexpr auto item = static_cast<py::ssize_t>(sizeof(float));
-  std::int64_t stride[2] = {1, 1};
-  for (int axis = 0; axis < 2; ++axis) {
-    if (array.shape(axis) <= 1 || array.size() == 0) continue;
-    if (array.strides(axis) % item != 0) bad_argument(name, "strides of whole elements");
-    stride[axis] = array.strides(axis) / item;
-  }
-  return {data, stride[0], stride[1]};
+  if (!is_aligned(array)) bad_argument(name, "an aligned array");
+  const auto stride = [&](int axis) {
+    return array.shape(axis) <= 1 || array.size() == 0 ? 1 : stride_of(array, axis, item, name);
+  };
+  return {data, stride(0), stride(1)};
 }
 
 void matmul(const SlicedF32& self, const py::array& x, py::array out) {
@@ -79,6 +79,7 @@ void register_sparse_f32(py::module_& m) {
           "shape", [](const SlicedF32& self) { return py::make_tuple(self.n(), self.k()); })
       .def_property_readonly("nnz", &SlicedF32::nnz)
       .def_property_readonly("nbytes", &SlicedF32::nbytes);
+  refuse_uninitialised<SlicedF32>();
 }
 
 }  // namespace octavo

@@ -8,7 +8,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "layout/sizes.h"
 #include "ops/linear.h"
 
 namespace octavo {
@@ -26,15 +28,20 @@ bool has_dtype(const py::array& array) {
   return dtype.normalized_num() == py::dtype::num_of<T>() && dtype.byteorder() != '>';
 }
 
-inline bool is_contiguous(const py::array& array) {
-  return (array.flags() & py::array::c_style) != 0;
+// Elements at multiples of their size. Streaming stores fault elsewhere.
+inline bool is_aligned(const py::array& array) {
+  return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
 }
 
-// The elements of a C-contiguous array of T with `ndim` dimensions.
+inline bool is_contiguous(const py::array& array) {
+  return (array.flags() & py::array::c_style) != 0 && is_aligned(array);
+}
+
+// The elements of an aligned, C-contiguous array of T with `ndim` dimensions.
 template <class T>
 const T* contiguous(const py::array& array, int ndim, const char* name) {
   if (!has_dtype<T>(array) || array.ndim() != ndim || !is_contiguous(array)) {
-    bad_argument(name, "a C-contiguous array of the documented dtype and rank");
+    bad_argument(name, "an aligned, C-contiguous array of the documented dtype and rank");
   }
   return static_cast<const T*>(array.data());
 }
@@ -42,21 +49,45 @@ const T* contiguous(const py::array& array, int ndim, const char* name) {
 template <class T>
 T* writable(py::array& array, const char* name) {
   if (!has_dtype<T>(array) || !is_contiguous(array) || !array.writeable()) {
-    bad_argument(name, "a writable C-contiguous array of the documented dtype");
+    bad_argument(name, "a writable, aligned, C-contiguous array of the documented dtype");
   }
   return static_cast<T*>(array.mutable_data());
+}
+
+// A copy of the caller's elements: another thread may write to them between a check and the use of
+// what was checked, so what indexes memory, or is counted before it is written, is taken first.
+template <class T>
+std::vector<T> copied(const T* data, std::int64_t count) {
+  return std::vector<T>(data, data + count);
+}
+
+// Elements from one index of an axis to the next. Where the axis is never stepped along, NumPy lets
+// the stride be anything.
+inline py::ssize_t stride_of(const py::array& array, int axis, py::ssize_t item, const char* name) {
+  if (array.shape(axis) <= 1 || array.size() == 0) return 0;
+  if (array.strides(axis) % item != 0) bad_argument(name, "strides of whole elements");
+  return array.strides(axis) / item;
 }
 
 // Two dimensions with unit stride along the last one; rows may lie anywhere.
 template <class T>
 Rows<const T> rows(const py::array& array, const char* name) {
-  if (!has_dtype<T>(array) || array.ndim() != 2) {
-    bad_argument(name, "a two-dimensional array of the documented dtype");
+  if (!has_dtype<T>(array) || array.ndim() != 2 || !is_aligned(array)) {
+    bad_argument(name, "an aligned two-dimensional array of the documented dtype");
   }
   const auto item = static_cast<py::ssize_t>(sizeof(T));
   const bool unit = array.strides(1) == item || array.shape(1) <= 1 || array.size() == 0;
-  if (!unit || array.strides(0) % item != 0) bad_argument(name, "unit stride along the last axis");
-  return {static_cast<const T*>(array.data()), array.strides(0) / item};
+  if (!unit) bad_argument(name, "unit stride along the last axis");
+  return {static_cast<const T*>(array.data()), stride_of(array, 0, item, name)};
+}
+
+// An object that __new__ made and __init__ never saw has no C++ object: pybind11 would allocate one
+// just then, uninitialised, by asking the class's operator new. This one refuses.
+template <class T>
+void refuse_uninitialised() {
+  py::detail::get_type_info(typeid(T))->operator_new = [](std::size_t) -> void* {
+    throw py::type_error("self: expected an initialised object, got one of __new__ alone");
+  };
 }
 
 }  // namespace octavo

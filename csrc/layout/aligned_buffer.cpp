@@ -12,11 +12,14 @@ namespace octavo {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+// No weight is larger, and allocators may abort where they cannot even try.
+constexpr std::size_t kMostBytes = std::size_t{1} << 40;
 
 }  // namespace
 
 AlignedBuffer::AlignedBuffer(std::size_t bytes)
     : bytes_(bytes), alignment_(bytes >= 2 * kHugePage ? kHugePage : 64) {
+  if (bytes >= kMostBytes) throw std::bad_alloc();
   data_ = ::operator new(bytes == 0 ? 1 : bytes, std::align_val_t(alignment_));
 #if defined(__linux__)
   // Only whole huge pages: rounding the tail up would cost resident memory.

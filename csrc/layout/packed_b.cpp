@@ -98,9 +98,9 @@ PackedB::PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::
     : k_(k),
       n_(n),
       codes_(static_cast<std::size_t>(code_bytes())),
-      col_sum_(static_cast<std::size_t>(n) * sizeof(std::int32_t)),
-      orders_(orders == Orders::kWith ? static_cast<std::size_t>(order_count()) * sizeof(GroupOrder)
-                                      : 0) {
+      col_sum_(static_cast<std::size_t>(checked_mul(n, sizeof(std::int32_t)))),
+      orders_(static_cast<std::size_t>(
+          orders == Orders::kWith ? checked_mul(order_count(), sizeof(GroupOrder)) : 0)) {
   for (std::int64_t p = 0; p < panels(); ++p) {
     pack_panel(data, p, k_stride, n_stride, flip);
   }

@@ -11,6 +11,7 @@
 
 #include "kernels/gemm_s8/kernel.h"
 #include "layout/aligned_buffer.h"
+#include "layout/sizes.h"
 
 namespace octavo {
 
@@ -28,9 +29,9 @@ class PackedB {
 
   std::int64_t k() const { return k_; }
   std::int64_t n() const { return n_; }
-  std::int64_t k_groups() const { return (k_ + kGroup - 1) / kGroup; }
-  std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
-  std::int64_t panel_stride() const { return k_groups() * kPanelWidth * kGroup; }
+  std::int64_t k_groups() const { return ceil_div(k_, kGroup); }
+  std::int64_t panels() const { return ceil_div(n_, kPanelWidth); }
+  std::int64_t panel_stride() const { return checked_mul(k_groups(), kPanelWidth * kGroup); }
   const std::int8_t* panel(std::int64_t p) const {
     return codes_.as<std::int8_t>() + p * panel_stride();
   }
@@ -46,7 +47,9 @@ class PackedB {
   std::int64_t orders_stride() const {
     return (k_groups() + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
   }
-  std::int64_t code_bytes() const { return panels() * panel_stride() + slack_bytes(); }
+  std::int64_t code_bytes() const {
+    return checked_add(checked_mul(panels(), panel_stride()), slack_bytes());
+  }
   std::size_t nbytes() const { return codes_.size() + col_sum_.size() + orders_.size(); }
 
   // Row-major (n, k) codes, as given to the constructor less the flip.

@@ -29,7 +29,8 @@ struct Plan {
 
 Plan make_plan(const AttentionShape& shape) {
   Plan plan;
-  const std::int64_t work = 2 * shape.batch * shape.heads * shape.queries * shape.keys * shape.d;
+  const std::int64_t work =
+      checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
   plan.threads = threads_for(work, kWorkPerThread);
   const std::int64_t pairs = shape.batch * shape.heads;
   std::int64_t parts = 1;
@@ -41,19 +42,19 @@ Plan make_plan(const AttentionShape& shape) {
   plan.parts = ceil_div(shape.queries, plan.part_queries);
   plan.n_pad = round_up(shape.keys, kLanes);
   plan.d_pad = round_up(shape.d, kLanes);
-  const auto bytes = [](std::int64_t floats) { return round_up(floats * 4, 64); };
-  plan.k_at = bytes(shape.keys * 2);  // after the list of valid keys
-  plan.v_at = plan.k_at + bytes(plan.n_pad * shape.d);
-  plan.scores_at = plan.v_at + bytes(shape.keys * plan.d_pad);
-  plan.thread_bytes = plan.scores_at + bytes(kAttentionRows * plan.n_pad);
+  const auto bytes = [](std::int64_t floats) { return round_up(checked_mul(floats, 4), 64); };
+  plan.k_at = bytes(checked_mul(shape.keys, 2));  // after the list of valid keys
+  plan.v_at = checked_add(plan.k_at, bytes(checked_mul(plan.n_pad, shape.d)));
+  plan.scores_at = checked_add(plan.v_at, bytes(checked_mul(shape.keys, plan.d_pad)));
+  plan.thread_bytes = checked_add(plan.scores_at, bytes(checked_mul(kAttentionRows, plan.n_pad)));
   return plan;
 }
 
-std::int64_t list_keys(const bool* mask, std::int64_t keys, std::int64_t* list) {
+std::int64_t list_keys(const std::uint8_t* mask, std::int64_t keys, std::int64_t* list) {
   std::int64_t n = 0;
   for (std::int64_t j = 0; j < keys; ++j) {
     list[n] = j;
-    n += mask == nullptr || mask[j] ? 1 : 0;
+    n += mask == nullptr || mask[j] != 0 ? 1 : 0;
   }
   return n;
 }
@@ -92,12 +93,13 @@ void zero_rows(float* out, std::int64_t rows, std::int64_t stride, std::int64_t 
 
 }  // namespace
 
-void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v, const bool* mask,
-               float scale, float* out) {
+void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,
+               const std::uint8_t* mask, float scale, float* out) {
   if (shape.batch == 0 || shape.queries == 0 || shape.heads == 0 || shape.d == 0) return;
   const KernelRow<AttentionArgs>& kernel = select<AttentionArgs>(active_isas());
   const Plan plan = make_plan(shape);
-  std::uint8_t* memory = scratch(static_cast<std::size_t>(plan.thread_bytes * plan.threads));
+  std::uint8_t* memory =
+      scratch(static_cast<std::size_t>(checked_mul(plan.thread_bytes, plan.threads)));
   const std::int64_t tasks = shape.batch * shape.heads * plan.parts;
   parallel_for(tasks, plan.threads, [&](std::int64_t task, int worker) {
     const std::int64_t pair = task / plan.parts, q0 = task % plan.parts * plan.part_queries;

@@ -20,8 +20,8 @@ struct AttentionShape {
 };
 
 // out (batch, queries, heads * d), contiguous = softmax(q k^T * scale) v per head. mask (batch,
-// keys), or null, says which keys take part; without any the result is 0.
-void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v, const bool* mask,
-               float scale, float* out);
+// keys), or null, is not 0 where a key takes part; without any the result is 0.
+void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,
+               const std::uint8_t* mask, float scale, float* out);
 
 }  // namespace octavo

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "ops/scratch.h"
+#include "layout/sizes.h"
 
 namespace octavo {
 namespace {

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "dispatch/registry.h"
+#include "layout/sizes.h"
 #include "ops/scratch.h"
 
 namespace octavo {

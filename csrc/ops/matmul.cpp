@@ -87,6 +87,7 @@ class IntegerSink final : public SumSink {
 void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_t n, CodeMatrix a,
                  std::int64_t a_step, CodeMatrix b, std::int64_t b_step, ZeroPoints a_zero_point,
                  ZeroPoints b_zero_point, std::int32_t* out) {
+  if (batch == 0 || m == 0 || n == 0) return;
   // Packed codes of b are b, less 128 where it is unsigned; its zero point follows.
   const std::int32_t b_shift = b.is_unsigned ? 128 : 0;
   std::vector<std::int32_t> b_zero(static_cast<std::size_t>(n));

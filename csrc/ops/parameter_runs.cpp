@@ -8,7 +8,7 @@
 namespace octavo {
 
 std::int64_t ParameterLayout::parameter_count() const {
-  return block_size == 0 ? channels : outer * ceil_div(channels, block_size) * inner;
+  return block_size == 0 ? channels : checked_mul(outer, ceil_div(channels, block_size), inner);
 }
 
 ParameterRuns::ParameterRuns(const ParameterLayout& layout, std::int64_t per_task) {

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "layout/sizes.h"
+
 namespace octavo {
 
 // Data seen as (outer, channels, inner), contiguous. block_size == 0: one parameter, or one per
@@ -13,7 +15,7 @@ struct ParameterLayout {
   std::int64_t inner;
   std::int64_t block_size;
 
-  std::int64_t size() const { return outer * channels * inner; }
+  std::int64_t size() const { return checked_mul(outer, channels, inner); }
   std::int64_t parameter_count() const;
 };
 

@@ -10,7 +10,7 @@
 #include "kernels/dot_peak/kernel.h"
 #include "kernels/stream_read/kernel.h"
 #include "layout/aligned_buffer.h"
-#include "ops/scratch.h"
+#include "layout/sizes.h"
 #include "threads/pool.h"
 
 namespace octavo {
@@ -62,8 +62,8 @@ double probe_dot_peak(double seconds) {
 double probe_read(std::int64_t bytes, int repeats) {
   const KernelRow<StreamReadArgs>& kernel = select<StreamReadArgs>(active_isas());
   const int threads = get_num_threads();
-  const std::int64_t part = round_up((bytes + threads - 1) / threads, 256);
-  const AlignedBuffer buffer(static_cast<std::size_t>(part * threads));
+  const std::int64_t part = round_up(ceil_div(bytes, threads), 256);
+  const AlignedBuffer buffer(static_cast<std::size_t>(checked_mul(part, threads)));
   std::memset(buffer.as<char>(), 1, buffer.size());
   std::vector<std::uint64_t> sinks(static_cast<std::size_t>(threads) * 8);
   const double seconds = time_passes(repeats, threads, [&](std::int64_t i) {
@@ -75,8 +75,8 @@ double probe_read(std::int64_t bytes, int repeats) {
 
 double probe_copy(std::int64_t bytes, int repeats) {
   const int threads = get_num_threads();
-  const std::int64_t part = round_up((bytes + threads - 1) / threads, 64);
-  const AlignedBuffer from(static_cast<std::size_t>(part * threads));
+  const std::int64_t part = round_up(ceil_div(bytes, threads), 64);
+  const AlignedBuffer from(static_cast<std::size_t>(checked_mul(part, threads)));
   const AlignedBuffer to(from.size());
   std::memset(from.as<char>(), 1, from.size());
   std::memset(to.as<char>(), 2, to.size());

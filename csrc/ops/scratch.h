@@ -9,8 +9,4 @@ namespace octavo {
 // next call. Kept between calls, so that a warm call allocates nothing. Throws std::bad_alloc.
 std::uint8_t* scratch(std::size_t bytes);
 
-inline std::int64_t round_up(std::int64_t x, std::int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
-
 }  // namespace octavo

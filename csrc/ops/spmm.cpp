@@ -141,6 +141,7 @@ void multiply_tiles(const KernelRow<SpmmF32Args>& kernel, const SlicedF32& a, st
 }  // namespace
 
 void spmm(const SlicedF32& a, std::int64_t m, Strided<const float> x, Strided<float> out) {
+  if (a.n() == 0) return;
   const KernelRow<SpmmF32Args>& kernel = select<SpmmF32Args>(active_isas());
   if (m <= kVectors) {
     for (std::int64_t j = 0; j < m; ++j) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "layout/sizes.h"
 #include "threads/pool.h"
 
 namespace octavo {
@@ -13,12 +14,12 @@ inline int threads_for(std::int64_t work, std::int64_t per_thread) {
   return static_cast<int>(std::clamp<std::int64_t>(work / per_thread, 1, limit));
 }
 
-// How many of `items`, which together are `work` units, make one task of about `per_task` units.
+// How many of `items`, which together are `work` units, make one task of about `per_task` units. At
+// most 2^30: kernels count the rows of a task in 32 bits, and rows without columns are no work.
 inline std::int64_t items_per_task(std::int64_t items, std::int64_t work, std::int64_t per_task) {
-  if (items == 0 || work <= per_task) return std::max<std::int64_t>(items, 1);
-  return std::max<std::int64_t>(1, items * per_task / work);
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  if (items == 0 || work <= per_task) return std::clamp<std::int64_t>(items, 1, kMost);
+  return std::clamp<std::int64_t>(per_task / ceil_div(work, items), 1, kMost);
 }
-
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace octavo

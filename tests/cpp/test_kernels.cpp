@@ -70,6 +70,7 @@ int main() {
   test_sliced_f32();
   test_spmm_f32();
   test_transpose_f32();
+  test_hostile();
   test_probes();
   check_all_covered();
   return finish();

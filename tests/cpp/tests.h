@@ -31,5 +31,6 @@ void test_attention();
 void test_sliced_f32();
 void test_spmm_f32();
 void test_transpose_f32();
+void test_hostile();
 
 }  // namespace octavo_test

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo._checks import as_array, as_ids, check_shape
+from octavo._checks import as_array, as_bool, as_ids, check_shape
 from octavo.models.adapted import Adapted
 
 if TYPE_CHECKING:
@@ -258,4 +258,4 @@ def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:
         raise TypeError(f"attention_mask: expected bool or 0/1, got {mask.dtype}")
     if mask.dtype.kind != "b" and not ((mask == 0) | (mask == 1)).all():
         raise ValueError("attention_mask: expected only 0 and 1")
-    return mask.astype(np.bool_)
+    return as_bool(mask)

@@ -131,6 +131,7 @@ def refit(
     if keep.dtype != np.bool_:
         raise TypeError(f"mask: expected bool, got {keep.dtype}")
     _checks.check_shape(keep, array.shape, "mask")
+    keep = _checks.as_bool(keep)
     full = damped(matrix_of(hessian, array.shape[1]), damping)
     lengths = np.sqrt(np.diagonal(full))
     if not (lengths > 0).all():
