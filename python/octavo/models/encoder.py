@@ -156,8 +156,9 @@ class Encoder(Adapted):
         -------
         numpy.ndarray of float32, shape (batch, hidden_size)
         """
-        hidden = self(input_ids, attention_mask, token_type_ids)
-        return mean_of_tokens(hidden, attention_mask)
+        # Checked once: the mask of the mean is the mask of the call.
+        ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
+        return mean_of_tokens(self(ids, mask, types), mask)
 
     def classify(
         self,
@@ -227,7 +228,7 @@ class Encoder(Adapted):
     def _ids(
         self, name: str, values: npt.ArrayLike, limit: int, shape: tuple[int, ...] | None
     ) -> Int64:
-        ids: Int64 = as_ids(values, name)
+        ids: Int64 = as_ids(values, name, own=True)
         check_shape(ids, (None, None) if shape is None else shape, name)
         if ids.size:
             low, high = int(ids.min()), int(ids.max())
