@@ -29,7 +29,7 @@ from common.finetune import finetune
 from common.study import read
 from octavo.bench import blas, timing
 from octavo.demo import default_model
-from octavo.io.folder import weight_bytes
+from octavo.io.side_files import weight_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

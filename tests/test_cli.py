@@ -197,7 +197,7 @@ def test_ctrl_c_of_a_real_process(tmp_path: Path) -> None:
     slow = (
         "import sys, time; import octavo.models.save as save\n"
         "def copy(*args):\n    print('copying', flush=True); time.sleep(30)\n"
-        "save.copy_side_files = copy\n"
+        "save.write_files = copy\n"
         "from octavo.cli import main; sys.exit(main())"
     )
     words = ["compress", str(folder), str(tmp_path / "int8")]

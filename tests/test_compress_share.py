@@ -12,7 +12,8 @@ import pytest
 import model_files
 import octavo
 from octavo import nn
-from octavo.io.folder import check_replaceable, weight_bytes
+from octavo.io.folder import check_replaceable
+from octavo.io.side_files import weight_bytes
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

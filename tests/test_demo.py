@@ -20,6 +20,7 @@ from octavo.demo.layers import layer_errors
 from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
 from octavo.demo.table import align, render
+from octavo.io import text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +116,7 @@ def test_sentences_and_cosines(folder: Path) -> None:
 
 def test_no_tokenizers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
+    text._opened.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'octavo\[models\]'"):
         tokenize(folder, SENTENCES, 16)
 

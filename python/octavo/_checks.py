@@ -126,20 +126,24 @@ def as_bool(x: Array) -> Array:
     return truth
 
 
-def as_ids(x: object, name: str) -> Array:
-    """Return an integer array of any width as int64."""
+def as_ids(x: object, name: str, *, own: bool = False) -> Array:
+    """Return an integer array of any width as int64.
+
+    With `own` in memory that nobody else has: numbers that are read through once they are checked
+    must not change in between, whatever another thread does to the caller's array.
+    """
     array = as_array(x, name)
     empty_list = array.size == 0 and not is_typed(x)
     if array.dtype.kind not in "iu" and not empty_list:
         raise TypeError(f"{name}: expected integers, got {array.dtype}")
     if array.dtype == np.uint64 and array.size and array.max() > np.uint64(2**63 - 1):
         raise ValueError(f"{name}: expected values below 2**63, got {array.max()}")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64, copy=own)
 
 
 def as_points(x: object, name: str, dtype: np.dtype[Any]) -> Array:
     """Return zero points as int64, all of them in the range of `dtype`."""
-    points = as_ids(x, name)
+    points = as_ids(x, name, own=True)
     low, high = LIMITS[dtype]
     if points.size == 1 and low <= points.item() <= high:
         return points

@@ -14,7 +14,8 @@ import typer
 from octavo.cli.console import Progress, put, put_json
 from octavo.cli.sources import model_folder
 from octavo.io.compressed_tensors import QuantizationConfig
-from octavo.io.folder import check_replaceable, read_json, weight_bytes
+from octavo.io.folder import check_replaceable, read_json
+from octavo.io.side_files import weight_bytes
 
 if TYPE_CHECKING:
     from octavo.compression import Target
@@ -93,11 +94,10 @@ def command(
     _check_out(out, overwrite)
     wanted = None if target is None else _target(target)
     start = time.perf_counter()
-    with model_folder(model, config, revision) as folder:
-        with Progress() as progress:
-            source = folder if adapter is None else _merged(folder, adapter)
-            layers, applied = _compress(source, recipe, calibration, wanted, out, progress)
+    with model_folder(model, config, revision) as folder, Progress() as progress:
         before = weight_bytes(folder)
+        source = folder if adapter is None else _merged(folder, adapter)
+        layers, applied = _compress(source, recipe, calibration, wanted, out, progress)
     after = weight_bytes(out)
     seconds = time.perf_counter() - start
     result = {

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from octavo.io.folder import side_files
+from octavo.io.folder import write_files
+from octavo.io.side_files import read_side_files
+from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from octavo.io.snapshot import OpenFolder
 
 __all__ = ["model_folder"]
 
@@ -63,14 +68,14 @@ def model_folder(
     if revision is not None and not from_hub:
         raise ValueError(f"--revision is for a model of the hub, not for {model!r}")
     if path.is_file():
-        with _staged(_weights(path), config or _config_beside(path), path.parent) as folder:
+        with _staged(_weights(path), config) as folder:
             yield folder
     elif from_hub or path.is_dir():
         folder = _download(model, revision) if from_hub else path
         if config is None:
             yield folder
         else:
-            with _staged(_single(folder), config, folder) as staged:
+            with _staged(_single(folder), config) as staged:
                 yield staged
     else:
         raise FileNotFoundError(
@@ -88,15 +93,6 @@ def _weights(path: Path) -> Path:
     return path
 
 
-def _config_beside(path: Path) -> Path:
-    config = path.parent / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(
-            f"{path}: no config.json beside it; name the model's with --config FILE"
-        )
-    return config
-
-
 def _single(folder: Path) -> Path:
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -105,24 +101,36 @@ def _single(folder: Path) -> Path:
 
 
 @contextmanager
-def _staged(weights: Path, config: Path, others: Path) -> Iterator[Path]:
-    """Put weights, config and the side files of `others` together in a folder of links."""
-    with tempfile.TemporaryDirectory(prefix="octavo-") as place:
-        folder = Path(place)
-        _link(weights, folder / "model.safetensors")
-        shutil.copyfile(config, folder / "config.json")
-        for name in side_files(others):
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(others / name, folder / name)
-        yield folder
+def _staged(weights: Path, config: Path | None) -> Iterator[Path]:
+    """Put weights, the side files beside them and a config together in a folder with a link."""
+    with tempfile.TemporaryDirectory(prefix="octavo-") as place, ExitStack() as held:
+
+        def gather(folder: OpenFolder) -> tuple[dict[str, bytes], BinaryIO]:
+            if config is None and not folder.is_file("config.json"):
+                raise FileNotFoundError(
+                    f"{weights}: no config.json beside it; name the model's with --config FILE"
+                )
+            own = folder.read("config.json") if config is None else config.read_bytes()
+            files = {**read_side_files(folder), "config.json": own}
+            return files, held.enter_context(folder.open(weights.name))
+
+        files, file = read_consistently(weights.parent, gather)
+        write_files(files, Path(place))
+        _link(file, weights, Path(place) / "model.safetensors")
+        yield Path(place)
 
 
-def _link(source: Path, target: Path) -> None:
-    """Link, or copy where the system has no links for us (Windows without the right)."""
+def _link(file: BinaryIO, source: Path, target: Path) -> None:
+    """Link, or copy where the system has no links for us (Windows without the right).
+
+    Where it can be named, the open file itself: another one may take its place.
+    """
+    itself = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
     try:
-        target.symlink_to(source.resolve())
+        target.symlink_to(itself if itself.exists() else source.resolve())
     except OSError:
-        shutil.copyfile(source, target)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _download(name: str, revision: str | None) -> Path:

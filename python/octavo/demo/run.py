@@ -16,7 +16,7 @@ from octavo.compression import compress
 from octavo.demo.layers import LayerError, layer_errors
 from octavo.demo.sentences import SENTENCES
 from octavo.evaluation.measures import cosines
-from octavo.io.folder import weight_bytes
+from octavo.io.side_files import weight_bytes
 from octavo.io.text import tokenize
 from octavo.models.loader import load
 
@@ -96,7 +96,8 @@ def run_demo(
     model = load(folder)
     if not any(isinstance(layer, nn.FloatLinear) for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
-    ids, mask = tokenize(folder, SENTENCES, model.config.positions)
+    ids, mask = tokenize(folder, SENTENCES, model.config.positions, model.files)
+    float_bytes = weight_bytes(folder)
     leaves = sum(not any(True for _ in part.named_children()) for _, part in model.named_modules())
     layers = 0
 
@@ -108,7 +109,7 @@ def run_demo(
 
     with tempfile.TemporaryDirectory(prefix="octavo-") as place:
         artifact = Path(place) / "int8"
-        compress(folder, recipe, on_layer=count).save(artifact)
+        compress(model, recipe, on_layer=count).save(artifact)
         small = load(artifact)
         small_bytes = weight_bytes(artifact)
     say("comparing sentence vectors", _COMPARING)
@@ -128,7 +129,7 @@ def run_demo(
         backend=str(info["backend"]),
         isa=runtime.get_isa(),
         threads=runtime.get_num_threads(),
-        float_bytes=weight_bytes(folder),
+        float_bytes=float_bytes,
         artifact_bytes=small_bytes,
         latency=latency,
         sentences=len(SENTENCES),

@@ -107,7 +107,7 @@ class Data:
         for start in range(0, len(order), ROWS):
             rows = order[start : start + ROWS]
             texts = [self.sentences[row] for row in rows]
-            ids, mask = tokenize(model.source, texts, model.config.positions)
+            ids, mask = tokenize(model.source, texts, model.config.positions, model.files)
             yield rows, (ids, mask)
 
 

@@ -11,16 +11,17 @@ import numpy.typing as npt
 
 from octavo.io.bitmap import BitmapTensor, find_bitmaps
 from octavo.io.codebook import CodebookTensor, find_codebooks
-from octavo.io.folder import read_json
 from octavo.io.safetensors import TensorFile
+from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
     from octavo.io.safetensors import TensorInfo
+    from octavo.io.snapshot import OpenFolder
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "open_tensors"]
 
 _SINGLE = "model.safetensors"
 _COMPRESSED = "model.safetensors.zst"
@@ -49,6 +50,8 @@ class Checkpoint:
         A name that, with the right prefix, must be in the file; it decides the prefix.
     bare : sequence of str, optional
         Beginnings of names that carry no prefix.
+    files : dict of str to TensorFile, optional
+        What `open_tensors` gave for the folder, if that was read with other files of it.
 
     Attributes
     ----------
@@ -62,9 +65,10 @@ class Checkpoint:
         prefixes: tuple[str, ...] = ("",),
         anchor: str | None = None,
         bare: tuple[str, ...] = (),
+        files: dict[str, TensorFile] | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._files = _open_files(self.folder)
+        self._files = read_consistently(folder, open_tensors) if files is None else files
         bitmaps, codebooks = find_bitmaps(self._files), find_codebooks(self._files)
         self._packed: dict[str, BitmapTensor | CodebookTensor] = {
             **{name: BitmapTensor(name, parts, self._files) for name, parts in bitmaps.items()},
@@ -202,27 +206,25 @@ class Checkpoint:
         return self._read(self._require(name))
 
 
-def _open_files(folder: Path) -> dict[str, TensorFile]:
-    if not folder.is_dir():
-        if folder.exists():
-            raise NotADirectoryError(f"{folder} is a file; expected a folder with {_SINGLE}")
-        raise FileNotFoundError(f"no such folder: {folder}")
-    whole = [name for name in (_SINGLE, _COMPRESSED) if (folder / name).is_file()]
+def open_tensors(folder: OpenFolder) -> dict[str, TensorFile]:
+    """Return the file of each tensor of a model folder, by the names in the files."""
+    whole = [name for name in (_SINGLE, _COMPRESSED) if folder.is_file(name)]
     if len(whole) > 1:
-        raise ValueError(f"{folder}: expected {whole[0]} or {whole[1]}, got both")
+        raise ValueError(f"{folder.path}: expected {whole[0]} or {whole[1]}, got both")
     if whole:
-        single = TensorFile(folder / whole[0])
+        single = TensorFile(folder.path / whole[0], folder.open(whole[0]))
         return dict.fromkeys(single, single)
-    if (folder / _INDEX).is_file():
+    if folder.is_file(_INDEX):
         return _open_shards(folder)
-    other = [name for name in _OTHER_FORMATS if (folder / name).exists()]
+    present = folder.names()
+    other = [name for name in _OTHER_FORMATS if name in present]
     hint = f" (found {other[0]}; convert it to safetensors first)" if other else ""
-    raise FileNotFoundError(f"{folder}: no {_SINGLE}{hint}")
+    raise FileNotFoundError(f"{folder.path}: no {_SINGLE}{hint}")
 
 
-def _open_shards(folder: Path) -> dict[str, TensorFile]:
-    index = folder / _INDEX
-    weight_map = read_json(index).get("weight_map")
+def _open_shards(folder: OpenFolder) -> dict[str, TensorFile]:
+    index = folder.path / _INDEX
+    weight_map = folder.read_json(_INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise ValueError(f"{index}: no weight_map")
     shards: dict[str, TensorFile] = {}
@@ -231,9 +233,10 @@ def _open_shards(folder: Path) -> dict[str, TensorFile]:
         # A bare file name: an index cannot lead out of its folder.
         if not isinstance(shard, str) or shard in ("", ".", "..") or Path(shard).name != shard:
             raise ValueError(f"{index}: tensor {name!r} is mapped to {shard!r}")
+        path = folder.path / shard
         if shard not in shards:
-            shards[shard] = TensorFile(folder / shard)
+            shards[shard] = TensorFile(path, folder.open(shard))
         if name not in shards[shard]:
-            raise ValueError(f"{folder / shard}: missing tensor {name!r}, which {_INDEX} promises")
+            raise ValueError(f"{path}: missing tensor {name!r}, which {_INDEX} promises")
         files[name] = shards[shard]
     return files

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a whole folder or nothing: beside its place first, then one exchange of names."""
+"""Writing a whole folder or nothing: beside its place first, then one exchange of names.
+
+How to read one that others may replace meanwhile: `octavo.io.snapshot`.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
+    "MAX_JSON_BYTES",
     "MODEL_FILES",
+    "MODULE_FOLDER",
     "check_replaceable",
-    "copy_side_files",
+    "is_being_replaced",
+    "parse_json",
     "read_json",
     "replaced_folder",
-    "side_files",
-    "weight_bytes",
+    "write_files",
     "write_json",
 ]
 
@@ -40,17 +45,22 @@ MODEL_FILES = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
-_MODULE_FOLDER = re.compile(r"\d+_[A-Za-z]+")
-_MAX_JSON_BYTES = 64 << 20
+MODULE_FOLDER = re.compile(r"\d+_[A-Za-z]+")
+MAX_JSON_BYTES = 64 << 20
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; anything else is a ValueError that names the file."""
     size = path.stat().st_size
-    if size > _MAX_JSON_BYTES:
+    if size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: {size} bytes is too large for a JSON description")
+    return parse_json(path, path.read_bytes())
+
+
+def parse_json(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the JSON object that file `path` holds, or raise as `read_json` does."""
     try:
-        value = json.loads(path.read_bytes().decode("utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
@@ -67,32 +77,15 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def weight_bytes(folder: Path) -> int:
-    """Size of a model's weight files on disk."""
-    found = [*folder.glob("model*.safetensors"), *folder.glob("model.safetensors.zst")]
-    return sum(path.stat().st_size for path in found)
-
-
-def side_files(folder: Path) -> list[str]:
-    """Names, relative to `folder`, of the small files that belong to a model beside its weights."""
-    names = [name for name in MODEL_FILES if (folder / name).is_file()]
-    names += [
-        f"{entry.name}/config.json"
-        for entry in sorted(folder.iterdir())
-        if _MODULE_FOLDER.fullmatch(entry.name) and (entry / "config.json").is_file()
-    ]
-    return names
-
-
-def copy_side_files(source: Path, names: list[str], target: Path) -> None:
-    """Copy `names` from `source` to `target`, flushed to the disk."""
-    for name in names:
+def write_files(files: Mapping[str, bytes], target: Path) -> None:
+    """Write some files by their names relative to `target`, flushed to the disk."""
+    for name, content in files.items():
         destination = target / name
         destination.parent.mkdir(exist_ok=True)
-        with (source / name).open("rb") as read, destination.open("wb") as write:
-            shutil.copyfileobj(read, write)
-            write.flush()
-            os.fsync(write.fileno())
+        with destination.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def check_replaceable(target: str | os.PathLike[str]) -> Path:
@@ -133,7 +126,7 @@ def _belongs(entry: Path) -> bool:
         return False
     if entry.is_dir():
         inside = [item.name for item in entry.iterdir()]
-        return bool(_MODULE_FOLDER.fullmatch(entry.name)) and inside in ([], ["config.json"])
+        return bool(MODULE_FOLDER.fullmatch(entry.name)) and inside in ([], ["config.json"])
     return (
         entry.name in MODEL_FILES
         or entry.name in ("config.json", "model.safetensors.index.json", "model.safetensors.zst")
@@ -199,6 +192,18 @@ def _exchange(fresh: Path, old: Path) -> None:
         backup.rename(old)
         raise
     backup.rename(fresh)
+
+
+def is_being_replaced(path: Path) -> bool:
+    """Whether a folder that was not there is back, or stands between the two renames of a save."""
+    place = Path(os.path.realpath(path))
+    if place.exists():
+        return True
+    aside = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.old")
+    try:
+        return any(aside.fullmatch(entry.name) for entry in place.parent.iterdir())
+    except OSError:
+        return False
 
 
 def _swap_names(first: Path, second: Path) -> bool:

@@ -15,7 +15,7 @@ import math
 import mmap
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,8 @@ class TensorFile:
     ----------
     path : str or os.PathLike
         The file.
+    file : binary file, optional
+        The same, opened before; it is closed here.
 
     Raises
     ------
@@ -84,20 +86,20 @@ class TensorFile:
     (2, 3)
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
         self.path = Path(path)
         self._content: mmap.mmap | memoryview
-        if self.path.suffix == ".zst":
-            content = memoryview(read_frames(self.path, _tensor_at)).toreadonly()
-            header, start = read_header(self.path, io.BytesIO(content), len(content))
-            self.tensors = check_header(self.path, header, len(content) - start)
-            self._content = content
-        else:
-            with self.path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                header, start = read_header(self.path, file, size)
+        with file or self.path.open("rb") as opened:
+            if self.path.suffix == ".zst":
+                content = memoryview(read_frames(self.path, opened.read(), _tensor_at)).toreadonly()
+                header, start = read_header(self.path, io.BytesIO(content), len(content))
+                self.tensors = check_header(self.path, header, len(content) - start)
+                self._content = content
+            else:
+                size = os.fstat(opened.fileno()).st_size
+                header, start = read_header(self.path, opened, size)
                 self.tensors = check_header(self.path, header, size - start)
-                self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         self._data_start = start
 
     def __contains__(self, name: object) -> bool:

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["read_arrays", "read_lines", "tokenize"]
+
+_TOKENIZER = "tokenizer.json"
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -36,7 +38,7 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def tokenize(
-    folder: Path, sentences: Sequence[str], limit: int
+    folder: Path, sentences: Sequence[str], limit: int, files: Mapping[str, bytes] | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Turn sentences into padded ids and their mask with the folder's ``tokenizer.json``.
 
@@ -48,22 +50,30 @@ def tokenize(
         The text.
     limit : int
         Longer sentences are cut to this number of tokens.
+    files : mapping of str to bytes, optional
+        The folder's files if they were read before, with the model say; `folder` is only named.
 
     Returns
     -------
     (ids, mask) : int64 arrays of shape (sentences, longest)
     """
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no tokenizer.json")
-    encoded = _opened(path, path.stat().st_mtime_ns, limit).encode_batch(list(sentences))
+    content = _read_tokenizer(folder) if files is None else files.get(_TOKENIZER)
+    if content is None:
+        when = "" if files is None else " when the model was loaded"
+        raise FileNotFoundError(f"{folder}: no {_TOKENIZER}{when}")
+    encoded = _opened(content, limit).encode_batch(list(sentences))
     ids = np.array([item.ids for item in encoded], dtype=np.int64)
     mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
     return ids, mask
 
 
+def _read_tokenizer(folder: Path) -> bytes | None:
+    path = folder / _TOKENIZER
+    return path.read_bytes() if path.is_file() else None
+
+
 @lru_cache(maxsize=4)
-def _opened(path: Path, _: int, limit: int) -> Any:
+def _opened(content: bytes, limit: int) -> Any:
     """Return a tokenizer; reading a vocabulary takes longer than a batch of sentences."""
     try:
         from tokenizers import Tokenizer
@@ -71,7 +81,7 @@ def _opened(path: Path, _: int, limit: int) -> Any:
         raise ModuleNotFoundError(
             "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
         ) from None
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_buffer(content)
     tokenizer.enable_truncation(limit)
     tokenizer.enable_padding()
     return tokenizer

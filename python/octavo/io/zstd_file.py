@@ -111,12 +111,15 @@ class _Frame(NamedTuple):
     stop: int
 
 
-def read_frames(path: Path, describe: Callable[[bytes, int, int], str]) -> bytearray:
+def read_frames(path: Path, data: bytes, describe: Callable[[bytes, int, int], str]) -> bytearray:
     """Return the content of a file, each frame checked, frames side by side on several threads.
 
     Parameters
     ----------
     path : pathlib.Path
+        For messages.
+    data : bytes
+        What the file holds.
     describe : callable
         ``describe(content so far, start, stop)`` says what lies in a range of the content; it is
         asked for messages, with the first frame's content.
@@ -127,7 +130,6 @@ def read_frames(path: Path, describe: Callable[[bytes, int, int], str]) -> bytea
         If the table, a frame or a checksum is wrong; the message names the file and the chunk.
     """
     zstandard = _zstandard()
-    data = path.read_bytes()
     frames = _frames(path, data)
     content = bytearray(frames[-1].stop if frames else 0)
     view, source = memoryview(content), memoryview(data)

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
-from octavo.io.folder import read_json, replaced_folder, write_json
+from octavo.io.folder import replaced_folder, write_json
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
+from octavo.io.snapshot import read_consistently
 from octavo.lora.config import check_config, scale_of
 from octavo.lora.low_rank import LowRank
 
 if TYPE_CHECKING:
     import os
+
+    from octavo.io.snapshot import OpenFolder
 
 __all__ = ["Adapter"]
 
@@ -77,20 +80,9 @@ class Adapter:
             numbers are not finite; the message names file and tensor.
         """
         path = Path(folder)
-        if not path.is_dir():
-            raise FileNotFoundError(f"no such folder: {path}")
-        for name in (CONFIG, TENSORS):
-            if not (path / name).is_file():
-                old = " (found adapter_model.bin; save it with safetensors)"
-                hint = old if name == TENSORS and (path / "adapter_model.bin").is_file() else ""
-                raise FileNotFoundError(f"{path}: no {name}{hint}")
-        config = read_json(path / CONFIG)
+        config, file = read_consistently(folder, _read)
         try:
-            check_config(config)
-        except ValueError as error:
-            raise ValueError(f"{path / CONFIG}: {error}") from None
-        try:
-            return cls(config, *_sorted_tensors(_floats(TensorFile(path / TENSORS)), config))
+            return cls(config, *_sorted_tensors(_floats(file), config))
         except ValueError as error:
             known = str(error).startswith(str(path))
             raise ValueError(str(error) if known else f"{path / TENSORS}: {error}") from None
@@ -159,6 +151,21 @@ def _check_replaceable(target: str | os.PathLike[str]) -> Path:
     if names and (foreign or CONFIG not in names):
         raise FileExistsError(f"{folder} holds more than an adapter; it is left as it is")
     return folder
+
+
+def _read(folder: OpenFolder) -> tuple[dict[str, Any], TensorFile]:
+    path = folder.path
+    for name in (CONFIG, TENSORS):
+        if not folder.is_file(name):
+            old = " (found adapter_model.bin; save it with safetensors)"
+            hint = old if name == TENSORS and folder.is_file("adapter_model.bin") else ""
+            raise FileNotFoundError(f"{path}: no {name}{hint}")
+    config = folder.read_json(CONFIG)
+    try:
+        check_config(config)
+    except ValueError as error:
+        raise ValueError(f"{path / CONFIG}: {error}") from None
+    return config, TensorFile(path / TENSORS, folder.open(TENSORS))
 
 
 def _floats(file: TensorFile) -> dict[str, Array]:

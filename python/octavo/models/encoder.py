@@ -43,9 +43,10 @@ class Encoder(Adapted):
     config : EncoderConfig
         Sizes and choices.
     source : pathlib.Path or None
-        The folder the model was loaded from; saving copies its tokenizer files.
-    side_files : list of str
-        Names of those files.
+        The folder the model was loaded from.
+    files : dict of str to bytes
+        The tokenizer's files as they were then, by their names in the folder: sentences are cut
+        into tokens with them and saving writes them, whatever the folder holds by now.
     recipe : dict or None
         What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
     classifier : Module or None
@@ -57,7 +58,7 @@ class Encoder(Adapted):
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config
         self.source: Path | None = None
-        self.side_files: list[str] = []
+        self.files: dict[str, bytes] = {}
         self.recipe: dict[str, Any] | None = None
         self.classifier: nn.Module | None = None
 
@@ -109,6 +110,11 @@ class Encoder(Adapted):
             types = self._ids("token_type_ids", token_type_ids, self.config.token_types, ids.shape)
         return ids, mask, types
 
+    @property
+    def side_files(self) -> list[str]:
+        """Names of the tokenizer's files."""
+        return list(self.files)
+
     def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
         """Compute the last hidden state of checked, non-empty arguments."""
         hidden = self.embed(ids, types)
@@ -156,8 +162,9 @@ class Encoder(Adapted):
         -------
         numpy.ndarray of float32, shape (batch, hidden_size)
         """
-        hidden = self(input_ids, attention_mask, token_type_ids)
-        return mean_of_tokens(hidden, attention_mask)
+        # Checked once: the mask of the mean is the mask of the call.
+        ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
+        return mean_of_tokens(self(ids, mask, types), mask)
 
     def classify(
         self,
@@ -200,10 +207,10 @@ class Encoder(Adapted):
         """Write the model as a Hugging Face folder, whole or not at all.
 
         Int8 layers are stored in the compressed-tensors convention (int8 ``weight``, float32
-        ``weight_scale``), float layers as float32; tokenizer files are copied from the folder the
-        model came from. The same model gives the same bytes on every machine. The weight of a
-        `SparseLinear` is stored as a bitmap and its non-zero codes (`octavo.io.bitmap`) if that is
-        smaller; loading chooses its format anew.
+        ``weight_scale``), float layers as float32; the tokenizer's files that were loaded with the
+        model are written again. The same model gives the same bytes on every machine. The weight of
+        a `SparseLinear` is stored as a bitmap and its non-zero codes (`octavo.io.bitmap`) if that
+        is smaller; loading chooses its format anew.
 
         Parameters
         ----------
@@ -227,7 +234,7 @@ class Encoder(Adapted):
     def _ids(
         self, name: str, values: npt.ArrayLike, limit: int, shape: tuple[int, ...] | None
     ) -> Int64:
-        ids: Int64 = as_ids(values, name)
+        ids: Int64 = as_ids(values, name, own=True)
         check_shape(ids, (None, None) if shape is None else shape, name)
         if ids.size:
             low, high = int(ids.min()), int(ids.max())

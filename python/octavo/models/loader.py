@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
-from octavo.io.checkpoint import Checkpoint
+from octavo.io.checkpoint import Checkpoint, open_tensors
 from octavo.io.compressed_tensors import read_description
-from octavo.io.folder import read_json, side_files
+from octavo.io.side_files import read_side_files
+from octavo.io.snapshot import read_consistently
 from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
 from octavo.models.config import EncoderConfig, read_config
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from octavo.io.compressed_tensors import QuantizationConfig
+    from octavo.io.safetensors import TensorFile
+    from octavo.io.snapshot import OpenFolder
     from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
@@ -43,6 +47,9 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
     that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before 0.14 is
     read too, float or int8.
 
+    All files are of one save, also when another process or thread saves into the same folder while
+    it is read.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -63,7 +70,7 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
         For an unknown architecture, a missing tensor, a wrong shape, a corrupt file, or a
         quantization scheme that is not read; the message names the thing.
     OSError
-        If a file is missing or cannot be read.
+        If a file is missing or cannot be read, or the folder was replaced at each of many attempts.
 
     Examples
     --------
@@ -83,36 +90,46 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
     return load_with(path, suited)
 
 
+class _Stored(NamedTuple):
+    """What one save wrote."""
+
+    raw: dict[str, Any]
+    config: EncoderConfig
+    quantization: QuantizationConfig | None
+    tensors: dict[str, TensorFile]
+    files: dict[str, bytes]
+
+
 def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Encoder:
     """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
-    folder = Path(path)
-    if not folder.exists():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; expected the model's folder")
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: no config.json")
-    raw = read_json(folder / "config.json")
+    stored = read_consistently(path, _read)
+    folder, config = Path(path), stored.config
+    prefixes = ("", f"{config.model_type}.")
+    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS, files=stored.tensors)
+    made_by = stored.raw.get("octavo")
+    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
+    ours = isinstance(recipe, dict)
+    # A float model of others is what recipes start from: it is read as float32.
+    builder = CheckpointBuilder(checkpoint, stored.quantization, transform, halves=ours)
+    family = _MODELS[config.model_type]
+    model = family(config, builder)
+    builder.check_complete(family.prefixes(), _OPTIONAL)
+    model.source, model.files = folder.resolve(), stored.files
+    if ours:
+        model.recipe = recipe
+    return model
+
+
+def _read(folder: OpenFolder) -> _Stored:
+    if not folder.is_file("config.json"):
+        raise FileNotFoundError(f"{folder.path}: no config.json")
+    raw = folder.read_json("config.json")
     try:
         config = read_config(raw)
         quantization = read_description(raw)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
-    prefixes = ("", f"{config.model_type}.")
-    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS)
-    made_by = raw.get("octavo")
-    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
-    ours = isinstance(recipe, dict)
-    # A float model of others is what recipes start from: it is read as float32.
-    builder = CheckpointBuilder(checkpoint, quantization, transform, halves=ours)
-    family = _MODELS[config.model_type]
-    model = family(config, builder)
-    builder.check_complete(family.prefixes(), _OPTIONAL)
-    model.source = folder.resolve()
-    model.side_files = side_files(folder)
-    if ours:
-        model.recipe = recipe
-    return model
+        raise ValueError(f"{folder.path}: {error}") from None
+    return _Stored(raw, config, quantization, open_tensors(folder), read_side_files(folder))
 
 
 def build(config: EncoderConfig, source: LayerSource) -> Encoder:

@@ -11,7 +11,7 @@ import numpy as np
 from octavo import nn
 from octavo._version import __version__
 from octavo.io.compressed_tensors import Scheme, describe
-from octavo.io.folder import check_replaceable, copy_side_files, replaced_folder, write_json
+from octavo.io.folder import check_replaceable, replaced_folder, write_files, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
 from octavo.models.encoder import HEADS
 from octavo.models.loader import layer_specs
@@ -63,8 +63,7 @@ def save_model(
     with replaced_folder(folder) as fresh:
         write_tensor_file(fresh / weights, plans, {"format": "pt"}, on_tensor)
         write_json(fresh / "config.json", _config(model, layers, forms, prefix))
-        if model.source is not None:
-            copy_side_files(model.source, model.side_files, fresh)
+        write_files(model.files, fresh)
 
 
 def _full_name(prefix: str, name: str) -> str:

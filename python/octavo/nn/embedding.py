@@ -22,8 +22,8 @@ F = TypeVar("F", bound="FloatEmbedding")
 
 
 def _checked_ids(ids: ArrayLike, count: int) -> Array:
-    """Return the ids as contiguous int64, all of them rows of the table."""
-    array = _checks.as_ids(ids, "ids")
+    """Return the ids as contiguous int64 of their own, all of them rows of the table."""
+    array = _checks.as_ids(ids, "ids", own=True)
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= count:

@@ -16,7 +16,7 @@ from octavo.compression.calibration import CalibrationData, batches_of
 from octavo.demo.layers import layer_errors
 from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
-from octavo.io.folder import weight_bytes
+from octavo.io.side_files import weight_bytes
 from octavo.models.loader import load
 from octavo.models.tree import map_layers
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
@@ -64,14 +64,14 @@ def collect_model(
     model = load(folder)
     full: Encoder | None = None
     if _is_int8(model):
-        small, stored = model, weight_bytes(Path(folder))
+        small, stored = model, weight_bytes(folder)
         if reference is not None:
             full = _reference(reference, small)
     elif reference is not None:
         raise ValueError(f"reference: {folder} is a float model already")
     else:
         say("compressing", 0.05)
-        full, small, stored = model, compress(folder), 0
+        full, small, stored = model, compress(model), 0
     if calibration is None:
         ids, mask, text = _sample(Path(folder), model)
     else:
@@ -124,7 +124,7 @@ def _sample(
     """Return ids, mask and their description: sentences, or random ids without a tokenizer."""
     limit = min(_TOKENS, model.config.positions)
     try:
-        ids, mask = tokenize(folder, SENTENCES, limit)
+        ids, mask = tokenize(folder, SENTENCES, limit, model.files)
     except (ImportError, OSError):
         batch, tokens = _RANDOM_BATCH
         rng = np.random.default_rng(0)

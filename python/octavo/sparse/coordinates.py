@@ -2,7 +2,8 @@
 """Checks of index arrays, and the way from any sparse form to canonical compressed rows.
 
 Canonical: columns rise strictly along each row.  Nothing here reads through an index before it is
-known to be in range, and no foreign library's conversion runs on unchecked arrays.
+known to be in range, and no foreign library's conversion runs on unchecked arrays.  What is checked
+is a copy, which stays as it was.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def check_vector(x: Array, name: str) -> Array:
 
 def check_pointers(indptr: object, rows: int, count: int, name: str = "indptr") -> Array:
     """Return `indptr` as int64: rows + 1 values that rise from 0 to `count`."""
-    starts = check_vector(_checks.as_ids(indptr, name), name)
+    starts = check_vector(_checks.as_ids(indptr, name, own=True), name)
     if starts.size != rows + 1:
         raise ValueError(f"{name}: expected {rows + 1} values, got {starts.size}")
     if starts[0] != 0:
@@ -70,7 +71,7 @@ def check_pointers(indptr: object, rows: int, count: int, name: str = "indptr") 
 
 def check_range(indices: object, size: int, name: str, what: str) -> Array:
     """Return indices as int64, all of them in [0, size)."""
-    array = check_vector(_checks.as_ids(indices, name), name)
+    array = check_vector(_checks.as_ids(indices, name, own=True), name)
     wrong = (array < 0) | (array >= size)
     if wrong.any():
         at = int(wrong.argmax())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octavo import _backend, nn
+from octavo import _backend, _checks, nn
 from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor, to_numpy
@@ -105,7 +105,7 @@ class Embedding(Int8Module):
         """Do it in one pass, for a table of its own."""
         if ids.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"input: expected int64 or int32, got {ids.dtype}")
-        array = explain(ids, "input").to(torch.int64).contiguous().numpy()
+        array = _checks.as_ids(explain(ids, "input").numpy(), "input", own=True)
         if array.size and not 0 <= array.min() <= array.max() < self.num_embeddings:
             low, high = array.min(), array.max()
             raise IndexError(
@@ -114,7 +114,7 @@ class Embedding(Int8Module):
             )
         out = np.empty((array.size, self.embedding_dim), np.float32)
         codes, scale = self.codes.numpy(), self.weight_scale.numpy()
-        _backend.backend.embedding(codes, scale, array.reshape(-1), out)
+        _backend.backend.embedding(codes, scale, np.ravel(array), out)
         rows = torch.from_numpy(out.reshape(*array.shape, self.embedding_dim))
         return rows if self.dtype == torch.float32 else rows.to(self.dtype)
 

@@ -11,7 +11,7 @@ import torch
 
 from octavo import nn
 from octavo.io.bitmap import is_smaller
-from octavo.io.folder import side_files
+from octavo.io.side_files import side_files
 from octavo.models.config import read_config
 from octavo.models.encoder import HEADS
 from octavo.models.loader import build
@@ -43,7 +43,7 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
         ``BertModel``, ``DistilBertModel`` or a model of transformers around one, on the CPU; its
         layers float, or those of `octavo.torch`.
     tokenizer : str or os.PathLike, optional
-        A folder whose tokenizer files belong to the model: `Encoder.save` copies them, and
+        A folder whose tokenizer files belong to the model: `Encoder.save` writes them, and
         sentences can be given as calibration data.
 
     Returns
@@ -90,7 +90,7 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
         folder = Path(tokenizer)
         if not folder.is_dir():
             raise FileNotFoundError(f"tokenizer: no such folder: {folder}")
-        encoder.source, encoder.side_files = folder.resolve(), side_files(folder)
+        encoder.source, encoder.files = folder.resolve(), side_files(folder)
     return encoder
 
 

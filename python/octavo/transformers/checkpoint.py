@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme, describe
-from octavo.io.folder import read_json
 from octavo.io.safetensors import TensorFile
+from octavo.io.snapshot import read_consistently, stamp_of
 from octavo.torch import Embedding, Linear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Layout", "description", "require_float", "stored_names"]
+    from octavo.io.snapshot import OpenFolder, Stamp
+
+__all__ = ["Layout", "Save", "description", "require_float", "stored_names"]
 
 _HELP = (
     "octavo reads compressed-tensors W8A8 (format int-quantized); load the float checkpoint with"
@@ -90,8 +92,48 @@ class Layout:
 
 def stored_names(folder: Path) -> set[str] | None:
     """Return the names of all tensors in a folder; None if they are not to be had there."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return {name for file in files for name in TensorFile(file)} if files else None
+    return read_consistently(folder, _names) if folder.is_dir() else None
+
+
+def _names(folder: OpenFolder) -> set[str] | None:
+    files = [file for file in folder.names() if file.endswith(".safetensors")]
+    opened = [TensorFile(folder.path / file, folder.open(file)) for file in files]
+    return {name for file in opened for name in file} if files else None
+
+
+class Save:
+    """The files in a folder, to be told from those of another save.
+
+    transformers opens config and weights by path, one after another: what it made of two saves
+    cannot be mended here, but refused.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        One that does not exist has no files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stamps = self._now()
+
+    def _now(self) -> dict[str, Stamp]:
+        names = ("config.json", "*.safetensors", "*.safetensors.index.json")
+        files = [path for name in names for path in self.folder.glob(name)]
+        try:
+            return {path.name: stamp_of(path.stat()) for path in files}
+        except OSError:
+            return {}
+
+    def require_current(self, folder: Path) -> None:
+        """Refuse a folder, unless it is another one, whose files are not those of this save.
+
+        Raises
+        ------
+        OSError
+        """
+        if folder == self.folder and self._now() != self._stamps:
+            raise OSError(f"{folder}: another save took its place while it was read; load it again")
 
 
 def require_float(folder: Path) -> None:
@@ -104,10 +146,15 @@ def require_float(folder: Path) -> None:
     ValueError
         Naming the method.
     """
-    path = folder / "config.json"
-    stored = read_json(path).get("quantization_config") if path.is_file() else None
+    stored = read_consistently(folder, _quantization) if folder.is_dir() else None
     if isinstance(stored, dict):
         raise _other_method(stored.get("quant_method"))
+
+
+def _quantization(folder: OpenFolder) -> Any:
+    if not folder.is_file("config.json"):
+        return None
+    return folder.read_json("config.json").get("quantization_config")
 
 
 def _other_method(name: Any) -> ValueError:

@@ -18,6 +18,7 @@ from octavo.torch import Embedding, Linear, SparseLinear, Summary, quantize_
 from octavo.torch._codes import SPARSE
 from octavo.transformers.checkpoint import (
     Layout,
+    Save,
     description,
     require_float,
     stored_names,
@@ -57,6 +58,7 @@ class OctavoQuantizer(HfQuantizer):
         self._layout = None if stored is None else Layout(stored)
         self.summary: Summary | None = None
         self._told_missing = False
+        self._save: Save | None = None
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Refuse every place but the CPU."""
@@ -68,6 +70,20 @@ class OctavoQuantizer(HfQuantizer):
                     f"device_map: expected 'cpu' or nothing, got {device_map!r}: octavo's layers"
                     " run on the CPU"
                 )
+
+    def update_attn_implementation(self, config: Any) -> Any:
+        """Note whose config it is; transformers 5 asks here, as soon as it has read it."""
+        self._note(config)
+        return super().update_attn_implementation(config)
+
+    def update_tp_plan(self, config: Any) -> Any:
+        """Do the same; transformers 4 asks here."""
+        self._note(config)
+        return super().update_tp_plan(config)
+
+    def _note(self, config: Any) -> None:
+        name = getattr(config, "name_or_path", None)
+        self._save = Save(Path(name)) if name else None
 
     def get_new_dtype(self, converter: Any, param: Any, dtype: Any) -> Any:
         """Keep what is stored for int8 weights as it is: casting floats to int8 would hide them."""
@@ -84,6 +100,9 @@ class OctavoQuantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model: Any, **options: Any) -> nn.Module:
         folder = _folder_of(model, options.get("checkpoint_files"))
+        if self._save is not None:
+            self._save.require_current(folder)
+        self._save = Save(folder)
         if self._layout is None:
             require_float(folder)
         else:
@@ -98,6 +117,9 @@ class OctavoQuantizer(HfQuantizer):
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
         config = self.quantization_config
+        if self._save is not None:
+            self._save.require_current(self._save.folder)
+            self._save = None
         if self._layout is not None:
             if not self._told_missing:
                 require_present(model, unfilled(model))

@@ -241,7 +241,7 @@ def _from_sentences(items: Iterable[tuple[int, Any]], model: Encoder) -> Iterato
 
 def _tokenized(texts: list[str], model: Encoder) -> Batch:
     assert model.source is not None
-    ids, mask = tokenize(model.source, texts, model.config.positions)
+    ids, mask = tokenize(model.source, texts, model.config.positions, model.files)
     return _checked(model, "calibration", ids, mask)
 
 

@@ -60,10 +60,11 @@ def read(path: Path, run: dict[str, Any], student: str) -> dict[str, Any] | None
     ValueError
         If the file is no checkpoint, or one of another run; says what differs.
     """
-    if not path.exists():
-        return None
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        with path.open("rb") as file:
+            content = torch.load(file, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        return None
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"checkpoint: {path} cannot be read ({_first_line(error)})") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
