@@ -4,29 +4,48 @@
 # know for this target is left out of the build, and its rows vanish from kernels.inc.
 include(CheckCXXCompilerFlag)
 
-set(OCTAVO_ISA_TOKENS scalar avx2 avxvnni avx512vnni avx512vbmi2 amx_int8)
+# The tokens are those of isa.inc, in its order.
+set(_octavo_isa_inc ${PROJECT_SOURCE_DIR}/csrc/dispatch/isa.inc)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${_octavo_isa_inc})
+file(STRINGS ${_octavo_isa_inc} OCTAVO_ISA_TOKENS REGEX "^OCTAVO_ISA\\(")
+list(TRANSFORM OCTAVO_ISA_TOKENS REPLACE "^OCTAVO_ISA\\([A-Za-z0-9]+, ([a-z0-9_]+),.*" "\\1")
+
+# octavo_isa_flags(<token> [FLAGS <of GCC and Clang>...] [MSVC <of MSVC>...] [EMULATED])
+# EMULATED: emulated builds (tests only) compile the tier with what AVX2 machines have.
+function(octavo_isa_flags token)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "EMULATED" "" "FLAGS;MSVC")
+  if(NOT token IN_LIST OCTAVO_ISA_TOKENS)
+    message(FATAL_ERROR "cmake/octavo_isa.cmake: '${token}' is no tier of csrc/dispatch/isa.inc")
+  endif()
+  set(OCTAVO_FLAGS_${token} "${arg_FLAGS}" PARENT_SCOPE)
+  set(OCTAVO_MSVC_FLAGS_${token} "${arg_MSVC}" PARENT_SCOPE)
+  if(arg_EMULATED)
+    set(OCTAVO_EMULATED_TOKENS ${OCTAVO_EMULATED_TOKENS} ${token} PARENT_SCOPE)
+  endif()
+endfunction()
 
 # AVX2 comes with F16C on every CPU that has it. FMA is left out on purpose: kernels round each
 # operation, so that all tiers agree bit for bit.
-set(_octavo_avx512 -mavx2 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+set(_octavo_avx2 -mavx2 -mf16c)
+set(_octavo_avx512 ${_octavo_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12's own AVX-512 header trips these. Clang does not know the second: a probe with it fails.
   list(APPEND _octavo_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
-set(OCTAVO_FLAGS_scalar "")
-set(OCTAVO_FLAGS_avx2 -mavx2 -mf16c)
-set(OCTAVO_FLAGS_avxvnni -mavx2 -mf16c -mavxvnni)
-set(OCTAVO_FLAGS_avx512vnni ${_octavo_avx512} -mprefer-vector-width=512)
-set(OCTAVO_FLAGS_avx512vbmi2 ${OCTAVO_FLAGS_avx512vnni} -mavx512vbmi -mavx512vbmi2)
-set(OCTAVO_FLAGS_amx_int8 ${_octavo_avx512} -mamx-tile -mamx-int8)
-set(OCTAVO_MSVC_FLAGS_scalar "")
-set(OCTAVO_MSVC_FLAGS_avx2 /arch:AVX2)
-set(OCTAVO_MSVC_FLAGS_avxvnni /arch:AVX2)
-set(OCTAVO_MSVC_FLAGS_avx512vnni /arch:AVX512)
-set(OCTAVO_MSVC_FLAGS_avx512vbmi2 /arch:AVX512)
-set(OCTAVO_MSVC_FLAGS_amx_int8 /arch:AVX512)
-# Emulated builds (tests only) compile every x86 tier with what AVX2 machines have.
-set(OCTAVO_EMULATED_TOKENS avxvnni avx512vnni avx512vbmi2 amx_int8)
+set(_octavo_zmm ${_octavo_avx512} -mprefer-vector-width=512)
+octavo_isa_flags(scalar)
+octavo_isa_flags(avx2 FLAGS ${_octavo_avx2} MSVC /arch:AVX2)
+octavo_isa_flags(avxvnni FLAGS ${_octavo_avx2} -mavxvnni MSVC /arch:AVX2 EMULATED)
+octavo_isa_flags(avx512vnni FLAGS ${_octavo_zmm} MSVC /arch:AVX512 EMULATED)
+octavo_isa_flags(avx512vbmi2 FLAGS ${_octavo_zmm} -mavx512vbmi -mavx512vbmi2 MSVC /arch:AVX512
+                 EMULATED)
+octavo_isa_flags(amx_int8 FLAGS ${_octavo_avx512} -mamx-tile -mamx-int8 MSVC /arch:AVX512 EMULATED)
+
+foreach(token IN LISTS OCTAVO_ISA_TOKENS)
+  if(NOT DEFINED OCTAVO_FLAGS_${token})
+    message(FATAL_ERROR "cmake/octavo_isa.cmake: no flags for '${token}' of csrc/dispatch/isa.inc")
+  endif()
+endforeach()
 
 set(_octavo_x86_regex "^(x86_64|AMD64|amd64|x64)$")
 
@@ -46,38 +65,5 @@ function(octavo_probe_isas)
       endif()
     endif()
     set(OCTAVO_HAVE_${token} ${have} PARENT_SCOPE)
-  endforeach()
-endfunction()
-
-# Adds every kernel file whose tier can be built to `target`, with that tier's flags.
-function(octavo_add_kernels target)
-  octavo_probe_isas()
-  file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/csrc/kernels/*/*.cpp)
-  foreach(file IN LISTS files)
-    get_filename_component(token ${file} NAME_WE)
-    if(NOT token IN_LIST OCTAVO_ISA_TOKENS)
-      message(FATAL_ERROR "${file}: '${token}' is no ISA token of cmake/octavo_isa.cmake")
-    endif()
-    if(NOT OCTAVO_HAVE_${token})
-      continue()
-    endif()
-    if(MSVC)
-      set(flags ${OCTAVO_MSVC_FLAGS_${token}} /fp:precise)
-    elseif(OCTAVO_EMULATE AND token IN_LIST OCTAVO_EMULATED_TOKENS)
-      # SIMDe computes on signed lanes: hardware wraps, hence -fwrapv.
-      set(flags ${OCTAVO_FLAGS_avx2} -DOCTAVO_EMULATE=1 -fwrapv -Wno-psabi -fno-lto
-          -ffp-contract=off -fno-exceptions -fno-rtti)
-    else()
-      # No LTO: the linker must not mix code of different tiers.
-      set(flags ${OCTAVO_FLAGS_${token}} -fno-lto -ffp-contract=off -fno-exceptions -fno-rtti)
-    endif()
-    target_sources(${target} PRIVATE ${file})
-    set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${flags}")
-  endforeach()
-  foreach(token IN LISTS OCTAVO_ISA_TOKENS)
-    if(OCTAVO_HAVE_${token})
-      string(TOUPPER ${token} upper)
-      target_compile_definitions(${target} PUBLIC OCTAVO_HAVE_${upper}=1)
-    endif()
   endforeach()
 endfunction()

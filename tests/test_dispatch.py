@@ -20,7 +20,8 @@ pytestmark = needs_core
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "csrc" / "kernels"
-TOKENS = ["scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi2", "amx_int8"]
+ISA_ROWS = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text()
+TOKENS = re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", ISA_ROWS, re.MULTILINE)
 TOKEN = f"({'|'.join(TOKENS)})"
 
 SCALAR = "gemm_s8s8s32_1x16x4_scalar"
@@ -146,6 +147,8 @@ def test_every_tier_has_a_kernel_that_runs() -> None:
 
 def test_every_kernel_file_has_a_row() -> None:
     files = {(path.parent.name, path.stem) for path in KERNELS.glob("*/*.cpp")}
+    lanes = [path.stem.removeprefix("lanes16_") for path in KERNELS.glob("common/lanes16_*.h")]
+    files |= {(path.parent.name, isa) for path in KERNELS.glob("*/generic.h") for isa in lanes}
     rows = {(row["family"], row["isa"]) for row in all_rows()}
     compiled = set(core.compiled_isa_tiers())
     assert rows == {(family, isa) for family, isa in files if isa in compiled}

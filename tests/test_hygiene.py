@@ -112,7 +112,7 @@ def kernel_objects() -> list[Path]:
     """Objects of the newest build under build/ (or OCTAVO_TEST_BUILD), one per kernel file."""
     build = Path(os.environ.get("OCTAVO_TEST_BUILD", ROOT / "build"))
     newest: dict[str, Path] = {}
-    found = build.glob("**/octavo_core.dir/csrc/kernels/*/*.o")
+    found = build.glob("**/octavo_core.dir/*/kernels/*/*.o")  # of csrc and of what CMake makes
     for path in sorted(found, key=lambda p: p.stat().st_mtime):
         newest["/".join(path.parts[-2:])] = path
     if not newest or shutil.which("nm") is None:

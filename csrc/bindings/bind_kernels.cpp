@@ -72,7 +72,7 @@ bool are_orders(const GroupOrder* orders, std::int64_t count, std::int64_t strid
 void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, const py::array& b,
              std::int64_t b_panel_stride, const std::optional<py::array>& b_orders, py::array c,
              int m, int panels, int k_groups, bool accumulate) {
-  const GemmS8Row& row = row_named(gemm_s8_rows(), name);
+  const GemmS8Row& row = row_named(kernel_rows<GemmS8Args>(), name);
   if (m < 0 || panels < 0 || k_groups < 0)
     bad_argument("m, panels, k_groups", "no negative counts");
   if (a_abs_offset < 0 || b_panel_stride < 0)
@@ -248,7 +248,9 @@ void register_kernels(py::module_& m) {
         "b_orders"_a, "c"_a, "m"_a, "panels"_a, "k_groups"_a, "accumulate"_a);
   m.def(
       "kernel_gemm_s8_form",
-      [](const std::string& name) { return name_of(kForms, row_named(gemm_s8_rows(), name).form); },
+      [](const std::string& name) {
+        return name_of(kForms, row_named(kernel_rows<GemmS8Args>(), name).form);
+      },
       "name"_a);
   m.def("kernel_pack_b", &pack_b, "b"_a, "flip"_a = std::uint8_t{0});
   m.def("kernel_repack_b", &repack_b, "b"_a, "flip"_a = std::uint8_t{0});

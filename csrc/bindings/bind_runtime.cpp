@@ -90,7 +90,7 @@ std::string select_name(std::int64_t m, const std::vector<std::string>& tokens) 
     if (info == nullptr) throw py::value_error("tokens: unknown tier '" + token + "'");
     mask |= bit(info->isa);
   }
-  return select_gemm_s8(m, mask).name;
+  return select<GemmS8Args>(mask, m).name;
 }
 
 void set_threads(int n) {

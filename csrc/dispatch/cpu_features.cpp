@@ -150,23 +150,19 @@ bool CpuFeatures::has(const char* flag) const {
   return false;
 }
 
-bool CpuFeatures::supports(Isa isa) const {
-  const bool avx2 = has("avx2") && has("f16c");
-#if OCTAVO_EMULATED_BUILD
-  return isa == Isa::Scalar || avx2;  // the tiers above AVX2 run in software
+bool CpuFeatures::supports(const IsaInfo& tier) const {
+#if OCTAVO_EMULATED_BUILD  // tests only: the tiers above AVX2 ask nothing of the CPU
+  constexpr IsaMask kInSoftware = ~(bit(Isa::Scalar) | bit(Isa::Avx2));
 #else
-  const bool avx512 = avx2 && has("avx512f") && has("avx512dq") && has("avx512bw") &&
-                      has("avx512vl") && has("avx512vnni");
-  switch (isa) {
-    case Isa::Scalar: return true;
-    case Isa::Avx2: return avx2;
-    case Isa::AvxVnni: return avx2 && has("avxvnni");
-    case Isa::Avx512Vnni: return avx512;
-    case Isa::Avx512Vbmi2: return avx512 && has("avx512vbmi") && has("avx512vbmi2");
-    case Isa::AmxInt8: return avx512 && has("amx_int8");
-  }
-  return false;
+  constexpr IsaMask kInSoftware = 0;
 #endif
+  for (const IsaInfo& info : isa_table()) {
+    if (!(tier.closure & bit(info.isa)) || (kInSoftware & bit(info.isa))) continue;
+    for (const char* flag : info.flags) {
+      if (!has(flag)) return false;
+    }
+  }
+  return true;
 }
 
 const CpuFeatures& cpu_features() {

@@ -18,7 +18,7 @@ struct CpuFeatures {
   std::size_t l2_bytes = 512 * 1024;
 
   bool has(const char* flag) const;
-  bool supports(Isa isa) const;
+  bool supports(const IsaInfo& tier) const;
 };
 
 // Probed once, at the first call.

@@ -9,38 +9,10 @@
 namespace octavo {
 namespace {
 
-#if OCTAVO_HAVE_AVX2
-constexpr bool kAvx2Compiled = true;
-#else
-constexpr bool kAvx2Compiled = false;
-#endif
-#if OCTAVO_HAVE_AVXVNNI
-constexpr bool kAvxVnniCompiled = true;
-#else
-constexpr bool kAvxVnniCompiled = false;
-#endif
-#if OCTAVO_HAVE_AVX512VNNI
-constexpr bool kAvx512VnniCompiled = true;
-#else
-constexpr bool kAvx512VnniCompiled = false;
-#endif
-#if OCTAVO_HAVE_AVX512VBMI2
-constexpr bool kAvx512Vbmi2Compiled = true;
-#else
-constexpr bool kAvx512Vbmi2Compiled = false;
-#endif
-#if OCTAVO_HAVE_AMX_INT8
-constexpr bool kAmxInt8Compiled = true;
-#else
-constexpr bool kAmxInt8Compiled = false;
-#endif
-
-constexpr IsaMask kScalar = bit(Isa::Scalar);
-constexpr IsaMask kAvx2 = kScalar | bit(Isa::Avx2);
-constexpr IsaMask kAvxVnni = kAvx2 | bit(Isa::AvxVnni);
-constexpr IsaMask kAvx512Vnni = kAvx2 | bit(Isa::Avx512Vnni);
-constexpr IsaMask kAvx512Vbmi2 = kAvx512Vnni | bit(Isa::Avx512Vbmi2);
-constexpr IsaMask kAmxInt8 = kAvx512Vbmi2 | bit(Isa::AvxVnni) | bit(Isa::AmxInt8);
+// The closures.
+#define OCTAVO_ISA(name, token, compiled, implied, ...) \
+  constexpr IsaMask k##name = bit(Isa::name) | (implied);
+#include "dispatch/isa.inc"
 
 std::string known_tokens() {
   std::string out;
@@ -58,12 +30,9 @@ std::atomic<IsaMask>& forced_mask() {
 
 const std::vector<IsaInfo>& isa_table() {
   static const std::vector<IsaInfo> table = {
-      {Isa::Scalar, "scalar", kScalar, true},
-      {Isa::Avx2, "avx2", kAvx2, kAvx2Compiled},
-      {Isa::AvxVnni, "avxvnni", kAvxVnni, kAvxVnniCompiled},
-      {Isa::Avx512Vnni, "avx512vnni", kAvx512Vnni, kAvx512VnniCompiled},
-      {Isa::Avx512Vbmi2, "avx512vbmi2", kAvx512Vbmi2, kAvx512Vbmi2Compiled},
-      {Isa::AmxInt8, "amx_int8", kAmxInt8, kAmxInt8Compiled},
+#define OCTAVO_ISA(name, token, compiled, implied, ...) \
+  {Isa::name, #token, k##name, compiled != 0, {__VA_ARGS__}},
+#include "dispatch/isa.inc"
   };
   return table;
 }
@@ -80,7 +49,7 @@ IsaMask detected_isas() {
     const CpuFeatures& cpu = cpu_features();
     IsaMask m = 0;
     for (const IsaInfo& info : isa_table()) {
-      if (info.compiled && cpu.supports(info.isa)) m |= bit(info.isa);
+      if (info.compiled && cpu.supports(info)) m |= bit(info.isa);
     }
     return m;
   }();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The instruction-set tiers, one bit each. A tier's token is the same word in C++, CMake, the
-// environment, Python and the tests.
+// The instruction-set tiers of isa.inc, one bit each.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -8,13 +7,14 @@
 
 namespace octavo {
 
+// A tier's row in isa.inc, and its bit.
+enum class IsaRow : uint32_t {
+#define OCTAVO_ISA(name, ...) name,
+#include "dispatch/isa.inc"
+};
 enum class Isa : uint32_t {
-  Scalar = 1u << 0,
-  Avx2 = 1u << 1,
-  AvxVnni = 1u << 2,
-  Avx512Vnni = 1u << 3,
-  Avx512Vbmi2 = 1u << 4,
-  AmxInt8 = 1u << 5,
+#define OCTAVO_ISA(name, ...) name = 1u << static_cast<uint32_t>(IsaRow::name),
+#include "dispatch/isa.inc"
 };
 
 using IsaMask = uint32_t;
@@ -26,6 +26,7 @@ struct IsaInfo {
   const char* token;
   IsaMask closure;  // the tier itself and all tiers whose kernels it may run
   bool compiled;
+  std::vector<const char*> flags;  // what the CPU must have besides the flags of the closure
 };
 
 // Worst first. The order among tiers is the order of preference.

@@ -14,7 +14,7 @@ constexpr std::int64_t kPanelBytes = kPartGroups * PackedBitmap::kPanelWidth * P
 
 // Null where the rows are too many, or where the tier has no such kernel but can expand.
 const GemmBitmapS8Row* fused_for(std::int64_t m, IsaMask mask) {
-  const GemmBitmapS8Row& row = select_gemm_bitmap_s8(mask);
+  const GemmBitmapS8Row& row = select<GemmBitmapS8Args>(mask);
   const bool lesser_tier = bit(row.isa) < bit(select<ExpandS8Args>(mask).isa);
   return m > row.most_rows || lesser_tier ? nullptr : &row;
 }
@@ -35,7 +35,7 @@ GemmProduct::Shape shape_of(const GemmS8Row& gemm, const GemmBitmapS8Row* fused,
 }  // namespace
 
 BitmapProduct::BitmapProduct(std::int64_t m, const PackedBitmap& b)
-    : BitmapProduct(select_gemm_s8(m, active_isas()), fused_for(m, active_isas()), b) {}
+    : BitmapProduct(select<GemmS8Args>(active_isas(), m), fused_for(m, active_isas()), b) {}
 
 BitmapProduct::BitmapProduct(const GemmS8Row& gemm, const GemmBitmapS8Row* fused,
                              const PackedBitmap& b)

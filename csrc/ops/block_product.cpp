@@ -11,7 +11,7 @@ namespace {
 constexpr std::int64_t kCodeBytes = 24576;
 
 const GemmBlocksS8Row& kernel_for(std::int64_t m, const PackedBlocks& b) {
-  return select_gemm_blocks_s8(m, b.blocks(), b.tiles(), active_isas());
+  return select<GemmBlocksS8Args>(active_isas(), m, b.blocks(), b.tiles());
 }
 
 GemmProduct::Shape shape_of(const GemmBlocksS8Row& kernel, const PackedBlocks& b) {

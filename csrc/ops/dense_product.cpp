@@ -40,8 +40,8 @@ GemmProduct::Shape shape_of(const GemmS8Row& kernel, std::int64_t k_chunk, const
 }  // namespace
 
 DenseProduct::DenseProduct(std::int64_t m, const PackedB& b)
-    : DenseProduct(select_gemm_s8(m, active_isas()),
-                   chunk_of_k(m, select_gemm_s8(m, active_isas()), b), b) {}
+    : DenseProduct(select<GemmS8Args>(active_isas(), m),
+                   chunk_of_k(m, select<GemmS8Args>(active_isas(), m), b), b) {}
 
 DenseProduct::DenseProduct(const GemmS8Row& kernel, std::int64_t k_chunk, const PackedB& b)
     : GemmProduct(shape_of(kernel, k_chunk, b)), b_(b), kernel_(kernel), k_chunk_(k_chunk) {}

@@ -21,7 +21,7 @@ GemmProduct::Shape shape_of(const SpreadQuadsS8Row& kernel, const PackedQuads& b
 }  // namespace
 
 QuadProduct::QuadProduct(const PackedQuads& b)
-    : QuadProduct(select_spread_quads_s8(active_isas()), b) {}
+    : QuadProduct(select<SpreadQuadsS8Args>(active_isas()), b) {}
 
 QuadProduct::QuadProduct(const SpreadQuadsS8Row& kernel, const PackedQuads& b)
     : GemmProduct(shape_of(kernel, b)),

@@ -32,13 +32,13 @@ GemmProduct::Shape shape_of(std::int64_t m, const GatherS8Row& gather, const Pac
 }  // namespace
 
 SlotProduct::SlotProduct(std::int64_t m, const PackedSlots& b)
-    : SlotProduct(m, select_gather_s8(active_isas()), b) {}
+    : SlotProduct(m, select_pair<GatherS8Args, SpreadS8Args>(active_isas()), b) {}
 
-SlotProduct::SlotProduct(std::int64_t m, const GatherS8Row& gather, const PackedSlots& b)
-    : GemmProduct(shape_of(m, gather, b)),
+SlotProduct::SlotProduct(std::int64_t m, const Kernels& kernels, const PackedSlots& b)
+    : GemmProduct(shape_of(m, kernels.kernel, b)),
       b_(b),
-      gather_(gather),
-      spread_(select_spread_s8(gather.form, active_isas())),
+      gather_(kernels.kernel),
+      spread_(kernels.partner),
       transpose_(select<TransposeS8Args>(active_isas())) {}
 
 bool SlotProduct::spreads(std::int64_t rows) const {

@@ -19,7 +19,9 @@ class SlotProduct final : public GemmProduct {
                 std::int32_t* sums, std::int64_t stride) const override;
 
  private:
-  SlotProduct(std::int64_t m, const GatherS8Row& gather, const PackedSlots& b);
+  using Kernels = KernelPair<GatherS8Args, SpreadS8Args>;
+
+  SlotProduct(std::int64_t m, const Kernels& kernels, const PackedSlots& b);
   bool spreads(std::int64_t rows) const;
 
   const PackedSlots& b_;

@@ -29,7 +29,7 @@ GemmProduct::Shape shape_of(std::int64_t m, const SpreadStripsS8Row& kernel,
 }  // namespace
 
 StripProduct::StripProduct(std::int64_t m, const PackedStrips& b)
-    : StripProduct(m, select_spread_strips_s8(active_isas()), b) {}
+    : StripProduct(m, select<SpreadStripsS8Args>(active_isas()), b) {}
 
 StripProduct::StripProduct(std::int64_t m, const SpreadStripsS8Row& kernel, const PackedStrips& b)
     : GemmProduct(shape_of(m, kernel, b)),

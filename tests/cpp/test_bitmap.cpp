@@ -139,7 +139,7 @@ void test_expand_s8() {
 }
 
 void test_gemm_bitmap_s8() {
-  for (const GemmBitmapS8Row& row : gemm_bitmap_s8_rows()) {
+  for (const GemmBitmapS8Row& row : kernel_rows<GemmBitmapS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     for (const std::int64_t m : {1, 2, 3, 4, 5, 9}) {

@@ -112,7 +112,7 @@ void test_blocks() {
 }
 
 void test_gemm_blocks_s8() {
-  for (const GemmBlocksS8Row& row : gemm_blocks_s8_rows()) {
+  for (const GemmBlocksS8Row& row : kernel_rows<GemmBlocksS8Args>()) {
     if (detected_isas() & bit(row.isa)) check_row(row);
   }
 }

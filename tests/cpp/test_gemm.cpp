@@ -275,7 +275,7 @@ void test_packed_b() {
 }
 
 void test_gemm_s8() {
-  for (const GemmS8Row& row : gemm_s8_rows()) {
+  for (const GemmS8Row& row : kernel_rows<GemmS8Args>()) {
     if (detected_isas() & bit(row.isa)) check_row(row);
   }
 }

@@ -134,7 +134,7 @@ void test_quads() {
 }
 
 void test_spread_quads_s8() {
-  for (const SpreadQuadsS8Row& row : spread_quads_s8_rows()) {
+  for (const SpreadQuadsS8Row& row : kernel_rows<SpreadQuadsS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     const std::int64_t most = row.most_rows;

@@ -123,7 +123,7 @@ void test_slots() {
 }
 
 void test_gather_s8() {
-  for (const GatherS8Row& row : gather_s8_rows()) {
+  for (const GatherS8Row& row : kernel_rows<GatherS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) { check_gather(row, problem...); });
@@ -131,7 +131,7 @@ void test_gather_s8() {
 }
 
 void test_spread_s8() {
-  for (const SpreadS8Row& row : spread_s8_rows()) {
+  for (const SpreadS8Row& row : kernel_rows<SpreadS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) { check_spread(row, problem...); });

@@ -181,7 +181,7 @@ void test_strips() {
 
 void test_spread_strips_s8() {
   Random random(20261129);
-  for (const SpreadStripsS8Row& row : spread_strips_s8_rows()) {
+  for (const SpreadStripsS8Row& row : kernel_rows<SpreadStripsS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     const std::int64_t most = row.most_rows;

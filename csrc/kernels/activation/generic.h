@@ -19,4 +19,9 @@ struct ActivationRun {
 };
 
 }  // namespace
+
+void OCTAVO_LANES16(activation_f32)(const ActivationArgs& args) noexcept {
+  with_activation<ActivationRun>(args.activation, args);
+}
+
 }  // namespace octavo

@@ -66,4 +66,7 @@ static inline void attention_generic(const AttentionArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(attention_f32)(const AttentionArgs& args) noexcept { attention_generic(args); }
+
 }  // namespace octavo

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sixteen float32 / int32 lanes as plain arrays: the portable twin of lanes16_avx2.h and
-// lanes16_avx512.h. All tiers compute with sixteen lanes, so a reduction has one order everywhere.
+// lanes16_avx512vnni.h. All tiers compute with sixteen lanes, so a reduction has one order
+// everywhere.
 #pragma once
 #include <math.h>
 #include <stdint.h>

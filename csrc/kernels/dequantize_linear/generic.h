@@ -79,4 +79,9 @@ static inline void dequantize_linear_generic(const DequantizeLinearArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(dequantize_linear_f32)(const DequantizeLinearArgs& args) noexcept {
+  dequantize_linear_generic(args);
+}
+
 }  // namespace octavo

@@ -86,4 +86,9 @@ struct EpilogueRun {
 };
 
 }  // namespace
+
+void OCTAVO_LANES16(epilogue_s32f32)(const EpilogueArgs& args) noexcept {
+  with_activation<EpilogueRun>(args.activation, args);
+}
+
 }  // namespace octavo

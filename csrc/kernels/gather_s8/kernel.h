@@ -26,6 +26,9 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
+#include "kernels/gemm_s8/kernel.h"
+
 namespace octavo {
 
 enum class SlotIndex : uint8_t { kNarrow, kWide };
@@ -50,5 +53,12 @@ struct GatherS8Args {
   int64_t c_stride;  // elements
   int32_t m;
 };
+
+template <>
+struct KernelColumns<GatherS8Args> : PlainColumns {
+  AForm form;       // of a
+  int spread_rows;  // from so many rows on, spread_s8 is faster
+};
+using GatherS8Row = KernelRow<GatherS8Args>;
 
 }  // namespace octavo

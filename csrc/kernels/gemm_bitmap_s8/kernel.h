@@ -10,7 +10,9 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
 #include "kernels/expand_s8/kernel.h"
+#include "kernels/gemm_s8/kernel.h"
 
 namespace octavo {
 
@@ -23,5 +25,12 @@ struct GemmBitmapS8Args {
   int32_t m;
   int32_t k_groups;
 };
+
+template <>
+struct KernelColumns<GemmBitmapS8Args> : PlainColumns {
+  AForm form;     // of a
+  int most_rows;  // beyond, expand_s8 and gemm_s8 are faster
+};
+using GemmBitmapS8Row = KernelRow<GemmBitmapS8Args>;
 
 }  // namespace octavo

@@ -23,6 +23,9 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
+#include "kernels/gemm_s8/kernel.h"
+
 namespace octavo {
 
 // A stretch of panels of a PackedBlocks.
@@ -44,5 +47,19 @@ struct GemmBlocksS8Args {
   int64_t c_stride;  // elements
   int32_t m;
 };
+
+template <>
+struct KernelColumns<GemmBlocksS8Args> : PlainColumns {
+  int mr;        // rows per block
+  int m_align;   // rows that c and a are padded to
+  int min_m;     // smallest m it is meant for
+  int min_fill;  // fewest blocks in a tile, on average
+  AForm form;    // of a
+
+  bool fits(int64_t rows, int64_t blocks, int64_t tiles) const {
+    return rows >= min_m && blocks >= min_fill * tiles;
+  }
+};
+using GemmBlocksS8Row = KernelRow<GemmBlocksS8Args>;
 
 }  // namespace octavo

@@ -114,4 +114,9 @@ static inline void layer_norm_generic(const LayerNormArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(layer_norm_f32)(const LayerNormArgs& args) noexcept {
+  layer_norm_generic(args);
+}
+
 }  // namespace octavo

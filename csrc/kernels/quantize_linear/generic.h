@@ -120,4 +120,9 @@ static inline void quantize_linear_generic(const QuantizeLinearArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(quantize_linear_f32)(const QuantizeLinearArgs& args) noexcept {
+  quantize_linear_generic(args);
+}
+
 }  // namespace octavo

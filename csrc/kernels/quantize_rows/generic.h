@@ -174,4 +174,9 @@ static inline void quantize_rows_generic(const QuantizeRowsArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(quantize_rows_f32)(const QuantizeRowsArgs& args) noexcept {
+  quantize_rows_generic(args);
+}
+
 }  // namespace octavo

@@ -21,4 +21,7 @@ static inline void softmax_generic(const SoftmaxArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(softmax_f32)(const SoftmaxArgs& args) noexcept { softmax_generic(args); }
+
 }  // namespace octavo

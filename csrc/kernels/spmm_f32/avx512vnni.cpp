@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common/lanes16_avx512.h"
+#include "kernels/common/lanes16_avx512vnni.h"
 #include "kernels/spmm_f32/gather_x86.h"
 
 #include "kernels/spmm_f32/generic.h"

@@ -26,6 +26,9 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
+#include "kernels/gemm_s8/kernel.h"
+
 namespace octavo {
 
 // A stretch of panels of a PackedQuads.
@@ -45,5 +48,13 @@ struct SpreadQuadsS8Args {
   int64_t c_stride;  // elements
   int32_t m;         // 1 to the kernel's most rows
 };
+
+template <>
+struct KernelColumns<SpreadQuadsS8Args> : PlainColumns {
+  int most_rows;  // of a full tile
+  int lanes;      // rows of a vector: a tile has a multiple of them
+  AForm form;     // of the tile
+};
+using SpreadQuadsS8Row = KernelRow<SpreadQuadsS8Args>;
 
 }  // namespace octavo

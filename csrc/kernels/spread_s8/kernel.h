@@ -11,6 +11,7 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
 #include "kernels/gather_s8/kernel.h"
 
 namespace octavo {
@@ -22,5 +23,17 @@ struct SpreadS8Args {
   int64_t c_stride;  // elements
   int32_t m;         // 1 to 32
 };
+
+// A tile is made of the codes that gather_s8 is given, so the two are chosen together.
+template <>
+struct KernelColumns<SpreadS8Args> : PlainColumns {
+  AForm form;  // of the tile
+
+  bool fits() const = delete;
+  bool reads_codes_of(const KernelColumns<GatherS8Args>& gather) const {
+    return form == gather.form;
+  }
+};
+using SpreadS8Row = KernelRow<SpreadS8Args>;
 
 }  // namespace octavo

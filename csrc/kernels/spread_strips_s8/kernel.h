@@ -29,6 +29,9 @@
 #pragma once
 #include <stdint.h>
 
+#include "kernels/common/columns.h"
+#include "kernels/gemm_s8/kernel.h"
+
 namespace octavo {
 
 // A stretch of panels of a PackedStrips.
@@ -51,5 +54,14 @@ struct SpreadStripsS8Args {
   int32_t m;         // 1 to the kernel's most rows
   bool add;
 };
+
+template <>
+struct KernelColumns<SpreadStripsS8Args> : PlainColumns {
+  int most_rows;   // of a tile
+  int fours_rows;  // from so many rows on a tile pays with sets of four,
+  int ones_rows;   // and with sets of one
+  AForm form;      // of the codes
+};
+using SpreadStripsS8Row = KernelRow<SpreadStripsS8Args>;
 
 }  // namespace octavo

@@ -27,4 +27,7 @@ static inline void widen_generic(const WidenArgs& args) {
 }
 
 }  // namespace
+
+void OCTAVO_LANES16(widen_f32)(const WidenArgs& args) noexcept { widen_generic(args); }
+
 }  // namespace octavo

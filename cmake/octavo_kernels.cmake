@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# Finds the kernel families, which are the folders of csrc/kernels that have a kernels.inc. What is
+# made here lies in the build tree, below OCTAVO_GENERATED.
+set(OCTAVO_KERNELS ${PROJECT_SOURCE_DIR}/csrc/kernels)
+set(OCTAVO_GENERATED ${PROJECT_BINARY_DIR}/generated)
+
+# Makes kernels/all.h and kernels/all.inc, which include every family's kernel.h and kernels.inc.
+function(octavo_list_families)
+  set(headers "// Made by cmake/octavo_kernels.cmake.\n#pragma once\n")
+  set(rows "// Made by cmake/octavo_kernels.cmake.\n")
+  file(GLOB lists CONFIGURE_DEPENDS RELATIVE ${OCTAVO_KERNELS} ${OCTAVO_KERNELS}/*/kernels.inc)
+  foreach(list IN LISTS lists)
+    get_filename_component(family ${list} DIRECTORY)
+    string(APPEND headers "#include \"kernels/${family}/kernel.h\"\n")
+    string(APPEND rows "#include \"kernels/${family}/kernels.inc\"\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${OCTAVO_GENERATED}/kernels/all.h CONTENT "${headers}")
+  file(CONFIGURE OUTPUT ${OCTAVO_GENERATED}/kernels/all.inc CONTENT "${rows}")
+endfunction()
+
+# A family over sixteen lanes is its generic.h: each tier that has a kernels/common/lanes16_<token>.h
+# gets a file that includes the two, unless the family has a <token>.cpp of its own.
+function(octavo_make_lanes16_files out)
+  set(files "")
+  file(GLOB generics CONFIGURE_DEPENDS RELATIVE ${OCTAVO_KERNELS} ${OCTAVO_KERNELS}/*/generic.h)
+  file(GLOB lanes CONFIGURE_DEPENDS ${OCTAVO_KERNELS}/common/lanes16_*.h)
+  foreach(generic IN LISTS generics)
+    get_filename_component(family ${generic} DIRECTORY)
+    foreach(lane IN LISTS lanes)
+      string(REGEX REPLACE ".*/lanes16_(.+)\\.h$" "\\1" token ${lane})
+      if(NOT EXISTS ${OCTAVO_KERNELS}/${family}/${token}.cpp)
+        set(file ${OCTAVO_GENERATED}/kernels/${family}/${token}.cpp)
+        configure_file(${PROJECT_SOURCE_DIR}/cmake/lanes16.cpp.in ${file} @ONLY)
+        list(APPEND files ${file})
+      endif()
+    endforeach()
+  endforeach()
+  set(${out} ${files} PARENT_SCOPE)
+endfunction()
+
+# Adds every kernel file whose tier can be built to `target`, with that tier's flags.
+function(octavo_add_kernels target)
+  octavo_probe_isas()
+  octavo_list_families()
+  octavo_make_lanes16_files(lanes16_files)
+  file(GLOB files CONFIGURE_DEPENDS ${OCTAVO_KERNELS}/*/*.cpp)
+  foreach(file IN LISTS files lanes16_files)
+    get_filename_component(token ${file} NAME_WE)
+    if(NOT token IN_LIST OCTAVO_ISA_TOKENS)
+      message(FATAL_ERROR "${file}: csrc/dispatch/isa.inc has no tier '${token}'")
+    endif()
+    if(NOT OCTAVO_HAVE_${token})
+      continue()
+    endif()
+    if(MSVC)
+      set(flags ${OCTAVO_MSVC_FLAGS_${token}} /fp:precise)
+    elseif(OCTAVO_EMULATE AND token IN_LIST OCTAVO_EMULATED_TOKENS)
+      # SIMDe computes on signed lanes: hardware wraps, hence -fwrapv.
+      set(flags ${OCTAVO_FLAGS_avx2} -DOCTAVO_EMULATE=1 -fwrapv -Wno-psabi -fno-lto
+          -ffp-contract=off -fno-exceptions -fno-rtti)
+    else()
+      # No LTO: the linker must not mix code of different tiers.
+      set(flags ${OCTAVO_FLAGS_${token}} -fno-lto -ffp-contract=off -fno-exceptions -fno-rtti)
+    endif()
+    target_sources(${target} PRIVATE ${file})
+    set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
+  target_include_directories(${target} PUBLIC ${OCTAVO_GENERATED})
+  foreach(token IN LISTS OCTAVO_ISA_TOKENS)
+    string(TOUPPER ${token} upper)
+    target_compile_definitions(${target} PUBLIC OCTAVO_HAVE_${upper}=$<BOOL:${OCTAVO_HAVE_${token}}>)
+  endforeach()
+endfunction()

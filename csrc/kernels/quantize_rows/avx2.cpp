@@ -1,9 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#include "kernels/common/lanes16_avx2.h"
-#include "kernels/quantize_rows/generic.h"
-
-namespace octavo {
-
-void quantize_rows_f32_avx2(const QuantizeRowsArgs& args) noexcept { quantize_rows_generic(args); }
-
-}  // namespace octavo
