@@ -73,7 +73,7 @@ WRAPPING = {
     "k of a product": lambda: core.matmul_int8(
         nothing((1, 1, 2**60)), nothing((1, 2**60, 1)), None, None, np.empty((1, 1, 1), np.int32)
     ),
-    "rows without columns": lambda: core.slot_steps(nothing((HUGE, 0)), "slots16"),
+    "rows without columns": lambda: core.format_cost(nothing((HUGE, 0)), "slots16"),
     "a layout": lambda: core.quantize_linear(
         np.zeros(0, F32), np.ones(1, F32), None, HUGE, 4, 1, 0, np.zeros(0, np.int8)
     ),

@@ -23,23 +23,18 @@ SUFFIXES = {".cpp", ".h", ".inc", ".cmake", ".py", ".pyi", ".sh"}
 MAX_LINES, MAX_MODULE_LINES = 400, 300
 C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}
 
-# The bytes that a kernel reads are its contract.
-LAYOUT_CONTRACTS = tuple(
-    f"kernels/{name}/kernel.h"
-    for name in (
-        *("expand_s8", "gather_s8", "gemm_blocks_s8", "gemm_s8", "spmm_f32", "spread_quads_s8"),
-        "spread_strips_s8",
-    )
-)
-
 # Folder of csrc/ -> what its includes may start with; a header without a folder is the system's.
 MAY_INCLUDE = {
     "kernels": ("kernels/",),
-    "layout": ("layout/", *LAYOUT_CONTRACTS),
+    "memory": ("memory/",),
     "threads": ("threads/",),
     "dispatch": ("dispatch/", "kernels/"),
-    "ops": ("ops/", "layout/", "dispatch/", "threads/", "kernels/"),
-    "bindings": ("bindings/", "ops/", "layout/", "dispatch/", "threads/", "kernels/", "pybind11/"),
+    "weights": ("weights/", "memory/", "dispatch/", "kernels/"),
+    "ops": ("ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),
+    "bindings": (
+        *("bindings/", "ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),
+        "pybind11/",
+    ),
 }
 
 
@@ -94,7 +89,7 @@ def test_kernels_include_only_kernels_and_c_headers() -> None:
 def test_only_kernels_know_the_architecture() -> None:
     intrinsic = re.compile(r"\b(_mm\d*_\w+|_tile_\w+|v(ld|st|add|mul|dot)\w*q_[a-z]\d+)\b")
     macro = re.compile(r"\b(__AVX\w*|__x86_64__|__aarch64__|__ARM_\w+|_M_X64|_M_ARM64)\b")
-    for folder in ("ops", "layout", "bindings"):
+    for folder in ("ops", "weights", "memory", "bindings"):
         for path in c_sources(folder):
             text = path.read_text()
             assert not intrinsic.search(text), path

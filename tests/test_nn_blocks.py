@@ -95,7 +95,7 @@ def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
     quads, columns = blocks_of(codes, height=1), 80
     wanted = 6 * quads + 4 * (3 * columns + 1) + 2 * 4 * 70
     assert layer.nbytes == wanted
-    units, size = tuning.work_of(codes, "blocks1x4")
+    units, size = tuning.format_cost(codes, "blocks1x4")
     assert units == -(-quads // 16)
     assert size == wanted - 2 * 4 * 70  # column sums and scales
 
@@ -113,7 +113,7 @@ def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int)
     firsts = sets * (1 if form == "csr" else 2) + 1  # and how many are paired
     wanted = (4 * height + 8) * squares + 4 * (firsts + columns) + 2 * 4 * 70
     assert layer.nbytes == wanted
-    units, size = tuning.work_of(codes, form)
+    units, size = tuning.format_cost(codes, form)
     assert units == -(-squares * height // 16)
     assert size == wanted - 2 * 4 * 70  # column sums and scales
 
@@ -124,7 +124,7 @@ def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int)
 def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
     codes = pruned(n, k, 0.8, (1, 1))
     layer = SparseLinear.from_quantized(codes, 0.1, format=form)
-    _, size = tuning.work_of(codes, form)
+    _, size = tuning.format_cost(codes, form)
     assert 0 <= layer.nbytes - (size + 2 * 4 * n) < 4  # slots round up
 
 
@@ -133,11 +133,11 @@ def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
 def test_work_is_what_the_tier_multiplies(tier: str) -> None:
     codes = pruned(70, 300, 0.8, (16, 4))
     with runtime.use_isa(tier):
-        units, size = tuning.work_of(codes, "blocks16x4")
+        units, size = tuning.format_cost(codes, "blocks16x4")
         width = 64 if tier == "amx_int8" else 4
         assert units == blocks_of(codes, width) * width // 4
         assert size >= 66 * blocks_of(codes)
-        assert tuning.work_of(0 * codes, "blocks16x4")[0] == 1
+        assert tuning.format_cost(0 * codes, "blocks16x4")[0] == 1
 
 
 @needs_core

@@ -14,7 +14,6 @@ import pytest
 
 import octavo
 from octavo import Linear, SparseLinear, _backend, runtime, tuning
-from octavo._work import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +70,7 @@ def test_choose_follows_the_costs(table: Path) -> None:
     tuning.save(everywhere({**DEAR, "slots16": FREE["slots16"]}), table)
     assert tuning.choose(codes) == "slots16"
     with runtime.use_isa("scalar"):  # another tier has costs of its own
-        assert tuning.costs() == tuning._DEFAULTS["scalar"]
+        assert tuning.costs() == tuning._shipped()["scalar"]
 
 
 @needs_core
@@ -86,7 +85,7 @@ def test_one_slow_number_of_rows_is_enough(table: Path) -> None:
 @needs_core
 def test_the_nearest_to_the_best_for_all_rows_is_chosen(table: Path) -> None:
     codes = pruned(0.8)
-    units = {name: tuning.work_of(codes, name)[0] for name in ("slots64", "csr", "blocks1x4")}
+    units = {name: tuning.format_cost(codes, name)[0] for name in ("slots64", "csr", "blocks1x4")}
 
     def costs_for(name: str, *gains: float) -> tuple[float, ...]:
         groups = codes.size / 64
@@ -176,14 +175,14 @@ def test_what_is_always_dense() -> None:
 
 def test_save_and_read(table: Path) -> None:
     costs = {"avx2": {**DEAR, "slots16": (1.0, 2.0, 3.0, 4.0, 5.0)}}
-    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
     tuning.save(costs, table)
     assert tuning.read(table) == costs
     assert tuning.costs("avx2") == costs["avx2"]
-    assert tuning.costs("scalar") == tuning._DEFAULTS["scalar"]
+    assert tuning.costs("scalar") == tuning._shipped()["scalar"]
     assert [path.name for path in table.parent.iterdir()] == ["tuning.json"]
     tuning.save({}, table)
-    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
 
 
 def test_the_table_of_another_cpu_is_none(table: Path) -> None:
@@ -194,13 +193,13 @@ def test_the_table_of_another_cpu_is_none(table: Path) -> None:
     table.write_text(json.dumps(content), encoding="utf-8")
     tuning._saved.cache_clear()
     assert tuning.read(table) == {}
-    assert tuning.costs("avx2") == tuning._DEFAULTS["avx2"]
+    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
 
 
 def test_a_format_that_the_file_does_not_know_costs_what_is_shipped(table: Path) -> None:
     older = {name: DEAR[name] for name in DEAR if name != "blocks4x1"}
     tuning.save({"avx2": older}, table)
-    assert tuning.costs("avx2") == older | {"blocks4x1": tuning._DEFAULTS["avx2"]["blocks4x1"]}
+    assert tuning.costs("avx2") == older | {"blocks4x1": tuning._shipped()["avx2"]["blocks4x1"]}
 
 
 def test_a_tier_that_is_not_known_yet_is_left_out(table: Path) -> None:
@@ -240,10 +239,17 @@ def test_few_zeros_are_counted_and_nothing_else(
 ) -> None:
     tuning.save({runtime.get_isa(): FREE}, table)
     codes = pruned(share)
-    larger = 64 * groups_of(codes)
-    assert all(tuning.work_of(codes, name)[1] > larger for name in tuning.SPARSE_FORMATS)
-    monkeypatch.setattr(tuning, "work_of", None)
+    larger = tuning.format_cost(codes, "dense")[1]
+    assert all(tuning.format_cost(codes, name)[1] > larger for name in tuning.SPARSE_FORMATS)
+    asked: list[str] = []
+
+    def cost(codes: Any, name: str) -> Any:
+        asked.append(name)
+        return _backend.backend.format_cost(codes, name)
+
+    monkeypatch.setattr(tuning, "format_cost", cost)
     assert tuning.choose(codes) == "dense"
+    assert asked == ["dense"]
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -282,5 +288,33 @@ def test_the_environment(tmp_path: Path, value: str, place: str, cost: float | N
         text=True,
         check=True,
     )
-    wanted = tuning._DEFAULTS["avx2"]["slots64"][0] if cost is None else cost
+    wanted = tuning._shipped()["avx2"]["slots64"][0] if cost is None else cost
     assert run.stdout.split() == [place.format(path), str(wanted)]
+
+
+@needs_core
+@pytest.mark.parametrize("name", ["dense", *tuning.SPARSE_FORMATS])
+@pytest.mark.parametrize(("n", "k"), [(0, 5), (5, 0), (1, 16), (17, 16), (50, 300), (33, 4500)])
+def test_numpy_counts_the_same(name: str, n: int, k: int) -> None:
+    codes = pruned(0.8, n, k)
+    with runtime.use_isa("avx2" if "avx2" in runtime.isa_tiers() else "scalar"):
+        native = tuning.format_cost(codes, name)
+    with _backend.use("numpy"):
+        assert tuning.format_cost(codes, name) == native
+        with pytest.raises(ValueError, match="format: unknown name 'triples'"):
+            tuning.format_cost(codes, "triples")
+
+
+@needs_core
+def test_backends_have_the_same_formats() -> None:
+    formats = _backend.backend.weight_formats()
+    with _backend.use("numpy") as backend:
+        assert backend.weight_formats() == formats == ["dense", *tuning.SPARSE_FORMATS]
+
+
+@needs_core
+def test_a_tier_without_costs_takes_the_next_lower_one(monkeypatch: Any, table: Path) -> None:
+    tiers = _backend.backend.compiled_isa_tiers()
+    without = {tier: costs for tier, costs in tuning._shipped().items() if tier != tiers[0]}
+    monkeypatch.setattr(tuning, "_shipped", lambda: without)
+    assert tuning.costs(tiers[0]) == (without[tiers[1]] if len(tiers) > 1 else without["scalar"])

@@ -9,8 +9,8 @@
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "dispatch/registry.h"
-#include "layout/packed_b.h"
-#include "layout/sizes.h"
+#include "memory/sizes.h"
+#include "weights/dense.h"
 
 namespace octavo {
 namespace {
@@ -110,8 +110,8 @@ void gemm_s8(const std::string& name, py::array a, std::int64_t a_abs_offset, co
 // included), the bytes of its orders, column sums.
 py::tuple pack_b(const py::array& b, std::uint8_t flip) {
   if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
-  const PackedB packed(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
-                       stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip);
+  const DenseWeight packed(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
+                           stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip);
   py::array_t<std::int8_t> codes(packed.code_bytes(), packed.panel(0));
   const std::int64_t order_bytes = packed.order_count() * std::int64_t{sizeof(GroupOrder)};
   py::array_t<std::uint8_t> orders(order_bytes,
@@ -124,8 +124,8 @@ py::tuple pack_b(const py::array& b, std::uint8_t flip) {
 py::array_t<std::int8_t> repack_b(const py::array& b, std::uint8_t flip) {
   if (b.ndim() != 2 || b.itemsize() != 1) bad_argument("b", "two dimensions of 8-bit codes");
   py::array_t<std::int8_t> out({b.shape(1), b.shape(0)});
-  PackedB(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
-          stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip)
+  DenseWeight(static_cast<const std::uint8_t*>(b.data()), b.shape(0), b.shape(1),
+              stride_of(b, 0, 1, "b"), stride_of(b, 1, 1, "b"), flip)
       .unpack(out.mutable_data());
   return out;
 }

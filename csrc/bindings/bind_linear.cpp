@@ -14,14 +14,25 @@
 namespace octavo {
 namespace {
 
-constexpr Named<WeightFormat> kFormats[] = {
-    {"dense", WeightFormat::kDense},       {"slots16", WeightFormat::kSlots16},
-    {"slots64", WeightFormat::kSlots64},   {"bitmap", WeightFormat::kBitmap},
-    {"blocks16x4", WeightFormat::kBlocks}, {"blocks1x4", WeightFormat::kQuads},
-    {"blocks4x1", WeightFormat::kStrips},  {"csr", WeightFormat::kCsr}};
+const WeightFormat& format_named(const std::string& name) {
+  const WeightFormat* format = find_weight_format(name);
+  if (format == nullptr) throw py::value_error("format: unknown name '" + name + "'");
+  return *format;
+}
 
-void check_rows(py::ssize_t n) {
+// The elements of codes (n, k) that a format takes.
+const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& format) {
+  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+  const py::ssize_t n = codes.shape(0), k = codes.shape(1);
+  if (k > format.most_inputs) {
+    const std::string most = std::to_string(format.most_inputs);
+    bad_argument("codes", ("at most " + most + " columns in the format " + format.name).c_str());
+  }
   if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
+  if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
+    bad_argument("codes", "values above -128");
+  }
+  return c;
 }
 
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
@@ -31,17 +42,9 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
                                     std::optional<float> output_scale, int output_zero_point,
                                     const std::string& format,
                                     const std::optional<py::array>& input_multiplier) {
-  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+  const WeightFormat& weight_format = format_named(format);
+  const std::int8_t* c = checked_codes(codes, weight_format);
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
-  if (k > Linear::kMaxK) bad_argument("codes", "at most 66311 columns (exact int32 sums)");
-  check_rows(n);
-  if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
-    bad_argument("codes", "values above -128");
-  }
-  const WeightFormat weight_format = value_named(kFormats, format, "format");
-  if (weight_format != WeightFormat::kDense && k > PackedSlots::kMaxK) {
-    bad_argument("codes", "at most 65536 columns in a sparse format");
-  }
   const float* s = contiguous<float>(scale, 1, "scale");
   const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
   if (scale.shape(0) != n) bad_argument("scale", "one value per row of codes");
@@ -61,22 +64,27 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   const py::gil_scoped_release nogil;
   // Sparse formats count what is not zero, then write as much.
   std::vector<std::int8_t> own;
-  if (weight_format != WeightFormat::kDense) c = (own = copied(c, n * k)).data();
+  if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
 }
 
-// How many steps of 64 slots the codes take in a format with slots.
-std::int64_t slot_steps(const py::array& codes, const std::string& format) {
-  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+// Units of work, at least 1, and bytes of codes in a format, for the tier in use.
+py::tuple format_cost(const py::array& codes, const std::string& format) {
+  const WeightFormat& weight_format = format_named(format);
+  const std::int8_t* c = checked_codes(codes, weight_format);
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
-  if (k > PackedSlots::kMaxK) bad_argument("codes", "at most 65536 columns in a sparse format");
-  check_rows(n);
-  const WeightFormat weight_format = value_named(kFormats, format, "format");
-  if (weight_format != WeightFormat::kSlots16 && weight_format != WeightFormat::kSlots64) {
-    bad_argument("format", "a format with slots");
+  FormatCost cost = {};
+  {
+    const py::gil_scoped_release nogil;
+    cost = weight_format.cost(c, n, k, active_isas());
   }
-  const py::gil_scoped_release nogil;
-  return PackedSlots::count_steps(c, n, k, slot_index(weight_format));
+  return py::make_tuple(std::max<std::int64_t>(cost.units, 1), cost.nbytes);
+}
+
+std::vector<std::string> format_names() {
+  std::vector<std::string> names;
+  for (const WeightFormat& format : weight_formats()) names.emplace_back(format.name);
+  return names;
 }
 
 py::array make_output(const Linear& self, std::vector<py::ssize_t> shape) {
@@ -172,7 +180,7 @@ py::array_t<std::int8_t> unpack(const Linear& self) {
   py::array_t<std::int8_t> out({self.n(), self.k()});
   std::int8_t* data = out.mutable_data();
   const py::gil_scoped_release nogil;
-  self.unpack(data);
+  self.weight().unpack(data);
   return out;
 }
 
@@ -198,9 +206,9 @@ py::tuple memory(const py::object& self) {
     return shared(self, data, {linear.n()});
   };
   py::object codes = py::none();
-  if (const PackedB* weight = linear.dense()) {
+  if (const DenseWeight* weight = linear.dense()) {
     codes = shared(self, weight->panel(0),
-                   {weight->panels(), weight->k_groups(), PackedB::kPanelWidth, PackedB::kGroup});
+                   {weight->panels(), weight->k_groups(), Weight::kPanelWidth, Weight::kGroup});
   }
   return py::make_tuple(codes, floats(linear.scale()), floats(linear.bias()));
 }
@@ -238,16 +246,16 @@ void matmul(const py::array& a, const py::array& b, const std::optional<py::arra
   matmul_int8(batch, m, k, n, left, a_step, right, b_step, a_zero, b_zero, result);
 }
 
-std::unique_ptr<PackedB> pack_matrix(const py::array& b) {
+std::unique_ptr<DenseWeight> pack_matrix(const py::array& b) {
   if (b.ndim() != 2 || !has_dtype<std::int8_t>(b)) bad_argument("b", "two dimensions of int8");
   const auto* data = static_cast<const std::uint8_t*>(b.data());
   const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = stride_of(b, 0, 1, "b"),
                     n_stride = stride_of(b, 1, 1, "b");
   const py::gil_scoped_release nogil;
-  return std::make_unique<PackedB>(data, k, n, k_stride, n_stride, std::uint8_t{0});
+  return std::make_unique<DenseWeight>(data, k, n, k_stride, n_stride, std::uint8_t{0});
 }
 
-void matmul_matrix(const PackedB& self, const py::array& a, py::array out) {
+void matmul_matrix(const DenseWeight& self, const py::array& a, py::array out) {
   const bool is_unsigned = has_dtype<std::uint8_t>(a);
   if (a.ndim() != 2 || a.shape(1) != self.k() || !(is_unsigned || has_dtype<std::int8_t>(a))) {
     bad_argument("a", "codes with as many columns as the packed matrix has rows");
@@ -297,20 +305,20 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",
                              [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
-      .def_property_readonly("format",
-                             [](const Linear& self) { return name_of(kFormats, self.format()); })
+      .def_property_readonly("format", [](const Linear& self) { return self.format().name; })
       .def_property_readonly("activation", [](const Linear& self) {
         return activation_name(self.options().activation);
       });
-  py::class_<PackedB>(m, "PackedMatrix")
+  py::class_<DenseWeight>(m, "PackedMatrix")
       .def(py::init(&pack_matrix), "b"_a)
       .def("matmul", &matmul_matrix, "a"_a, "out"_a)
-      .def_property_readonly("nbytes", &PackedB::nbytes)
+      .def_property_readonly("nbytes", &DenseWeight::nbytes)
       .def_property_readonly(
-          "shape", [](const PackedB& self) { return py::make_tuple(self.k(), self.n()); });
+          "shape", [](const DenseWeight& self) { return py::make_tuple(self.k(), self.n()); });
   refuse_uninitialised<Linear>();
-  refuse_uninitialised<PackedB>();
-  m.def("slot_steps", &slot_steps, "codes"_a, "format"_a);
+  refuse_uninitialised<DenseWeight>();
+  m.def("format_cost", &format_cost, "codes"_a, "format"_a);
+  m.def("weight_formats", &format_names);
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "layout/sizes.h"
+#include "memory/sizes.h"
 #include "ops/linear.h"
 
 namespace octavo {

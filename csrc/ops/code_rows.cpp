@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "layout/sizes.h"
+#include "memory/sizes.h"
 
 namespace octavo {
 namespace {

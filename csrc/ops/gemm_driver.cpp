@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "dispatch/cpu_features.h"
+#include "ops/scratch.h"
 #include "ops/work_split.h"
 #include "threads/pool.h"
 
@@ -22,17 +23,18 @@ constexpr std::int64_t kFewestBlockRows = 16;
 constexpr std::int64_t kBlockSums = 8192;
 
 struct Plan {
-  const GemmProduct* product;
+  const Weight* weight;
+  Schedule schedule;
   std::int64_t m, block_rows, row_blocks, panel_chunk, column_tasks;
   std::int64_t code_stride, abs_offset, code_bytes, info_bytes, block_bytes, sum_panels, sum_bytes;
   int threads;
   bool split_rows;
 };
 
-int useful_threads(std::int64_t m, const GemmProduct::Shape& shape) {
+int useful_threads(const Schedule& schedule, std::int64_t n) {
   const int limit = get_num_threads();
   if (limit == 1) return 1;
-  const std::int64_t work = m * std::max(shape.work, shape.n * 16);
+  const std::int64_t work = schedule.rows * std::max(schedule.work, n * 16);
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, limit));
 }
 
@@ -40,52 +42,53 @@ int useful_threads(std::int64_t m, const GemmProduct::Shape& shape) {
 std::int64_t spread_stride(std::int64_t bytes) { return bytes % 1024 == 0 ? bytes + 64 : bytes; }
 
 // Even, since two panels share a GroupOrder.
-std::int64_t panels_of_sums(const GemmProduct& product, std::int64_t block_rows) {
-  const std::int64_t most = std::max<std::int64_t>(product.shape().panels_at_once, 4);
-  const std::int64_t fitting = kBlockSums / GemmProduct::kPanelWidth / block_rows;
+std::int64_t panels_of_sums(const Schedule& schedule, std::int64_t block_rows) {
+  const std::int64_t most = std::max<std::int64_t>(schedule.panels_at_once, 4);
+  const std::int64_t fitting = kBlockSums / Weight::kPanelWidth / block_rows;
   return std::clamp<std::int64_t>(fitting, 4, most) / 2 * 2;
 }
 
-Plan make_plan(std::int64_t m, const GemmProduct& product) {
-  const GemmProduct::Shape& shape = product.shape();
+Plan make_plan(std::int64_t m, const Weight& weight) {
   Plan plan;
-  plan.product = &product;
+  plan.weight = &weight;
+  plan.schedule = weight.schedule(m, active_isas());
+  const Schedule& schedule = plan.schedule;
   plan.m = m;
-  plan.threads = useful_threads(m, shape);
+  plan.threads = useful_threads(schedule, weight.n());
   plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
-  const std::int64_t k_pad = padded_k(shape.k);
-  plan.abs_offset = shape.form == AForm::kSignAbs ? spread_stride(k_pad) : 0;
+  const std::int64_t k_pad = padded_k(weight.k());
+  plan.abs_offset = schedule.form == AForm::kSignAbs ? spread_stride(k_pad) : 0;
   plan.code_stride = spread_stride(plan.abs_offset + k_pad);
 
   const auto half_l2 = static_cast<std::int64_t>(cpu_features().l2_bytes / 2);
   const std::int64_t fitting_rows = std::max(kFewestBlockRows, half_l2 / plan.code_stride);
-  plan.block_rows = std::min(shape.block_rows, fitting_rows);
-  if (shape.needs_even_blocks) {
+  plan.block_rows = std::min(schedule.block_rows, fitting_rows);
+  if (schedule.even_blocks) {
     const std::int64_t shares = plan.split_rows ? plan.threads : 1;
     const std::int64_t rounds = ceil_div(m, shares * plan.block_rows);
-    plan.block_rows = round_up(ceil_div(m, shares * rounds), shape.row_unit);
+    plan.block_rows = round_up(ceil_div(m, shares * rounds), schedule.row_unit);
   } else {
-    plan.block_rows = std::min(plan.block_rows, round_up(m, shape.row_unit));
+    plan.block_rows = std::min(plan.block_rows, round_up(m, schedule.row_unit));
   }
   plan.row_blocks = ceil_div(m, plan.block_rows);
 
   plan.code_bytes = plan.block_rows * plan.code_stride;
   plan.info_bytes = round_up(plan.block_rows * 4, 64);
-  plan.block_bytes = plan.code_bytes + 2 * plan.info_bytes + round_up(shape.tile_bytes, 64);
+  plan.block_bytes = plan.code_bytes + 2 * plan.info_bytes + round_up(schedule.tile_bytes, 64);
 
   // 12 panels suit kernels that take 1, 2, 3 or 4 at a time.
   const std::int64_t shares_of_columns = plan.split_rows ? 1 : plan.threads * 4;
-  plan.panel_chunk = round_up(ceil_div(product.panels(), shares_of_columns), 4);
+  plan.panel_chunk = round_up(ceil_div(weight.panels(), shares_of_columns), 4);
   if (plan.panel_chunk > 12) plan.panel_chunk = round_up(plan.panel_chunk, 12);
-  plan.column_tasks = ceil_div(product.panels(), plan.panel_chunk);
-  plan.sum_panels = std::min(plan.panel_chunk, panels_of_sums(product, plan.block_rows));
-  plan.sum_bytes = plan.block_rows * plan.sum_panels * GemmProduct::kPanelWidth * 4;
+  plan.column_tasks = ceil_div(weight.panels(), plan.panel_chunk);
+  plan.sum_panels = std::min(plan.panel_chunk, panels_of_sums(schedule, plan.block_rows));
+  plan.sum_bytes = plan.block_rows * plan.sum_panels * Weight::kPanelWidth * 4;
   return plan;
 }
 
 CodeBlock code_block(const Plan& plan, std::uint8_t* memory) {
   CodeBlock block;
-  block.form = plan.product->shape().form;
+  block.form = plan.schedule.form;
   block.stride = plan.code_stride;
   block.abs_offset = plan.abs_offset;
   block.codes = memory;
@@ -103,19 +106,18 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   part.row_scale += begin;
   part.zero_point += begin;
   source.fill(m0 + begin, end - begin, part);
-  plan.product->prepare(block, rows, begin, end);
+  plan.weight->prepare(plan.schedule, block, rows, begin, end);
 }
 
 // Rows [m0, m0 + rows), whose codes are in `block`, times panels [p_begin, p_end).
 void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::int64_t rows,
               std::int64_t p_begin, std::int64_t p_end, std::int32_t* sums, const SumSink& sink) {
-  const std::int64_t stride = plan.sum_panels * GemmProduct::kPanelWidth;
+  const std::int64_t stride = plan.sum_panels * Weight::kPanelWidth;
   for (std::int64_t p = p_begin; p < p_end; p += plan.sum_panels) {
     const std::int64_t panels = std::min(plan.sum_panels, p_end - p);
-    plan.product->multiply(block, rows, p, panels, sums, stride);
-    const std::int64_t n0 = p * GemmProduct::kPanelWidth;
-    const std::int64_t columns =
-        std::min(panels * GemmProduct::kPanelWidth, plan.product->shape().n - n0);
+    plan.weight->multiply(plan.schedule, block, rows, p, panels, sums, stride);
+    const std::int64_t n0 = p * Weight::kPanelWidth;
+    const std::int64_t columns = std::min(panels * Weight::kPanelWidth, plan.weight->n() - n0);
     sink.take({sums, stride, m0, rows, n0, columns, &block});
   }
 }
@@ -131,7 +133,7 @@ void run_by_rows(const Plan& plan, const RowSource& source, const SumSink& sink)
     const std::int64_t m0 = task * plan.block_rows;
     const std::int64_t rows = std::min(plan.block_rows, plan.m - m0);
     fill(plan, source, block, m0, rows, 0, rows);
-    multiply(plan, block, m0, rows, 0, plan.product->panels(), sums, sink);
+    multiply(plan, block, m0, rows, 0, plan.weight->panels(), sums, sink);
   });
 }
 
@@ -143,17 +145,17 @@ void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& si
     return std::min(plan.block_rows, plan.m - block * plan.block_rows);
   };
   // Quarter blocks, so that one block of rows already feeds four threads; small ones stay here.
-  const std::int64_t parts = plan.m * plan.product->shape().k < 16384 ? 1 : 4;
+  const std::int64_t parts = plan.m * plan.weight->k() < 16384 ? 1 : 4;
   parallel_for(plan.row_blocks * parts, parts == 1 ? 1 : plan.threads, [&](std::int64_t task, int) {
     const std::int64_t block_index = task / parts, part = task % parts;
     const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
-    const std::int64_t rows = rows_of(block_index), unit = plan.product->shape().fill_unit;
+    const std::int64_t rows = rows_of(block_index), unit = plan.schedule.fill_unit;
     const auto cut = [&](std::int64_t i) {
       return std::min(rows, round_up(rows * i / parts, unit));
     };
     fill(plan, source, block, block_index * plan.block_rows, rows, cut(part), cut(part + 1));
   });
-  const std::int64_t panels = plan.product->panels();
+  const std::int64_t panels = plan.weight->panels();
   parallel_for(
       plan.column_tasks * plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
         const std::int64_t block_index = task % plan.row_blocks;
@@ -167,10 +169,9 @@ void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& si
 
 }  // namespace
 
-void run_gemm(std::int64_t m, const GemmProduct& product, const RowSource& source,
-              const SumSink& sink) {
-  if (m == 0 || product.shape().n == 0) return;
-  const Plan plan = make_plan(m, product);
+void run_gemm(std::int64_t m, const Weight& weight, const RowSource& source, const SumSink& sink) {
+  if (m == 0 || weight.n() == 0) return;
+  const Plan plan = make_plan(m, weight);
   if (plan.split_rows) {
     run_by_rows(plan, source, sink);
   } else {

@@ -3,13 +3,8 @@
 
 #include <cstring>
 
-#include "ops/bitmap_product.h"
-#include "ops/block_product.h"
 #include "ops/code_rows.h"
-#include "ops/dense_product.h"
-#include "ops/quad_product.h"
-#include "ops/slot_product.h"
-#include "ops/strip_product.h"
+#include "ops/gemm_driver.h"
 
 namespace octavo {
 namespace {
@@ -87,7 +82,7 @@ class EpilogueSink final : public SumSink {
     args.m = static_cast<std::int32_t>(block.rows);
     args.n = static_cast<std::int32_t>(block.columns);
     args.zero_point = block.rows_info->zero_point;
-    args.col_sum = linear_.col_sum() + block.n0;
+    args.col_sum = linear_.weight().col_sum() + block.n0;
     args.row_scale = block.rows_info->row_scale;
     args.col_scale = linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
@@ -123,54 +118,13 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
   return buffer;
 }
 
-using Weight =
-    std::variant<PackedB, PackedSlots, PackedBitmap, PackedBlocks, PackedQuads, PackedStrips>;
-
-Weight pack(const std::int8_t* codes, std::int64_t n, std::int64_t k, WeightFormat format) {
-  if (format == WeightFormat::kBitmap) return PackedBitmap(codes, n, k);
-  if (format == WeightFormat::kBlocks) return PackedBlocks(codes, n, k);
-  if (format == WeightFormat::kQuads) return PackedQuads(codes, n, k);
-  if (format == WeightFormat::kStrips) return PackedStrips(codes, n, k, 4);
-  if (format == WeightFormat::kCsr) return PackedStrips(codes, n, k, 1);
-  if (format != WeightFormat::kDense) return PackedSlots(codes, n, k, slot_index(format));
-  return PackedB(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0);
-}
-
-void run_weight(std::int64_t m, const PackedB& b, const RowSource& source, const SumSink& sink) {
-  run_gemm(m, DenseProduct(m, b), source, sink);
-}
-
-void run_weight(std::int64_t m, const PackedSlots& b, const RowSource& source,
-                const SumSink& sink) {
-  run_gemm(m, SlotProduct(m, b), source, sink);
-}
-
-void run_weight(std::int64_t m, const PackedBitmap& b, const RowSource& source,
-                const SumSink& sink) {
-  run_gemm(m, BitmapProduct(m, b), source, sink);
-}
-
-void run_weight(std::int64_t m, const PackedBlocks& b, const RowSource& source,
-                const SumSink& sink) {
-  run_gemm(m, BlockProduct(m, b), source, sink);
-}
-
-void run_weight(std::int64_t m, const PackedQuads& b, const RowSource& source,
-                const SumSink& sink) {
-  run_gemm(m, QuadProduct(b), source, sink);
-}
-
-void run_weight(std::int64_t m, const PackedStrips& b, const RowSource& source,
-                const SumSink& sink) {
-  run_gemm(m, StripProduct(m, b), source, sink);
-}
-
 }  // namespace
 
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
-               const float* bias, const LinearOptions& options, WeightFormat format,
+               const float* bias, const LinearOptions& options, const WeightFormat& format,
                const float* multiplier)
-    : weight_(pack(codes, n, k, format)),
+    : format_(&format),
+      weight_(format.pack(codes, n, k)),
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
       multiplier_(copy_floats(multiplier, k)),
@@ -178,49 +132,17 @@ Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const f
       options_(options) {}
 
 void Linear::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const {
-  const FloatRows source(x, *this);
-  const EpilogueSink sink(*this, added, out);
-  std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
+  run_gemm(m, *weight_, FloatRows(x, *this), EpilogueSink(*this, added, out));
 }
 
 void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                        const std::int32_t* zero_point, const Added& added, Rows<void> out) const {
-  const GivenCodes source(codes, k(), row_scale, zero_point);
-  const EpilogueSink sink(*this, added, out);
-  std::visit([&](const auto& weight) { run_weight(m, weight, source, sink); }, weight_);
-}
-
-std::int64_t Linear::n() const {
-  return std::visit([](const auto& weight) { return weight.n(); }, weight_);
-}
-
-std::int64_t Linear::k() const {
-  return std::visit([](const auto& weight) { return weight.k(); }, weight_);
-}
-
-WeightFormat Linear::format() const {
-  if (std::holds_alternative<PackedBitmap>(weight_)) return WeightFormat::kBitmap;
-  if (std::holds_alternative<PackedBlocks>(weight_)) return WeightFormat::kBlocks;
-  if (std::holds_alternative<PackedQuads>(weight_)) return WeightFormat::kQuads;
-  if (const auto* strips = std::get_if<PackedStrips>(&weight_)) {
-    return strips->set() == 1 ? WeightFormat::kCsr : WeightFormat::kStrips;
-  }
-  const auto* slots = std::get_if<PackedSlots>(&weight_);
-  if (slots == nullptr) return WeightFormat::kDense;
-  return slots->kind() == SlotIndex::kNarrow ? WeightFormat::kSlots16 : WeightFormat::kSlots64;
-}
-
-const std::int32_t* Linear::col_sum() const {
-  return std::visit([](const auto& weight) { return weight.col_sum(); }, weight_);
-}
-
-void Linear::unpack(std::int8_t* out) const {
-  std::visit([&](const auto& weight) { weight.unpack(out); }, weight_);
+  run_gemm(m, *weight_, GivenCodes(codes, k(), row_scale, zero_point),
+           EpilogueSink(*this, added, out));
 }
 
 std::size_t Linear::nbytes() const {
-  const std::size_t weight = std::visit([](const auto& w) { return w.nbytes(); }, weight_);
-  return weight + scale_.size() + bias_.size() + multiplier_.size();
+  return weight_->nbytes() + scale_.size() + bias_.size() + multiplier_.size();
 }
 
 }  // namespace octavo

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "ops/code_rows.h"
-#include "ops/dense_product.h"
+#include "ops/gemm_driver.h"
 
 namespace octavo {
 namespace {
@@ -52,7 +52,7 @@ class MatrixRows final : public RowSource {
 // out = acc - a_zero_point * col_sum - b_zero_point * sum(a - a_zero_point)
 class IntegerSink final : public SumSink {
  public:
-  IntegerSink(const PackedB& b, const std::vector<std::int32_t>* row_sum,
+  IntegerSink(const DenseWeight& b, const std::vector<std::int32_t>* row_sum,
               const std::vector<std::int32_t>& b_zero_point, std::int32_t* out)
       : b_(b), row_sum_(row_sum), b_zero_point_(b_zero_point), out_(out) {}
 
@@ -76,7 +76,7 @@ class IntegerSink final : public SumSink {
   }
 
  private:
-  const PackedB& b_;
+  const DenseWeight& b_;
   const std::vector<std::int32_t>* row_sum_;
   const std::vector<std::int32_t>& b_zero_point_;
   std::int32_t* out_;
@@ -97,22 +97,21 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
     b_centred = b_centred && b_zero[i] == 0;
   }
   std::vector<std::int32_t> row_sum(b_centred ? 0 : static_cast<std::size_t>(m));
-  std::optional<PackedB> packed;
+  std::optional<DenseWeight> packed;
   for (std::int64_t i = 0; i < batch; ++i) {
     if (!packed || b_step != 0) {
       packed.emplace(b.data + i * b_step, k, n, b.row_stride, b.column_stride,
-                     b.is_unsigned ? kFlip : std::uint8_t{0}, PackedB::Orders::kWithout);
+                     b.is_unsigned ? kFlip : std::uint8_t{0}, DenseWeight::Orders::kWithout);
     }
     const CodeMatrix rows = {a.data + i * a_step, a.row_stride, a.column_stride, a.is_unsigned};
     std::vector<std::int32_t>* sums = b_centred ? nullptr : &row_sum;
-    run_gemm(m, DenseProduct(m, *packed), MatrixRows(rows, k, a_zero_point, sums),
+    run_gemm(m, *packed, MatrixRows(rows, k, a_zero_point, sums),
              IntegerSink(*packed, sums, b_zero, out + i * m * n));
   }
 }
 
-void matmul_packed(std::int64_t m, CodeMatrix a, const PackedB& b, std::int32_t* out) {
-  run_gemm(m, DenseProduct(m, b), MatrixRows(a, b.k(), {}, nullptr),
-           IntegerSink(b, nullptr, {}, out));
+void matmul_packed(std::int64_t m, CodeMatrix a, const DenseWeight& b, std::int32_t* out) {
+  run_gemm(m, b, MatrixRows(a, b.k(), {}, nullptr), IntegerSink(b, nullptr, {}, out));
 }
 
 }  // namespace octavo

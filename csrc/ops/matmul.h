@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "layout/packed_b.h"
+#include "weights/dense.h"
 
 namespace octavo {
 
@@ -29,6 +29,6 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
                  ZeroPoints b_zero_point, std::int32_t* out);
 
 // out = a @ b for a right operand that was packed as int8 beforehand; out is (m, n), contiguous.
-void matmul_packed(std::int64_t m, CodeMatrix a, const PackedB& b, std::int32_t* out);
+void matmul_packed(std::int64_t m, CodeMatrix a, const DenseWeight& b, std::int32_t* out);
 
 }  // namespace octavo

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "layout/sizes.h"
+#include "memory/sizes.h"
 
 namespace octavo {
 

@@ -9,8 +9,8 @@
 #include "dispatch/registry.h"
 #include "kernels/dot_peak/kernel.h"
 #include "kernels/stream_read/kernel.h"
-#include "layout/aligned_buffer.h"
-#include "layout/sizes.h"
+#include "memory/aligned_buffer.h"
+#include "memory/sizes.h"
 #include "threads/pool.h"
 
 namespace octavo {

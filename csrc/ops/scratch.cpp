@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/scratch.h"
 
-#include "layout/aligned_buffer.h"
+#include "memory/aligned_buffer.h"
 
 namespace octavo {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "layout/sliced_f32.h"
+#include "weights/sliced_f32.h"
 
 namespace octavo {
 

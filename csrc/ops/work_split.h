@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "layout/sizes.h"
+#include "memory/sizes.h"
 #include "threads/pool.h"
 
 namespace octavo {

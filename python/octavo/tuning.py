@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, _checks, runtime
-from octavo._work import groups_of, work_of
 
 if TYPE_CHECKING:
     import os
@@ -33,12 +32,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
+__all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
 
-SPARSE_FORMATS = (
-    *("slots16", "slots64", "csr", "bitmap"),
-    *("blocks16x4", "blocks1x4", "blocks4x1"),
-)
+SPARSE_FORMATS: tuple[str, ...] = tuple(_backend.backend.weight_formats()[1:])
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
@@ -50,64 +46,30 @@ _SAMPLED_PANELS = 32
 _MARGIN = 1.04
 """A format must promise this much more speed than the dense one, for every number of rows."""
 
-_DEFAULTS: dict[str, dict[str, tuple[float, ...]]] = {
-    # Measured on Zen 3.
-    "avx2": {
-        "slots16": (1.7, 1.5, 1.7, 1.7, 1.7),
-        "slots64": (3.0, 3.0, 3.5, 2.1, 2.0),
-        "csr": (18.0, 9.5, 3.6, 2.0, 1.95),
-        "bitmap": (4.6, 2.4, 1.5, 1.3, 1.3),
-        "blocks16x4": (1.1, 1.1, 1.1, 1.1, 1.1),
-        "blocks1x4": (9.0, 3.6, 1.3, 1.1, 1.1),
-        "blocks4x1": (4.8, 4.2, 1.8, 1.3, 1.25),
-    },
-    "scalar": {
-        "slots16": (4.3, 4.4, 4.5, 4.4, 4.3),
-        "slots64": (3.5, 3.9, 4.0, 3.1, 3.1),
-        "csr": (7.0, 3.7, 2.6, 2.2, 2.4),
-        "bitmap": (17.3, 2.1, 1.3, 1.1, 1.1),
-        "blocks16x4": (1.0, 1.0, 1.1, 1.0, 1.0),
-        "blocks1x4": (4.6, 3.1, 2.6, 2.1, 2.2),
-        "blocks4x1": (6.9, 3.6, 2.5, 2.1, 2.3),
-    },
-    # From the operations of a unit against those of the dense kernel; not measured.
-    "avxvnni": {
-        "slots16": (2.5, 3.0, 3.5, 3.5, 3.5),
-        "slots64": (5.0, 7.0, 8.0, 5.0, 5.0),
-        "csr": (15.0, 15.0, 6.0, 4.0, 4.0),
-        "bitmap": (2.4, 2.8, 1.8, 1.2, 1.15),
-        "blocks16x4": (1.2, 1.2, 1.2, 1.2, 1.2),
-        "blocks1x4": (4.0, 5.0, 2.5, 1.6, 1.6),
-        "blocks4x1": (5.0, 4.0, 2.0, 1.4, 1.4),
-    },
-    "avx512vnni": {
-        "slots16": (2.5, 4.0, 5.0, 5.0, 5.0),
-        "slots64": (4.0, 8.0, 10.0, 8.0, 8.0),
-        "csr": (15.0, 18.0, 9.0, 4.5, 4.5),
-        "bitmap": (2.4, 2.6, 2.6, 1.4, 1.2),
-        "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
-        "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
-        "blocks4x1": (5.5, 6.0, 2.6, 1.8, 1.8),
-    },
-    "avx512vbmi2": {
-        "slots16": (1.6, 2.7, 2.4, 2.4, 2.4),
-        "slots64": (2.1, 2.5, 2.1, 2.1, 2.1),
-        "csr": (15.0, 18.0, 9.0, 4.5, 4.5),
-        "bitmap": (0.45, 0.7, 1.45, 1.1, 1.05),
-        "blocks16x4": (1.2, 1.3, 1.2, 1.2, 1.2),
-        "blocks1x4": (4.0, 8.0, 4.0, 1.8, 1.8),
-        "blocks4x1": (5.5, 6.0, 2.6, 1.8, 1.8),
-    },
-    "amx_int8": {
-        "slots16": (1.6, 2.7, 16.0, 20.0, 20.0),
-        "slots64": (2.1, 2.5, 13.0, 16.0, 16.0),
-        "csr": (15.0, 18.0, 36.0, 40.0, 40.0),
-        "bitmap": (0.45, 0.7, 4.0, 1.9, 1.25),
-        "blocks16x4": (1.2, 1.3, 1.3, 1.4, 1.4),
-        "blocks1x4": (4.0, 8.0, 16.0, 16.0, 16.0),
-        "blocks4x1": (5.5, 6.0, 14.0, 16.0, 16.0),
-    },
-}
+_TABLE = Path(__file__).with_name("tuning_costs.json")
+"""The costs that are shipped, and where they come from."""
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return tier -> format -> costs."""
+    table = json.loads(_TABLE.read_text(encoding="utf-8"))
+    return {
+        tier: {name: tuple(values) for name, values in entry["costs"].items()}
+        for tier, entry in table.items()
+    }
+
+
+def _defaults(tier: str) -> dict[str, tuple[float, ...]]:
+    """Return the shipped costs of a tier, or of the next lower one that has some."""
+    shipped = _shipped()
+    known = _backend.backend.compiled_isa_tiers()  # best first
+    below = known[known.index(tier) :] if tier in known else [tier]
+    for name in below:
+        if name in shipped:
+            return shipped[name]
+    names = ", ".join(dict.fromkeys((*known, *shipped)))
+    raise ValueError(f"tier: expected one of {names}, got {tier!r}")
 
 
 def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
@@ -130,9 +92,34 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     ['bitmap', 'blocks16x4', 'blocks1x4', 'blocks4x1', 'csr', 'slots16', 'slots64']
     """
     name = runtime.get_isa() if tier is None else tier
-    if name not in _DEFAULTS:
-        raise ValueError(f"tier: expected one of {', '.join(_DEFAULTS)}, got {tier!r}")
-    return _saved(runtime.tuning_file()).get(name, _DEFAULTS[name])
+    return _saved(runtime.tuning_file()).get(name) or _defaults(name)
+
+
+def format_cost(codes: NDArray[np.int8], name: str) -> tuple[int, int]:
+    """Return a format's units of work on codes (N, K), and its bytes.
+
+    The bytes leave out the column sums, which all formats have.  Units are those of the tier in
+    use.
+
+    Parameters
+    ----------
+    codes : int8 array, shape (N, K)
+    name : str
+        "dense" or one of `SPARSE_FORMATS`.
+
+    Raises
+    ------
+    ValueError
+        For another name, or more inputs than the format takes.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.tuning.format_cost(np.eye(64, dtype=np.int8), "bitmap")
+    (64, 672)
+    """
+    units, nbytes = _backend.backend.format_cost(np.ascontiguousarray(codes), name)
+    return int(units), int(nbytes)
 
 
 def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> str:
@@ -167,7 +154,7 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
     codes = np.ascontiguousarray(codes)
     sample = _sample(codes)
     # Blocks of 66 bytes for 64 weights are the smallest form of few zeros.
-    if 66 * int(np.count_nonzero(sample)) > 64 * 64 * groups_of(sample):
+    if 66 * int(np.count_nonzero(sample)) > 64 * 64 * format_cost(sample, "dense")[0]:
         return "dense"
     found = {}
     for name in SPARSE_FORMATS:
@@ -187,9 +174,9 @@ def choose(codes: NDArray[np.int8], rows: int | Sequence[int] | None = None) -> 
 
 def _gains(codes: NDArray[np.int8], name: str, places: list[int]) -> list[float]:
     """Return a format's speed over the dense one; empty where it is larger, or slower somewhere."""
-    groups = groups_of(codes)
-    units, size = work_of(codes, name)
-    if size > groups * 64:
+    groups, dense_size = format_cost(codes, "dense")
+    units, size = format_cost(codes, name)
+    if size > dense_size:
         return []
     times = [units * cost for cost in costs()[name]]
     times[0] = max(times[0], size / 64)
@@ -259,7 +246,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         table = {
             tier: _tier_costs(tier, formats)
             for tier, formats in content["costs"].items()
-            if tier in _DEFAULTS
+            if tier in _shipped()
         }
         cpu = content["cpu"]
     except (*_MALFORMED, ValueError) as error:
@@ -274,7 +261,7 @@ def _tier_costs(tier: str, formats: Mapping[str, Any]) -> dict[str, tuple[float,
     measured = {name: _costs(formats[name]) for name in SPARSE_FORMATS if name in formats}
     if not measured:
         raise ValueError(f"no costs for {tier}")
-    return _DEFAULTS[tier] | measured
+    return _defaults(tier) | measured
 
 
 def _costs(values: Any) -> tuple[float, ...]:

@@ -11,19 +11,20 @@
 namespace octavo_test {
 
 // One layer in both formats on the tier that is forced: the same bits.
-inline void check_layer(octavo::WeightFormat format, const std::string& tier, std::int64_t m,
-                        const Weight& w, Random& random) {
+inline void check_layer(const std::string& format, const std::string& tier, std::int64_t m,
+                        const Matrix& w, Random& random) {
   std::vector<float> scale(static_cast<std::size_t>(w.n), 0.01f);
   std::vector<float> x(static_cast<std::size_t>(m * w.k));
   for (float& value : x) value = random.real(2.0f);
-  const auto run = [&](octavo::WeightFormat as) {
+  const auto run = [&](const octavo::WeightFormat& as) {
     const octavo::Linear layer(w.codes.data(), w.n, w.k, scale.data(), nullptr, {}, as);
-    check(layer.format() == as, "its format");
+    check(&layer.format() == &as, "its format");
     std::vector<float> y(static_cast<std::size_t>(m * w.n), -1.0f);
     layer.run(m, {x.data(), w.k}, {}, {y.data(), w.n});
     return y;
   };
-  check_same(run(format).data(), run(octavo::WeightFormat::kDense).data(), m * w.n,
+  check_same(run(*octavo::find_weight_format(format)).data(),
+             run(octavo::weight_formats().front()).data(), m * w.n,
              "sparse layer on " + tier + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k) +
                  " m=" + std::to_string(m));
 }

@@ -32,7 +32,7 @@ constexpr Pattern kPatterns[] = {Pattern::kRandom,   Pattern::kTwoOfFour, Patter
                                  Pattern::kExtremes, Pattern::kQuads,     Pattern::kStrips,
                                  Pattern::kBlocks,   Pattern::kTiles};
 
-struct Weight {
+struct Matrix {
   std::int64_t n, k;
   std::vector<std::int8_t> codes;  // (n, k)
 };
@@ -42,8 +42,8 @@ inline std::int8_t non_zero(Random& random) {
   return static_cast<std::int8_t>(value < 0 ? value : value + 1);
 }
 
-inline Weight make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Random& random) {
-  Weight w{n, k, std::vector<std::int8_t>(static_cast<std::size_t>(n * k))};
+inline Matrix make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Random& random) {
+  Matrix w{n, k, std::vector<std::int8_t>(static_cast<std::size_t>(n * k))};
   for (std::int64_t i = 0; i < n * k; ++i) {
     bool kept = false;
     switch (pattern) {
@@ -103,7 +103,7 @@ struct GuardedGroups {
   Panels whole;
 };
 
-inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight& w,
+inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Matrix& w,
                               std::int64_t n) {
   std::uint32_t sum = 0;
   for (std::int64_t k = 0; n < w.n && k < w.k; ++k) {
@@ -116,7 +116,7 @@ inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Weight
 
 // What every packed sparse weight keeps of its codes: all of them, and column sums.
 template <class Packed>
-void check_codes(const Packed& packed, const Weight& w, const std::string& what) {
+void check_codes(const Packed& packed, const Matrix& w, const std::string& what) {
   std::vector<std::int8_t> unpacked(w.codes.size(), 99);
   packed.unpack(unpacked.data());
   check_same(unpacked.data(), w.codes.data(), w.n * w.k, what + " unpacked");
@@ -129,7 +129,7 @@ void check_codes(const Packed& packed, const Weight& w, const std::string& what)
 
 // Checks m rows of sums over whole panels.
 inline void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form,
-                       std::int64_t m, const Weight& w, const std::string& what) {
+                       std::int64_t m, const Matrix& w, const std::string& what) {
   const std::int64_t width = round_up(w.n, 16);
   std::vector<std::int32_t> expected(static_cast<std::size_t>(width));
   for (std::int64_t i = 0; i < m; ++i) {

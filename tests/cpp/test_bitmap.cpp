@@ -7,10 +7,10 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_bitmap.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
 #include "tests.h"
+#include "weights/bitmap.h"
 
 namespace octavo_test {
 namespace {
@@ -19,7 +19,7 @@ using namespace octavo;
 
 // Bits and values behind guard pages: kernels may read 64 bytes from a value on, and no further.
 struct GuardedBitmap {
-  GuardedBitmap(const PackedBitmap& packed, Edge edge)
+  GuardedBitmap(const BitmapWeight& packed, Edge edge)
       : masks(packed.panels() * packed.k_groups(), edge),
         values(packed.non_zeros() + 64, edge),
         whole(packed.stretch(0, packed.panels())) {
@@ -36,18 +36,18 @@ struct GuardedBitmap {
   BitmapPanels whole;
 };
 
-std::string name_of(const char* kernel, const Weight& w) {
+std::string name_of(const char* kernel, const Matrix& w) {
   return std::string(kernel) + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
 }
 
 // The code at a place of the packed order, zero in the padding.
-std::int8_t code_at(const Weight& w, std::int64_t p, std::int64_t g, std::int64_t i) {
+std::int8_t code_at(const Matrix& w, std::int64_t p, std::int64_t g, std::int64_t i) {
   const std::int64_t n = 16 * p + i / 4, k = 4 * g + i % 4;
   return n < w.n && k < w.k ? w.codes[static_cast<std::size_t>(n * w.k + k)] : std::int8_t{0};
 }
 
-void check_bitmap(const Weight& w) {
-  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+void check_bitmap(const Matrix& w) {
+  const BitmapWeight packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("bitmap", w);
   check_codes(packed, w, what);
   const auto zeros = std::count(w.codes.begin(), w.codes.end(), std::int8_t{0});
@@ -60,8 +60,8 @@ void check_bitmap(const Weight& w) {
 }
 
 // Every block of a weight alone, as products of k in parts ask for them.
-void check_expand(const KernelRow<ExpandS8Args>& row, const Weight& w, Edge edge) {
-  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+void check_expand(const KernelRow<ExpandS8Args>& row, const Matrix& w, Edge edge) {
+  const BitmapWeight packed(w.codes.data(), w.n, w.k);
   const GuardedBitmap guarded(packed, edge);
   for (std::int64_t g0 = 0; g0 < packed.k_groups(); g0 += 64) {
     const std::int64_t groups = std::min<std::int64_t>(64, packed.k_groups() - g0);
@@ -82,9 +82,9 @@ void check_expand(const KernelRow<ExpandS8Args>& row, const Weight& w, Edge edge
   }
 }
 
-void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
+void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
                        Edge edge, Random& random) {
-  const PackedBitmap packed(w.codes.data(), w.n, w.k);
+  const BitmapWeight packed(w.codes.data(), w.n, w.k);
   const GuardedBitmap guarded(packed, edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t width = round_up(w.n, 16);
@@ -111,19 +111,17 @@ void for_all_weights(Check check_one) {
 }  // namespace
 
 void test_bitmap() {
-  for_all_weights([](const Weight& w, Pattern, Edge, Random&) { check_bitmap(w); });
+  for_all_weights([](const Matrix& w, Pattern, Edge, Random&) { check_bitmap(w); });
   check_bitmap({0, 5, {}});
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     Random random(20240402);
     for (const std::int64_t m : {1, 3, 4, 5, 9, 40}) {
-      check_layer(WeightFormat::kBitmap, info.token, m,
-                  make_weight(150, 700, Pattern::kRandom, random), random);
-      check_layer(WeightFormat::kBitmap, info.token, m,
-                  make_weight(33, 0, Pattern::kRandom, random), random);
-      check_layer(WeightFormat::kBitmap, info.token, m,
-                  make_weight(40, 259, Pattern::kExtremes, random), random);
+      check_layer("bitmap", info.token, m, make_weight(150, 700, Pattern::kRandom, random), random);
+      check_layer("bitmap", info.token, m, make_weight(33, 0, Pattern::kRandom, random), random);
+      check_layer("bitmap", info.token, m, make_weight(40, 259, Pattern::kExtremes, random),
+                  random);
     }
   }
   force_isa(nullptr);
@@ -134,7 +132,7 @@ void test_expand_s8() {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
     for_all_weights(
-        [&](const Weight& w, Pattern, Edge edge, Random&) { check_expand(row, w, edge); });
+        [&](const Matrix& w, Pattern, Edge edge, Random&) { check_expand(row, w, edge); });
   }
 }
 

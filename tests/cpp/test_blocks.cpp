@@ -4,21 +4,21 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_blocks.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
 #include "tests.h"
+#include "weights/bsr.h"
 
 namespace octavo_test {
 namespace {
 
 using namespace octavo;
 
-std::string name_of(const std::string& what, const Weight& w) {
+std::string name_of(const std::string& what, const Matrix& w) {
   return what + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
 }
 
-bool is_zero(const Weight& w, std::int64_t n0, std::int64_t k0, std::int64_t width) {
+bool is_zero(const Matrix& w, std::int64_t n0, std::int64_t k0, std::int64_t width) {
   for (std::int64_t n = n0; n < std::min(n0 + 16, w.n); ++n) {
     for (std::int64_t k = k0; k < std::min(k0 + width, w.k); ++k) {
       if (w.codes[static_cast<std::size_t>(n * w.k + k)] != 0) return false;
@@ -28,8 +28,8 @@ bool is_zero(const Weight& w, std::int64_t n0, std::int64_t k0, std::int64_t wid
 }
 
 // The blocks that must be there, in order, and no others; the way back; the bytes.
-void check_blocks(const Weight& w) {
-  const PackedBlocks packed(w.codes.data(), w.n, w.k);
+void check_blocks(const Matrix& w) {
+  const Bsr16x4 packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("blocks", w);
   check_codes(packed, w, what);
   const BlockPanels all = packed.stretch(0, packed.panels());
@@ -40,21 +40,21 @@ void check_blocks(const Weight& w) {
     for (std::int64_t k = 0; k < w.k; k += 4) {
       if (k % 64 == 0) tiles += !is_zero(w, 16 * p, k, 64);
       if (is_zero(w, 16 * p, k, 4)) continue;
-      check(t < packed.blocks() && all.group[t] == k / 4, what + " group");
+      check(t < packed.units() && all.group[t] == k / 4, what + " group");
       ++t;
     }
   }
-  check(all.first_block[packed.panels()] == t && packed.blocks() == t, what + " count");
+  check(all.first_block[packed.panels()] == t && packed.units() == t, what + " count");
   check(packed.tiles() == tiles, what + " tiles");
   check(static_cast<std::int64_t>(packed.nbytes()) ==
-            66 * packed.blocks() + 4 * (packed.panels() + 1) + 64 * packed.panels() + 4 * w.n,
+            66 * packed.units() + 4 * (packed.panels() + 1) + 64 * packed.panels() + 4 * w.n,
         what + " bytes");
 }
 
-void check_gemm_blocks(const GemmBlocksS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
+void check_gemm_blocks(const GemmBlocksS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
                        Edge edge, Random& random) {
-  const PackedBlocks packed(w.codes.data(), w.n, w.k);
-  const GuardedGroups<BlockPanels> guarded(packed.stretch(0, packed.panels()), packed.blocks(), 64,
+  const Bsr16x4 packed(w.codes.data(), w.n, w.k);
+  const GuardedGroups<BlockPanels> guarded(packed.stretch(0, packed.panels()), packed.units(), 64,
                                            edge);
   const std::int64_t rows = round_up(m, row.m_align), width = round_up(w.n, 16);
   Codes a(rows, w.k, row.form, pattern, edge, random);
@@ -71,17 +71,17 @@ void check_row(const GemmBlocksS8Row& row) {
     for (const std::int64_t n : {1, 16, 17, 50}) {
       for (const std::int64_t k : {0, 1, 15, 64, 65, 200}) {
         const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-        const Weight w = make_weight(n, k, Pattern::kRandom, random);
+        const Matrix w = make_weight(n, k, Pattern::kRandom, random);
         check_gemm_blocks(row, m, w, Pattern::kRandom, edge, random);
       }
     }
     for (const Pattern pattern : kPatterns) {
-      const Weight w = make_weight(72, 300, pattern, random);
+      const Matrix w = make_weight(72, 300, pattern, random);
       check_gemm_blocks(row, m, w, pattern, Edge::kEnd, random);
     }
   }
   for (const Pattern pattern : {Pattern::kDense, Pattern::kBlocks, Pattern::kTiles}) {
-    const Weight w = make_weight(33, 3300, pattern, random);
+    const Matrix w = make_weight(33, 3300, pattern, random);
     check_gemm_blocks(row, 18, w, pattern, Edge::kFront, random);
   }
 }
@@ -95,17 +95,17 @@ void test_blocks() {
       for (const Pattern pattern : kPatterns) check_blocks(make_weight(n, k, pattern, random));
     }
   }
-  check_blocks(make_weight(3, PackedBlocks::kMaxK, Pattern::kLastCode, random));
+  check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 3, 9, 40, 140}) {
       for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks, Pattern::kTiles}) {
-        const Weight w = make_weight(150, 700, pattern, random);
-        check_layer(WeightFormat::kBlocks, info.token, m, w, random);
+        const Matrix w = make_weight(150, 700, pattern, random);
+        check_layer("blocks16x4", info.token, m, w, random);
       }
-      const Weight none = make_weight(33, 0, Pattern::kRandom, random);
-      check_layer(WeightFormat::kBlocks, info.token, m, none, random);
+      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
+      check_layer("blocks16x4", info.token, m, none, random);
     }
   }
   force_isa(nullptr);

@@ -6,7 +6,7 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/aligned_buffer.h"
+#include "memory/aligned_buffer.h"
 #include "reference.h"
 #include "tests.h"
 

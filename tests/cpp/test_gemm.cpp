@@ -6,8 +6,8 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_b.h"
 #include "tests.h"
+#include "weights/dense.h"
 
 namespace octavo_test {
 namespace {
@@ -65,7 +65,7 @@ Problem make_problem(const GemmS8Row& row, std::int64_t m, std::int64_t n, std::
 
 // The operand of one run: codes in the row's form, the packed weight copied behind a guard page.
 struct Operands {
-  Operands(const GemmS8Row& row, const Problem& p, const PackedB& packed, Edge edge)
+  Operands(const GemmS8Row& row, const Problem& p, const DenseWeight& packed, Edge edge)
       : k_pad(round_up(p.k, 64)),
         a_stride(row.form == AForm::kSignAbs ? 2 * k_pad : k_pad),
         a(round_up(p.m, row.m_align) * a_stride, edge),
@@ -114,7 +114,7 @@ struct Way {
   bool ordered;          // the kernel is told in which order groups pair
 };
 
-void run_row(const GemmS8Row& row, const Problem& p, Operands& operands, const PackedB& packed,
+void run_row(const GemmS8Row& row, const Problem& p, Operands& operands, const DenseWeight& packed,
              const Way& way, std::int32_t* c, std::int64_t c_stride) {
   GemmS8Args args;
   args.a_stride = operands.a_stride;
@@ -143,7 +143,7 @@ void run_row(const GemmS8Row& row, const Problem& p, Operands& operands, const P
 }
 
 void check_problem(const GemmS8Row& row, const Problem& p, const Way& way, Random& random) {
-  const PackedB packed(reinterpret_cast<const std::uint8_t*>(p.b.data()), p.k, p.n, 1, p.k, 0);
+  const DenseWeight packed(reinterpret_cast<const std::uint8_t*>(p.b.data()), p.k, p.n, 1, p.k, 0);
   Operands operands(row, p, packed, way.edge);
   const std::int64_t rows = round_up(p.m, row.m_align), width = packed.panels() * 16;
   const std::int64_t gap = way.edge == Edge::kEnd ? 0 : 16;  // a wider c: what lies between stays
@@ -203,7 +203,7 @@ void check_row(const GemmS8Row& row) {
 
 // Each order is a permutation of its block's groups; in its pairs no column's reach of k0 and k1,
 // nor of k2 and k3, exceeds 255 over both.
-void check_orders(const PackedB& packed, const std::string& what) {
+void check_orders(const DenseWeight& packed, const std::string& what) {
   for (std::int64_t i = 0; i < packed.order_count(); ++i) {
     const std::int64_t p = i / packed.orders_stride() * 2, first = i % packed.orders_stride() * 64;
     const std::int64_t groups = std::min<std::int64_t>(64, packed.k_groups() - first);
@@ -235,7 +235,7 @@ void check_packing(std::int64_t n, std::int64_t k, bool transposed, std::uint8_t
     data[i] = static_cast<std::uint8_t>(random.between(-limit - 1, limit)) ^ flip;
   }
   const std::int64_t k_stride = transposed ? n : 1, n_stride = transposed ? 1 : k;
-  const PackedB packed(data.data(), k, n, k_stride, n_stride, flip);
+  const DenseWeight packed(data.data(), k, n, k_stride, n_stride, flip);
   std::vector<std::int8_t> codes(static_cast<std::size_t>(n * k));
   std::vector<std::int8_t> unpacked(codes.size());
   const std::int64_t whole_groups = round_up(packed.k_groups(), 16);  // what tile loads reach

@@ -41,9 +41,10 @@ void throws(const Call& call, const std::string& what) {
 void test_wrapping_sizes() {
   const std::uint8_t byte = 0;
   const float zero = 0;
-  throws<std::length_error>([&] { PackedB(&byte, 0, kHuge, 0, 0, 0); }, "columns x 4 bytes");
-  throws<std::length_error>([&] { PackedB(&byte, kHuge / 4, 1, 0, 0, 0); }, "k x a panel");
-  throws<std::bad_alloc>([&] { PackedB(&byte, kHuge / 1024, 1, 0, 0, 0); }, "more than there is");
+  throws<std::length_error>([&] { DenseWeight(&byte, 0, kHuge, 0, 0, 0); }, "columns x 4 bytes");
+  throws<std::length_error>([&] { DenseWeight(&byte, kHuge / 4, 1, 0, 0, 0); }, "k x a panel");
+  throws<std::bad_alloc>([&] { DenseWeight(&byte, kHuge / 1024, 1, 0, 0, 0); },
+                         "more than there is");
   throws<std::length_error>([&] { (void)ParameterLayout{kHuge, 4, 1, 0}.size(); }, "a layout");
   throws<std::length_error>([&] { (void)ParameterLayout{kHuge, 9, 8, 2}.parameter_count(); },
                             "parameters of blocks");

@@ -6,22 +6,22 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_quads.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
 #include "tests.h"
+#include "weights/bsr.h"
 
 namespace octavo_test {
 namespace {
 
 using namespace octavo;
 
-std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
+std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
   return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
          " k=" + std::to_string(w.k);
 }
 
-std::int64_t quads_in(const Weight& w, std::int64_t n) {
+std::int64_t quads_in(const Matrix& w, std::int64_t n) {
   std::int64_t found = 0;
   for (std::int64_t k0 = 0; n < w.n && k0 < w.k; k0 += 4) {
     bool any = false;
@@ -36,8 +36,8 @@ std::int64_t quads_in(const Weight& w, std::int64_t n) {
 int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
 
 // As many quads as must be there; the way back; what kernels rely on.
-void check_quads(const Weight& w) {
-  const PackedQuads packed(w.codes.data(), w.n, w.k);
+void check_quads(const Matrix& w) {
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("quads", 0, w);
   check_codes(packed, w, what);
   const QuadPanels all = packed.stretch(0, packed.panels());
@@ -53,17 +53,17 @@ void check_quads(const Weight& w) {
     }
     t += count;
   }
-  check(all.first_quad[16 * packed.panels()] == t && packed.quads() == t, what + " count");
+  check(all.first_quad[16 * packed.panels()] == t && packed.units() == t, what + " count");
   check(static_cast<std::int64_t>(packed.nbytes()) ==
-            6 * packed.quads() + 4 * (48 * packed.panels() + 1) + 4 * w.n,
+            6 * packed.units() + 4 * (48 * packed.panels() + 1) + 4 * w.n,
         what + " bytes");
 }
 
 // Quads of small codes all fit, so that at most one of a column is left over.
 void check_small_codes_pair(Random& random) {
-  Weight w = make_weight(20, 300, Pattern::kQuads, random);
+  Matrix w = make_weight(20, 300, Pattern::kQuads, random);
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
-  const PackedQuads packed(w.codes.data(), w.n, w.k);
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
   check_codes(packed, w, "small quads");
   const QuadPanels all = packed.stretch(0, packed.panels());
   for (std::int64_t n = 0; n < w.n; ++n) {
@@ -71,10 +71,10 @@ void check_small_codes_pair(Random& random) {
   }
 }
 
-void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Weight& w, Pattern pattern,
+void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
                   Edge edge, Random& random) {
-  const PackedQuads packed(w.codes.data(), w.n, w.k);
-  const GuardedGroups<QuadPanels> quads(packed.stretch(0, packed.panels()), packed.quads(), 4,
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
+  const GuardedGroups<QuadPanels> quads(packed.stretch(0, packed.panels()), packed.units(), 4,
                                         edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t rows = round_up(m, row.lanes);
@@ -116,18 +116,18 @@ void test_quads() {
       for (const Pattern pattern : kPatterns) check_quads(make_weight(n, k, pattern, random));
     }
   }
-  check_quads(make_weight(3, PackedQuads::kMaxK, Pattern::kLastCode, random));
+  check_quads(make_weight(3, 65536, Pattern::kLastCode, random));
   check_small_codes_pair(random);
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 9, 40, 140}) {
       for (const Pattern pattern : {Pattern::kRandom, Pattern::kQuads, Pattern::kEmpty}) {
-        const Weight w = make_weight(150, 700, pattern, random);
-        check_layer(WeightFormat::kQuads, info.token, m, w, random);
+        const Matrix w = make_weight(150, 700, pattern, random);
+        check_layer("blocks1x4", info.token, m, w, random);
       }
-      const Weight none = make_weight(33, 0, Pattern::kRandom, random);
-      check_layer(WeightFormat::kQuads, info.token, m, none, random);
+      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
+      check_layer("blocks1x4", info.token, m, none, random);
     }
   }
   force_isa(nullptr);

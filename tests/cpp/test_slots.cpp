@@ -7,24 +7,23 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_slots.h"
 #include "sparse_weight.h"
 #include "tests.h"
+#include "weights/windowed.h"
 
 namespace octavo_test {
 namespace {
 
 using namespace octavo;
 
-constexpr SlotIndex kKinds[] = {SlotIndex::kNarrow, SlotIndex::kWide};
+using Narrow = WindowedWeight<SlotIndex::kNarrow>;
+using Wide = WindowedWeight<SlotIndex::kWide>;
 
 // The steps behind a guard page: kernels may read no further.
 struct GuardedSlots {
-  GuardedSlots(const PackedSlots& packed, Edge edge)
-      : steps(packed.steps() * step_bytes(packed.kind()), edge),
-        windows(packed.steps(), edge),
-        whole(packed.stretch(0, packed.panels())) {
-    if (packed.steps() == 0) return;
+  GuardedSlots(const SlotPanels& all, std::int64_t count, Edge edge)
+      : steps(count * step_bytes(all.kind), edge), windows(count, edge), whole(all) {
+    if (count == 0) return;
     std::memcpy(steps.data(), whole.step, static_cast<std::size_t>(steps.size()));
     std::memcpy(windows.data(), whole.window, static_cast<std::size_t>(2 * windows.size()));
     whole.step = steps.data();
@@ -36,10 +35,11 @@ struct GuardedSlots {
   SlotPanels whole;
 };
 
-void check_gather(const GatherS8Row& row, std::int64_t m, const Weight& w, SlotIndex kind,
-                  Pattern pattern, Edge edge, Random& random) {
-  const PackedSlots packed(w.codes.data(), w.n, w.k, kind);
-  const GuardedSlots slots(packed, edge);
+template <class Packed>
+void check_gather(const GatherS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
+                  Edge edge, Random& random) {
+  const Packed packed(w.codes.data(), w.n, w.k);
+  const GuardedSlots slots(packed.stretch(0, packed.panels()), packed.steps(), edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
@@ -49,10 +49,11 @@ void check_gather(const GatherS8Row& row, std::int64_t m, const Weight& w, SlotI
                  " k=" + std::to_string(w.k));
 }
 
-void check_spread(const SpreadS8Row& row, std::int64_t m, const Weight& w, SlotIndex kind,
-                  Pattern pattern, Edge edge, Random& random) {
-  const PackedSlots packed(w.codes.data(), w.n, w.k, kind);
-  const GuardedSlots slots(packed, edge);
+template <class Packed>
+void check_spread(const SpreadS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
+                  Edge edge, Random& random) {
+  const Packed packed(w.codes.data(), w.n, w.k);
+  const GuardedSlots slots(packed.stretch(0, packed.panels()), packed.steps(), edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   Guarded<std::uint8_t> tile(32 * a.k_pad, edge);
   tile.fill(0x5a);
@@ -70,32 +71,29 @@ void check_spread(const SpreadS8Row& row, std::int64_t m, const Weight& w, SlotI
 template <class Check>
 void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
   Random random(20240302);
-  for (const SlotIndex kind : kKinds) {
-    for (const std::int64_t m : ms) {
-      for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-        for (const std::int64_t k : {0, 1, 15, 63, 64, 65, 200}) {
-          const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-          const Weight w = make_weight(n, k, Pattern::kRandom, random);
-          check_one(m, w, kind, Pattern::kRandom, edge, random);
-        }
+  for (const std::int64_t m : ms) {
+    for (const std::int64_t n : {1, 15, 16, 17, 50}) {
+      for (const std::int64_t k : {0, 1, 15, 63, 64, 65, 200}) {
+        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+        const Matrix w = make_weight(n, k, Pattern::kRandom, random);
+        check_one(m, w, Pattern::kRandom, edge, random);
       }
-      for (const Pattern pattern : kPatterns) {
-        const Weight w = make_weight(40, 170, pattern, random);
-        check_one(m, w, kind, pattern, Edge::kEnd, random);
-      }
+    }
+    for (const Pattern pattern : kPatterns) {
+      check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
     }
   }
 }
 
 // The promises that kernels rely on, and the way back.
-void check_slots(const Weight& w, SlotIndex kind) {
-  const PackedSlots packed(w.codes.data(), w.n, w.k, kind);
+template <class Packed>
+void check_slots(const Matrix& w) {
+  const Packed packed(w.codes.data(), w.n, w.k);
   const std::string what = "slots n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
   check_codes(packed, w, what);
-  check(packed.steps() == PackedSlots::count_steps(w.codes.data(), w.n, w.k, kind),
-        what + " steps");
+  check(packed.steps() == Packed::cost(w.codes.data(), w.n, w.k, 0).units, what + " steps");
   const SlotPanels all = packed.stretch(0, packed.panels());
-  const std::int64_t width = kind == SlotIndex::kNarrow ? 16 : 64;
+  const std::int64_t width = all.kind == SlotIndex::kNarrow ? 16 : 64;
   const std::int64_t k_pad = round_up(std::max<std::int64_t>(w.k, 1), 64);
   for (std::int64_t p = 0; p < packed.panels(); ++p) {
     for (std::uint32_t t = all.first_step[p]; t < all.first_step[p + 1]; ++t) {
@@ -110,23 +108,26 @@ void check_slots(const Weight& w, SlotIndex kind) {
 
 void test_slots() {
   Random random(20240303);
-  for (const SlotIndex kind : kKinds) {
-    for (const std::int64_t n : {0, 1, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 7, 16, 64, 65, 300}) {
-        for (const Pattern pattern : kPatterns) {
-          check_slots(make_weight(n, k, pattern, random), kind);
-        }
-      }
+  const auto check_both = [](const Matrix& w) {
+    check_slots<Narrow>(w);
+    check_slots<Wide>(w);
+  };
+  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
+    for (const std::int64_t k : {0, 1, 7, 16, 64, 65, 300}) {
+      for (const Pattern pattern : kPatterns) check_both(make_weight(n, k, pattern, random));
     }
-    check_slots(make_weight(3, PackedSlots::kMaxK, Pattern::kLastCode, random), kind);
   }
+  check_both(make_weight(3, 65536, Pattern::kLastCode, random));
 }
 
 void test_gather_s8() {
   for (const GatherS8Row& row : kernel_rows<GatherS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
-    for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) { check_gather(row, problem...); });
+    for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) {
+      check_gather<Narrow>(row, problem...);
+      check_gather<Wide>(row, problem...);
+    });
   }
 }
 
@@ -134,7 +135,10 @@ void test_spread_s8() {
   for (const SpreadS8Row& row : kernel_rows<SpreadS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
-    for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) { check_spread(row, problem...); });
+    for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) {
+      check_spread<Narrow>(row, problem...);
+      check_spread<Wide>(row, problem...);
+    });
   }
 }
 

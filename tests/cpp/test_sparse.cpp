@@ -6,8 +6,8 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/sliced_f32.h"
 #include "tests.h"
+#include "weights/sliced_f32.h"
 
 namespace octavo_test {
 namespace {

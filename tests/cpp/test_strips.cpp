@@ -6,26 +6,28 @@
 #include "check.h"
 #include "dispatch/registry.h"
 #include "guarded.h"
-#include "layout/packed_strips.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
 #include "tests.h"
+#include "weights/bsr.h"
 
 namespace octavo_test {
 namespace {
 
 using namespace octavo;
 
-constexpr std::int64_t kSets[] = {1, 4};
-constexpr WeightFormat kFormats[] = {WeightFormat::kCsr, WeightFormat::kStrips};
+constexpr const char* kFormats[] = {"csr", "blocks4x1"};
 
-std::string name_of(const std::string& what, std::int64_t m, const Weight& w) {
+template <class Packed>
+constexpr std::int64_t kSet = Packed::kUnitBytes / 4;
+
+std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
   return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
          " k=" + std::to_string(w.k);
 }
 
 // How many inputs of a part the outputs of set s use.
-std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s, std::int64_t part) {
+std::int64_t strips_in(const Matrix& w, std::int64_t set, std::int64_t s, std::int64_t part) {
   std::int64_t found = 0;
   const std::int64_t size = set == 1 ? 768 : 4096;
   for (std::int64_t k = size * part; k < std::min(w.k, size * (part + 1)); ++k) {
@@ -41,8 +43,10 @@ std::int64_t strips_in(const Weight& w, std::int64_t set, std::int64_t s, std::i
 int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
 
 // As many squares as must be there; the way back; what kernels rely on.
-void check_strips(const Weight& w, std::int64_t set) {
-  const PackedStrips packed(w.codes.data(), w.n, w.k, set);
+template <class Packed>
+void check_strips(const Matrix& w) {
+  constexpr std::int64_t set = kSet<Packed>;
+  const Packed packed(w.codes.data(), w.n, w.k);
   const std::string what = name_of("strips", 0, w);
   check_codes(packed, w, what);
   std::int64_t t = 0;
@@ -64,21 +68,21 @@ void check_strips(const Weight& w, std::int64_t set) {
     }
     check(all.first_square[sets] == t, what + " end of a part");
   }
-  check(packed.squares() == t, what + " count");
+  check(packed.units() == t, what + " count");
   const std::uint16_t* place = packed.stretch(0, packed.panels(), 0).place;
   check(std::all_of(place, place + 4 * t, [&](std::uint16_t k) { return k < w.k; }),
         what + " places");
   check(static_cast<std::int64_t>(packed.nbytes()) ==
-            (4 * set + 8) * packed.squares() +
+            (4 * set + 8) * packed.units() +
                 4 * ((set == 1 ? 1 : 2) * sets * packed.parts() + 1 + 16 * packed.panels() + w.n),
         what + " bytes");
 }
 
 // Squares of small codes all fit, so that at most one of a set is left over.
 void check_small_codes_pair(Random& random) {
-  Weight w = make_weight(20, 300, Pattern::kStrips, random);
+  Matrix w = make_weight(20, 300, Pattern::kStrips, random);
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
-  const PackedStrips packed(w.codes.data(), w.n, w.k, 4);
+  const Bsr4x1 packed(w.codes.data(), w.n, w.k);
   check_codes(packed, w, "small squares");
   const StripPanels all = packed.stretch(0, packed.panels(), 0);
   for (std::int64_t s = 0; s < w.n / 4; ++s) {
@@ -88,12 +92,13 @@ void check_small_codes_pair(Random& random) {
 }
 
 // A packed weight whose squares lie behind guard pages: kernels may read no further.
+template <class Packed>
 struct GuardedSquares {
-  GuardedSquares(const PackedStrips& packed, Edge edge)
-      : codes(4 * packed.set() * packed.squares(), edge),
-        places(4 * packed.squares(), edge),
+  GuardedSquares(const Packed& packed, Edge edge)
+      : codes(Packed::kUnitBytes * packed.units(), edge),
+        places(4 * packed.units(), edge),
         packed(packed) {
-    if (packed.squares() == 0) return;
+    if (packed.units() == 0) return;
     const StripPanels first = packed.stretch(0, packed.panels(), 0);
     std::memcpy(codes.data(), first.code, static_cast<std::size_t>(codes.size()));
     std::memcpy(places.data(), first.place, static_cast<std::size_t>(2 * places.size()));
@@ -101,7 +106,7 @@ struct GuardedSquares {
 
   StripPanels part(std::int64_t which) {
     StripPanels panels = packed.stretch(0, packed.panels(), which);
-    if (packed.squares() != 0) {
+    if (packed.units() != 0) {
       panels.code = codes.data();
       panels.place = places.data();
     }
@@ -110,14 +115,15 @@ struct GuardedSquares {
 
   Guarded<std::int8_t> codes;
   Guarded<std::uint16_t> places;
-  const PackedStrips& packed;
+  const Packed& packed;
 };
 
 // `rows` of the tile is 1, for one row as it is, or the kernel's most rows.
-void check_spread(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
-                  const Weight& w, Pattern pattern, Edge edge, Random& random) {
-  const PackedStrips packed(w.codes.data(), w.n, w.k, set);
-  GuardedSquares squares(packed, edge);
+template <class Packed>
+void check_spread(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, const Matrix& w,
+                  Pattern pattern, Edge edge, Random& random) {
+  const Packed packed(w.codes.data(), w.n, w.k);
+  GuardedSquares<Packed> squares(packed, edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
   tile.fill(0x5a);
@@ -133,19 +139,19 @@ void check_spread(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t r
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
 }
 
-void check_row(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows, std::int64_t m,
-               Random& random) {
+template <class Packed>
+void check_row(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t m, Random& random) {
   for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
     // The last has two parts, of more than the 64 squares that are interleaved at once.
     for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 4500}) {
       const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-      const Weight w = make_weight(n, k, Pattern::kRandom, random);
-      check_spread(row, set, rows, m, w, Pattern::kRandom, edge, random);
+      const Matrix w = make_weight(n, k, Pattern::kRandom, random);
+      check_spread<Packed>(row, rows, m, w, Pattern::kRandom, edge, random);
     }
   }
   for (const Pattern pattern : kPatterns) {
-    const Weight w = make_weight(40, 170, pattern, random);
-    check_spread(row, set, rows, m, w, pattern, Edge::kEnd, random);
+    const Matrix w = make_weight(40, 170, pattern, random);
+    check_spread<Packed>(row, rows, m, w, pattern, Edge::kEnd, random);
   }
 }
 
@@ -153,27 +159,27 @@ void check_row(const SpreadStripsS8Row& row, std::int64_t set, std::int64_t rows
 
 void test_strips() {
   Random random(20261128);
-  for (const std::int64_t set : kSets) {
-    for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 4, 15, 65, 300, 768, 1600}) {
-        for (const Pattern pattern : kPatterns) {
-          check_strips(make_weight(n, k, pattern, random), set);
-        }
-      }
+  const auto check_both = [](const Matrix& w) {
+    check_strips<Bsr1x1>(w);
+    check_strips<Bsr4x1>(w);
+  };
+  for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
+    for (const std::int64_t k : {0, 1, 4, 15, 65, 300, 768, 1600}) {
+      for (const Pattern pattern : kPatterns) check_both(make_weight(n, k, pattern, random));
     }
-    check_strips(make_weight(3, PackedStrips::kMaxK, Pattern::kLastCode, random), set);
   }
+  check_both(make_weight(3, 65536, Pattern::kLastCode, random));
   check_small_codes_pair(random);
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
       for (const Pattern pattern : {Pattern::kRandom, Pattern::kStrips, Pattern::kEmpty}) {
-        const Weight w = make_weight(150, 1000, pattern, random);
-        for (const WeightFormat format : kFormats) check_layer(format, info.token, m, w, random);
+        const Matrix w = make_weight(150, 1000, pattern, random);
+        for (const char* format : kFormats) check_layer(format, info.token, m, w, random);
       }
-      const Weight none = make_weight(33, 0, Pattern::kRandom, random);
-      for (const WeightFormat format : kFormats) check_layer(format, info.token, m, none, random);
+      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
+      for (const char* format : kFormats) check_layer(format, info.token, m, none, random);
     }
   }
   force_isa(nullptr);
@@ -184,12 +190,12 @@ void test_spread_strips_s8() {
   for (const SpreadStripsS8Row& row : kernel_rows<SpreadStripsS8Args>()) {
     if (!(detected_isas() & bit(row.isa))) continue;
     covered(row.name);
-    const std::int64_t most = row.most_rows;
-    for (const std::int64_t set : kSets) {
-      check_row(row, set, 1, 1, random);
-      for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
-        if (m <= most) check_row(row, set, most, m, random);
-      }
+    check_row<Bsr1x1>(row, 1, 1, random);
+    check_row<Bsr4x1>(row, 1, 1, random);
+    for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
+      if (m > row.most_rows) continue;
+      check_row<Bsr1x1>(row, row.most_rows, m, random);
+      check_row<Bsr4x1>(row, row.most_rows, m, random);
     }
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernel family expand_s8: a stretch of k of a bitmap weight as dense bytes for gemm_s8.
 //
-// The weight (layout/packed_bitmap.h) has the order of a packed one: panels of 16 columns, groups
+// The weight (weights/bitmap.h) has the order of a packed one: panels of 16 columns, groups
 // of 4 along k. A group's 64 positions are one mask, lowest bit first; its codes that are not zero
 // follow each other in the same order:
 //

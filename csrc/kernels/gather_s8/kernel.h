@@ -3,7 +3,7 @@
 //
 //   c[m][n] = sum over the slots of column n of a[m][k(slot)] * value(slot)    (int32, wrapping)
 //
-// The weight's non-zeros lie in slots (layout/packed_slots.h). A panel of 16 columns is a sequence
+// The weight's non-zeros lie in slots (weights/windowed.h). A panel of 16 columns is a sequence
 // of steps; a step gives each column 4 slots and looks at one window of `width` neighbouring k, at
 // any offset. What is multiplied is a shuffle of the window: no memory is read per non-zero.
 //
@@ -33,7 +33,7 @@ namespace octavo {
 
 enum class SlotIndex : uint8_t { kNarrow, kWide };
 
-// A stretch of panels of a PackedSlots.
+// A stretch of panels of a WindowedWeight.
 struct SlotPanels {
   const uint32_t* first_step;   // of each panel, and the end
   const int32_t* negative_sum;  // of each column

@@ -6,7 +6,7 @@
 //   2^32)
 //
 // A block is what gemm_s8 calls a group of a panel: 16 columns by 4 along k, 64 bytes, in the same
-// order. Only blocks that hold a code other than zero are there (layout/packed_blocks.h):
+// order. Only blocks that hold a code other than zero are there (weights/bsr.h):
 //
 //   block t:    | n=0: k0 k1 k2 k3 | n=1: k0 k1 k2 k3 | ... | n=15: k0 k1 k2 k3 |
 //   group[t]    its first k / 4
@@ -28,7 +28,7 @@
 
 namespace octavo {
 
-// A stretch of panels of a PackedBlocks.
+// A stretch of panels of a Bsr16x4.
 struct BlockPanels {
   static constexpr int kTileGroups = 16;
 

@@ -3,7 +3,7 @@
 //
 //   c[m][n] (+)= sum over k of a[m][k] * b[k][n]          (int32, wrapping modulo 2^32)
 //
-// b is packed once (layout/packed_b.h): panels of 16 columns, groups of 4 along k, so that 64
+// b is packed once (weights/dense.h): panels of 16 columns, groups of 4 along k, so that 64
 // consecutive bytes are what one dot instruction of any tier wants:
 //
 //   panel p, group g:   | n=0: k0 k1 k2 k3 | n=1: k0 k1 k2 k3 | ... | n=15: k0 k1 k2 k3 |

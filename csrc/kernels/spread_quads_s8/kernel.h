@@ -4,7 +4,7 @@
 //
 //   c[m][n] = sum over the quads of column n of a[m][k] * b[k][n]    (int32, wrapping modulo 2^32)
 //
-// Only quads that hold a code other than zero are there (layout/packed_quads.h), those of a column
+// Only quads that hold a code other than zero are there (weights/bsr.h), those of a column
 // one after another, in an order of their own:
 //
 //   code, quad t:   | k0 k1 k2 k3 |
@@ -31,7 +31,7 @@
 
 namespace octavo {
 
-// A stretch of panels of a PackedQuads.
+// A stretch of panels of a Bsr1x4.
 struct QuadPanels {
   const uint32_t* first_quad;   // of each column, and the end
   const uint32_t* paired;       // of each column

@@ -5,7 +5,7 @@
 //   c[m][n] = (add ? c[m][n] : 0) + sum over the strips of column n of a[m][k] * b[k][n]
 //
 // Columns come in sets of `set`, 4 or 1. Only strips that hold a code other than zero are there
-// (layout/packed_strips.h), four of them to a square; the last square of a set is filled up with
+// (weights/bsr.h), four of them to a square; the last square of a set is filled up with
 // zeros at a place that exists:
 //
 //   code, square t:    | n0: k0 k1 k2 k3 | n1: k0 k1 k2 k3 | ...      4 * set bytes
@@ -34,7 +34,7 @@
 
 namespace octavo {
 
-// A stretch of panels of a PackedStrips.
+// A stretch of panels of a Bsr4x1 or Bsr1x1.
 struct StripPanels {
   const uint32_t* first_square;  // of each set, and the end
   const uint32_t* paired;        // of each set; null with sets of one

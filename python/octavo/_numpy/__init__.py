@@ -26,7 +26,7 @@ from octavo._numpy.system import (
     set_num_threads,
     version,
 )
-from octavo._numpy.weights import slot_steps
+from octavo._numpy.weights import format_cost, weight_formats
 
 activation = in_default_mode(float_ops.activation)
 attention = in_default_mode(float_ops.attention)
@@ -51,6 +51,7 @@ __all__ = [
     "dequantize_linear",
     "embedding",
     "families",
+    "format_cost",
     "get_isa",
     "get_num_threads",
     "isa_tiers",
@@ -61,8 +62,8 @@ __all__ = [
     "quantize_linear",
     "set_isa",
     "set_num_threads",
-    "slot_steps",
     "softmax",
     "version",
+    "weight_formats",
     "widen",
 ]

@@ -10,12 +10,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-WINDOWS = {"slots16": 16, "slots64": 64}
-"""The native backend's formats with slots, and the inputs that one step can reach."""
+_WINDOWS = {"slots16": 16, "slots64": 64}
+"""Inputs that one step of a windowed format can reach."""
 
-_SPARSE = (*WINDOWS, "bitmap", "blocks16x4", "blocks1x4", "blocks4x1", "csr")
+_BLOCKS = {"blocks16x4": (16, 4), "blocks1x4": (1, 4), "blocks4x1": (4, 1), "csr": (1, 1)}
+"""Outputs and inputs of a block of block-sparse rows."""
+
+_FORMATS = ("dense", *_WINDOWS, "bitmap", *_BLOCKS)
 
 _SLOTS, _PANEL = 4, 16
+
+
+def weight_formats() -> list[str]:
+    """Return the names of all formats, dense first."""
+    return list(_FORMATS)
 
 
 class DensePanels:
@@ -49,7 +57,7 @@ class NonZeros:
     """The non-zero codes and a bit for each position."""
 
     def __init__(self, codes: Array, format: str) -> None:
-        if format not in _SPARSE:
+        if format not in _FORMATS[1:]:
             raise ValueError(f"format: unknown name {format!r}")
         self.format = format
         self.shape = codes.shape
@@ -74,13 +82,53 @@ def hold(codes: Array, format: str) -> DensePanels | NonZeros:
     return DensePanels(codes) if format == "dense" else NonZeros(codes, format)
 
 
-def slot_steps(codes: Array, format: str) -> int:
-    """Count the steps that codes (N, K) take in a format with slots.
+def format_cost(codes: Array, format: str) -> tuple[int, int]:
+    """Count the units of work, at least 1, and the bytes of codes (N, K) in a native format."""
+    if format not in _FORMATS:
+        raise ValueError(f"format: unknown name {format!r}")
+    n, k = codes.shape
+    panels, groups = -(-n // _PANEL), -(-k // 4)
+    if format in _BLOCKS:
+        units, size = _block_cost(codes, *_BLOCKS[format])
+    elif format in _WINDOWS:
+        width = _WINDOWS[format]
+        units = _steps(codes, width)
+        index = 32 if width == 16 else 64
+        size = units * (64 + index) + -(-2 * units // 4) * 4 + 4 * (panels + 1 + _PANEL * panels)
+    else:
+        units, size = panels * groups, 64 * panels * groups
+    if format == "bitmap":
+        firsts = panels * (-(-groups // 64) + 1)
+        size = 8 * units + int(np.count_nonzero(codes)) + 4 * firsts + 64
+    return max(1, units), size
+
+
+def _block_cost(codes: Array, height: int, width: int) -> tuple[int, int]:
+    """Count the blocks, of which a unit has as many as make 4 inputs."""
+    n, k = codes.shape
+    columns = -(-n // _PANEL) * _PANEL
+    part = {(4, 1): 4096, (1, 1): 768}.get((height, width), max(k, 1))
+    shape = (-(-n // height), height, -(-k // width), width)
+    padded = np.zeros((shape[0] * height, shape[2] * width), np.bool_)
+    padded[:n, :k] = codes != 0
+    there: Array = np.any(padded.reshape(shape), axis=(1, 3))
+    starts = range(0, max(k, 1), part)
+    units = 0
+    for start in starts:
+        blocks = there[:, start // width : -(-(start + part) // width)].sum(axis=1)
+        units += int((-(-blocks // (4 // width))).sum())
+    lists = columns // height * len(starts)
+    paired = lists if height * width == 4 else 0
+    size = units * (4 * height + 2 * (4 // width)) + 4 * (lists + 1 + paired + columns)
+    return -(-units * 4 * height // 64), size
+
+
+def _steps(codes: Array, width: int) -> int:
+    """Count the steps that codes take in windows of `width` inputs.
 
     A step serves 16 outputs.  Its window starts at the smallest input that any of them has left,
     and each output takes up to 4 of its non-zero codes within the window.
     """
-    width = WINDOWS[format]
     n, k = codes.shape
     last_window = max(0, -(-k // 64) * 64 - width)
     steps = 0

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, runtime, tuning
-from octavo._work import block_width
 from octavo.bench import timing
 from octavo.nn import SparseLinear
 
@@ -73,7 +72,7 @@ def measure_tier(
     work = {"dense": _SIZE * _SIZE // 64}
     for name, kept in _KEPT.items():
         codes[name] = codes["dense"] * _mask(rng, name, kept)
-        work[name], _ = tuning.work_of(codes[name], name)
+        work[name], _ = tuning.format_cost(codes[name], name)
     # Quantization and epilogue are the same for all; a layer of zeros has nothing else.
     layers = {name: _layer(c, name) for name, c in codes.items()}
     layers["nothing"] = _layer(np.zeros((_SIZE, _SIZE), np.int8), "slots64")
@@ -91,7 +90,11 @@ def measure_tier(
 
 
 def _mask(rng: np.random.Generator, name: str, kept: float) -> np.ndarray[Any, Any]:
-    blocks = {"blocks16x4": (16, block_width()), "blocks1x4": (1, 4), "blocks4x1": (4, 1)}
+    # As many inputs as the tier multiplies at once: 4, or a tile of 64.
+    one = np.zeros((16, 64), np.int8)
+    one[0, 0] = 1
+    width = 4 * tuning.format_cost(one, "blocks16x4")[0]
+    blocks = {"blocks16x4": (16, width), "blocks1x4": (1, 4), "blocks4x1": (4, 1)}
     height, width = blocks.get(name, (1, 1))
     mask = (rng.random((_SIZE // height, _SIZE // width)) < kept).astype(np.int8)
     return np.kron(mask, np.ones((height, width), np.int8))

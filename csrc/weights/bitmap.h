@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A sparse int8 weight as one bit per position and the codes that are not zero: the operand of
 // expand_s8 and gemm_bitmap_s8. kernels/expand_s8/kernel.h draws the order of bits and values,
-// which is that of PackedB. One layout serves all tiers.
+// which is that of DenseWeight. One layout serves all tiers.
 //
 //   | mask: groups x panels | first_value: (blocks + 1) x panels | col_sum: n | value | slack: 64 |
 //       8 bytes each            4 bytes each                       4 each       1 each
@@ -15,48 +15,53 @@
 #include <cstdint>
 
 #include "kernels/expand_s8/kernel.h"
-#include "layout/aligned_buffer.h"
+#include "memory/aligned_buffer.h"
+#include "weights/formats.h"
+#include "weights/weight.h"
 
 namespace octavo {
 
-class PackedBitmap {
+class BitmapWeight final : public Weight {
  public:
-  static constexpr int kPanelWidth = 16;
-  static constexpr int kGroup = 4;
   static constexpr int kBlockGroups = BitmapPanels::kBlockGroups;
 
   // codes: (n, k) row-major. Throws std::length_error where values cannot be counted in 32 bits.
-  PackedBitmap(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  BitmapWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 
-  std::int64_t n() const { return n_; }
-  std::int64_t k() const { return k_; }
-  std::int64_t k_groups() const { return (k_ + kGroup - 1) / kGroup; }
-  std::int64_t panels() const { return (n_ + kPanelWidth - 1) / kPanelWidth; }
   std::int64_t non_zeros() const { return non_zeros_; }
   // From panel p and block `block` of groups on.
   BitmapPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t block = 0) const;
-  // One int32 (modulo 2^32) per column.
-  const std::int32_t* col_sum() const { return part<std::int32_t>(offsets().col_sum); }
-  std::size_t nbytes() const { return buffer_.size(); }
+  const std::int32_t* col_sum() const override { return part<std::int32_t>(offsets().col_sum); }
+  std::size_t nbytes() const override { return buffer_.size(); }
 
-  // Row-major (n, k) codes, as given to the constructor.
-  void unpack(std::int8_t* out) const;
+  void unpack(std::int8_t* out) const override;
+
+  // Few rows by gemm_bitmap_s8 where the tier has one; else parts of the weight are expanded for
+  // the gemm_s8 kernel that suits m.
+  Schedule schedule(std::int64_t m, IsaMask mask) const override;
+  void multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows, std::int64_t p,
+                std::int64_t panels, std::int32_t* sums, std::int64_t stride) const override;
 
  private:
   static constexpr std::int64_t kSlack = 64;
   struct Offsets {
     std::int64_t first_value, col_sum, value, end;
   };
-  Offsets offsets() const;
-  std::int64_t blocks() const { return (k_groups() + kBlockGroups - 1) / kBlockGroups; }
+  static Offsets offsets_for(std::int64_t n, std::int64_t k, std::int64_t non_zeros);
+  Offsets offsets() const { return offsets_for(n(), k(), non_zeros_); }
+  std::int64_t blocks() const { return ceil_div(k_groups(), kBlockGroups); }
   template <class T>
   T* part(std::int64_t offset) const {
     return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
   }
   // Writes panel p from value `at` on; the end of its values.
   std::int64_t pack_panel(const std::int8_t* codes, std::int64_t p, std::int64_t at);
+  void expand_part(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
+                   std::int64_t p, std::int64_t panels, std::int64_t part, std::int32_t* sums,
+                   std::int64_t stride) const;
 
-  std::int64_t n_, k_, non_zeros_;
+  std::int64_t non_zeros_;
   AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/spmm_f32/kernel.h"
-#include "layout/aligned_buffer.h"
+#include "memory/aligned_buffer.h"
 
 namespace octavo {
 

@@ -2,15 +2,14 @@
 #pragma once
 #include <cstdint>
 
-#include "ops/gemm_driver.h"
+#include "weights/weight.h"
 
 namespace octavo {
 
 // Rows [begin, end) of a block to its tile, which has `rows` rows: the codes of all rows at one k
-// lie side by side (transpose_s8). For GemmProduct::prepare().
-inline void fill_byte_tile(const KernelRow<TransposeS8Args>& transpose, const CodeBlock& block,
-                           std::int64_t rows, std::int64_t begin, std::int64_t end,
-                           std::int64_t k) {
+// lie side by side (transpose_s8). For Weight::prepare().
+inline void fill_byte_tile(IsaMask mask, const CodeBlock& block, std::int64_t rows,
+                           std::int64_t begin, std::int64_t end, std::int64_t k) {
   if (begin == end) return;
   TransposeS8Args args;
   args.a = block.codes + begin * block.stride;
@@ -20,7 +19,7 @@ inline void fill_byte_tile(const KernelRow<TransposeS8Args>& transpose, const Co
   args.column = static_cast<std::int32_t>(begin);
   args.m = static_cast<std::int32_t>(end - begin);
   args.k = static_cast<std::int32_t>(padded_k(k));
-  transpose.run(args);
+  select<TransposeS8Args>(mask).run(args);
 }
 
 }  // namespace octavo

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "layout/sliced_f32.h"
+#include "weights/sliced_f32.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "layout/aligned_buffer.h"
+#include "memory/aligned_buffer.h"
 
 #include <new>
 #include <utility>

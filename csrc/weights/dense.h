@@ -10,33 +10,31 @@
 #include <cstdint>
 
 #include "kernels/gemm_s8/kernel.h"
-#include "layout/aligned_buffer.h"
-#include "layout/sizes.h"
+#include "memory/aligned_buffer.h"
+#include "weights/formats.h"
+#include "weights/weight.h"
 
 namespace octavo {
 
-class PackedB {
+class DenseWeight final : public Weight {
  public:
-  static constexpr int kPanelWidth = 16;
-  static constexpr int kGroup = 4;
-
   // b(k, n) = data[k * k_stride + n * n_stride] ^ flip; flip = 0x80 turns uint8 codes into int8
   // ones, less 128. Orders take most of the time to pack and pay for thousands of rows only: a
   // product that packs for itself goes without.
   enum class Orders : bool { kWithout, kWith };
-  PackedB(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::int64_t k_stride,
-          std::int64_t n_stride, std::uint8_t flip, Orders orders = Orders::kWith);
+  DenseWeight(const std::uint8_t* data, std::int64_t k, std::int64_t n, std::int64_t k_stride,
+              std::int64_t n_stride, std::uint8_t flip, Orders orders = Orders::kWith);
 
-  std::int64_t k() const { return k_; }
-  std::int64_t n() const { return n_; }
-  std::int64_t k_groups() const { return ceil_div(k_, kGroup); }
-  std::int64_t panels() const { return ceil_div(n_, kPanelWidth); }
+  // Codes (n, k) row-major.
+  DenseWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k)
+      : DenseWeight(reinterpret_cast<const std::uint8_t*>(codes), k, n, 1, k, 0) {}
+  static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
+
   std::int64_t panel_stride() const { return checked_mul(k_groups(), kPanelWidth * kGroup); }
   const std::int8_t* panel(std::int64_t p) const {
     return codes_.as<std::int8_t>() + p * panel_stride();
   }
-  // One int32 (modulo 2^32) per column.
-  const std::int32_t* col_sum() const { return col_sum_.as<std::int32_t>(); }
+  const std::int32_t* col_sum() const override { return col_sum_.as<std::int32_t>(); }
   // Of panels p and p + 1 (p even), for each block of 64 groups, the order that pairs small weights
   // (GroupOrder); null where there are none.
   const GroupOrder* orders(std::int64_t p) const {
@@ -44,24 +42,25 @@ class PackedB {
     return orders_.as<GroupOrder>() + p / 2 * orders_stride();
   }
   std::int64_t order_count() const { return (panels() + 1) / 2 * orders_stride(); }
-  std::int64_t orders_stride() const {
-    return (k_groups() + GroupOrder::kGroups - 1) / GroupOrder::kGroups;
-  }
+  std::int64_t orders_stride() const { return ceil_div(k_groups(), GroupOrder::kGroups); }
   std::int64_t code_bytes() const {
     return checked_add(checked_mul(panels(), panel_stride()), slack_bytes());
   }
-  std::size_t nbytes() const { return codes_.size() + col_sum_.size() + orders_.size(); }
+  std::size_t nbytes() const override { return codes_.size() + col_sum_.size() + orders_.size(); }
 
-  // Row-major (n, k) codes, as given to the constructor less the flip.
-  void unpack(std::int8_t* out) const;
+  // The codes less the flip.
+  void unpack(std::int8_t* out) const override;
+
+  Schedule schedule(std::int64_t m, IsaMask mask) const override;
+  void multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows, std::int64_t p,
+                std::int64_t panels, std::int32_t* sums, std::int64_t stride) const override;
 
  private:
-  std::int64_t slack_bytes() const { return n_ == 0 ? 0 : (16 - k_groups() % 16) % 16 * 64; }
+  std::int64_t slack_bytes() const { return n() == 0 ? 0 : (16 - k_groups() % 16) % 16 * 64; }
   void pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t k_stride,
                   std::int64_t n_stride, std::uint8_t flip);
   void order_groups(std::int64_t p);  // of panels p and p + 1
 
-  std::int64_t k_, n_;
   AlignedBuffer codes_;
   AlignedBuffer col_sum_;
   AlignedBuffer orders_;

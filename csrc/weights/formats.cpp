@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/formats.h"
+
+#include "weights/bitmap.h"
+#include "weights/bsr.h"
+#include "weights/dense.h"
+#include "weights/windowed.h"
+
+namespace octavo {
+namespace {
+
+// The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
+constexpr std::int64_t kMostInputs = 66311;
+// Sparse formats name inputs in 16 bits.
+constexpr std::int64_t kMostSparseInputs = 65536;
+
+template <class Type>
+std::unique_ptr<Weight> pack(const std::int8_t* codes, std::int64_t n, std::int64_t k) {
+  return std::make_unique<Type>(codes, n, k);
+}
+
+}  // namespace
+
+const std::vector<WeightFormat>& weight_formats() {
+#define OCTAVO_WEIGHT_FORMAT(name, type, most) {name, most, &pack<type>, &type::cost},
+  static const std::vector<WeightFormat> formats = {
+#include "weights/formats.inc"
+  };
+  return formats;
+}
+
+const WeightFormat* find_weight_format(const std::string& name) {
+  for (const WeightFormat& format : weight_formats()) {
+    if (name == format.name) return &format;
+  }
+  return nullptr;
+}
+
+}  // namespace octavo
