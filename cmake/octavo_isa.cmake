@@ -6,16 +6,16 @@ include(CheckCXXCompilerFlag)
 
 set(OCTAVO_ISA_TOKENS scalar avx2 avxvnni avx512vnni avx512vbmi2 amx_int8)
 
-# AVX2 comes with F16C on every CPU that has it. FMA is left out on purpose: kernels round each
-# operation, so that all tiers agree bit for bit.
-set(_octavo_avx512 -mavx2 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+# AVX2 comes with F16C and FMA on every CPU that has it. Kernels say where they fuse (fma in
+# kernels/common/lanes16_*.h): -ffp-contract=off keeps compilers from doing it elsewhere.
+set(_octavo_avx512 -mavx2 -mf16c -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12's own AVX-512 header trips these. Clang does not know the second: a probe with it fails.
   list(APPEND _octavo_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 set(OCTAVO_FLAGS_scalar "")
-set(OCTAVO_FLAGS_avx2 -mavx2 -mf16c)
-set(OCTAVO_FLAGS_avxvnni -mavx2 -mf16c -mavxvnni)
+set(OCTAVO_FLAGS_avx2 -mavx2 -mf16c -mfma)
+set(OCTAVO_FLAGS_avxvnni -mavx2 -mf16c -mfma -mavxvnni)
 set(OCTAVO_FLAGS_avx512vnni ${_octavo_avx512} -mprefer-vector-width=512)
 set(OCTAVO_FLAGS_avx512vbmi2 ${OCTAVO_FLAGS_avx512vnni} -mavx512vbmi -mavx512vbmi2)
 set(OCTAVO_FLAGS_amx_int8 ${_octavo_avx512} -mamx-tile -mamx-int8)

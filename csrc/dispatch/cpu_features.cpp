@@ -151,7 +151,7 @@ bool CpuFeatures::has(const char* flag) const {
 }
 
 bool CpuFeatures::supports(Isa isa) const {
-  const bool avx2 = has("avx2") && has("f16c");
+  const bool avx2 = has("avx2") && has("f16c") && has("fma");
 #if OCTAVO_EMULATED_BUILD
   return isa == Isa::Scalar || avx2;  // the tiers above AVX2 run in software
 #else

@@ -18,7 +18,7 @@ static inline void row_products(const float* a, int64_t a_stride, int64_t k, con
   for (int64_t i = 0; i < k; ++i) {
     const F16 b = load(panel + 16 * i);
     OCTAVO_UNROLL
-    for (int r = 0; r < Rows; ++r) s[r] = add(s[r], mul(set1(a[r * a_stride + i]), b));
+    for (int r = 0; r < Rows; ++r) s[r] = fma(set1(a[r * a_stride + i]), b, s[r]);
   }
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) sum[r] = s[r];

@@ -3,6 +3,7 @@
 // products of eight rows with one column of x.
 #pragma once
 #include "kernels/common/compiler.h"
+#include "kernels/common/fused.h"
 #include "kernels/spmm_f32/kernel.h"
 
 namespace octavo {
@@ -16,7 +17,7 @@ static inline void add_entries(const SpmmF32Args& args, const uint8_t* column, c
     const float* x = args.x + 16 * Groups * column[kSparseSlice * j];
     const F16 factor = set1(value[kSparseSlice * j]);
     OCTAVO_UNROLL
-    for (int g = 0; g < Groups; ++g) sum[g] = add(sum[g], mul(factor, load(x + 16 * g)));
+    for (int g = 0; g < Groups; ++g) sum[g] = fma(factor, load(x + 16 * g), sum[g]);
   }
 }
 
@@ -46,7 +47,7 @@ static inline void add_rows(const SpmmF32Args& args, const uint16_t* count, cons
       const float* x = args.x + 16 * Groups * column[kSparseSlice * j + r];
       const F16 factor = set1(value[kSparseSlice * j + r]);
       OCTAVO_UNROLL
-      for (int g = 0; g < Groups; ++g) sum[r][g] = add(sum[r][g], mul(factor, load(x + 16 * g)));
+      for (int g = 0; g < Groups; ++g) sum[r][g] = fma(factor, load(x + 16 * g), sum[r][g]);
     }
   }
   OCTAVO_UNROLL
@@ -94,7 +95,7 @@ static inline void add_vector(const SpmmF32Args& args) {
     for (int j = common; j < count[0]; ++j) {
       const int at = kSparseSlice * j;
       for (int r = 0; r < rows && j < count[r]; ++r) {
-        sum[r] = sum[r] + value[at + r] * args.x[column[at + r]];
+        sum[r] = fma1(value[at + r], args.x[column[at + r]], sum[r]);
       }
     }
     for (int r = 0; r < rows; ++r) args.out[row[r]] = sum[r];

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._numpy.fused import fused
+
 Array = NDArray[Any]
 
 
@@ -40,9 +42,9 @@ class SparseF32:
     def matmul(self, x: Array, out: Array) -> None:
         """Out (N, M) = self @ x (K, M).
 
-        A row's products are added one after the other, columns ascending, from +0; each product and
-        each sum is rounded.  Rows go from the fullest to the emptiest, so that those which still
-        have a j-th value come first.
+        A row's products are added one after the other, columns ascending, from +0, each by a fused
+        multiply-add, rounded once.  Rows go from the fullest to the emptiest, so that those which
+        still have a j-th value come first.
         """
         counts = np.diff(self._indptr)
         order = np.argsort(-counts, kind="stable")
@@ -52,5 +54,5 @@ class SparseF32:
             for j in range(counts.max(initial=0)):
                 live = int(np.searchsorted(-counts, -j))
                 at = first[:live] + j
-                sums[:live] += self._values[at, None] * x[self._indices[at]]
+                sums[:live] = fused(self._values[at, None], x[self._indices[at]], sums[:live])
         out[order] = sums
