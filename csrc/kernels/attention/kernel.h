@@ -19,7 +19,7 @@
 
 namespace octavo {
 
-// Query rows at a time. On AVX2: 12 registers of sums, 2 of the panel, 1 broadcast.
+// Query rows at a time. On AVX2 and AVX-512: 12 registers of sums, 2 of panels, 1 broadcast.
 constexpr int kAttentionRows = 6;
 
 struct AttentionArgs {

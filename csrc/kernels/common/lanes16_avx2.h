@@ -17,6 +17,8 @@ struct I16 {
 struct M16 {
   __m256 lo, hi;
 };
+// Vector registers that an F16 takes.
+constexpr int kLaneRegisters = 2;
 struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
   __m256i a, b;
 };

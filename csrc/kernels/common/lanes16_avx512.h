@@ -16,6 +16,8 @@ struct I16 {
 struct M16 {
   __mmask16 v;
 };
+// Vector registers that an F16 takes.
+constexpr int kLaneRegisters = 1;
 struct H32 {  // lane l of both I16 side by side
   __m512i v;
 };

@@ -19,6 +19,8 @@ struct I16 {
 struct M16 {
   bool v[16];
 };
+// Vector registers that an F16 takes; here some, or none.
+constexpr int kLaneRegisters = 4;
 struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its own
   int16_t v[32];
 };
