@@ -24,9 +24,9 @@ function(octavo_isa_flags token)
   endif()
 endfunction()
 
-# AVX2 comes with F16C on every CPU that has it. FMA is left out on purpose: kernels round each
-# operation, so that all tiers agree bit for bit.
-set(_octavo_avx2 -mavx2 -mf16c)
+# AVX2 comes with F16C and FMA on every CPU that has it. Kernels say where they fuse (fma in
+# kernels/common/lanes16_*.h): -ffp-contract=off keeps compilers from doing it elsewhere.
+set(_octavo_avx2 -mavx2 -mf16c -mfma)
 set(_octavo_avx512 ${_octavo_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12's own AVX-512 header trips these. Clang does not know the second: a probe with it fails.

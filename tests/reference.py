@@ -2,7 +2,7 @@
 """What every backend must return, written one element at a time: obvious, slow, independent.
 
 Integers are Python's, so nothing overflows; floats are NumPy float32 scalars, so every operation
-rounds once.
+rounds once.  Where a product is added to something, both are one operation, `fma`.
 """
 
 from __future__ import annotations
@@ -118,45 +118,84 @@ def matmul_int8(a: Array, b: Array, a_zero_point: Any = 0, b_zero_point: Any = 0
     return product.astype(np.int32)
 
 
+def _significand(x: Any) -> tuple[int, int]:
+    """Return integers m and e, x = m * 2**e."""
+    fraction, exponent = math.frexp(float(x))
+    return int(fraction * 2**24), exponent - 24
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a * b + c of float32 scalars, rounded once: exact in integers until the end."""
+    plain = float(a) * float(b) + float(c)
+    if not math.isfinite(plain):
+        return F(plain)
+    (m_a, e_a), (m_b, e_b), (m_c, e_c) = map(_significand, (a, b, c))
+    low = min(e_a + e_b, e_c)
+    exact = (m_a * m_b << (e_a + e_b - low)) + (m_c << (e_c - low))
+    if exact == 0:
+        return F(plain)  # float64 knows the sign of zero
+    drop = max(abs(exact).bit_length() - 24, -149 - low, 0)
+    kept, rest = abs(exact) >> drop, abs(exact) & ((1 << drop) - 1)
+    kept += 2 * rest > 1 << drop or (2 * rest == 1 << drop and kept % 2 == 1)
+    return F(math.copysign(math.ldexp(kept, low + drop), exact))
+
+
+def fma_row(a: Any, b: Array, c: Array) -> Array:
+    """`fma` of whole arrays, short of results that overflow only just.
+
+    A float64 sum rounds to the right float32 unless it lies midway between two: then what float64
+    lost of it decides.
+    """
+    product = np.multiply(a, b, dtype=np.float64)
+    total = product + c
+    added = total - product
+    lost = (product - (total - added)) + (c - added)
+    near = total.astype(F)
+    far = np.nextafter(near, np.where(total > near, F(np.inf), F(-np.inf)))
+    midway = total == (near.astype(np.float64) + far) / 2
+    chosen = np.where(lost > 0, np.maximum(near, far), np.minimum(near, far))
+    return np.where(midway & ((lost < 0) | (lost > 0)), chosen, near)
+
+
+def polynomial(x: Any, *coefficients: float) -> Any:
+    """Highest power first."""
+    p = F(coefficients[0])
+    for coefficient in coefficients[1:]:
+        p = fma(p, x, F(coefficient))
+    return p
+
+
 def exp(x: Any) -> Any:
     """float32 to float32."""
     if np.isnan(x):
         return x
     x = min(max(x, F(-87.33654)), F(88))
-    n = np.rint(x * F(1.44269504))
-    r = x - n * F(0.693359375)
-    r = r - n * F(-2.12194440e-4)
-    p = F(1.9875691500e-4)
-    p = p * r + F(1.3981999507e-3)
-    p = p * r + F(8.3334519073e-3)
-    p = p * r + F(4.1665795894e-2)
-    p = p * r + F(1.6666665459e-1)
-    p = p * r + F(5.0000001201e-1)
-    y = p * (r * r) + r
-    y = y + F(1)
-    return y * F(2.0 ** int(n))
-
-
-def sigmoid(x: Any) -> Any:
-    return F(1) / (F(1) + exp(-x))
+    n = fma(x, F(1.44269502), F(12583039)) - F(12583039)
+    r = fma(-n, F(0.693147182), x)
+    r = fma(-n, F(-1.90465421e-9), r)
+    p = polynomial(
+        *(r, 1.38208945e-3, 8.36868212e-3, 4.16682661e-2, 1.66665211e-1, 4.9999994e-1, 1, 1)
+    )
+    return p * F(2.0 ** int(n))
 
 
 def gelu(x: Any) -> Any:
-    z = x * F(0.70710678)
-    a = abs(z)
-    t = F(1) / (F(1) + F(0.3275911) * a)
-    p = F(1.061405429) * t - F(1.453152027)
-    p = p * t + F(1.421413741)
-    p = p * t - F(0.284496736)
-    p = p * t + F(0.254829592)
-    p = p * t
-    q = F(0.5) * (p * exp(-(a * a)))
-    return x * (q if x < 0 else F(1) - q)
+    if np.isnan(x):
+        return x
+    t = min(abs(x), F(9))
+    y = polynomial(
+        *(t, 2.99374442e-5, -7.39976123e-4, 7.97775015e-3, -5.32385558e-2, -4.58915472e-1),
+        *(-1.15114713, -1),
+    )
+    n = (y + F(12583039)) - F(12583039)
+    q = polynomial(
+        *(y - n, 1.32691627e-3, 9.67131276e-3, 5.55071197e-2, 2.40222469e-1, 6.93147004e-1, 1)
+    )
+    return fma(-t, q * F(2.0 ** int(n)), F(0) if x < 0 else x)
 
 
 def gelu_tanh(x: Any) -> Any:
-    u = F(0.79788456) * (x + F(0.044715) * ((x * x) * x))
-    return x * sigmoid(F(2) * u)
+    return x / (F(1) + exp(x * fma(x * x, F(-0.0713548124), F(-1.59576917))))
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -164,8 +203,8 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda x: F(0) if x < 0 else x,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
-    "silu": lambda x: x * sigmoid(x),
-    "tanh": lambda x: F(2) * sigmoid(F(2) * x) - F(1),
+    "silu": lambda x: x / (F(1) + exp(-x)),
+    "tanh": lambda x: F(2) / (F(1) + exp(F(-2) * x)) - F(1),
 }
 
 
@@ -182,6 +221,17 @@ def row_sum(values: Any) -> Any:
     lanes = [F(0)] * 16
     for i, value in enumerate(values):
         lanes[i % 16] = lanes[i % 16] + value
+    return fold(lanes)
+
+
+def row_sum_of_squares(values: Any) -> Any:
+    lanes = [F(0)] * 16
+    for i, value in enumerate(values):
+        lanes[i % 16] = fma(value, value, lanes[i % 16])
+    return fold(lanes)
+
+
+def fold(lanes: Any) -> Any:
     while len(lanes) > 1:
         half = len(lanes) // 2
         lanes = [lanes[i] + lanes[i + half] for i in range(half)]
@@ -199,11 +249,14 @@ def layer_norm(
             v = [a if residual is None else a + residual[i, j] for j, a in enumerate(row)]
             mean = row_sum(v) / n
             d = [a - mean for a in v]
-            rstd = F(1) / np.sqrt(row_sum([a * a for a in d]) / n + F(eps))
+            rstd = F(1) / np.sqrt(row_sum_of_squares(d) / n + F(eps))
             for j, a in enumerate(d):
                 y = a * rstd
-                y = y if weight is None else y * weight[j]
-                out[i, j] = y if bias is None else y + bias[j]
+                if weight is None or bias is None:
+                    y = y if weight is None else y * weight[j]
+                    out[i, j] = y if bias is None else y + bias[j]
+                else:
+                    out[i, j] = fma(y, weight[j], bias[j])
     return out
 
 
@@ -233,13 +286,13 @@ def attention(q: Array, k: Array, v: Array, mask: Array | None, heads: int, scal
         for j in keys:
             total = F(0)
             for d in columns:
-                total = total + q[b, i, d] * k[b, j, d]
+                total = fma(q[b, i, d], k[b, j, d], total)
             scores.append(total * F(scale))
         p = softmax_row(scores)
         for d in columns:
             total = F(0)
             for weight, j in zip(p, keys, strict=True):
-                total = total + weight * v[b, j, d]
+                total = fma(weight, v[b, j, d], total)
             out[b, i, d] = total
     return out
 
@@ -274,5 +327,5 @@ def spmm(weight: Array, x: Array, stored: Array | None = None, start: Array | fl
     out = np.full((len(weight), x.shape[1]), start, np.float32)
     with np.errstate(all="ignore"):
         for n, k in zip(*np.nonzero(stored), strict=True):
-            out[n] = out[n] + weight[n, k] * x[k]
+            out[n] = fma_row(weight[n, k], x[k], out[n])
     return out

@@ -4,43 +4,46 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 
 namespace octavo_test {
 
 using octavo::Activation;
 
+namespace {
+
+// Coefficients of the highest power first.
+float polynomial(float x, std::initializer_list<float> coefficients) {
+  float p = *coefficients.begin();
+  for (auto c = coefficients.begin() + 1; c != coefficients.end(); ++c) p = std::fma(p, x, *c);
+  return p;
+}
+
+}  // namespace
+
 float exp_of(float x) {
   if (std::isnan(x)) return x;
   x = std::min(std::max(x, -87.33654f), 88.0f);
-  const float n = std::nearbyintf(x * 1.44269504f);
-  float r = x - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  float y = p * (r * r) + r;
-  y = y + 1.0f;
-  return y * std::ldexp(1.0f, static_cast<int>(n));
+  const float n = std::fma(x, 1.44269502f, 12583039.0f) - 12583039.0f;
+  float r = std::fma(-n, 0.693147182f, x);
+  r = std::fma(-n, -1.90465421e-9f, r);
+  const float p = polynomial(r, {1.38208945e-3f, 8.36868212e-3f, 4.16682661e-2f, 1.66665211e-1f,
+                                 4.9999994e-1f, 1.0f, 1.0f});
+  return p * std::ldexp(1.0f, static_cast<int>(n));
 }
 
 namespace {
 
-float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
-
 float gelu_of(float x) {
-  const float a = std::fabs(x * 0.70710678f);
-  const float t = 1.0f / (1.0f + 0.3275911f * a);
-  float p = 1.061405429f * t - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
-  p = p * t;
-  const float q = 0.5f * (p * exp_of(-(a * a)));
-  return x * (x < 0.0f ? q : 1.0f - q);
+  if (std::isnan(x)) return x;
+  const float t = std::min(std::fabs(x), 9.0f);
+  const float y = polynomial(t, {2.99374442e-5f, -7.39976123e-4f, 7.97775015e-3f, -5.32385558e-2f,
+                                 -4.58915472e-1f, -1.15114713f, -1.0f});
+  const float n = (y + 12583039.0f) - 12583039.0f;
+  const float q = polynomial(y - n, {1.32691627e-3f, 9.67131276e-3f, 5.55071197e-2f, 2.40222469e-1f,
+                                     6.93147004e-1f, 1.0f});
+  return std::fma(-t, q * std::ldexp(1.0f, static_cast<int>(n)), x < 0.0f ? 0.0f : x);
 }
 
 }  // namespace
@@ -51,22 +54,38 @@ float activation_of(Activation activation, float x) {
     case Activation::kRelu: return x < 0.0f ? 0.0f : x;
     case Activation::kGelu: return gelu_of(x);
     case Activation::kGeluTanh: {
-      const float u = 0.79788456f * (x + 0.044715f * ((x * x) * x));
-      return x * sigmoid_of(2.0f * u);
+      const float minus_2u = x * std::fma(x * x, -0.0713548124f, -1.59576917f);
+      return x / (1.0f + exp_of(minus_2u));
     }
-    case Activation::kSilu: return x * sigmoid_of(x);
-    case Activation::kTanh: return 2.0f * sigmoid_of(2.0f * x) - 1.0f;
+    case Activation::kSilu: return x / (1.0f + exp_of(-x));
+    case Activation::kTanh: return 2.0f / (1.0f + exp_of(-2.0f * x)) - 1.0f;
   }
   return x;
 }
 
-float row_sum(const std::vector<float>& values) {
-  float lanes[16] = {};
-  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 16] = lanes[i % 16] + values[i];
+namespace {
+
+float fold(float* lanes) {
   for (int half = 8; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lanes[i] = lanes[i] + lanes[i + half];
   }
   return lanes[0];
+}
+
+}  // namespace
+
+float row_sum(const std::vector<float>& values) {
+  float lanes[16] = {};
+  for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 16] = lanes[i % 16] + values[i];
+  return fold(lanes);
+}
+
+float row_sum_of_squares(const std::vector<float>& values) {
+  float lanes[16] = {};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    lanes[i % 16] = std::fma(values[i], values[i], lanes[i % 16]);
+  }
+  return fold(lanes);
 }
 
 std::vector<float> softmax_of(const std::vector<float>& row) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What kernels must compute, one element at a time in plain float32: each operation rounds once
-// (this directory is compiled without contraction to fused multiply-adds).
+// What kernels must compute, one element at a time in plain float32: each operation rounds once,
+// std::fma as well (this directory is compiled without contraction to fused multiply-adds).
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -15,6 +15,7 @@ float activation_of(octavo::Activation activation, float x);
 
 // Sixteen lanes from +0, folded by halves.
 float row_sum(const std::vector<float>& values);
+float row_sum_of_squares(const std::vector<float>& values);
 std::vector<float> softmax_of(const std::vector<float>& row);
 
 // clip(rint(q) + zero_point, low, high), with q = 0 for NaN.

@@ -80,16 +80,19 @@ void check_layer_norm(const KernelRow<LayerNormArgs>& kernel, const NormCase& c,
   Floats expected(static_cast<std::size_t>(size), 5.0f);
   out.fill(5.0f);
   for (std::int64_t m = 0; m < c.m; ++m) {
-    Floats v = row_of(x.data(), stride, m, c.n), squares;
+    Floats v = row_of(x.data(), stride, m, c.n), centred;
     for (std::int64_t i = 0; c.residual && i < c.n; ++i) v[i] = v[i] + residual[m * stride + i];
     const float mean = row_sum(v) / static_cast<float>(c.n);
-    for (float& value : v) squares.push_back((value - mean) * (value - mean));
-    const float variance = row_sum(squares) / static_cast<float>(c.n);
+    for (const float value : v) centred.push_back(value - mean);
+    const float variance = row_sum_of_squares(centred) / static_cast<float>(c.n);
     const float factor = 1.0f / std::sqrt(variance + kEps);
     for (std::int64_t i = 0; i < c.n; ++i) {
-      float y = (v[i] - mean) * factor;
-      if (c.weight) y = y * weight[i];
-      if (c.bias) y = y + bias[i];
+      float y = centred[i] * factor;
+      if (c.weight && c.bias) {
+        y = std::fma(y, weight[i], bias[i]);
+      } else if (c.weight || c.bias) {
+        y = c.weight ? y * weight[i] : y + bias[i];
+      }
       expected[static_cast<std::size_t>(m * stride + i)] = y;
     }
   }
@@ -130,13 +133,13 @@ void check_attention(const KernelRow<AttentionArgs>& kernel, std::int64_t m, std
     Floats scores;
     for (std::int64_t j = 0; j < n; ++j) {
       float sum = 0.0f;
-      for (std::int64_t e = 0; e < d; ++e) sum = sum + q[i * stride + e] * k[j * d + e];
+      for (std::int64_t e = 0; e < d; ++e) sum = std::fma(q[i * stride + e], k[j * d + e], sum);
       scores.push_back(sum * scale);
     }
     const Floats p = softmax_of(scores);
     for (std::int64_t e = 0; e < d; ++e) {
       float sum = 0.0f;
-      for (std::int64_t j = 0; j < n; ++j) sum = sum + p[j] * v[j * d + e];
+      for (std::int64_t j = 0; j < n; ++j) sum = std::fma(p[j], v[j * d + e], sum);
       expected[static_cast<std::size_t>(i * stride + e)] = sum;
     }
   }

@@ -43,6 +43,7 @@ int main() {
     std::printf("tier %s: %s\n", info.token,
                 usable ? "tested" : (info.compiled ? "not supported here" : "not compiled in"));
   }
+  test_fused();
   test_packed_b();
   test_gemm_s8();
   test_slots();

@@ -101,7 +101,7 @@ void check_block(const KernelRow<SpmmF32Args>& kernel, const Csr& a, int m, Edge
     for (std::int64_t i = a.indptr[n]; i < a.indptr[n + 1]; ++i) {
       for (int j = 0; j < m; ++j) {
         float& sum = expected[static_cast<std::size_t>(n * m + j)];
-        sum = sum + a.values[i] * x[a.indices[i] * m + j];
+        sum = std::fma(a.values[i], x[a.indices[i] * m + j], sum);
       }
     }
   }

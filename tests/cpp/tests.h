@@ -4,6 +4,7 @@
 
 namespace octavo_test {
 
+void test_fused();
 void test_packed_b();
 void test_gemm_s8();
 void test_slots();

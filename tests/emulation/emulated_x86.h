@@ -82,6 +82,12 @@ static inline __m512i srai_epi32(__m512i a) {
   return join(_mm256_srai_epi32(h.lo, Count), _mm256_srai_epi32(h.hi, Count));
 }
 
+// SIMDe leaves -0 as it is.
+static inline __m512 abs_ps(__m512 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return join_ps(_mm256_andnot_ps(sign, lo_ps(a)), _mm256_andnot_ps(sign, hi_ps(a)));
+}
+
 // Narrowing by dropping the high halves.
 static inline __m256i cvtepi32_epi16(__m512i a) {
   const auto wide = bits<Lanes<uint32_t, 16>>(a);
@@ -262,6 +268,8 @@ static inline void tile_dpbusd(int c, int a, int b) {
 #define _mm512_cvtepu16_epi32(a) octavo_emulated::cvtepu16_epi32(a)
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32(a, count) octavo_emulated::srai_epi32<(count)>(a)
+#undef _mm512_abs_ps
+#define _mm512_abs_ps(a) octavo_emulated::abs_ps(a)
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16(a) octavo_emulated::cvtepi32_epi16(a)
 #undef _mm512_cvtusepi32_epi8

@@ -5,8 +5,8 @@
 //   p[i]    = softmax(s[i])                                             kernels/softmax/kernel.h
 //   out[i][e] = sum over j in order of p[i][j] * v[j][e]
 //
-// Each multiplication and each addition is rounded (no fused multiply-add); sums start at +0. Both
-// products are the same loop: a row of the left side times a panel 16 columns wide.
+// Sums start at +0; adding a product is one fused multiply-add, rounded once. Both products are the
+// same loop: a row of the left side times a panel 16 columns wide.
 //
 //   k_panels: panel P holds keys [16P, 16P + 16), as d groups   v_panels: panel P holds columns
 //   of 16 floats, one per key:                                  [16P, 16P + 16) of all n values:
@@ -19,7 +19,7 @@
 
 namespace octavo {
 
-// Query rows at a time. On AVX2: 12 registers of sums, 2 of the panel, 1 broadcast, 1 product.
+// Query rows at a time. On AVX2 and AVX-512: 12 registers of sums, 2 of panels, 1 broadcast.
 constexpr int kAttentionRows = 6;
 
 struct AttentionArgs {

@@ -14,8 +14,8 @@ static inline F16 activate(F16 y) {
     case Activation::kRelu: return max(set1(0.0f), y);  // second operand: NaN stays
     case Activation::kGelu: return gelu_erf16(y);
     case Activation::kGeluTanh: return gelu_tanh16(y);
-    case Activation::kSilu: return mul(y, sigmoid16(y));
-    case Activation::kTanh: return sub(mul(set1(2.0f), sigmoid16(add(y, y))), set1(1.0f));
+    case Activation::kSilu: return silu16(y);
+    case Activation::kTanh: return tanh16(y);
   }
   return y;
 }

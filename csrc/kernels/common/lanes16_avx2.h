@@ -17,6 +17,8 @@ struct I16 {
 struct M16 {
   __m256 lo, hi;
 };
+// Vector registers that an F16 takes.
+constexpr int kLaneRegisters = 2;
 struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
   __m256i a, b;
 };
@@ -75,6 +77,12 @@ OCTAVO_PAIR(I16, sub_i, _mm256_sub_epi32)
 OCTAVO_PAIR(I16, mul_i, _mm256_mullo_epi32)
 #undef OCTAVO_PAIR
 
+static inline F16 fma(F16 a, F16 b, F16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+static inline F16 fnma(F16 a, F16 b, F16 c) {
+  return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
 static inline F16 abs(F16 a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
@@ -83,11 +91,7 @@ static inline F16 neg(F16 a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_xor_ps(sign, a.lo), _mm256_xor_ps(sign, a.hi)};
 }
-static inline F16 sqrt(F16 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 
-static inline M16 less(F16 a, F16 b) {
-  return {_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)};
-}
 static inline M16 is_nan(F16 a) {
   return {_mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q), _mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q)};
 }
@@ -103,16 +107,11 @@ static inline M16 either(M16 a, M16 b) {
 }
 static inline M16 none() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 
-static inline F16 rint(F16 a) {
-  return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
-          _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
 static inline I16 to_int(F16 a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
 static inline F16 to_float(I16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-static inline F16 pow2(I16 n) {
-  const __m256i bias = _mm256_set1_epi32(127);
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.lo, bias), 23)),
-          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n.hi, bias), 23))};
+static inline F16 low_bits_as_exponent(F16 a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.lo), 23)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.hi), 23))};
 }
 
 // packs works within 128-bit halves: the permutation puts the quadwords back in order.

@@ -16,6 +16,8 @@ struct I16 {
 struct M16 {
   __mmask16 v;
 };
+// Vector registers that an F16 takes.
+constexpr int kLaneRegisters = 1;
 struct H32 {  // lane l of both I16 side by side
   __m512i v;
 };
@@ -41,6 +43,8 @@ static inline F16 add(F16 a, F16 b) { return {_mm512_add_ps(a.v, b.v)}; }
 static inline F16 sub(F16 a, F16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 static inline F16 mul(F16 a, F16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 static inline F16 div(F16 a, F16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+static inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+static inline F16 fnma(F16 a, F16 b, F16 c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 static inline F16 min(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 static inline F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 static inline F16 abs(F16 a) { return {_mm512_abs_ps(a.v)}; }
@@ -48,12 +52,10 @@ static inline F16 neg(F16 a) {
   return {_mm512_castsi512_ps(
       _mm512_xor_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32((int)0x80000000u)))};
 }
-static inline F16 sqrt(F16 a) { return {_mm512_sqrt_ps(a.v)}; }
 static inline I16 add_i(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 static inline I16 sub_i(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 static inline I16 mul_i(I16 a, I16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
 
-static inline M16 less(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 static inline M16 is_nan(F16 a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 static inline F16 select(M16 m, F16 a, F16 b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 static inline M16 first_n(int n) { return {mask_n(n)}; }
@@ -61,14 +63,10 @@ static inline bool any(M16 m) { return m.v != 0; }
 static inline M16 either(M16 a, M16 b) { return {(__mmask16)(a.v | b.v)}; }
 static inline M16 none() { return {0}; }
 
-static inline F16 rint(F16 a) {
-  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
 static inline I16 to_int(F16 a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline F16 to_float(I16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
-static inline F16 pow2(I16 n) {
-  return {
-      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n.v, _mm512_set1_epi32(127)), 23))};
+static inline F16 low_bits_as_exponent(F16 a) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
 }
 
 static inline I16 not_below_zero(I16 a) { return {_mm512_max_epi32(a.v, _mm512_setzero_si512())}; }

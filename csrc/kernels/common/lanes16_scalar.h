@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/common/fused.h"
+
 namespace {
 
 struct F16 {
@@ -18,6 +20,8 @@ struct I16 {
 struct M16 {
   bool v[16];
 };
+// Vector registers that an F16 takes; here some, or none.
+constexpr int kLaneRegisters = 4;
 struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its own
   int16_t v[32];
 };
@@ -80,6 +84,15 @@ static inline F16 div(F16 a, F16 b) {
   F16 r;
   OCTAVO_LANES(a.v[i] / b.v[i]);
 }
+// a * b + c and c - a * b, rounded once.
+static inline F16 fma(F16 a, F16 b, F16 c) {
+  F16 r;
+  OCTAVO_LANES(fma1(a.v[i], b.v[i], c.v[i]));
+}
+static inline F16 fnma(F16 a, F16 b, F16 c) {
+  F16 r;
+  OCTAVO_LANES(fma1(-a.v[i], b.v[i], c.v[i]));
+}
 // As on x86: the second operand when either is NaN.
 static inline F16 min(F16 a, F16 b) {
   F16 r;
@@ -97,10 +110,6 @@ static inline F16 neg(F16 a) {
   F16 r;
   OCTAVO_LANES(-a.v[i]);
 }
-static inline F16 sqrt(F16 a) {
-  F16 r;
-  OCTAVO_LANES(sqrtf(a.v[i]));
-}
 
 static inline I16 add_i(I16 a, I16 b) {
   I16 r;
@@ -115,10 +124,6 @@ static inline I16 mul_i(I16 a, I16 b) {
   OCTAVO_LANES((int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
 }
 
-static inline M16 less(F16 a, F16 b) {
-  M16 r;
-  OCTAVO_LANES(a.v[i] < b.v[i]);
-}
 static inline M16 is_nan(F16 a) {
   M16 r;
   OCTAVO_LANES(a.v[i] != a.v[i]);
@@ -139,10 +144,6 @@ static inline float rint1(float x) {
   const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
   return magnitude < 8388608.0f ? copysignf(rounded, x) : x;
 }
-static inline F16 rint(F16 a) {
-  F16 r;
-  OCTAVO_LANES(rint1(a.v[i]));
-}
 // Half to even; defined for |a| < 2^31 only.
 static inline I16 to_int(F16 a) {
   I16 r;
@@ -152,11 +153,13 @@ static inline F16 to_float(I16 a) {
   F16 r;
   OCTAVO_LANES((float)a.v[i]);
 }
-// 2^n for -126 <= n <= 127.
-static inline F16 pow2(I16 n) {
+// A float whose sign and exponent are the nine lowest bits of a, its fraction zero.
+static inline F16 low_bits_as_exponent(F16 a) {
   F16 r;
   for (int i = 0; i < 16; ++i) {
-    const uint32_t bits = (uint32_t)(n.v[i] + 127) << 23;
+    uint32_t bits;
+    memcpy(&bits, &a.v[i], 4);
+    bits <<= 23;
     memcpy(&r.v[i], &bits, 4);
   }
   return r;

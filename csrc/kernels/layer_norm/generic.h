@@ -59,7 +59,7 @@ static inline void spread_rows(const LayerNormArgs& args, NormRows<Rows>& rows) 
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load(rows.v[r] + i), set1(rows.mean[r]));
-      sum[r] = add(sum[r], mul(d, d));
+      sum[r] = fma(d, d, sum[r]);
     }
   }
   if (i < args.n) {
@@ -67,7 +67,7 @@ static inline void spread_rows(const LayerNormArgs& args, NormRows<Rows>& rows) 
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load_n(rows.v[r] + i, n), set1(rows.mean[r]));
-      sum[r] = add(sum[r], select(first_n(n), mul(d, d), set1(0.0f)));
+      sum[r] = select(first_n(n), fma(d, d, sum[r]), sum[r]);
     }
   }
   OCTAVO_UNROLL
@@ -82,14 +82,11 @@ static inline void write_rows(const LayerNormArgs& args, const NormRows<Rows>& r
   for (int64_t i = 0; i < args.n; i += 16) {
     const int n = args.n - i < 16 ? (int)(args.n - i) : 16;
     const F16 weight = args.weight ? load_some(args.weight + i, n) : set1(1.0f);
-    const F16 bias = args.bias ? load_some(args.bias + i, n) : set1(0.0f);
+    const F16 bias = args.bias ? load_some(args.bias + i, n) : set1(-0.0f);
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
       const F16 d = sub(load_some(rows.v[r] + i, n), set1(rows.mean[r]));
-      F16 y = mul(d, set1(rows.factor[r]));
-      if (args.weight) y = mul(y, weight);
-      if (args.bias) y = add(y, bias);
-      store_some(rows.out[r] + i, y, n);
+      store_some(rows.out[r] + i, fma(mul(d, set1(rows.factor[r])), weight, bias), n);
     }
   }
 }

@@ -2,11 +2,12 @@
 // Kernel family layer_norm: rows to mean 0 and variance 1, scaled and shifted.
 //
 //   v = x (+ residual);  mean = sum(v) / n;  d = v - mean;  variance = sum(d * d) / n
-//   out = (d * (1 / sqrt(variance + eps))) * weight + bias          each operation rounded
+//   out = (d * (1 / sqrt(variance + eps))) * weight + bias
 //
-// Sums run in sixteen lanes (element i in lane i % 16, in order), folded 16 -> 8 -> 4 -> 2 -> 1.
-// out may be x or residual; n >= 1; arrays may end exactly at n. A null weight, bias or residual is
-// skipped.
+// Each operation is rounded; `* weight + bias` and adding a square are one operation each, fused
+// multiply-adds. A null weight is 1, a null bias -0: the bits are those without them. A null
+// residual is skipped. Sums run in sixteen lanes (element i in lane i % 16, in order), folded
+// 16 -> 8 -> 4 -> 2 -> 1. out may be x or residual; n >= 1; arrays may end exactly at n.
 #pragma once
 #include <stdint.h>
 

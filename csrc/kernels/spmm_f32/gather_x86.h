@@ -26,7 +26,7 @@ static inline void gather_slice(const float* x, const uint8_t* column, const flo
     memcpy(&columns, column + 8 * j, 8);
     const __m256 picked =
         _mm256_set_m128(pick4(x, (uint32_t)(columns >> 32)), pick4(x, (uint32_t)columns));
-    total = _mm256_add_ps(total, _mm256_mul_ps(_mm256_loadu_ps(value + 8 * j), picked));
+    total = _mm256_fmadd_ps(_mm256_loadu_ps(value + 8 * j), picked, total);
   }
   _mm256_storeu_ps(sum, total);
 }

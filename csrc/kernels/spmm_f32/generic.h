@@ -3,6 +3,7 @@
 // products of eight rows with one column of x.
 #pragma once
 #include "kernels/common/compiler.h"
+#include "kernels/common/fused.h"
 #include "kernels/spmm_f32/kernel.h"
 
 namespace octavo {
@@ -16,7 +17,7 @@ static inline void add_entries(const SpmmF32Args& args, const uint8_t* column, c
     const float* x = args.x + 16 * Groups * column[kSparseSlice * j];
     const F16 factor = set1(value[kSparseSlice * j]);
     OCTAVO_UNROLL
-    for (int g = 0; g < Groups; ++g) sum[g] = add(sum[g], mul(factor, load(x + 16 * g)));
+    for (int g = 0; g < Groups; ++g) sum[g] = fma(factor, load(x + 16 * g), sum[g]);
   }
 }
 
@@ -46,7 +47,7 @@ static inline void add_rows(const SpmmF32Args& args, const uint16_t* count, cons
       const float* x = args.x + 16 * Groups * column[kSparseSlice * j + r];
       const F16 factor = set1(value[kSparseSlice * j + r]);
       OCTAVO_UNROLL
-      for (int g = 0; g < Groups; ++g) sum[r][g] = add(sum[r][g], mul(factor, load(x + 16 * g)));
+      for (int g = 0; g < Groups; ++g) sum[r][g] = fma(factor, load(x + 16 * g), sum[r][g]);
     }
   }
   OCTAVO_UNROLL
@@ -64,12 +65,12 @@ static inline void add_block(const SpmmF32Args& args) {
   for (int32_t s = 0; s < args.slices; ++s) {
     const uint16_t* count = args.count + kSparseSlice * s;
     const uint8_t* row = args.row + kSparseSlice * s;
-    for (int r = 0; r < kSparseSlice && count[r] != 0; r += Rows) {
-      if (Rows > 1 && count[r + Rows - 1] == 0) {
-        add_rows<Groups, 1>(args, count + r, row + r, column + r, value + r);
-      } else {
-        add_rows<Groups, Rows>(args, count + r, row + r, column + r, value + r);
-      }
+    int r = 0;
+    for (; r + Rows <= kSparseSlice && count[r + Rows - 1] != 0; r += Rows) {
+      add_rows<Groups, Rows>(args, count + r, row + r, column + r, value + r);
+    }
+    for (; Rows > 1 && r < kSparseSlice && count[r] != 0; ++r) {
+      add_rows<Groups, 1>(args, count + r, row + r, column + r, value + r);
     }
     column += kSparseSlice * count[0];
     value += kSparseSlice * count[0];
@@ -94,7 +95,7 @@ static inline void add_vector(const SpmmF32Args& args) {
     for (int j = common; j < count[0]; ++j) {
       const int at = kSparseSlice * j;
       for (int r = 0; r < rows && j < count[r]; ++r) {
-        sum[r] = sum[r] + value[at + r] * args.x[column[at + r]];
+        sum[r] = fma1(value[at + r], args.x[column[at + r]], sum[r]);
       }
     }
     for (int r = 0; r < rows; ++r) args.out[row[r]] = sum[r];
@@ -103,12 +104,17 @@ static inline void add_vector(const SpmmF32Args& args) {
   }
 }
 
+// With one register a group, more rows make up for half as many chains: on Zen 5, at 50% zeros,
+// 16, 32, 48 columns are 1.35, 1.08, 1.16 times as fast as with the other tiers' numbers. Of 64
+// columns, two rows are slower than one.
+constexpr bool kWide = kLaneRegisters == 1;
+
 static inline void spmm_generic(const SpmmF32Args& args) {
   switch (args.m) {
     case 1: return add_vector(args);
-    case 16: return add_block<1, 2>(args);
-    case 32: return add_block<2, 2>(args);
-    case 48: return add_block<3, 1>(args);
+    case 16: return add_block<1, kWide ? 4 : 2>(args);
+    case 32: return add_block<2, kWide ? 4 : 2>(args);
+    case 48: return add_block<3, kWide ? 2 : 1>(args);
     default: return add_block<4, 1>(args);
   }
 }

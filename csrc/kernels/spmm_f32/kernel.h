@@ -16,11 +16,11 @@
 // Columns ascend along a row. Entries behind a row's end are padding and take no part, so what is
 // infinite or NaN in x meets stored values only.
 //
-// Order: a row's products are added one after the other, columns ascending, each product and each
-// sum rounded (no fused multiply-add). Blocks are given columns ascending and out starts at +0: so
-// all kernels, and all m, give the same bits. For a row with c non-zeros, with u = 2^-24,
+// Order: a row's products are added one after the other, columns ascending, each by one fused
+// multiply-add, rounded once. Blocks are given columns ascending and out starts at +0: so all
+// kernels, and all m, give the same bits. For a row with c non-zeros, with u = 2^-24,
 //
-//   |out - exact| <= ((1 + u)^c - 1) * sum of |value * x|   (no overflow, no subnormal product)
+//   |out - exact| <= ((1 + u)^c - 1) * sum of |value * x|   (no overflow, no subnormal sum)
 //
 // m is 1, or a multiple of 16 up to kSparseTile. Rows of x and of out adjoin. All arrays may end at
 // their last element; none needs an alignment.

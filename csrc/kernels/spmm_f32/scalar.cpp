@@ -6,7 +6,7 @@ namespace {
 static inline void gather_slice(const float* x, const uint8_t* column, const float* value,
                                 int count, float* sum) {
   for (int j = 0; j < count; ++j) {
-    for (int r = 0; r < 8; ++r) sum[r] = sum[r] + value[8 * j + r] * x[column[8 * j + r]];
+    for (int r = 0; r < 8; ++r) sum[r] = fma1(value[8 * j + r], x[column[8 * j + r]], sum[r]);
   }
 }
 

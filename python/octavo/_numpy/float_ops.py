@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float32 functions with a fixed order of operations, so that every tier gives the same bits."""
+"""Float32 functions with a fixed order of operations, so that every tier gives the same bits.
+
+Where a product is added to something, the two are one operation (`fused`), rounded once.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from octavo._numpy.fused import chunks, fused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,81 +22,86 @@ _F = np.float32
 _LANES = 16
 _EXP_LOWEST = _F(-87.33654)
 _EXP_HIGHEST = _F(88.0)
-_LOG2_E = _F(1.44269504)
-_LN2_HIGH = _F(0.693359375)
-_LN2_LOW = _F(-2.12194440e-4)
-_EXP_POLYNOMIAL = tuple(
-    _F(c)
-    for c in (
-        1.9875691500e-4,
-        1.3981999507e-3,
-        8.3334519073e-3,
-        4.1665795894e-2,
-        1.6666665459e-1,
-        5.0000001201e-1,
-    )
+_LOG2_E = _F(1.44269502)
+_LN2_HIGH = _F(0.693147182)
+_LN2_LOW = _F(-1.90465421e-9)
+# 1.5 * 2**23 + 127: added to y it leaves rint(y) + 127, an exponent's bits, in the lowest places.
+_TO_INTEGER = _F(12583039)
+
+
+def _coefficients(*values: float) -> tuple[np.float32, ...]:
+    """Return them as float32, highest power first."""
+    return tuple(_F(value) for value in values)
+
+
+# e**r for |r| <= ln(2) / 2, to 3.1e-9, relative; 2**f for |f| <= 1/2, to 9.4e-8.
+_EXP = _coefficients(1.38208945e-3, 8.36868212e-3, 4.16682661e-2, 1.66665211e-1, 4.9999994e-1, 1, 1)
+_EXP2 = _coefficients(1.32691627e-3, 9.67131276e-3, 5.55071197e-2, 2.40222469e-1, 6.93147004e-1, 1)
+# log2 of Phi(-t) for 0 <= t <= 9, so that t * Phi(-t) is right to 8.3e-8.
+_LOG2_PHI = _coefficients(
+    2.99374442e-5, -7.39976123e-4, 7.97775015e-3, -5.32385558e-2, -4.58915472e-1, -1.15114713, -1
 )
-_ERF_POLYNOMIAL = tuple(
-    _F(c) for c in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
-)
+_GELU_HIGHEST = _F(9)
+# -2 sqrt(2 / pi), and 0.044715 times that.
+_GELU_TANH = (_F(-1.59576917), _F(-0.0713548124))
+_ZERO = _F(0)
 _ONE = _F(1)
-_HALF = _F(0.5)
 _TWO = _F(2)
+
+
+def _polynomial(x: Array, coefficients: tuple[np.float32, ...]) -> Array:
+    p: Array = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        p = fused(p, x, coefficient)
+    return p
+
+
+def _power_of_two(whole: Array) -> Array:
+    """2**n from n + _TO_INTEGER."""
+    power: Array = (whole.view(np.uint32) << np.uint32(23)).view(np.float32)
+    return power
 
 
 def exp(x: Array) -> Array:
     """e**x, clamped to the normal range of float32; NaN stays NaN."""
     x = np.minimum(np.maximum(x, _EXP_LOWEST), _EXP_HIGHEST)
-    n = np.rint(x * _LOG2_E)
-    r = x - n * _LN2_HIGH
-    r -= n * _LN2_LOW
-    p: Array = np.full_like(r, _EXP_POLYNOMIAL[0])
-    for coefficient in _EXP_POLYNOMIAL[1:]:
-        p *= r
-        p += coefficient
-    p *= r * r
-    p += r
-    p += _ONE
-    exponent = np.where(np.isnan(n), _F(0), n).astype(np.int32)
-    p *= ((exponent + 127) << 23).view(np.float32)
+    whole = fused(x, _LOG2_E, _TO_INTEGER)
+    n = whole - _TO_INTEGER
+    r = fused(-n, _LN2_HIGH, x)
+    r = fused(-n, _LN2_LOW, r)
+    p = _polynomial(r, _EXP)
+    p *= _power_of_two(whole)
     return p
 
 
-def _sigmoid(x: Array) -> Array:
-    y: Array = _ONE / (_ONE + exp(-x))
-    return y
-
-
 def _gelu(x: Array) -> Array:
-    # erf by Abramowitz and Stegun 7.1.26, on |x| / sqrt(2).
-    a = np.abs(x * _F(0.70710678))
-    t = _ONE / (_ONE + _F(0.3275911) * a)
-    p = np.full_like(t, _ERF_POLYNOMIAL[0])
-    for coefficient in _ERF_POLYNOMIAL[1:]:
-        p *= t
-        p += coefficient
-    p *= t
-    q = _HALF * (p * exp(-(a * a)))
-    phi: Array = np.where(x < 0, q, _ONE - q)
-    return x * phi
+    # max(x, 0) - t * Phi(-t), where Phi(-t) = 2**y.
+    t = np.minimum(np.abs(x), _GELU_HIGHEST)
+    y = _polynomial(t, _LOG2_PHI)
+    whole = y + _TO_INTEGER
+    q = _polynomial(y - (whole - _TO_INTEGER), _EXP2)
+    q *= _power_of_two(whole)
+    return fused(-t, q, _relu(x))
 
 
 def _gelu_tanh(x: Array) -> Array:
-    u = _F(0.79788456) * (x + _F(0.044715) * ((x * x) * x))
-    return x * _sigmoid(_TWO * u)
+    linear, cubic = _GELU_TANH
+    y: Array = x / (_ONE + exp(x * fused(x * x, cubic, linear)))
+    return y
 
 
 def _silu(x: Array) -> Array:
-    return x * _sigmoid(x)
+    y: Array = x / (_ONE + exp(-x))
+    return y
 
 
 def _relu(x: Array) -> Array:
-    y: Array = np.where(x < 0, _F(0), x)
+    y: Array = np.where(x < 0, _ZERO, x)
     return y
 
 
 def _tanh(x: Array) -> Array:
-    y: Array = _TWO * _sigmoid(_TWO * x) - _ONE
+    y: Array = _TWO / (_ONE + exp(-_TWO * x)) - _ONE
     return y
 
 
@@ -110,7 +120,8 @@ def activation(x: Array, name: str, out: Array) -> None:
         out[...] = x
         return
     with np.errstate(all="ignore"):
-        out[...] = _ACTIVATIONS[name](x)
+        for part in chunks(x):
+            out[part] = _ACTIVATIONS[name](x[part])
 
 
 def row_sum(x: Array) -> Array:
@@ -121,9 +132,22 @@ def row_sum(x: Array) -> Array:
     """
     n = x.shape[-1]
     lanes = np.zeros((*x.shape[:-1], _LANES), np.float32)
-    for start in range(0, n - n % _LANES, _LANES):
-        lanes += x[..., start : start + _LANES]
-    lanes[..., : n % _LANES] += x[..., n - n % _LANES :]
+    for start in range(0, n, _LANES):
+        lanes[..., : n - start] += x[..., start : start + _LANES]
+    return _fold(lanes)
+
+
+def _row_sum_of_squares(x: Array) -> Array:
+    """`row_sum` of squares, each added without being rounded first."""
+    n = x.shape[-1]
+    lanes = np.zeros((*x.shape[:-1], _LANES), np.float32)
+    for start in range(0, n, _LANES):
+        part = x[..., start : start + _LANES]
+        lanes[..., : n - start] = fused(part, part, lanes[..., : n - start])
+    return _fold(lanes)
+
+
+def _fold(lanes: Array) -> Array:
     width = _LANES
     while width > 1:
         width //= 2
@@ -145,13 +169,10 @@ def layer_norm(
         n = _F(x.shape[1])
         mean: Array = np.divide(row_sum(v), n)
         d = v - mean[:, None]
-        variance = row_sum(d * d) / n
+        variance = _row_sum_of_squares(d) / n
         d *= (_ONE / np.sqrt(variance + _F(eps)))[:, None]
-        if weight is not None:
-            d *= weight
-        if bias is not None:
-            d += bias
-    out[...] = d
+        # A bias of -0 changes nothing, not even the sign of a zero.
+        out[...] = fused(d, _ONE if weight is None else weight, -_ZERO if bias is None else bias)
 
 
 def _softmax_rows(x: Array) -> Array:
@@ -164,7 +185,8 @@ def softmax(x: Array, out: Array) -> None:
     """Softmax over the rows of `x` (M, N)."""
     if x.size:
         with np.errstate(all="ignore"):
-            out[...] = _softmax_rows(x)
+            for part in chunks(x):
+                out[part] = _softmax_rows(x[part])
 
 
 def _split_heads(x: Array, heads: int) -> Array:
@@ -209,10 +231,10 @@ def _attend(q: Array, k: Array, v: Array, scale: np.float32, out: Array) -> None
         k_columns = np.ascontiguousarray(k.transpose(2, 0, 1))
         scores = np.zeros((q.shape[0], q.shape[1], k.shape[1]), np.float32)
         for d, column in enumerate(k_columns):
-            scores += q[:, :, d, None] * column[:, None, :]
+            scores = fused(q[:, :, d, None], column[:, None, :], scores)
         scores *= scale
         p = _softmax_rows(scores)
         total = np.zeros(out.shape, np.float32)
         for j in range(k.shape[1]):
-            total += p[:, :, j, None] * v[:, j, None, :]
+            total = fused(p[:, :, j, None], v[:, j, None, :], total)
     out[...] = total

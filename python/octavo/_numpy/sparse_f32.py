@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo._float_mode import in_default_mode
+from octavo._numpy.fused import fused
 
 Array = NDArray[Any]
 
@@ -43,9 +44,9 @@ class SparseF32:
     def matmul(self, x: Array, out: Array) -> None:
         """Out (N, M) = self @ x (K, M).
 
-        A row's products are added one after the other, columns ascending, from +0; each product and
-        each sum is rounded.  Rows go from the fullest to the emptiest, so that those which still
-        have a j-th value come first.
+        A row's products are added one after the other, columns ascending, from +0, each by a fused
+        multiply-add, rounded once.  Rows go from the fullest to the emptiest, so that those which
+        still have a j-th value come first.
         """
         counts = np.diff(self._indptr)
         order = np.argsort(-counts, kind="stable")
@@ -55,5 +56,5 @@ class SparseF32:
             for j in range(counts.max(initial=0)):
                 live = int(np.searchsorted(-counts, -j))
                 at = first[:live] + j
-                sums[:live] += self._values[at, None] * x[self._indices[at]]
+                sums[:live] = fused(self._values[at, None], x[self._indices[at]], sums[:live])
         out[order] = sums

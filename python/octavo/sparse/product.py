@@ -18,10 +18,11 @@ Array = NDArray[Any]
 def spmm(a: Any, x: ArrayLike) -> Array:
     """Multiply a sparse matrix by a dense one: ``a @ x`` in float32.
 
-    Each element is the sum of its row's products, columns ascending, from +0, every operation
-    rounded: the same bits on every CPU, backend and thread count, whatever else is in `x`.  With c
-    stored values in the row and u = 2**-24 it lies within ``((1 + u)**c - 1) * sum(|a| * |x|)`` of
-    the exact sum.  NaN and infinities spread as in any float product, through stored values only.
+    Each element is the sum of its row's products, columns ascending, from +0, each added by a fused
+    multiply-add: the same bits on every CPU, backend and thread count, whatever else is in `x`.
+    With c stored values in the row and u = 2**-24 it lies within
+    ``((1 + u)**c - 1) * sum(|a| * |x|)`` of the exact sum.  NaN and infinities spread as in any
+    float product, through stored values only.
 
     Parameters
     ----------
