@@ -10,6 +10,8 @@
 #include "bindings/views.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
+#include "weights/dense.h"
+#include "weights/formats.h"
 
 namespace octavo {
 namespace {
@@ -206,7 +208,7 @@ py::tuple memory(const py::object& self) {
     return shared(self, data, {linear.n()});
   };
   py::object codes = py::none();
-  if (const DenseWeight* weight = linear.dense()) {
+  if (const auto* weight = dynamic_cast<const DenseWeight*>(&linear.weight())) {
     codes = shared(self, weight->panel(0),
                    {weight->panels(), weight->k_groups(), Weight::kPanelWidth, Weight::kGroup});
   }
@@ -305,7 +307,7 @@ void register_linear(py::module_& m) {
       .def_property_readonly("nbytes", &Linear::nbytes)
       .def_property_readonly("shape",
                              [](const Linear& self) { return py::make_tuple(self.n(), self.k()); })
-      .def_property_readonly("format", [](const Linear& self) { return self.format().name; })
+      .def_property_readonly("format", &Linear::format)
       .def_property_readonly("activation", [](const Linear& self) {
         return activation_name(self.options().activation);
       });

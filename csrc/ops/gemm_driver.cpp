@@ -26,7 +26,8 @@ struct Plan {
   const Weight* weight;
   Schedule schedule;
   std::int64_t m, block_rows, row_blocks, panel_chunk, column_tasks;
-  std::int64_t code_stride, abs_offset, code_bytes, info_bytes, block_bytes, sum_panels, sum_bytes;
+  std::int64_t code_stride, abs_offset, code_bytes, scale_bytes, info_bytes, block_bytes,
+      sum_panels, sum_bytes;
   int threads;
   bool split_rows;
 };
@@ -73,8 +74,9 @@ Plan make_plan(std::int64_t m, const Weight& weight) {
   plan.row_blocks = ceil_div(m, plan.block_rows);
 
   plan.code_bytes = plan.block_rows * plan.code_stride;
-  plan.info_bytes = round_up(plan.block_rows * 4, 64);
-  plan.block_bytes = plan.code_bytes + 2 * plan.info_bytes + round_up(schedule.tile_bytes, 64);
+  plan.scale_bytes = round_up(plan.block_rows * schedule.groups * 4, 64);
+  plan.info_bytes = plan.scale_bytes + round_up(plan.block_rows * 4, 64);
+  plan.block_bytes = plan.code_bytes + plan.info_bytes + round_up(schedule.tile_bytes, 64);
 
   // 12 panels suit kernels that take 1, 2, 3 or 4 at a time.
   const std::int64_t shares_of_columns = plan.split_rows ? 1 : plan.threads * 4;
@@ -93,8 +95,9 @@ CodeBlock code_block(const Plan& plan, std::uint8_t* memory) {
   block.abs_offset = plan.abs_offset;
   block.codes = memory;
   block.row_scale = reinterpret_cast<float*>(memory + plan.code_bytes);
-  block.zero_point = reinterpret_cast<std::int32_t*>(memory + plan.code_bytes + plan.info_bytes);
-  block.tile = memory + plan.code_bytes + 2 * plan.info_bytes;
+  block.scale_stride = plan.block_rows;
+  block.zero_point = reinterpret_cast<std::int32_t*>(memory + plan.code_bytes + plan.scale_bytes);
+  block.tile = memory + plan.code_bytes + plan.info_bytes;
   return block;
 }
 
@@ -105,7 +108,7 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   part.codes += begin * block.stride;
   part.row_scale += begin;
   part.zero_point += begin;
-  source.fill(m0 + begin, end - begin, part);
+  source.fill(plan.schedule, m0 + begin, end - begin, part);
   plan.weight->prepare(plan.schedule, block, rows, begin, end);
 }
 
@@ -118,7 +121,7 @@ void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::in
     plan.weight->multiply(plan.schedule, block, rows, p, panels, sums, stride);
     const std::int64_t n0 = p * Weight::kPanelWidth;
     const std::int64_t columns = std::min(panels * Weight::kPanelWidth, plan.weight->n() - n0);
-    sink.take({sums, stride, m0, rows, n0, columns, &block});
+    sink.take({sums, plan.schedule.group != 0, stride, m0, rows, n0, columns, &block});
   }
 }
 

@@ -14,13 +14,15 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
   // Fills rows [m0, m0 + rows) of the operand into the block's first `rows` rows, zero padding
-  // behind k included.
-  virtual void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const = 0;
+  // behind k included; in groups of the schedule's, if it has any.
+  virtual void fill(const Schedule& schedule, std::int64_t m0, std::int64_t rows,
+                    const CodeBlock& block) const = 0;
 };
 
-// Finished int32 sums of rows [m0, m0 + rows) x columns [n0, n0 + columns).
+// Finished sums of rows [m0, m0 + rows) x columns [n0, n0 + columns).
 struct SumBlock {
-  const std::int32_t* sums;
+  const std::int32_t* sums;  // or float32, scaled already
+  bool scaled;
   std::int64_t stride;  // elements
   std::int64_t m0, rows;
   std::int64_t n0, columns;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/linear.h"
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "ops/code_rows.h"
 #include "ops/gemm_driver.h"
@@ -18,27 +20,57 @@ class FloatRows final : public RowSource {
         options_(linear.options()),
         kernel_(select<QuantizeRowsArgs>(active_isas())) {}
 
-  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+  void fill(const Schedule& schedule, std::int64_t m0, std::int64_t rows,
+            const CodeBlock& block) const override {
+    if (schedule.group != 0) {
+      fill_groups(schedule.group, m0, rows, block);
+      return;
+    }
+    QuantizeRowsArgs args = arguments(m0, rows, block);
+    args.k = static_cast<std::int32_t>(k_);
+    args.symmetric = options_.symmetric;
+    args.pad = true;
+    kernel_.run(args);
+  }
+
+ private:
+  // Each group of a row is quantized as a row of its own.
+  void fill_groups(std::int64_t group, std::int64_t m0, std::int64_t rows,
+                   const CodeBlock& block) const {
+    QuantizeRowsArgs args = arguments(m0, rows, block);
+    args.symmetric = true;
+    args.pad = false;
+    for (std::int64_t k = 0; k < k_; k += group) {
+      args.k = static_cast<std::int32_t>(std::min(group, k_ - k));
+      kernel_.run(args);
+      args.x += group;
+      args.a += group;
+      args.scale += block.scale_stride;
+      if (args.multiplier != nullptr) args.multiplier += group;
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      std::memset(block.codes + r * block.stride + k_, 0,
+                  static_cast<std::size_t>(padded_k(k_) - k_));
+    }
+  }
+
+  QuantizeRowsArgs arguments(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const {
     QuantizeRowsArgs args;
     args.x = x_.data + m0 * x_.stride;
     args.x_stride = x_.stride;
     args.multiplier = multiplier_;
     args.m = static_cast<std::int32_t>(rows);
-    args.k = static_cast<std::int32_t>(k_);
-    args.symmetric = options_.symmetric;
     args.static_scale = options_.input_scale ? &*options_.input_scale : nullptr;
     args.static_zero_point = options_.input_zero_point;
     args.form = block.form;
     args.a = block.codes;
     args.a_stride = block.stride;
     args.a_abs_offset = block.abs_offset;
-    args.pad = true;
     args.scale = block.row_scale;
     args.zero_point = block.zero_point;
-    kernel_.run(args);
+    return args;
   }
 
- private:
   const Rows<const float>& x_;
   std::int64_t k_;
   const float* multiplier_;
@@ -52,7 +84,8 @@ class GivenCodes final : public RowSource {
              const std::int32_t* zero_point)
       : codes_(codes), k_(k), row_scale_(row_scale), zero_point_(zero_point) {}
 
-  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+  void fill(const Schedule&, std::int64_t m0, std::int64_t rows,
+            const CodeBlock& block) const override {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(codes_.data);
     copy_codes(bytes + m0 * codes_.stride, codes_.stride, 1, 0, rows, k_, block);
     const std::int32_t shift = block.form == AForm::kU8 ? 128 : 0;
@@ -78,13 +111,14 @@ class EpilogueSink final : public SumSink {
     const LinearOptions& options = linear_.options();
     EpilogueArgs args;
     args.acc = block.sums;
+    args.scaled = block.scaled;
     args.acc_stride = block.stride;
     args.m = static_cast<std::int32_t>(block.rows);
     args.n = static_cast<std::int32_t>(block.columns);
     args.zero_point = block.rows_info->zero_point;
-    args.col_sum = linear_.weight().col_sum() + block.n0;
+    args.col_sum = block.scaled ? nullptr : linear_.weight().col_sum() + block.n0;
     args.row_scale = block.rows_info->row_scale;
-    args.col_scale = linear_.scale() + block.n0;
+    args.col_scale = block.scaled ? nullptr : linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
     args.addend = at_block(added_.before, block);
     args.addend_stride = added_.before.stride;
@@ -123,11 +157,22 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
                const float* bias, const LinearOptions& options, const WeightFormat& format,
                const float* multiplier)
-    : format_(&format),
+    : format_(format.name),
       weight_(format.pack(codes, n, k)),
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
       multiplier_(copy_floats(multiplier, k)),
+      has_scale_(true),
+      has_bias_(bias != nullptr),
+      options_(options) {}
+
+Linear::Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOptions& options,
+               const float* multiplier)
+    : format_(weight_formats().front().name),
+      weight_(std::move(weight)),
+      bias_(copy_floats(bias, n())),
+      multiplier_(copy_floats(multiplier, k())),
+      has_scale_(false),
       has_bias_(bias != nullptr),
       options_(options) {}
 

@@ -6,7 +6,6 @@
 
 #include "kernels/epilogue/kernel.h"
 #include "memory/aligned_buffer.h"
-#include "weights/dense.h"
 #include "weights/formats.h"
 
 namespace octavo {
@@ -44,6 +43,10 @@ class Linear {
          const float* bias, const LinearOptions& options,
          const WeightFormat& format = weight_formats().front(), const float* multiplier = nullptr);
 
+  // A weight whose sums are scaled already. Rows are quantized symmetrically, each when it comes.
+  Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOptions& options,
+         const float* multiplier = nullptr);
+
   // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale.
   void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
 
@@ -55,10 +58,9 @@ class Linear {
   const Weight& weight() const { return *weight_; }
   std::int64_t n() const { return weight_->n(); }
   std::int64_t k() const { return weight_->k(); }
-  const WeightFormat& format() const { return *format_; }
-  // Null where the weight is sparse.
-  const DenseWeight* dense() const { return dynamic_cast<const DenseWeight*>(weight_.get()); }
-  const float* scale() const { return scale_.as<float>(); }
+  const char* format() const { return format_; }
+  // The scale of each output; null where the weight scales its sums.
+  const float* scale() const { return has_scale_ ? scale_.as<float>() : nullptr; }
   const float* bias() const { return has_bias_ ? bias_.as<float>() : nullptr; }
   const float* multiplier() const {
     return multiplier_.size() == 0 ? nullptr : multiplier_.as<float>();
@@ -67,12 +69,12 @@ class Linear {
   std::size_t nbytes() const;
 
  private:
-  const WeightFormat* format_;
+  const char* format_;
   std::unique_ptr<Weight> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   AlignedBuffer multiplier_;
-  bool has_bias_;
+  bool has_scale_, has_bias_;
   LinearOptions options_;
 };
 

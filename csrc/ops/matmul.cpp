@@ -18,7 +18,8 @@ class MatrixRows final : public RowSource {
              std::vector<std::int32_t>* row_sum)
       : a_(a), k_(k), zero_point_(zero_point), row_sum_(row_sum) {}
 
-  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+  void fill(const Schedule&, std::int64_t m0, std::int64_t rows,
+            const CodeBlock& block) const override {
     copy_codes(a_.data + m0 * a_.row_stride, a_.row_stride, a_.column_stride,
                a_.is_unsigned ? kFlip : 0, rows, k_, block);
     // The block's codes are those of a, less 128 where a is unsigned, plus 128 for AForm::kU8.

@@ -21,9 +21,10 @@ struct CodeBlock {
   std::int64_t stride;      // bytes from row to row
   std::int64_t abs_offset;  // of the |code| plane of AForm::kSignAbs
   std::uint8_t* codes;
-  float* row_scale;
-  std::int32_t* zero_point;  // in the form's domain: signed, plus 128 for AForm::kU8
-  std::uint8_t* tile;        // Schedule::tile_bytes of its own
+  float* row_scale;           // of each row; of each row in group 0, then in group 1, ...
+  std::int64_t scale_stride;  // from group to group
+  std::int32_t* zero_point;   // in the form's domain: signed, plus 128 for AForm::kU8
+  std::uint8_t* tile;         // Schedule::tile_bytes of its own
 };
 
 // How a weight wants to meet a number of rows: what the driver must know of the kernels.
@@ -38,6 +39,10 @@ struct Schedule {
   std::int64_t fill_unit = 1;   // parts of a block that threads fill are cut to it
   std::int64_t tile_bytes = 0;  // of a block, for prepare()
   bool even_blocks = true;      // 100 rows on two threads: 2 x 52, not 64 + 36
+  // Inputs that share a scale, on both sides. Where they are not all of a row (0), codes are
+  // symmetric and sums are float32, scaled already.
+  std::int64_t group = 0;
+  std::int64_t groups = 1;  // of a row
 };
 
 // Immutable and safe to read from many threads.

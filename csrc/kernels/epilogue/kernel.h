@@ -3,9 +3,9 @@
 // and by every other producer of int32 sums.
 //
 //   t = float32(acc[m][n] - zero_point[m] * col_sum[n])      (int32, wrapping; exact in bounds)
-//   y = t * (row_scale[m] * col_scale[n]);  y += bias[n];  y += addend[m][n];  y = activation(y)
-//   y += residual[m][n]
-//   out = y, or clip(rint(y / out_scale) + out_zero_point) as int8
+//   y = t * (row_scale[m] * col_scale[n]), or acc[m][n] as it is where it is float32, scaled
+//   already y += bias[n];  y += addend[m][n];  y = activation(y) y += residual[m][n] out = y, or
+//   clip(rint(y / out_scale) + out_zero_point) as int8
 //
 // Each operation is rounded to float32. A null bias, addend or residual is skipped, not added
 // as zero. `n` need not be a multiple of 16; arrays over n may end exactly at n. acc rows are whole
@@ -18,7 +18,8 @@ namespace octavo {
 enum class Activation : uint8_t { kNone, kRelu, kGelu, kGeluTanh, kSilu, kTanh };
 
 struct EpilogueArgs {
-  const int32_t* acc;
+  const int32_t* acc;  // float32 if scaled; zero points, column sums and scales are not read then
+  bool scaled = false;
   int64_t acc_stride;  // elements
   int32_t m;
   int32_t n;
