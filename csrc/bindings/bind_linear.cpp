@@ -12,6 +12,7 @@
 #include "ops/matmul.h"
 #include "weights/dense.h"
 #include "weights/formats.h"
+#include "weights/int4.h"
 
 namespace octavo {
 namespace {
@@ -37,6 +38,27 @@ const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& for
   return c;
 }
 
+LinearOptions make_options(const std::string& activation, bool symmetric,
+                           std::optional<float> input_scale, int input_zero_point,
+                           std::optional<float> output_scale, int output_zero_point) {
+  LinearOptions options;
+  options.activation = activation_from(activation);
+  options.symmetric = symmetric;
+  options.input_scale = input_scale;
+  options.input_zero_point = input_zero_point;
+  options.output_scale = output_scale;
+  options.output_zero_point = output_zero_point;
+  return options;
+}
+
+const float* optional_floats(const std::optional<py::array>& array, py::ssize_t size,
+                             const char* name, const char* expected) {
+  if (!array) return nullptr;
+  const float* data = contiguous<float>(*array, 1, name);
+  if (array->shape(0) != size) bad_argument(name, expected);
+  return data;
+}
+
 std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
@@ -48,26 +70,44 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   const std::int8_t* c = checked_codes(codes, weight_format);
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   const float* s = contiguous<float>(scale, 1, "scale");
-  const float* b = bias ? contiguous<float>(*bias, 1, "bias") : nullptr;
   if (scale.shape(0) != n) bad_argument("scale", "one value per row of codes");
-  if (bias && bias->shape(0) != n) bad_argument("bias", "one value per row of codes");
+  const float* b = optional_floats(bias, n, "bias", "one value per row of codes");
   const float* multiplier =
-      input_multiplier ? contiguous<float>(*input_multiplier, 1, "input_multiplier") : nullptr;
-  if (multiplier != nullptr && input_multiplier->shape(0) != k) {
-    bad_argument("input_multiplier", "one value per column of codes");
-  }
-  LinearOptions options;
-  options.activation = activation_from(activation);
-  options.symmetric = symmetric;
-  options.input_scale = input_scale;
-  options.input_zero_point = input_zero_point;
-  options.output_scale = output_scale;
-  options.output_zero_point = output_zero_point;
+      optional_floats(input_multiplier, k, "input_multiplier", "one value per column of codes");
+  const LinearOptions options = make_options(activation, symmetric, input_scale, input_zero_point,
+                                             output_scale, output_zero_point);
   const py::gil_scoped_release nogil;
   // Sparse formats count what is not zero, then write as much.
   std::vector<std::int8_t> own;
   if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
+}
+
+// 4-bit codes with a scale for each group of inputs; rows are quantized by groups too.
+std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale,
+                                  std::int64_t group, const std::optional<py::array>& bias,
+                                  const std::string& activation, std::optional<float> output_scale,
+                                  int output_zero_point,
+                                  const std::optional<py::array>& input_multiplier) {
+  if (!Int4Weight::is_group(group)) bad_argument("group", "32, 64 or 128");
+  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
+  const py::ssize_t n = codes.shape(0), k = codes.shape(1);
+  if (n > (1 << 30) || k > (1 << 30)) bad_argument("codes", "at most 2**30 rows and columns");
+  const bool fit =
+      std::all_of(c, c + n * k, [](std::int8_t code) { return code >= -8 && code < 8; });
+  if (!fit) bad_argument("codes", "values in [-8, 7]");
+  const float* s = contiguous<float>(scale, 2, "scale");
+  if (scale.shape(0) != n || scale.shape(1) != ceil_div(k, group)) {
+    bad_argument("scale", "one value per row and group of codes");
+  }
+  const float* b = optional_floats(bias, n, "bias", "one value per row of codes");
+  const float* multiplier =
+      optional_floats(input_multiplier, k, "input_multiplier", "one value per column of codes");
+  const LinearOptions options =
+      make_options(activation, true, std::nullopt, 0, output_scale, output_zero_point);
+  const py::gil_scoped_release nogil;
+  return std::make_unique<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group), b, options,
+                                  multiplier);
 }
 
 // Units of work, at least 1, and bytes of codes in a format, for the tier in use.
@@ -163,6 +203,7 @@ py::array run(const Linear& self, const py::array& x, const std::optional<py::ar
 py::array run_codes(const Linear& self, const py::array& codes, const py::array& scales,
                     const py::array& zero_points, const std::optional<py::array>& residual,
                     const std::optional<py::array>& addend) {
+  if (self.scale() == nullptr) bad_argument("self", "a weight with one scale for each output");
   const Rows<const std::int8_t> in = rows<std::int8_t>(codes, "codes");
   if (codes.shape(1) != self.k()) bad_argument("codes", "as many columns as the layer has inputs");
   const py::ssize_t m = codes.shape(0);
@@ -196,6 +237,15 @@ py::array read_only(const py::object& owner, const float* data, std::int64_t n) 
   py::array array = shared(owner, data, {n});
   array.attr("setflags")(false);
   return array;
+}
+
+// (n,), or (n, groups) where inputs come in groups.
+py::array weight_scale(const py::object& owner, const Linear& linear) {
+  const auto* weight = dynamic_cast<const Int4Weight*>(&linear.weight());
+  if (weight == nullptr) return read_only(owner, linear.scale(), linear.n());
+  py::array_t<float> scales({weight->n(), weight->groups()});
+  weight->unpack_scales(scales.mutable_data());
+  return scales;
 }
 
 // The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
@@ -281,6 +331,8 @@ void register_linear(py::module_& m) {
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
            "format"_a = "dense", "input_multiplier"_a = py::none())
+      .def_static("int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
+                  "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none())
       .def("call", &call, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
@@ -290,7 +342,7 @@ void register_linear(py::module_& m) {
       .def_property_readonly("scale",
                              [](py::object self) {
                                const auto& linear = self.cast<const Linear&>();
-                               return read_only(self, linear.scale(), linear.n());
+                               return weight_scale(self, linear);
                              })
       .def_property_readonly("bias",
                              [](py::object self) -> py::object {

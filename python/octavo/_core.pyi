@@ -21,6 +21,17 @@ class PackedLinear:
         format: str = "dense",
         input_multiplier: NDArray[np.float32] | None = None,
     ) -> None: ...
+    @staticmethod
+    def int4(
+        codes: NDArray[np.int8],
+        scale: NDArray[np.float32],
+        group: int,
+        bias: NDArray[np.float32] | None,
+        activation: str,
+        output_scale: float | None,
+        output_zero_point: int,
+        input_multiplier: NDArray[np.float32] | None = None,
+    ) -> PackedLinear: ...
     def call(self, x: object, residual: object = None, addend: object = None) -> Array | None: ...
     def run(
         self,
@@ -38,7 +49,7 @@ class PackedLinear:
     ) -> Array: ...
     def memory(
         self,
-    ) -> tuple[NDArray[np.int8] | None, NDArray[np.float32], NDArray[np.float32] | None]: ...
+    ) -> tuple[NDArray[np.int8] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
     def unpack(self) -> NDArray[np.int8]: ...
     @property
     def scale(self) -> NDArray[np.float32]: ...

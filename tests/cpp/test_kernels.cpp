@@ -71,6 +71,8 @@ int main() {
   test_sliced_f32();
   test_spmm_f32();
   test_transpose_f32();
+  test_int4();
+  test_gemm_s4();
   test_hostile();
   test_probes();
   check_all_covered();

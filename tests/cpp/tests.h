@@ -32,6 +32,8 @@ void test_attention();
 void test_sliced_f32();
 void test_spmm_f32();
 void test_transpose_f32();
+void test_int4();
+void test_gemm_s4();
 void test_hostile();
 
 }  // namespace octavo_test

@@ -21,7 +21,7 @@ _FLOAT32_EXACT = 1 << 24
 _LARGEST_CODE = {"i": 128, "u": 255}
 
 
-def _exact_product(a: Array, b: Array) -> Array:
+def exact_product(a: Array, b: Array) -> Array:
     """Multiply (..., M, K) by (..., K, N) int8 or uint8 to int32, by BLAS in exact pieces of K."""
     k = a.shape[-1]
     step = _FLOAT32_EXACT // (_LARGEST_CODE[a.dtype.kind] * _LARGEST_CODE[b.dtype.kind])
@@ -46,7 +46,7 @@ def matmul_int8(
     The zero points are undone after the product with the row and column sums; int32 may wrap on
     the way, but the final value fits, so it is exact.
     """
-    out[...] = _exact_product(a, b)
+    out[...] = exact_product(a, b)
     k = np.int32(a.shape[2])
     if a_zero_point is not None:
         out -= a_zero_point[:, None] * b.sum(axis=1, dtype=np.int32)[:, None, :]
@@ -75,7 +75,7 @@ class PackedMatrix:
 
     def matmul(self, a: Array, out: Array) -> None:
         """Out (M, N) = a (M, K) int8 or uint8 @ b, exact int32."""
-        out[...] = _exact_product(a, self._codes)
+        out[...] = exact_product(a, self._codes)
 
 
 def embedding(codes: Array, scale: Array, ids: Array, out: Array) -> None:
@@ -120,6 +120,25 @@ class PackedLinear:
         self._input = _parameters(input_scale, input_zero_point)
         self._output = _parameters(output_scale, output_zero_point)
 
+    @staticmethod
+    def int4(
+        codes: Array,
+        scale: Array,
+        group: int,
+        bias: Array | None,
+        activation: str,
+        output_scale: float | None,
+        output_zero_point: int,
+        input_multiplier: Array | None = None,
+    ) -> PackedLinear:
+        """4-bit codes (N, K) with a scale for each group of `group` inputs, (N, groups)."""
+        from octavo._numpy.int4 import PackedInt4
+
+        return PackedInt4(
+            *(codes, scale, group, bias, activation, output_scale, output_zero_point),
+            input_multiplier,
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K): output features, input features."""
@@ -157,7 +176,7 @@ class PackedLinear:
         arrays = (self._weight, self._scale, self._bias, self._col_sum, self._multiplier)
         return sum(a.nbytes for a in arrays if a is not None)
 
-    def memory(self) -> tuple[Array | None, Array, Array | None]:
+    def memory(self) -> tuple[Array | None, Array | None, Array | None]:
         """Return codes (panels, groups, 16, 4), scale and bias: this object's own, writable.
 
         Codes are None where the weight is sparse.  Scale and bias may be written; codes may not,
@@ -208,11 +227,16 @@ class PackedLinear:
         addend: Array | None = None,
     ) -> Array:
         """Do the same from quantized rows: int8 codes (M, K), scales and zero points (M,)."""
-        acc = _exact_product(codes, self.unpack().T)
+        acc = exact_product(codes, self.unpack().T)
         acc -= zero_points[:, None] * self._col_sum
         with np.errstate(all="ignore"):
             y = acc.astype(np.float32)
             y *= scales[:, None] * self._scale
+        return self._finish(y, residual, addend)
+
+    def _finish(self, y: Array, residual: Array | None, addend: Array | None) -> Array:
+        """Apply to sums (M, N), scaled, what comes after them."""
+        with np.errstate(all="ignore"):
             if self._bias is not None:
                 y += self._bias
             if addend is not None:

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/int4.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kRowsAtOnce = 64;
+
+// Where the code of an input of a column is within its panel, and whether in the high half.
+struct Place {
+  std::int64_t byte;
+  int shift;
+};
+
+Place place_of(std::int64_t column, std::int64_t input) {
+  const std::int64_t i = input % 8;
+  return {8 * (input - i) + 4 * column + i % 4, i < 4 ? 0 : 4};
+}
+
+}  // namespace
+
+Int4Weight::Int4Weight(const std::int8_t* codes, const float* scale, std::int64_t n, std::int64_t k,
+                       std::int64_t group)
+    : Weight(n, k),
+      group_(group),
+      codes_(static_cast<std::size_t>(checked_mul(panels(), panel_bytes()))),
+      scales_(static_cast<std::size_t>(checked_mul(4, panels(), panel_scales()))) {
+  auto* out = codes_.as<std::uint8_t>();
+  auto* scales = scales_.as<float>();
+  std::memset(out, 0x88, codes_.size());
+  std::fill_n(scales, panels() * panel_scales(), 0.0f);
+  for (std::int64_t row = 0; row < n; ++row) {
+    const std::int64_t p = row / kPanelWidth, column = row % kPanelWidth;
+    for (std::int64_t i = 0; i < k; ++i) {
+      const Place place = place_of(column, i);
+      std::uint8_t& byte = out[p * panel_bytes() + place.byte];
+      const int code = (codes[row * k + i] + 8) & 15;
+      byte = static_cast<std::uint8_t>((byte & ~(15 << place.shift)) | code << place.shift);
+    }
+    for (std::int64_t g = 0; g < groups(); ++g) {
+      scales[p * panel_scales() + kPanelWidth * g + column] = scale[row * groups() + g];
+    }
+  }
+}
+
+void Int4Weight::unpack(std::int8_t* out) const {
+  const auto* codes = codes_.as<std::uint8_t>();
+  for (std::int64_t row = 0; row < n(); ++row) {
+    const std::uint8_t* panel = codes + row / kPanelWidth * panel_bytes();
+    for (std::int64_t i = 0; i < k(); ++i) {
+      const Place place = place_of(row % kPanelWidth, i);
+      out[row * k() + i] = static_cast<std::int8_t>((panel[place.byte] >> place.shift & 15) - 8);
+    }
+  }
+}
+
+void Int4Weight::unpack_scales(float* out) const {
+  for (std::int64_t row = 0; row < n(); ++row) {
+    const float* scales = scales_.as<float>() + row / kPanelWidth * panel_scales();
+    for (std::int64_t g = 0; g < groups(); ++g) {
+      out[row * groups() + g] = scales[kPanelWidth * g + row % kPanelWidth];
+    }
+  }
+}
+
+Schedule Int4Weight::schedule(std::int64_t m, IsaMask mask) const {
+  Schedule schedule = {};
+  schedule.rows = m;
+  schedule.mask = mask;
+  schedule.work = n() * k();
+  schedule.form = select<GemmS4Args>(mask).form;
+  schedule.row_unit = 1;
+  schedule.block_rows = kRowsAtOnce;
+  schedule.panels_at_once = panels();
+  schedule.group = group_;
+  schedule.groups = groups();
+  return schedule;
+}
+
+void Int4Weight::multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
+                          std::int64_t p, std::int64_t panels, std::int32_t* sums,
+                          std::int64_t stride) const {
+  GemmS4Args args;
+  args.a = block.codes;
+  args.a_stride = block.stride;
+  args.a_scale = block.row_scale;
+  args.a_scale_stride = block.scale_stride;
+  args.b = codes_.as<std::uint8_t>() + p * panel_bytes();
+  args.b_panel_stride = panel_bytes();
+  args.b_scale = scales_.as<float>() + p * panel_scales();
+  args.b_scale_stride = panel_scales();
+  args.c = reinterpret_cast<float*>(sums);
+  args.c_stride = stride;
+  args.m = static_cast<std::int32_t>(rows);
+  args.panels = static_cast<std::int32_t>(panels);
+  args.k = static_cast<std::int32_t>(k());
+  args.group = static_cast<std::int32_t>(group_);
+  select<GemmS4Args>(schedule.mask).run(args);
+}
+
+}  // namespace octavo
