@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from octavo import _backend, runtime
+from tiers import TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,15 +31,6 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("octavo")
-
-
-def native_tiers() -> list[str]:
-    """Tiers of the native module, best first; none where it is not built."""
-    with _backend.use("auto") as backend:
-        return list(backend.isa_tiers()) if _backend.name == "native" else []
-
-
-TIERS = ["numpy", *native_tiers()]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conftest import native_tiers
 from guard import guarded
 from native import SIZES, codes, floats, same
 from octavo import _backend, _numpy
 from reference import assert_same_bits
+from tiers import native_tiers
 
 pytestmark = pytest.mark.parametrize("isa", native_tiers(), indirect=True)
 
