@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's first screen and its links; `test_docs_blocks.py` runs its code."""
+"""The README's first screen and its links; `test_blocks.py` runs its code."""
 
 from __future__ import annotations
 

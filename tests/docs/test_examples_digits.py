@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("sklearn", reason="the example trains with scikit-learn")
 
-SOURCE = Path(__file__).resolve().parent.parent / "examples" / "digits_mlp.py"
+SOURCE = Path(__file__).resolve().parents[2] / "examples" / "digits_mlp.py"
 
 
 @pytest.fixture(scope="module")

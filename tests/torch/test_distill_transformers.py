@@ -213,7 +213,7 @@ def test_a_saved_student_is_an_octavo_model(tmp_path: Path) -> None:
 
 def test_the_student_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """bench/common/distilled.py goes on where it was interrupted, and leaves a model folder."""
-    bench = Path(__file__).resolve().parents[1] / "bench"
+    bench = Path(__file__).resolve().parents[2] / "bench"
     if not bench.is_dir():
         pytest.skip("the bench folder is not here")
     monkeypatch.syspath_prepend(str(bench))

@@ -18,7 +18,7 @@ from raw_kernels import core, needs_core
 
 pytestmark = needs_core
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "csrc" / "kernels"
 ISA_ROWS = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text()
 TOKENS = re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", ISA_ROWS, re.MULTILINE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small models and batches for the tests of distillation; also a program that trains, to be killed.
 
-python tests/distill_models.py CHECKPOINT SECONDS_PER_STEP
+python tests/support/distill_models.py CHECKPOINT SECONDS_PER_STEP
 """
 
 from __future__ import annotations

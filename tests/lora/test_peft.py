@@ -367,7 +367,7 @@ def test_float_layers_stay_pefts_own(bert: Path) -> None:
 
 def test_the_study_trains_and_evaluates(tmp_path: Path, int8: Path, monkeypatch: Any) -> None:
     """`bench/common/lora.py` on a model that is too small to learn much."""
-    bench = Path(__file__).resolve().parents[1] / "bench"
+    bench = Path(__file__).resolve().parents[2] / "bench"
     if not bench.is_dir():
         pytest.skip("the bench folder is not here")
     monkeypatch.syspath_prepend(str(bench))

@@ -16,7 +16,7 @@ import pytest
 import octavo
 from raw_kernels import core, needs_core
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 SOURCE_DIRS = ["csrc", "cmake", "python", "tests", "bench", ".ci"]
 SUFFIXES = {".cpp", ".h", ".inc", ".cmake", ".py", ".pyi", ".sh"}
