@@ -8,6 +8,7 @@ use here.  `OCTAVO_TEST_REQUIRE=avx2,avx512vnni` makes the whole run fail where 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -67,3 +68,11 @@ def threads(request: pytest.FixtureRequest, isa: str) -> Iterator[int]:
     core.set_num_threads(request.param)
     yield request.param
     core.set_num_threads(before)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, here and in what is started, also where a shell's `&` has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -132,6 +132,7 @@ def test_a_worker_that_fails_says_why() -> None:
         worker.launch(request, lambda rows: None, {"OCTAVO_ISA": "sse17"})
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_worker_too(tmp_path: Path) -> None:
     if os.name != "posix":
         pytest.skip("needs POSIX signals")

@@ -185,6 +185,7 @@ def test_interrupt(
 COMMAND = [sys.executable, "-c", "import sys; from octavo.cli import main; sys.exit(main())"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_of_a_real_process(tmp_path: Path) -> None:
     if os.name != "posix":
         pytest.skip("needs POSIX signals")

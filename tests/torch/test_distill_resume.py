@@ -133,6 +133,7 @@ def test_a_killed_process_is_resumed(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.pt"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupts_leave_a_checkpoint(tmp_path: Path) -> None:
     """The same process may go on with the same student."""
 

@@ -211,6 +211,7 @@ def test_a_saved_student_is_an_octavo_model(tmp_path: Path) -> None:
     assert np.abs(small.classify(ids, mask) - logits).max() < 0.1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_student_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """bench/common/distilled.py goes on where it was interrupted, and leaves a model folder."""
     bench = Path(__file__).resolve().parents[2] / "bench"
