@@ -60,6 +60,11 @@ float activation_of(Activation activation, float x) {
   return x;
 }
 
+const char* name_of(Activation activation) {
+  constexpr const char* kNames[] = {"none", "relu", "gelu", "gelu_tanh", "silu", "tanh"};
+  return kNames[static_cast<int>(activation)];
+}
+
 float row_sum(const std::vector<float>& values) {
   float lanes[16] = {};
   for (std::size_t i = 0; i < values.size(); ++i) lanes[i % 16] = lanes[i % 16] + values[i];
