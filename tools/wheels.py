@@ -27,10 +27,8 @@ X86 = ("amd64", "x86_64")
 PORTABLE = (
     "functional/test_*.py",
     "kernels/test_dispatch.py",
-    "kernels/test_gemm.py",
     "kernels/test_guard_pages.py",
     "kernels/test_invariance.py",
-    "kernels/test_rows.py",
     "nn/test_*.py",
     "runtime/test_runtime.py",
     "runtime/test_threads.py",

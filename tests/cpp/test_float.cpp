@@ -33,8 +33,8 @@ void check_activation(const KernelRow<ActivationArgs>& kernel, Activation activa
     expected.push_back(activation_of(activation, x[i]));
   }
   kernel.run({x.data(), out.data(), n, activation});
-  const std::string what = std::string(kernel.name) + " n=" + std::to_string(n) + " activation " +
-                           std::to_string(static_cast<int>(activation));
+  const std::string what =
+      std::string(kernel.name) + " n=" + std::to_string(n) + " " + name_of(activation);
   check_same(out.data(), expected.data(), n, what);
   time_case(what, [&] { kernel.run({x.data(), out.data(), n, activation}); });
   kernel.run({x.data(), x.data(), n, activation});

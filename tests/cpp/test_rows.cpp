@@ -217,8 +217,7 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
   args.out_zero_point = kOutZeroPoint;
   kernel.run(args);
   const std::string what = std::string(kernel.name) + " m=" + std::to_string(c.m) +
-                           " n=" + std::to_string(c.n) + " activation " +
-                           std::to_string(static_cast<int>(c.activation));
+                           " n=" + std::to_string(c.n) + " " + name_of(c.activation);
   std::vector<Out> expected(static_cast<std::size_t>(out.size()), static_cast<Out>(99));
   for (std::int64_t m = 0; m < c.m; ++m) {
     for (std::int64_t n = 0; n < c.n; ++n) {

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel is chosen, and what the lists of kernels promise."""
+"""Tiers and the lists of kernels, as Python sees them; tests/cpp has which kernel is chosen."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import subprocess
@@ -13,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from native import core, needs_core
 from octavo import _backend, runtime
-from raw_kernels import core, needs_core
 
 pytestmark = needs_core
 
@@ -24,30 +23,6 @@ ISA_ROWS = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text()
 TOKENS = re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", ISA_ROWS, re.MULTILINE)
 TOKEN = f"({'|'.join(TOKENS)})"
 
-SCALAR = "gemm_s8s8s32_1x16x4_scalar"
-AVX2 = "gemm_s8s8s32_2x32x4_avx2"
-AVXVNNI = "gemm_u8s8s32_6x16x4_avxvnni"
-AVX512VNNI = "gemm_u8s8s32_8x48x4_avx512vnni"
-AMX = "gemm_u8s8s32_32x32x64_amx_int8"
-
-# (m, tiers, the kernel that must be chosen)
-CHOICES = [
-    (1, [], SCALAR),
-    (64, ["scalar"], SCALAR),
-    (1, ["scalar", "avx2"], AVX2),
-    (64, ["avx2"], AVX2),
-    (64, ["scalar", "avx2", "avxvnni"], AVXVNNI),
-    (1, ["scalar", "avx2", "avxvnni"], AVXVNNI),
-    (64, ["scalar", "avx2", "avx512vnni"], AVX512VNNI),
-    (64, ["scalar", "avx2", "avxvnni", "avx512vnni"], AVX512VNNI),
-    (64, ["scalar", "avx2", "avx512vnni", "avx512vbmi2"], AVX512VNNI),
-    (8, TOKENS, AVX512VNNI),
-    (9, TOKENS, AMX),
-    (2048, TOKENS, AMX),
-    (8, ["scalar", "amx_int8"], SCALAR),
-    (9, ["scalar", "amx_int8"], AMX),
-]
-
 
 def all_rows() -> list[dict[str, Any]]:
     if core is None:
@@ -55,28 +30,7 @@ def all_rows() -> list[dict[str, Any]]:
     return [dict(row, family=family) for family in core.families() for row in core.kernels(family)]
 
 
-@pytest.mark.parametrize(("m", "tiers", "wanted"), CHOICES)
-def test_choice_by_name(m: int, tiers: list[str], wanted: str) -> None:
-    if not set(tiers) <= set(core.compiled_isa_tiers()):
-        pytest.skip("a tier is not compiled in")
-    assert core.select_gemm_s8(m, tiers) == wanted
-
-
-def test_choice_is_the_first_row_that_fits() -> None:
-    rows = core.kernels("gemm_s8")
-    tiers = core.compiled_isa_tiers()
-    subsets = itertools.chain.from_iterable(
-        itertools.combinations(tiers, size) for size in range(len(tiers) + 1)
-    )
-    for subset in subsets:
-        for m in (1, 2, 8, 9, 100):
-            fitting = [row["name"] for row in rows if row["isa"] in subset and m >= row["min_m"]]
-            assert core.select_gemm_s8(m, list(subset)) == (fitting or [SCALAR])[0]
-
-
 def test_unknown_tokens() -> None:
-    with pytest.raises(ValueError, match=r"^tokens: unknown tier 'avx1024'"):
-        core.select_gemm_s8(1, ["scalar", "avx1024"])
     with pytest.raises(ValueError, match=r"^family: "):
         core.kernels("gemm_s4")
     before = core.get_isa()

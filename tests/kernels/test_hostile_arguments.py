@@ -15,8 +15,8 @@ import pytest
 
 import octavo
 from model_files import write_random
+from native import core, needs_core
 from octavo import _checks
-from raw_kernels import core, needs_core
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

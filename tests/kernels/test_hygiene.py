@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import octavo
-from raw_kernels import core, needs_core
+from native import core, needs_core
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import octavo
+from native import needs_core
 from octavo import _backend, runtime, tuning
-from raw_kernels import needs_core
 
 
 def pruned(n: int, k: int, sparsity: float) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 
 import model_files
 import octavo
+from native import needs_core
 from octavo import SparseLinear, _backend, pruning, runtime, tuning
-from raw_kernels import needs_core
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

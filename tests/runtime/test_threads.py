@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import octavo
-from raw_kernels import core, needs_core
+from native import core, needs_core
 from reference import assert_same_bits
 
 pytestmark = needs_core

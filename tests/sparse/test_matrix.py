@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from native import core, needs_core
 from octavo import SparseMatrix, _backend
-from raw_kernels import core, needs_core
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")

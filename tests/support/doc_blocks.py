@@ -37,7 +37,10 @@ RUN_ELSEWHERE = {
     'pip install -e ".[dev]"': "nox -s lint",
     "nox": "its sessions are the steps of .ci/run",
     "pytest": ".ci/run, the README's test command",
-    "pytest tests/kernels/test_gemm.py tests/kernels/test_rows.py": ".ci/run, on every tier",
+    "pytest tests/kernels tests/functional tests/nn": ".ci/run, on every tier",
+    "cmake --preset release": ".ci/run builds the same for wheels",
+    "cmake --build --preset release": ".ci/run builds the same for wheels",
+    "build/release/tests/cpp/test_kernels --bench gemm_s8": "a time; .ci/run checks what is timed",
     "cmake --workflow --preset dev": ".ci/run builds and runs the same targets under sanitizers",
     "cmake --workflow --preset emulate": ".ci/run, every x86 tier in pytest",
 }

@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the native backend functions share: awkward values, and the comparison."""
+"""The native module, where it is built; and what the tests of its functions share: awkward values,
+and the comparison."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
+import pytest
 
 from guard import guarded, guarded_empty
 from octavo import _backend, _numpy
 from reference import assert_same_bits
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+try:
+    core: Any = importlib.import_module("octavo._core")
+except ImportError:
+    core = None
+
+needs_core = pytest.mark.skipif(core is None, reason="the native module is not built")
 
 SIZES = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 200]
 
