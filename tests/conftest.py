@@ -15,8 +15,8 @@ import hypothesis
 import numpy as np
 import pytest
 
+from isa_tiers import TIERS
 from octavo import _backend, runtime
-from tiers import TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

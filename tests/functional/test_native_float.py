@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isa_tiers import native_tiers
 from native import SIZES, floats, same
 from octavo import _backend, _numpy
 from reference import assert_same_bits
-from tiers import native_tiers
 
 pytestmark = pytest.mark.parametrize("isa", native_tiers(), indirect=True)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from guard import guarded
+from isa_tiers import native_tiers
 from native import SIZES, codes, floats, same
 from octavo import _backend, _numpy
 from reference import assert_same_bits
-from tiers import native_tiers
 
 pytestmark = pytest.mark.parametrize("isa", native_tiers(), indirect=True)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import octavo
+from isa_tiers import TIERS
 from octavo import _backend, functional, runtime
 from reference import assert_same_bits
-from tiers import TIERS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Function = Callable[[Array], Array]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import octavo
+from isa_tiers import TIERS
 from octavo import _backend, runtime
-from tiers import TIERS
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
