@@ -8,12 +8,14 @@ use here.  `OCTAVO_TEST_REQUIRE=avx2,avx512vnni` makes the whole run fail where 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
 import numpy as np
 import pytest
 
+from isa_tiers import TIERS
 from octavo import _backend, runtime
 
 if TYPE_CHECKING:
@@ -30,15 +32,6 @@ hypothesis.settings.register_profile(
     ],
 )
 hypothesis.settings.load_profile("octavo")
-
-
-def native_tiers() -> list[str]:
-    """Tiers of the native module, best first; none where it is not built."""
-    with _backend.use("auto") as backend:
-        return list(backend.isa_tiers()) if _backend.name == "native" else []
-
-
-TIERS = ["numpy", *native_tiers()]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,3 +68,11 @@ def threads(request: pytest.FixtureRequest, isa: str) -> Iterator[int]:
     core.set_num_threads(request.param)
     yield request.param
     core.set_num_threads(before)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, here and in what is started, also where a shell's `&` has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

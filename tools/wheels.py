@@ -25,16 +25,14 @@ X86 = ("amd64", "x86_64")
 
 # They need NumPy, pytest and hypothesis, and neither the repository's files nor another package.
 PORTABLE = (
-    "test_dispatch.py",
-    "test_functional_*.py",
-    "test_guard_pages.py",
-    "test_invariance.py",
-    "test_kernels_*.py",
-    "test_native_*.py",
-    "test_nn_*.py",
-    "test_qtensor.py",
-    "test_runtime.py",
-    "test_threads.py",
+    "functional/test_*.py",
+    "kernels/test_dispatch.py",
+    "kernels/test_guard_pages.py",
+    "kernels/test_invariance.py",
+    "nn/test_*.py",
+    "runtime/test_runtime.py",
+    "runtime/test_threads.py",
+    "sparse/test_spmm.py",
 )
 
 WHEEL_NEEDS = ("octavo/__init__.py", "octavo/_core.pyi", "octavo/py.typed", "LICENSE")

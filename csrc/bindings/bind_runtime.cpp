@@ -83,16 +83,6 @@ std::string compiler() {
 #endif
 }
 
-std::string select_name(std::int64_t m, const std::vector<std::string>& tokens) {
-  IsaMask mask = 0;
-  for (const std::string& token : tokens) {
-    const IsaInfo* info = find_isa(token);
-    if (info == nullptr) throw py::value_error("tokens: unknown tier '" + token + "'");
-    mask |= bit(info->isa);
-  }
-  return select<GemmS8Args>(mask, m).name;
-}
-
 void set_threads(int n) {
   if (n < 1) bad_argument("n", "at least 1 thread");
   set_num_threads(n);
@@ -124,7 +114,6 @@ void register_runtime(py::module_& m) {
   m.def("default_num_threads", &usable_cpu_count);
   m.def("families", &families);
   m.def("kernels", &kernels, "family"_a);
-  m.def("select_gemm_s8", &select_name, "m"_a, "tokens"_a);
   m.def(
       "bench_dot_peak",
       [](double seconds) {

@@ -9,5 +9,4 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::register_linear(m);
   octavo::register_nn(m);
   octavo::register_sparse_f32(m);
-  octavo::register_kernels(m);
 }

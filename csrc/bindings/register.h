@@ -9,6 +9,5 @@ void register_quantize(pybind11::module_& m);    // quantize_linear and its fami
 void register_linear(pybind11::module_& m);      // PackedLinear, matmul_int8
 void register_nn(pybind11::module_& m);          // float32 layers
 void register_sparse_f32(pybind11::module_& m);  // SparseF32
-void register_kernels(pybind11::module_& m);     // single kernels, for tests and benchmarks
 
 }  // namespace octavo

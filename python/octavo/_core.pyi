@@ -162,63 +162,6 @@ def get_num_threads() -> int: ...
 def default_num_threads() -> int: ...
 def families() -> list[str]: ...
 def kernels(family: str) -> list[dict[str, Any]]: ...
-def select_gemm_s8(m: int, tokens: list[str]) -> str: ...
 def bench_dot_peak(seconds: float) -> float: ...
 def bench_read(nbytes: int, repeats: int) -> float: ...
 def bench_copy(nbytes: int, repeats: int) -> float: ...
-def kernel_gemm_s8(
-    name: str,
-    a: NDArray[np.uint8],
-    a_abs_offset: int,
-    b: NDArray[np.int8],
-    b_panel_stride: int,
-    b_orders: NDArray[np.uint8] | None,
-    c: NDArray[np.int32],
-    m: int,
-    panels: int,
-    k_groups: int,
-    accumulate: bool,
-) -> None: ...
-def kernel_gemm_s8_form(name: str) -> str: ...
-def kernel_pack_b(
-    b: Array, flip: int = 0
-) -> tuple[NDArray[np.int8], NDArray[np.uint8], NDArray[np.int32]]: ...
-def kernel_repack_b(b: Array, flip: int = 0) -> NDArray[np.int8]: ...
-def kernel_quantize_rows(
-    name: str,
-    x: NDArray[np.float32],
-    form: str,
-    symmetric: bool,
-    static_scale: float | None,
-    static_zero_point: int,
-    a: NDArray[np.uint8],
-    a_abs_offset: int,
-    pad: bool,
-    scale: NDArray[np.float32],
-    zero_point: NDArray[np.int32],
-    multiplier: NDArray[np.float32] | None = None,
-) -> None: ...
-def kernel_epilogue(
-    name: str,
-    acc: NDArray[np.int32],
-    zero_point: NDArray[np.int32],
-    col_sum: NDArray[np.int32],
-    row_scale: NDArray[np.float32],
-    col_scale: NDArray[np.float32],
-    bias: NDArray[np.float32] | None,
-    addend: NDArray[np.float32] | None,
-    residual: NDArray[np.float32] | None,
-    activation: str,
-    out: Array,
-    out_scale: float | None,
-    out_zero_point: int,
-) -> None: ...
-def kernel_spmm_f32(
-    name: str,
-    count: NDArray[np.uint16],
-    row: NDArray[np.uint8],
-    column: NDArray[np.uint8],
-    value: NDArray[np.float32],
-    x: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None: ...

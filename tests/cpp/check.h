@@ -13,10 +13,6 @@ namespace octavo_test {
 void check(bool ok, const std::string& what);
 int finish();  // prints the counts; the exit code
 
-// A kernel row that was run; check_all_covered() fails for any supported row that never was.
-void covered(const char* kernel);
-void check_all_covered();
-
 // SplitMix64: small, seeded, the same everywhere.
 class Random {
  public:

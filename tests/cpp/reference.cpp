@@ -63,6 +63,11 @@ float activation_of(Activation activation, float x) {
   return x;
 }
 
+const char* name_of(Activation activation) {
+  constexpr const char* kNames[] = {"none", "relu", "gelu", "gelu_tanh", "silu", "tanh"};
+  return kNames[static_cast<int>(activation)];
+}
+
 namespace {
 
 float fold(float* lanes) {

@@ -12,6 +12,7 @@ namespace octavo_test {
 
 float exp_of(float x);
 float activation_of(octavo::Activation activation, float x);
+const char* name_of(octavo::Activation activation);
 
 // Sixteen lanes from +0, folded by halves.
 float row_sum(const std::vector<float>& values);

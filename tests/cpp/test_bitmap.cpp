@@ -4,8 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
@@ -71,7 +70,8 @@ void check_expand(const KernelRow<ExpandS8Args>& row, const Matrix& w, Edge edge
     BitmapPanels b = guarded.whole;
     b.mask += g0;
     b.first_value += g0 / 64;
-    row.run({b, out.data(), stride, static_cast<std::int32_t>(groups)});
+    const ExpandS8Args args = {b, out.data(), stride, static_cast<std::int32_t>(groups)};
+    row.run(args);
     std::vector<std::int8_t> expected;
     for (std::int64_t p = 0; p < packed.panels(); ++p) {
       for (std::int64_t i = 0; i < stride; ++i) {
@@ -79,6 +79,7 @@ void check_expand(const KernelRow<ExpandS8Args>& row, const Matrix& w, Edge edge
       }
     }
     check_same(out.data(), expected.data(), out.size(), name_of(row.name, w));
+    time_case(name_of(row.name, w), [&] { row.run(args); });
   }
 }
 
@@ -89,9 +90,17 @@ void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Matrix&
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  row.run({guarded.whole, a.bytes.data(), a.k_pad, c.data(), width, static_cast<std::int32_t>(m),
-           static_cast<std::int32_t>(packed.k_groups())});
-  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, w) + " m=" + std::to_string(m));
+  const GemmBitmapS8Args args = {guarded.whole,
+                                 a.bytes.data(),
+                                 a.k_pad,
+                                 c.data(),
+                                 width,
+                                 static_cast<std::int32_t>(m),
+                                 static_cast<std::int32_t>(packed.k_groups())};
+  row.run(args);
+  const std::string what = name_of(row.name, w) + " m=" + std::to_string(m);
+  check_sums(c.data(), width, a, row.form, m, w, what);
+  time_case(what, [&] { row.run(args); });
 }
 
 template <class Check>
@@ -128,22 +137,30 @@ void test_bitmap() {
 }
 
 void test_expand_s8() {
-  for (const auto& row : kernel_rows<ExpandS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    for_all_weights(
-        [&](const Matrix& w, Pattern, Edge edge, Random&) { check_expand(row, w, edge); });
-  }
+  for_each_row<ExpandS8Args>(
+      [&](const KernelRow<ExpandS8Args>& row) {
+        for_all_weights(
+            [&](const Matrix& w, Pattern, Edge edge, Random&) { check_expand(row, w, edge); });
+      },
+      [&](const KernelRow<ExpandS8Args>& row) {
+        Random random(7);
+        check_expand(row, make_weight(192, 256, Pattern::kRandom, random), Edge::kEnd);
+      });
 }
 
 void test_gemm_bitmap_s8() {
-  for (const GemmBitmapS8Row& row : kernel_rows<GemmBitmapS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    for (const std::int64_t m : {1, 2, 3, 4, 5, 9}) {
-      for_all_weights([&](auto&&... problem) { check_gemm_bitmap(row, m, problem...); });
-    }
-  }
+  for_each_row<GemmBitmapS8Args>(
+      [&](const KernelRow<GemmBitmapS8Args>& row) {
+        for (const std::int64_t m : {1, 2, 3, 4, 5, 9}) {
+          for_all_weights([&](auto&&... problem) { check_gemm_bitmap(row, m, problem...); });
+        }
+      },
+      [&](const KernelRow<GemmBitmapS8Args>& row) {
+        Random random(7);
+        const Matrix w = make_weight(192, 768, Pattern::kRandom, random);
+        for (const std::int64_t m : {1, 8})
+          check_gemm_bitmap(row, m, w, Pattern::kRandom, Edge::kEnd, random);
+      });
 }
 
 }  // namespace octavo_test

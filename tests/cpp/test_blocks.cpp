@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The blocks of a sparse weight, and every kernel row that reads them, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
@@ -60,12 +59,15 @@ void check_gemm_blocks(const GemmBlocksS8Row& row, std::int64_t m, const Matrix&
   Codes a(rows, w.k, row.form, pattern, edge, random);
   Guarded<std::int32_t> c(rows * width, edge);
   c.fill(77);
-  row.run({guarded.whole, a.bytes.data(), a.k_pad, c.data(), width, static_cast<std::int32_t>(m)});
-  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, w) + " m=" + std::to_string(m));
+  const GemmBlocksS8Args args = {guarded.whole, a.bytes.data(), a.k_pad,
+                                 c.data(),      width,          static_cast<std::int32_t>(m)};
+  row.run(args);
+  const std::string what = name_of(row.name, w) + " m=" + std::to_string(m);
+  check_sums(c.data(), width, a, row.form, m, w, what);
+  time_case(what, [&] { row.run(args); });
 }
 
 void check_row(const GemmBlocksS8Row& row) {
-  covered(row.name);
   Random random(20240501);
   for (const std::int64_t m : {1, 2, 3, 4, 6, 7, 15, 33, 70}) {
     for (const std::int64_t n : {1, 16, 17, 50}) {
@@ -112,9 +114,13 @@ void test_blocks() {
 }
 
 void test_gemm_blocks_s8() {
-  for (const GemmBlocksS8Row& row : kernel_rows<GemmBlocksS8Args>()) {
-    if (detected_isas() & bit(row.isa)) check_row(row);
-  }
+  for_each_row<GemmBlocksS8Args>(check_row, [](const GemmBlocksS8Row& row) {
+    Random random(7);
+    const Matrix w = make_weight(192, 768, Pattern::kBlocks, random);
+    for (const std::int64_t m : {1, 32}) {
+      check_gemm_blocks(row, m, w, Pattern::kRandom, Edge::kEnd, random);
+    }
+  });
 }
 
 }  // namespace octavo_test

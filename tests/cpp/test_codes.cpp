@@ -5,8 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "reference.h"
 #include "tests.h"
@@ -116,8 +115,10 @@ void check_quantize(const KernelRow<QuantizeLinearArgs>& kernel, const Shape& s,
     const float q = divided(to_float(x[i]), to_float(scale[p]), X{});
     ok = ok && y[i] == saturated(q, s.zero_point ? zero_point[p] : 0, Limits::min(), Limits::max());
   }
-  check(ok, std::string(kernel.name) + s.text() + " bytes " + std::to_string(sizeof(X)) + " to " +
-                std::to_string(sizeof(Y)));
+  const std::string what = std::string(kernel.name) + s.text() + " bytes " +
+                           std::to_string(sizeof(X)) + " to " + std::to_string(sizeof(Y));
+  check(ok, what);
+  time_case(what, [&] { kernel.run(args); });
 }
 
 template <class Q, class Y>
@@ -151,9 +152,13 @@ void check_dequantize(const KernelRow<DequantizeLinearArgs>& kernel, const Shape
     assign(expected, static_cast<float>(difference) * to_float(scale[p]));
     ok = ok && same(y[i], expected);
   }
-  check(ok, std::string(kernel.name) + s.text() + " bytes " + std::to_string(sizeof(Q)) + " to " +
-                std::to_string(sizeof(Y)));
+  const std::string what = std::string(kernel.name) + s.text() + " bytes " +
+                           std::to_string(sizeof(Q)) + " to " + std::to_string(sizeof(Y));
+  check(ok, what);
+  time_case(what, [&] { kernel.run(args); });
 }
+
+const Shape kTimedShape = {16, 768, false, true, false, Edge::kEnd, false};
 
 template <class Check>
 void for_shapes(const Check& check_shape) {
@@ -260,45 +265,55 @@ void check_widen(const KernelRow<WidenArgs>& kernel, bool bfloat, std::int64_t n
     const bool both_nan = std::isnan(expected) && std::isnan(y[i]);
     ok = ok && (both_nan || same_bits(y[i], expected));
   }
-  check(ok,
-        std::string(kernel.name) + (bfloat ? " bfloat16" : " float16") + " n=" + std::to_string(n));
+  const std::string what =
+      std::string(kernel.name) + (bfloat ? " bfloat16" : " float16") + " n=" + std::to_string(n);
+  check(ok, what);
+  time_case(what, [&] { kernel.run({x.data(), y.data(), n, bfloat}); });
 }
 
 }  // namespace
 
 void test_widen() {
-  for (const auto& kernel : kernel_rows<WidenArgs>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
+  using Row = KernelRow<WidenArgs>;
+  const auto checks = [](const Row& kernel) {
     for (const bool bfloat : {false, true}) {
       for (const std::int64_t n : {1, 7, 8, 15, 16, 17, 31, 33, 100, 65536}) {
         check_widen(kernel, bfloat, n, Edge::kEnd);
         check_widen(kernel, bfloat, n, Edge::kFront);
       }
     }
-  }
+  };
+  for_each_row<WidenArgs>(checks, [](const Row& kernel) {
+    for (const bool bfloat : {false, true}) check_widen(kernel, bfloat, 4096, Edge::kEnd);
+  });
 }
 
 void test_quantize_linear() {
   Random random(20240304);
-  for (const auto& kernel : kernel_rows<QuantizeLinearArgs>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
+  using Row = KernelRow<QuantizeLinearArgs>;
+  const auto checks = [&](const Row& kernel) {
     quantize_from<float>(kernel, random);
     quantize_from<Half>(kernel, random);
     check_half_inputs(kernel, random);
-  }
+  };
+  for_each_row<QuantizeLinearArgs>(checks, [&](const Row& kernel) {
+    check_quantize<float, std::int8_t>(kernel, kTimedShape, random);
+    check_quantize<Half, std::int8_t>(kernel, kTimedShape, random);
+  });
 }
 
 void test_dequantize_linear() {
   Random random(20240305);
-  for (const auto& kernel : kernel_rows<DequantizeLinearArgs>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
+  using Row = KernelRow<DequantizeLinearArgs>;
+  const auto checks = [&](const Row& kernel) {
     dequantize_to<float>(kernel, random);
     dequantize_to<Half>(kernel, random);
     check_halves(kernel);
-  }
+  };
+  for_each_row<DequantizeLinearArgs>(checks, [&](const Row& kernel) {
+    check_dequantize<std::int8_t, float>(kernel, kTimedShape, random);
+    check_dequantize<std::int8_t, Half>(kernel, kTimedShape, random);
+  });
 }
 
 }  // namespace octavo_test

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every gemm_s8 row against a naive sum, on shapes around its block, on guarded memory.
 #include <algorithm>
-#include <optional>
+#include <array>
+#include <set>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "tests.h"
 #include "weights/dense.h"
@@ -14,10 +14,25 @@ namespace {
 
 using namespace octavo;
 
-// Of a and b: the ends of their ranges; kPairs brings b to both sides of the bound of GroupOrder.
-enum class Fill { kRandom, kLowLow, kLowHigh, kHighLow, kHighHigh, kZero, kPairs };
-constexpr Fill kFills[] = {Fill::kRandom,   Fill::kLowLow, Fill::kLowHigh, Fill::kHighLow,
-                           Fill::kHighHigh, Fill::kZero,   Fill::kPairs};
+// What a and b hold. Alternating ones are neighbours of opposite extremes, from either on; pairs
+// bring b to both sides of the bound of GroupOrder, with a at either end.
+enum class Kind { kRandom, kConstant, kAlternating, kPairs };
+struct Fill {
+  Kind kind;
+  int a = 0, b = 0;
+};
+constexpr Fill kRandom = {Kind::kRandom}, kPairs = {Kind::kPairs, -128};
+
+std::vector<Fill> all_fills() {
+  std::vector<Fill> fills = {kRandom, kPairs, {Kind::kPairs, 127}};
+  for (const int a : {0, 1}) {
+    for (const int b : {0, 1}) fills.push_back({Kind::kAlternating, a, b});
+  }
+  for (const int a : {-128, -127, -1, 0, 127}) {
+    for (const int b : {-128, -127, -1, 0, 1, 127}) fills.push_back({Kind::kConstant, a, b});
+  }
+  return fills;
+}
 
 struct Problem {
   std::int64_t m, n, k;
@@ -35,18 +50,11 @@ std::int8_t pair_weight(std::int64_t n, std::int64_t k) {
 // The largest magnitude that b, or ~b, can have.
 int reach(std::int8_t b) { return std::max<int>(-b, b + 1); }
 
-std::int8_t code(Random& random, Fill fill, bool of_a) {
-  constexpr std::int8_t low = -128;
-  switch (fill) {
-    case Fill::kRandom: return static_cast<std::int8_t>(random.between(low, 127));
-    case Fill::kLowLow: return low;
-    case Fill::kLowHigh: return of_a ? low : std::int8_t{127};
-    case Fill::kHighLow: return of_a ? std::int8_t{127} : low;
-    case Fill::kHighHigh: return 127;
-    case Fill::kPairs: return low;
-    case Fill::kZero: return 0;
-  }
-  return 0;
+// The k-th code of a row of a, where `value` is the fill's a, or of b.
+std::int8_t code(Random& random, Kind kind, int value, std::int64_t k) {
+  if (kind == Kind::kRandom) return static_cast<std::int8_t>(random.between(-128, 127));
+  if (kind == Kind::kAlternating) return (k + value) % 2 ? 127 : -128;
+  return static_cast<std::int8_t>(value);
 }
 
 Problem make_problem(const GemmS8Row& row, std::int64_t m, std::int64_t n, std::int64_t k,
@@ -54,11 +62,13 @@ Problem make_problem(const GemmS8Row& row, std::int64_t m, std::int64_t n, std::
   Problem p{m, n, k, {}, {}};
   p.a.resize(static_cast<std::size_t>(round_up(m, row.m_align) * k));
   p.b.resize(static_cast<std::size_t>(n * k));
-  for (std::int8_t& value : p.a) value = code(random, fill, true);
+  for (std::size_t i = 0; i < p.a.size(); ++i) {
+    p.a[i] = code(random, fill.kind, fill.a, static_cast<std::int64_t>(i) % k);
+  }
   for (std::int64_t i = 0; i < n * k; ++i) {
-    const bool pairs = fill == Fill::kPairs;
-    p.b[static_cast<std::size_t>(i)] =
-        pairs ? pair_weight(i / k, i % k) : code(random, fill, false);
+    p.b[static_cast<std::size_t>(i)] = fill.kind == Kind::kPairs
+                                           ? pair_weight(i / k, i % k)
+                                           : code(random, fill.kind, fill.b, i % k);
   }
   return p;
 }
@@ -164,40 +174,45 @@ void check_problem(const GemmS8Row& row, const Problem& p, const Way& way, Rando
     const std::int64_t end = m + 1 < p.m ? stride : width;
     check_same(c.data() + m * stride, expected.data() + m * stride, end, what);
   }
+  time_case(what, [&] { run_row(row, p, operands, packed, way, c.data(), stride); });
 }
 
+constexpr std::int64_t kWhole = 1 << 20;
+
 void check_row(const GemmS8Row& row) {
-  covered(row.name);
   Random random(20240301);
-  std::vector<std::int64_t> ms = {1,          row.mr - 1,     row.mr,
-                                  row.mr + 1, 2 * row.mr + 3, row.m_align + 1};
-  std::sort(ms.begin(), ms.end());
-  ms.erase(std::unique(ms.begin(), ms.end()), ms.end());
-  constexpr std::int64_t kWhole = 1 << 20;
+  const std::int64_t mr = row.mr, align = row.m_align;
+  std::set<std::int64_t> ms = {1, mr - 1, mr, mr + 1, 2 * mr + 3, align - 1, align, align + 1};
+  ms.erase(0);
   for (const std::int64_t m : ms) {
-    if (m < 1) continue;
     for (const std::int64_t n : {1, 15, 16, 17, 33, 64, 85, 112}) {
       for (const std::int64_t k : {0, 1, 3, 4, 5, 63, 64, 65, 131}) {
         const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-        const Problem p = make_problem(row, m, n, k, Fill::kRandom, random);
+        const Problem p = make_problem(row, m, n, k, kRandom, random);
         check_problem(row, p, {edge, kWhole, k % 3 == 1, k % 2 == 0}, random);
       }
     }
-    for (const Fill fill : kFills) {
-      const Problem p = make_problem(row, m, 50, 197, fill, random);
+    const Problem p = make_problem(row, m, 50, 197, kRandom, random);
+    check_problem(row, p, {Edge::kEnd, kWhole, true, false}, random);
+    check_problem(row, p, {Edge::kFront, 64, false, true}, random);
+    check_problem(row, p, {Edge::kEnd, 128, true, true}, random);
+  }
+  for (const Fill fill : all_fills()) {
+    for (const std::int64_t m : {std::int64_t{1}, mr + 1}) {
+      const Problem p = make_problem(row, m, 20, 197, fill, random);
       check_problem(row, p, {Edge::kEnd, kWhole, true, false}, random);
       check_problem(row, p, {Edge::kEnd, kWhole, false, true}, random);
       check_problem(row, p, {Edge::kFront, 64, false, true}, random);
     }
   }
   // Longer than a block of orders, with weights small enough to pair and not.
-  for (const Fill fill : {Fill::kRandom, Fill::kPairs}) {
-    const Problem p = make_problem(row, 2 * row.mr + 3, 20, 530, fill, random);
+  for (const Fill fill : {kRandom, kPairs}) {
+    const Problem p = make_problem(row, 2 * mr + 3, 20, 530, fill, random);
     check_problem(row, p, {Edge::kEnd, kWhole, true, true}, random);
     check_problem(row, p, {Edge::kFront, 256, false, true}, random);
   }
   // Beyond the exact bound sums wrap; nothing saturates.
-  const Problem p = make_problem(row, 1, 16, 140000, Fill::kHighHigh, random);
+  const Problem p = make_problem(row, 1, 16, 140000, {Kind::kConstant, 127, 127}, random);
   check_problem(row, p, {Edge::kEnd, 1024, false, true}, random);
 }
 
@@ -222,6 +237,18 @@ void check_orders(const DenseWeight& packed, const std::string& what) {
         }
       }
     }
+  }
+}
+
+// Four weights, twice over, in two neighbouring groups: whether these are paired.
+void check_bound(const std::array<int, 4>& reaches, bool fits) {
+  for (const bool negative : {false, true}) {
+    std::vector<std::uint8_t> codes;
+    for (const int i : {0, 1, 0, 1, 2, 3, 2, 3}) {
+      codes.push_back(static_cast<std::uint8_t>(negative ? -reaches[i] : reaches[i] - 1));
+    }
+    const DenseWeight packed(codes.data(), 8, 1, 1, 8, 0);
+    check(packed.orders(0)->pairs == (fits ? 1 : 0), "groups at the bound of a pair");
   }
 }
 
@@ -264,6 +291,10 @@ void check_packing(std::int64_t n, std::int64_t k, bool transposed, std::uint8_t
 }  // namespace
 
 void test_packed_b() {
+  check_bound({64, 64, 64, 63}, true);
+  check_bound({64, 64, 64, 64}, false);
+  check_bound({127, 1, 126, 1}, true);
+  check_bound({128, 126, 1, 1}, false);
   for (const std::int64_t n : {0, 1, 15, 16, 17, 50}) {
     for (const std::int64_t k : {0, 1, 3, 4, 5, 8, 64, 131, 515}) {
       for (const bool transposed : {false, true}) {
@@ -275,9 +306,13 @@ void test_packed_b() {
 }
 
 void test_gemm_s8() {
-  for (const GemmS8Row& row : kernel_rows<GemmS8Args>()) {
-    if (detected_isas() & bit(row.isa)) check_row(row);
-  }
+  for_each_row<GemmS8Args>(check_row, [](const GemmS8Row& row) {
+    Random random(20240302);
+    for (const std::int64_t m : {1, 8, 32}) {
+      const Problem p = make_problem(row, m, 192, 768, kRandom, random);
+      check_problem(row, p, {Edge::kEnd, kWhole, false, true}, random);
+    }
+  });
 }
 
 }  // namespace octavo_test

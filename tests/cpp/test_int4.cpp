@@ -2,8 +2,7 @@
 // 4-bit weights with scales in groups: the packing, every kernel row on guarded memory, the layer.
 #include <cmath>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "ops/linear.h"
 #include "tests.h"
@@ -110,12 +109,16 @@ void check_kernel(const GemmS4Row& row, const Problem& p, Edge edge) {
   block.stride = k_pad;
   block.row_scale = scale.data();
   block.scale_stride = p.m;
-  weight.multiply(schedule, block, p.m, 0, weight.panels(),
-                  reinterpret_cast<std::int32_t*>(c.data()), width);
+  const auto run = [&] {
+    weight.multiply(schedule, block, p.m, 0, weight.panels(),
+                    reinterpret_cast<std::int32_t*>(c.data()), width);
+  };
+  run();
   const std::vector<float> expected = reference(p, codes, scale);
   for (std::int64_t m = 0; m < p.m; ++m) {
     check_same(c.data() + m * width, expected.data() + m * p.n, p.n, p.name());
   }
+  time_case(row.name + p.name().substr(4), run);
 }
 
 void check_layer(const Problem& p) {
@@ -170,21 +173,25 @@ void test_int4() {
 
 void test_gemm_s4() {
   Random random(20261130);
-  for (const GemmS4Row& row : kernel_rows<GemmS4Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    for (const std::int64_t group : {32, 64, 128}) {
-      for (const std::int64_t m : {1, 2, 9}) {
-        for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-          for (const std::int64_t k : {1, 31, 32, 33, 64, 65, 127, 128, 129, 300}) {
-            const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-            check_kernel(row, {m, n, k, group, false, random}, edge);
+  for_each_row<GemmS4Args>(
+      [&](const GemmS4Row& row) {
+        for (const std::int64_t group : {32, 64, 128}) {
+          for (const std::int64_t m : {1, 2, 9}) {
+            for (const std::int64_t n : {1, 15, 16, 17, 50}) {
+              for (const std::int64_t k : {1, 31, 32, 33, 64, 65, 127, 128, 129, 300}) {
+                const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+                check_kernel(row, {m, n, k, group, false, random}, edge);
+              }
+            }
           }
+          check_kernel(row, {3, 20, 300, group, true, random}, Edge::kEnd);
         }
-      }
-      check_kernel(row, {3, 20, 300, group, true, random}, Edge::kEnd);
-    }
-  }
+      },
+      [&](const GemmS4Row& row) {
+        for (const std::int64_t m : {1, 8}) {
+          check_kernel(row, {m, 192, 768, 64, false, random}, Edge::kEnd);
+        }
+      });
 }
 
 }  // namespace octavo_test

@@ -3,8 +3,7 @@
 // layer that holds its weight so, against the dense one.
 #include <cstdlib>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
@@ -87,8 +86,11 @@ void check_spread(const SpreadQuadsS8Row& row, std::int64_t m, const Matrix& w, 
   }
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  row.run({quads.whole, tile.data(), c.data(), width, static_cast<std::int32_t>(m)});
+  const SpreadQuadsS8Args args = {quads.whole, tile.data(), c.data(), width,
+                                  static_cast<std::int32_t>(m)};
+  row.run(args);
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
+  time_case(name_of(row.name, m, w), [&] { row.run(args); });
 }
 
 template <class Check>
@@ -134,13 +136,17 @@ void test_quads() {
 }
 
 void test_spread_quads_s8() {
-  for (const SpreadQuadsS8Row& row : kernel_rows<SpreadQuadsS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    const std::int64_t most = row.most_rows;
-    for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most},
-                     [&](auto&&... problem) { check_spread(row, problem...); });
-  }
+  for_each_row<SpreadQuadsS8Args>(
+      [&](const KernelRow<SpreadQuadsS8Args>& row) {
+        const std::int64_t most = row.most_rows;
+        for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most},
+                         [&](auto&&... problem) { check_spread(row, problem...); });
+      },
+      [&](const KernelRow<SpreadQuadsS8Args>& row) {
+        Random random(7);
+        const Matrix w = make_weight(192, 768, Pattern::kQuads, random);
+        check_spread(row, 32, w, Pattern::kQuads, Edge::kEnd, random);
+      });
 }
 
 }  // namespace octavo_test

@@ -5,8 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "reference.h"
 #include "tests.h"
@@ -19,7 +18,8 @@ using namespace octavo;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
 // Rows that reach every branch of the quantizer; random ones come after them.
-float row_value(int kind, std::int64_t i, Random& random) {
+float row_value(int kind, std::int64_t i, std::int64_t k, Random& random) {
+  if (is_timed_case()) return random.real(4.0f);
   switch (kind) {
     case 0: return 0.0f;
     case 1: return i % 2 ? FLT_MAX : -FLT_MAX;                         // the range overflows
@@ -32,10 +32,12 @@ float row_value(int kind, std::int64_t i, Random& random) {
     case 8: return i % 5 == 4 ? -kInf : 1.0f;
     case 9: return -0.0f;
     case 10: return random.real(1.0e38f);
+    case 11: return i == k - 1 ? NAN : 1.0f;
+    case 12: return i == k / 2 ? -kInf : 1.0f;
     default: return random.real(4.0f);
   }
 }
-constexpr int kKinds = 13;
+constexpr int kKinds = 15;
 
 struct RowsCase {
   std::int64_t k;
@@ -91,7 +93,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   x.fill(0.0f);
   a.fill(kFilling);
   for (int m = 0; m < kKinds; ++m) {
-    for (std::int64_t i = 0; i < c.k; ++i) x[m * x_stride + i] = row_value(m, i, random);
+    for (std::int64_t i = 0; i < c.k; ++i) x[m * x_stride + i] = row_value(m, i, c.k, random);
   }
   QuantizeRowsArgs args;
   args.x = x.data();
@@ -125,6 +127,9 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
     check(zero_point[m] == expected.zero_point + (c.form == AForm::kU8 ? 128 : 0),
           what + " zero point");
   }
+  time_case(std::string(kernel.name) + " m=" + std::to_string(kKinds) +
+                " k=" + std::to_string(c.k) + (c.is_static ? " static" : " dynamic"),
+            [&] { kernel.run(args); });
 }
 
 struct EpilogueCase {
@@ -147,16 +152,16 @@ struct EpilogueData {
         addend((c.m - 1) * stride + c.n, c.edge),
         residual((c.m - 1) * stride + c.n, c.edge) {
     for (std::int64_t i = 0; i < acc.size(); ++i) {
-      acc[i] =
-          static_cast<std::int32_t>(i % 7 == 6 ? random.next() : random.between(-40000, 40000));
+      acc[i] = static_cast<std::int32_t>(
+          i % 7 == 6 && !is_timed_case() ? random.next() : random.between(-40000, 40000));
     }
     for (std::int64_t i = 0; i < c.m; ++i) {
       zero_point[i] = static_cast<std::int32_t>(random.between(-128, 255));
-      row_scale[i] = i == 2 ? NAN : std::fabs(random.real(0.02f));
+      row_scale[i] = i == 2 && !is_timed_case() ? NAN : std::fabs(random.real(0.02f));
     }
     for (std::int64_t i = 0; i < c.n; ++i) {
       col_sum[i] = static_cast<std::int32_t>(random.between(-20000, 20000));
-      col_scale[i] = i == 17 ? kInf : std::fabs(random.real(0.02f));
+      col_scale[i] = i == 17 && !is_timed_case() ? kInf : std::fabs(random.real(0.02f));
       bias[i] = random.real(2.0f);
     }
     for (std::int64_t i = 0; i < residual.size(); ++i) {
@@ -212,8 +217,7 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
   args.out_zero_point = kOutZeroPoint;
   kernel.run(args);
   const std::string what = std::string(kernel.name) + " m=" + std::to_string(c.m) +
-                           " n=" + std::to_string(c.n) + " activation " +
-                           std::to_string(static_cast<int>(c.activation));
+                           " n=" + std::to_string(c.n) + " " + name_of(c.activation);
   std::vector<Out> expected(static_cast<std::size_t>(out.size()), static_cast<Out>(99));
   for (std::int64_t m = 0; m < c.m; ++m) {
     for (std::int64_t n = 0; n < c.n; ++n) {
@@ -223,50 +227,61 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
     }
   }
   check_same(out.data(), expected.data(), out.size(), what);
+  time_case(what, [&] { kernel.run(args); });
 }
 
 }  // namespace
 
 void test_quantize_rows() {
   Random random(20240302);
-  for (const auto& kernel : kernel_rows<QuantizeRowsArgs>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
+  using Row = KernelRow<QuantizeRowsArgs>;
+  const auto checks = [&](const Row& kernel) {
     for (const std::int64_t k : {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 131}) {
       for (const AForm form : {AForm::kS8, AForm::kSignAbs, AForm::kU8}) {
-        for (const bool is_static : {false, true}) {
-          check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd}, random);
-          check_rows(kernel, {k, form, !is_static, is_static, k % 2 == 0, Edge::kFront}, random);
-          check_rows(kernel, {k, form, false, is_static, true, Edge::kEnd, true}, random);
-          check_rows(kernel, {k, form, !is_static, is_static, true, Edge::kFront, true}, random);
+        for (const Edge edge : {Edge::kEnd, Edge::kFront}) {
+          const bool pad = (k % 2 == 0) == (edge == Edge::kEnd);
+          for (const bool scaled : {false, true}) {
+            check_rows(kernel, {k, form, false, false, pad, edge, scaled}, random);
+            check_rows(kernel, {k, form, true, false, !pad, edge, scaled}, random);
+            check_rows(kernel, {k, form, false, true, pad, edge, scaled}, random);
+          }
         }
       }
     }
-  }
+  };
+  for_each_row<QuantizeRowsArgs>(checks, [&](const Row& kernel) {
+    check_rows(kernel, {768, AForm::kU8, false, false, true, Edge::kEnd}, random);
+    check_rows(kernel, {768, AForm::kU8, false, true, true, Edge::kEnd}, random);
+  });
 }
 
 void test_epilogue() {
   Random random(20240303);
   constexpr Activation kAll[] = {Activation::kNone,     Activation::kRelu, Activation::kGelu,
                                  Activation::kGeluTanh, Activation::kSilu, Activation::kTanh};
-  for (const auto& kernel : kernel_rows<EpilogueArgs>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
+  using Row = KernelRow<EpilogueArgs>;
+  const auto checks = [&](const Row& kernel) {
     for (const std::int64_t n : {1, 15, 16, 17, 31, 32, 35}) {
       for (const Activation activation : kAll) {
         for (int options = 0; options < 16; ++options) {
-          const bool int8_out = (options & 4) != 0;
-          const Edge edge = (options + n) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+          const bool bias = options & 1, residual = options & 2, addend = options & 4;
           const std::int64_t m = options == 1 ? 1 : 4;
-          const EpilogueCase c = {
-              m,        n,   activation, (options & 1) != 0, (options & 8) != 0, (options & 2) != 0,
-              int8_out, edge};
-          int8_out ? check_epilogue<std::int8_t>(kernel, c, random)
-                   : check_epilogue<float>(kernel, c, random);
+          for (const Edge edge : {Edge::kEnd, Edge::kFront}) {
+            const bool int8_out = (options & 8) != 0;
+            const EpilogueCase c = {m, n, activation, bias, addend, residual, int8_out, edge};
+            int8_out ? check_epilogue<std::int8_t>(kernel, c, random)
+                     : check_epilogue<float>(kernel, c, random);
+          }
         }
       }
     }
-  }
+  };
+  for_each_row<EpilogueArgs>(checks, [&](const Row& kernel) {
+    for (const Activation activation : {Activation::kNone, Activation::kGelu}) {
+      check_epilogue<float>(kernel, {16, 768, activation, true, false, false, false, Edge::kEnd},
+                            random);
+    }
+  });
 }
 
 }  // namespace octavo_test

@@ -4,8 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "sparse_weight.h"
 #include "tests.h"
@@ -35,6 +34,11 @@ struct GuardedSlots {
   SlotPanels whole;
 };
 
+std::string name_of(const char* kernel, std::int64_t m, const Matrix& w) {
+  return std::string(kernel) + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
+         " k=" + std::to_string(w.k);
+}
+
 template <class Packed>
 void check_gather(const GatherS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
                   Edge edge, Random& random) {
@@ -43,10 +47,12 @@ void check_gather(const GatherS8Row& row, std::int64_t m, const Matrix& w, Patte
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  row.run({slots.whole, a.bytes.data(), a.k_pad, c.data(), width, static_cast<std::int32_t>(m)});
-  check_sums(c.data(), width, a, row.form, m, w,
-             std::string(row.name) + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
-                 " k=" + std::to_string(w.k));
+  const GatherS8Args args = {slots.whole, a.bytes.data(), a.k_pad,
+                             c.data(),    width,          static_cast<std::int32_t>(m)};
+  row.run(args);
+  const std::string what = name_of(row.name, m, w);
+  check_sums(c.data(), width, a, row.form, m, w, what);
+  time_case(what, [&] { row.run(args); });
 }
 
 template <class Packed>
@@ -62,10 +68,12 @@ void check_spread(const SpreadS8Row& row, std::int64_t m, const Matrix& w, Patte
   }
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  row.run({slots.whole, tile.data(), c.data(), width, static_cast<std::int32_t>(m)});
-  check_sums(c.data(), width, a, row.form, m, w,
-             std::string(row.name) + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
-                 " k=" + std::to_string(w.k));
+  const SpreadS8Args args = {slots.whole, tile.data(), c.data(), width,
+                             static_cast<std::int32_t>(m)};
+  row.run(args);
+  const std::string what = name_of(row.name, m, w);
+  check_sums(c.data(), width, a, row.form, m, w, what);
+  time_case(what, [&] { row.run(args); });
 }
 
 template <class Check>
@@ -83,6 +91,29 @@ void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
       check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
     }
   }
+}
+
+void check_transpose(const KernelRow<TransposeS8Args>& row, std::int32_t m, std::int32_t column,
+                     std::int32_t k, std::int32_t rows, Random& random) {
+  Guarded<std::uint8_t> a(m * k), tile(rows * k);
+  for (std::int64_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::uint8_t>(random.next());
+  tile.fill(0xee);
+  const TransposeS8Args args = {a.data(), k, tile.data(), rows, column, m, k};
+  row.run(args);
+  bool same = true;
+  for (std::int32_t i = 0; i < rows; ++i) {
+    const bool spare = i < column || i >= column + static_cast<std::int32_t>(round_up(m, 8));
+    for (std::int32_t j = 0; j < k; ++j) {
+      if (spare) same = same && tile[rows * j + i] == 0xee;
+      if (i >= column && i < column + m) {
+        same = same && tile[rows * j + i] == a[(i - column) * k + j];
+      }
+    }
+  }
+  const std::string what =
+      std::string(row.name) + " m=" + std::to_string(m) + " k=" + std::to_string(k);
+  check(same, what);
+  time_case(what, [&] { row.run(args); });
 }
 
 // The promises that kernels rely on, and the way back.
@@ -121,54 +152,50 @@ void test_slots() {
 }
 
 void test_gather_s8() {
-  for (const GatherS8Row& row : kernel_rows<GatherS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) {
-      check_gather<Narrow>(row, problem...);
-      check_gather<Wide>(row, problem...);
-    });
-  }
+  for_each_row<GatherS8Args>(
+      [&](const KernelRow<GatherS8Args>& row) {
+        for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) {
+          check_gather<Narrow>(row, problem...);
+          check_gather<Wide>(row, problem...);
+        });
+      },
+      [&](const KernelRow<GatherS8Args>& row) {
+        Random random(7);
+        const Matrix w = make_weight(192, 768, Pattern::kRandom, random);
+        for (const std::int64_t m : {1, 8})
+          check_gather<Narrow>(row, m, w, Pattern::kRandom, Edge::kEnd, random);
+      });
 }
 
 void test_spread_s8() {
-  for (const SpreadS8Row& row : kernel_rows<SpreadS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) {
-      check_spread<Narrow>(row, problem...);
-      check_spread<Wide>(row, problem...);
-    });
-  }
+  for_each_row<SpreadS8Args>(
+      [&](const KernelRow<SpreadS8Args>& row) {
+        for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) {
+          check_spread<Narrow>(row, problem...);
+          check_spread<Wide>(row, problem...);
+        });
+      },
+      [&](const KernelRow<SpreadS8Args>& row) {
+        Random random(7);
+        const Matrix w = make_weight(192, 768, Pattern::kRandom, random);
+        check_spread<Narrow>(row, 32, w, Pattern::kRandom, Edge::kEnd, random);
+      });
 }
 
 void test_transpose_s8() {
   Random random(20240304);
-  for (const auto& row : kernel_rows<TransposeS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
+  using Row = KernelRow<TransposeS8Args>;
+  const auto checks = [&](const Row& row) {
     for (const std::int32_t m : {1, 7, 8, 9, 31, 32}) {
       for (const std::int32_t column : {0, 8, 24}) {
         if (column + m > 32) continue;
-        const std::int32_t k = 64 * random.between(1, 3), rows = random.between(0, 1) ? 32 : 64;
-        Guarded<std::uint8_t> a(m * k), tile(rows * k);
-        for (std::int64_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::uint8_t>(random.next());
-        tile.fill(0xee);
-        row.run({a.data(), k, tile.data(), rows, column, m, k});
-        bool same = true;
-        for (std::int32_t i = 0; i < rows; ++i) {
-          const bool spare = i < column || i >= column + static_cast<std::int32_t>(round_up(m, 8));
-          for (std::int32_t j = 0; j < k; ++j) {
-            if (spare) same = same && tile[rows * j + i] == 0xee;
-            if (i >= column && i < column + m) {
-              same = same && tile[rows * j + i] == a[(i - column) * k + j];
-            }
-          }
-        }
-        check(same, std::string(row.name) + " m=" + std::to_string(m));
+        const auto k = static_cast<std::int32_t>(64 * random.between(1, 3));
+        check_transpose(row, m, column, k, random.between(0, 1) ? 32 : 64, random);
       }
     }
-  }
+  };
+  for_each_row<TransposeS8Args>(
+      checks, [&](const Row& row) { check_transpose(row, 32, 0, 768, 32, random); });
 }
 
 }  // namespace octavo_test

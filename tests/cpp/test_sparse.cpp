@@ -3,8 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "tests.h"
 #include "weights/sliced_f32.h"
@@ -94,7 +93,9 @@ void check_block(const KernelRow<SpmmF32Args>& kernel, const Csr& a, int m, Edge
     }
     at += kSparseSlice * count[kSparseSlice * s];
   }
-  for (std::int64_t i = 0; i < x.size(); ++i) x[i] = random.real(3.0f);
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    x[i] = random.between(0, 50) == 0 ? std::numeric_limits<float>::infinity() : random.real(3.0f);
+  }
   for (std::int64_t i = 0; i < out.size(); ++i) out[i] = random.real(1.0f);
   std::vector<float> expected(out.data(), out.data() + out.size());
   for (std::int64_t n = 0; n < a.n; ++n) {
@@ -113,9 +114,10 @@ void check_block(const KernelRow<SpmmF32Args>& kernel, const Csr& a, int m, Edge
   args.out = out.data();
   args.m = m;
   kernel.run(args);
-  check_same(out.data(), expected.data(), out.size(),
-             std::string(kernel.name) + " n=" + std::to_string(a.n) + " k=" + std::to_string(a.k) +
-                 " m=" + std::to_string(m));
+  const std::string what = std::string(kernel.name) + " n=" + std::to_string(a.n) +
+                           " k=" + std::to_string(a.k) + " m=" + std::to_string(m);
+  check_same(out.data(), expected.data(), out.size(), what);
+  time_case(what, [&] { kernel.run(args); });
 }
 
 void check_transpose(const KernelRow<TransposeF32Args>& kernel, std::int64_t rows,
@@ -132,8 +134,10 @@ void check_transpose(const KernelRow<TransposeF32Args>& kernel, std::int64_t row
     }
   }
   kernel.run({x.data(), x_stride, rows, columns, out.data(), out_stride});
-  check_same(out.data(), expected.data(), out.size(),
-             std::string(kernel.name) + " " + std::to_string(rows) + "x" + std::to_string(columns));
+  const std::string what =
+      std::string(kernel.name) + " " + std::to_string(rows) + "x" + std::to_string(columns);
+  check_same(out.data(), expected.data(), out.size(), what);
+  time_case(what, [&] { kernel.run({x.data(), x_stride, rows, columns, out.data(), out_stride}); });
 }
 
 }  // namespace
@@ -158,32 +162,37 @@ void test_sliced_f32() {
 
 void test_spmm_f32() {
   Random random(20240312);
-  for (const auto& kernel : kernel_rows<SpmmF32Args>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
-    for (const int m : {1, 16, 32, 48, 64}) {
-      for (const std::int64_t n : {1, 4, 8, 9, 20, 128}) {
-        for (const std::int64_t k : {1, 3, 100, 256}) {
-          const Edge edge = (n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-          check_block(kernel, random_rows(n, k, 5, random), m, edge, random);
-          check_block(kernel, random_rows(n, k, 1, random), m, edge, random);
+  for_each_row<SpmmF32Args>(
+      [&](const KernelRow<SpmmF32Args>& kernel) {
+        for (const int m : {1, 16, 32, 48, 64}) {
+          for (const std::int64_t n : {1, 4, 8, 9, 20, 128}) {
+            for (const std::int64_t k : {1, 3, 100, 256}) {
+              const Edge edge = (n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+              check_block(kernel, random_rows(n, k, 5, random), m, edge, random);
+              check_block(kernel, random_rows(n, k, 1, random), m, edge, random);
+            }
+          }
         }
-      }
-    }
-  }
+      },
+      [&](const KernelRow<SpmmF32Args>& kernel) {
+        for (const int m : {1, 64})
+          check_block(kernel, random_rows(128, 256, 8, random), m, Edge::kEnd, random);
+      });
 }
 
 void test_transpose_f32() {
-  for (const auto& kernel : kernel_rows<TransposeF32Args>()) {
-    if (!(detected_isas() & bit(kernel.isa))) continue;
-    covered(kernel.name);
-    for (const std::int64_t rows : {1, 3, 7, 8, 9, 16, 33}) {
-      for (const std::int64_t columns : {1, 4, 5, 15, 16, 17, 64}) {
-        check_transpose(kernel, rows, columns, Edge::kEnd);
-        check_transpose(kernel, rows, columns, Edge::kFront);
-      }
-    }
-  }
+  for_each_row<TransposeF32Args>(
+      [&](const KernelRow<TransposeF32Args>& kernel) {
+        for (const std::int64_t rows : {1, 3, 7, 8, 9, 16, 33}) {
+          for (const std::int64_t columns : {1, 4, 5, 15, 16, 17, 64}) {
+            check_transpose(kernel, rows, columns, Edge::kEnd);
+            check_transpose(kernel, rows, columns, Edge::kFront);
+          }
+        }
+      },
+      [&](const KernelRow<TransposeF32Args>& kernel) {
+        check_transpose(kernel, 64, 256, Edge::kEnd);
+      });
 }
 
 }  // namespace octavo_test

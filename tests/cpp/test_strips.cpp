@@ -3,8 +3,7 @@
 // layer that holds its weight so, against the dense one.
 #include <cstdlib>
 
-#include "check.h"
-#include "dispatch/registry.h"
+#include "bench.h"
 #include "guarded.h"
 #include "sparse_layer.h"
 #include "sparse_weight.h"
@@ -136,7 +135,12 @@ void check_spread(const SpreadStripsS8Row& row, std::int64_t rows, std::int64_t 
     row.run({squares.part(part), tile.data(), rows, c.data(), width, static_cast<std::int32_t>(m),
              part > 0});
   }
-  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
+  const std::string what = name_of(row.name, m, w) + " set=" + std::to_string(kSet<Packed>);
+  check_sums(c.data(), width, a, row.form, m, w, what);
+  time_case(what, [&] {
+    row.run(
+        {squares.part(0), tile.data(), rows, c.data(), width, static_cast<std::int32_t>(m), false});
+  });
 }
 
 template <class Packed>
@@ -187,17 +191,21 @@ void test_strips() {
 
 void test_spread_strips_s8() {
   Random random(20261129);
-  for (const SpreadStripsS8Row& row : kernel_rows<SpreadStripsS8Args>()) {
-    if (!(detected_isas() & bit(row.isa))) continue;
-    covered(row.name);
-    check_row<Bsr1x1>(row, 1, 1, random);
-    check_row<Bsr4x1>(row, 1, 1, random);
-    for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
-      if (m > row.most_rows) continue;
-      check_row<Bsr1x1>(row, row.most_rows, m, random);
-      check_row<Bsr4x1>(row, row.most_rows, m, random);
-    }
-  }
+  for_each_row<SpreadStripsS8Args>(
+      [&](const KernelRow<SpreadStripsS8Args>& row) {
+        check_row<Bsr1x1>(row, 1, 1, random);
+        check_row<Bsr4x1>(row, 1, 1, random);
+        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
+          if (m > row.most_rows) continue;
+          check_row<Bsr1x1>(row, row.most_rows, m, random);
+          check_row<Bsr4x1>(row, row.most_rows, m, random);
+        }
+      },
+      [&](const KernelRow<SpreadStripsS8Args>& row) {
+        const Matrix w = make_weight(192, 768, Pattern::kStrips, random);
+        check_spread<Bsr1x1>(row, row.most_rows, 32, w, Pattern::kStrips, Edge::kEnd, random);
+        check_spread<Bsr4x1>(row, row.most_rows, 32, w, Pattern::kStrips, Edge::kEnd, random);
+      });
 }
 
 }  // namespace octavo_test

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: results, exit codes, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import model_files
+import octavo
+from octavo import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
+    code = cli.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_compress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = model_files.write_random(tmp_path / "float")
+    code, out, err = run(capsys, "compress", folder, tmp_path / "int8", "--recipe", "int8")
+    assert (code, err) == (0, "")
+    assert str(tmp_path / "int8") in out
+    assert "x smaller" in out
+    assert octavo.models.load(tmp_path / "int8").encode([[1, 2, 3]]).shape == (1, 32)
+
+
+def test_compress_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = model_files.write_random(tmp_path / "float")
+    code, out, _ = run(capsys, "compress", folder, tmp_path / "int8", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["bytes_before"] == (folder / "model.safetensors").stat().st_size
+    assert result["bytes_after"] == (tmp_path / "int8" / "model.safetensors").stat().st_size
+    assert (result["recipe"], result["layers"]) == ("int8", 21)
+
+
+def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = model_files.write_random(tmp_path / "float")
+    for _ in range(2):
+        assert run(capsys, "compress", folder, tmp_path / "int8")[0] == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear", encoding="utf-8")
+    code, out, err = run(capsys, "compress", folder, other)
+    assert (code, out) == (1, "")
+    assert "octavo: error:" in err
+    assert "is left as it is" in err
+    assert (other / "letter.txt").read_text(encoding="utf-8") == "dear"
+    code, _, err = run(capsys, "compress", folder, folder)
+    assert code == 1
+    assert "OUT is the model to compress" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compress", "absent", "out"], "no such folder: absent"),
+        (["report", "no/such/out.html"], "no such folder: "),
+        (["report", "o.html", "--model", "absent"], "no such folder: absent"),
+        (["report", "o.html", "--bench", "absent"], "absent: cannot be read"),
+        (["report", "o.html", "--reference", "float"], "reference: it goes with a model"),
+        (["compress", "float", "out", "--recipe", "int3"], "recipe: expected int8, int8-static"),
+        (["demo", "absent"], "no such folder: absent"),
+        (["demo", "float"], "float: no tokenizer.json"),
+    ],
+)
+def test_failures(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model_files.write_random(tmp_path / "float")
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (1, "")
+    assert f"octavo: error: {message}" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]
+
+
+@pytest.mark.parametrize("words", [[], ["fold"], ["compress"], ["info", "--nope"]])
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: octavo")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == (0, f"octavo {octavo.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["", "compress", "info", "bench", "demo", "report"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *filter(None, [command]), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: octavo {command}".rstrip())
+    examples = out[out.index("Examples:") :].splitlines()[1:]
+    assert any(line.strip().startswith(f"octavo {command}".rstrip()) for line in examples)
+    assert "\x1b" not in out
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "info")
+    assert (code, err) == (0, "")
+    info = octavo.cpu_info()
+    labels = [line.split()[0] for line in out.splitlines()]
+    expected = ["octavo", "backend", "tier", "threads", "cpu", "features", "compiler", "python"]
+    assert labels == expected
+    for value in (info["backend_reason"], info["isa"], str(info["num_threads"]), info["cpu"]):
+        assert value in out
+
+
+def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "info", "--json")
+    assert code == 0
+    assert json.loads(out) == octavo.cpu_info()
+
+
+def test_no_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.startswith("octavo.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    code, out, err = run(capsys, "info")
+    assert (code, out) == (1, "")
+    assert "the command line needs the package 'typer': pip install \"octavo[cli]\"" in err
+
+
+def test_no_typer_as_a_module() -> None:
+    code = (
+        "import runpy, sys; sys.modules['typer'] = None; runpy.run_module('octavo', {}, '__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "octavo[cli]"' in done.stderr
+
+
+def test_an_unexpected_error_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(octavo.runtime, "cpu_info", broken)
+    assert run(capsys, "info") == (1, "", "octavo: error: RuntimeError: two\nlines\n")
+    code, _, err = run(capsys, "--traceback", "info")
+    assert code == 1
+    assert "in broken" in err
+
+
+def test_completion() -> None:
+    settings = {"_OCTAVO_COMPLETE": "complete_bash", "COMP_WORDS": "octavo com", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [*COMMAND], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["compress"], done.stderr
+
+
+def test_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("octavo.models.save.write_json", interrupted)
+    folder = model_files.write_random(tmp_path / "float")
+    code, out, err = run(capsys, "compress", folder, tmp_path / "int8")
+    assert (code, out) == (130, "")
+    assert "nothing was left half-written" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]
+
+
+COMMAND = [sys.executable, "-c", "import sys; from octavo.cli import main; sys.exit(main())"]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_of_a_real_process(tmp_path: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("needs POSIX signals")
+    config = model_files.BERT | {"vocab_size": 60_000, "hidden_size": 512}
+    config |= {"num_hidden_layers": 1}
+    folder = model_files.write_folder(
+        tmp_path / "float", config, model_files.random_tensors(config)
+    )
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    slow = (
+        "import sys, time; import octavo.models.save as save\n"
+        "def copy(*args):\n    print('copying', flush=True); time.sleep(30)\n"
+        "save.write_files = copy\n"
+        "from octavo.cli import main; sys.exit(main())"
+    )
+    words = ["compress", str(folder), str(tmp_path / "int8")]
+    command = [sys.executable, "-c", slow, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"copying\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]
+
+
+def test_reader_that_goes_away() -> None:
+    if os.name != "posix":
+        pytest.skip("needs POSIX pipes")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, "info"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert done.returncode == 1
+    assert done.stderr == b""

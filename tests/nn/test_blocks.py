@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SparseLinear with whole blocks left out: any mask, the bits of the dense layer, the bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from native import needs_core
+from octavo import SparseLinear, _backend, pruning, runtime, tuning
+from reference import assert_same_bits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BLOCKS = [(1, 4), (4, 1), (16, 4), (16, 64), (32, 8), (5, 7)]
+FORMATS = ["blocks16x4", "blocks1x4", "blocks4x1", "csr"]
+NO_AMX = [tier for tier in runtime.isa_tiers() if tier != "amx_int8"]
+
+
+def pruned(n: int, k: int, zeros: float, block: tuple[int, int]) -> Array:
+    codes = np.random.default_rng(n + k).integers(1, 128, (n, k))
+    codes[::2] *= -1
+    kept = pruning.block(codes.astype(np.float32), zeros, *block)
+    return (codes * kept).astype(np.int8)
+
+
+def blocks_of(codes: Array, width: int = 4, height: int = 16) -> int:
+    """Blocks of `height` by `width` that are not all zero, one by one."""
+    n, k = codes.shape
+    return sum(
+        bool(codes[i : i + height, j : j + width].any())
+        for i in range(0, n, height)
+        for j in range(0, k, width)
+    )
+
+
+@pytest.mark.parametrize("tier", runtime.isa_tiers())
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize(("n", "k"), [(64, 256), (50, 133), (150, 900)])
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_block_has_the_bits_of_the_dense_layer(
+    tier: str, block: tuple[int, int], n: int, k: int, name: str
+) -> None:
+    codes, scale = pruned(n, k, 0.7, block), np.linspace(0.01, 0.02, n, dtype=np.float32)
+    with runtime.use_isa(tier):
+        layers = [
+            SparseLinear.from_quantized(codes, scale, format=form, activation="gelu")
+            for form in (name, "dense")
+        ]
+        assert layers[0].format == name
+        assert_same_bits(layers[0].weight_codes, codes)
+        for m in (1, 2, 4, 7, 9, 40, 65):
+            x = np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)
+            assert_same_bits(layers[0](x), layers[1](x))
+
+
+@needs_core
+@pytest.mark.parametrize("form", FORMATS)
+def test_numpy_gives_the_same_bits(form: str) -> None:
+    codes, scale = pruned(40, 90, 0.6, (16, 4)), np.full(40, 0.01, np.float32)
+    x = np.random.default_rng(0).standard_normal((6, 90)).astype(np.float32)
+    results = []
+    for name in ("native", "numpy"):
+        with _backend.use(name):
+            layer = SparseLinear.from_quantized(codes, scale, format=form)
+            assert_same_bits(layer.weight_codes, codes)
+            results.append(layer(x))
+    assert_same_bits(results[0], results[1])
+
+
+@needs_core
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_bytes_follow_the_blocks(block: tuple[int, int]) -> None:
+    codes = pruned(70, 300, 0.8, block)
+    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks16x4")
+    panels = 5
+    wanted = 66 * blocks_of(codes) + 4 * (panels + 1) + 64 * panels + 2 * 4 * 70
+    assert layer.nbytes == wanted
+    if block[0] % 16 == 0:
+        empty = SparseLinear.from_quantized(np.zeros_like(codes), 0.1, format="blocks16x4")
+        assert layer.nbytes - empty.nbytes < 0.3 * codes.size
+
+
+@needs_core
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
+    codes = pruned(70, 300, 0.8, block)
+    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks1x4")
+    quads, columns = blocks_of(codes, height=1), 80
+    wanted = 6 * quads + 4 * (3 * columns + 1) + 2 * 4 * 70
+    assert layer.nbytes == wanted
+    units, size = tuning.format_cost(codes, "blocks1x4")
+    assert units == -(-quads // 16)
+    assert size == wanted - 2 * 4 * 70  # column sums and scales
+
+
+@needs_core
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize(("form", "height"), [("blocks4x1", 4), ("csr", 1)])
+def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int) -> None:
+    codes = pruned(70, 300, 0.8, block)
+    layer = SparseLinear.from_quantized(codes, 0.1, format=form)
+    squares = sum(
+        -(-blocks_of(codes[i : i + height], 1, height) // 4) for i in range(0, 70, height)
+    )
+    columns, sets = 80, 80 // height
+    firsts = sets * (1 if form == "csr" else 2) + 1  # and how many are paired
+    wanted = (4 * height + 8) * squares + 4 * (firsts + columns) + 2 * 4 * 70
+    assert layer.nbytes == wanted
+    units, size = tuning.format_cost(codes, form)
+    assert units == -(-squares * height // 16)
+    assert size == wanted - 2 * 4 * 70  # column sums and scales
+
+
+@needs_core
+@pytest.mark.parametrize("form", tuning.SPARSE_FORMATS)
+@pytest.mark.parametrize(("n", "k"), [(1, 16), (17, 16), (20, 128), (50, 300), (40, 4500)])
+def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
+    codes = pruned(n, k, 0.8, (1, 1))
+    layer = SparseLinear.from_quantized(codes, 0.1, format=form)
+    _, size = tuning.format_cost(codes, form)
+    assert 0 <= layer.nbytes - (size + 2 * 4 * n) < 4  # slots round up
+
+
+@needs_core
+@pytest.mark.parametrize("tier", runtime.isa_tiers())
+def test_work_is_what_the_tier_multiplies(tier: str) -> None:
+    codes = pruned(70, 300, 0.8, (16, 4))
+    with runtime.use_isa(tier):
+        units, size = tuning.format_cost(codes, "blocks16x4")
+        width = 64 if tier == "amx_int8" else 4
+        assert units == blocks_of(codes, width) * width // 4
+        assert size >= 66 * blocks_of(codes)
+        assert tuning.format_cost(0 * codes, "blocks16x4")[0] == 1
+
+
+@needs_core
+@pytest.mark.parametrize("tier", runtime.isa_tiers())
+@pytest.mark.parametrize("zeros", [0.5, 0.8, 0.95])
+def test_auto_takes_blocks_where_whole_ones_are_gone(tier: str, zeros: float) -> None:
+    with runtime.use_isa(tier):
+        tiles = SparseLinear.from_quantized(pruned(256, 1024, zeros, (16, 64)), 0.1)
+        assert tiles.format == "blocks16x4"
+        scattered = SparseLinear.from_quantized(pruned(256, 1024, 0.5, (1, 1)), 0.1)
+        assert scattered.format != "blocks16x4"
+
+
+@needs_core
+@pytest.mark.parametrize("tier", NO_AMX)
+def test_auto_takes_the_smallest_blocks_where_those_are_gone(tier: str) -> None:
+    with runtime.use_isa(tier):
+        for block in ((1, 4), (4, 1)):
+            codes = pruned(256, 1024, 0.95, block)
+            layer = SparseLinear.from_quantized(codes, 0.1, rows=[64, 256])
+            assert layer.format == f"blocks{block[0]}x{block[1]}"
+
+
+@needs_core
+@pytest.mark.parametrize("tier", NO_AMX)
+def test_a_recipe_with_blocks_ends_up_with_them(tmp_path: Path, tier: str) -> None:
+    recipe = {
+        "prune": {"method": "magnitude", "sparsity": 0.75, "block": [16, 4]},
+        "quantize": "int8",
+    }
+    with runtime.use_isa(tier):
+        small = octavo.compress(model_files.write_random(tmp_path / "model"), recipe)
+        small.save(tmp_path / "out")
+        again = octavo.models.load(tmp_path / "out")
+    for model in (small, again):
+        layers = [layer for _, layer in model.named_modules() if isinstance(layer, SparseLinear)]
+        assert layers
+        assert {layer.format for layer in layers} == {"blocks16x4"}
+    assert_same_bits(small(*model_files.batch()), again(*model_files.batch()))
