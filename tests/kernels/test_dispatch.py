@@ -32,7 +32,7 @@ def all_rows() -> list[dict[str, Any]]:
 
 def test_unknown_tokens() -> None:
     with pytest.raises(ValueError, match=r"^family: "):
-        core.kernels("gemm_s4")
+        core.kernels("gemm_s3")
     before = core.get_isa()
     for name in ("avx1024", "", "AVX2"):
         with pytest.raises(ValueError, match=r"^isa: unknown tier"):

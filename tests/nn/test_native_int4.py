@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from raw_kernels import needs_core
+from native import needs_core
 
 from octavo import _backend, _numpy
 from octavo._numpy.fused import fused
