@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, _checks, runtime
+from octavo._formats import SPARSE_FORMATS
 from octavo._work import groups_of, work_of
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "read", "save", "work_of"]
 
-SPARSE_FORMATS = (
-    *("slots16", "slots64", "csr", "bitmap"),
-    *("blocks16x4", "blocks1x4", "blocks4x1"),
-)
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 

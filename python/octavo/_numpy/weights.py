@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._formats import DENSE, SPARSE_FORMATS, WINDOWS
+
 Array = NDArray[Any]
-
-WINDOWS = {"slots16": 16, "slots64": 64}
-"""The native backend's formats with slots, and the inputs that one step can reach."""
-
-_SPARSE = (*WINDOWS, "bitmap", "blocks16x4", "blocks1x4", "blocks4x1", "csr")
 
 _SLOTS, _PANEL = 4, 16
 
@@ -21,7 +18,7 @@ _SLOTS, _PANEL = 4, 16
 class DensePanels:
     """Codes as the native layer holds them: (panels, groups, 16, 4), padded with zeros."""
 
-    format = "dense"
+    format = DENSE
 
     def __init__(self, codes: Array) -> None:
         n, k = self.shape = codes.shape
@@ -49,7 +46,7 @@ class NonZeros:
     """The non-zero codes and a bit for each position."""
 
     def __init__(self, codes: Array, format: str) -> None:
-        if format not in _SPARSE:
+        if format not in SPARSE_FORMATS:
             raise ValueError(f"format: unknown name {format!r}")
         self.format = format
         self.shape = codes.shape
@@ -71,7 +68,7 @@ class NonZeros:
 
 def hold(codes: Array, format: str) -> DensePanels | NonZeros:
     """Return the codes in a format."""
-    return DensePanels(codes) if format == "dense" else NonZeros(codes, format)
+    return DensePanels(codes) if format == DENSE else NonZeros(codes, format)
 
 
 def slot_steps(codes: Array, format: str) -> int:
