@@ -71,6 +71,11 @@ class Scheme(NamedTuple):
     outliers: bool = False
 
     @property
+    def kind(self) -> str:
+        """The kind of the weight, as `octavo.nn.weights` calls it."""
+        return "int8"
+
+    @property
     def format(self) -> str:
         """The name of the format: octavo's own if others could not read it."""
         return _format_of({part for part in _OWN_PARTS if getattr(self, part)})
