@@ -14,7 +14,7 @@ import pytest
 import model_files
 import octavo
 from octavo import runtime, tuning
-from octavo.nn import Embedding, Linear, LinearOptions, OutlierLinear, SparseLinear, hooks
+from octavo.nn import Embedding, Linear, LinearOptions, OutlierLinear, SidePath, SparseLinear, hooks
 from octavo.nn.weights import KINDS, weight_class
 from reference import assert_same_bits
 
@@ -123,6 +123,28 @@ def test_what_is_added_before_and_after(name: str, activation: str) -> None:
     np.testing.assert_array_equal(layer(x, residual), layer(x) + residual)
     both = layer(x, residual, addend=addend)
     np.testing.assert_array_equal(both, layer(x, addend=addend) + residual)
+
+
+@every_kind
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+def test_side_paths_go_with_every_weight(kind: str, activation: str) -> None:
+    x, residual, addend = inputs(5, K), inputs(5, N), inputs(5, N)[::-1]
+    layer = Linear.from_float(*numbers(), kind=kind, activation=activation)
+    low_rank = SidePath([inputs(K, 2), inputs(2, N)], bias=inputs(N))
+    with_path = layer.replace(side_path=low_rank)
+    assert_same_bits(with_path(x, residual), layer(x, residual, addend=low_rank(x)))
+    both = low_rank(x, addend)
+    assert_same_bits(with_path(x, addend=addend), layer(x, addend=both))
+    assert_same_bits(with_path(x, addend=low_rank(x)), layer(x, addend=low_rank(x) + low_rank(x)))
+    np.testing.assert_allclose(with_path.weight, layer.weight + low_rank.delta(K), atol=1e-5)
+    assert "rank=2" in repr(with_path)
+    columns = np.array([0, 9])
+    few = SidePath([inputs(2, N)], columns)
+    instead, rest = layer.replace(side_path=few), x.copy()
+    rest[:, columns] = 0
+    assert_same_bits(instead(x), layer(rest, addend=few(x)))
+    again = pickle.loads(pickle.dumps(instead))
+    assert_same_bits(again(x), instead(x))
 
 
 @every
@@ -335,6 +357,22 @@ def test_files(tmp_path: Path, name: str) -> None:
     for key, value in made.state_dict().items():
         assert_same_bits(layer.state_dict()[key], value)
     assert_same_bits(again(*model_files.batch()), model(*model_files.batch()))
+
+
+def test_files_refuse_what_they_cannot_tell(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "float"))
+    old = model.encoder.layer[0].intermediate.dense
+    columns = SidePath([inputs(1, old.out_features)], np.array([2]))
+    low_rank = SidePath([inputs(old.in_features, 1), inputs(1, old.out_features)])
+    small = Linear.from_float(old.weight, old.bias, activation="gelu")
+    for layer, message in (
+        (old.replace(side_path=columns), "a side path beside a weight of kind 'float32'"),
+        (small.replace(side_path=low_rank), "side_path: expected outlier columns"),
+    ):
+        model.encoder.layer[0].intermediate.dense = layer
+        with pytest.raises(ValueError, match=message):
+            model.save(tmp_path / "saved")
+        assert not (tmp_path / "saved").exists()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:

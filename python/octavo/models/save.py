@@ -112,11 +112,24 @@ def _stored_weights(model: Encoder, layers: dict[str, Any]) -> dict[str, Stored]
     """
     store = _store(model)
     shares = store != "plain" or "share" in (model.recipe or {})
-    return {
-        name: layer.held_weight.stored(store, shares)
-        for name, layer in layers.items()
-        if layer.role in _NAMES
-    }
+    found = {}
+    for name, layer in layers.items():
+        if layer.role in _NAMES:
+            found[name] = layer.held_weight.stored(store, shares)
+            if layer.role == "linear" and found[name].scheme is None:
+                _refuse_beside_float(name, layer)
+    return found
+
+
+def _refuse_beside_float(name: str, layer: Any) -> None:
+    """Refuse what only the description of a quantized weight can tell."""
+    beside = {"a side path": layer.side_path, "a multiplier": layer.options.input_multiplier}
+    for what, value in beside.items():
+        if value is not None:
+            raise ValueError(
+                f"layer {name!r} has {what} beside a weight of kind {layer.kind!r}, which the file"
+                " cannot tell"
+            )
 
 
 def _store(model: Encoder) -> str:

@@ -21,7 +21,6 @@ __all__ = ["Embedding", "FloatEmbedding", "HalfEmbedding", "is_embedding"]
 
 Array = NDArray[Any]
 E = TypeVar("E", bound="Embedding")
-F = TypeVar("F", bound="FloatEmbedding")
 H = TypeVar("H", bound="HalfEmbedding")
 
 
@@ -56,7 +55,6 @@ class Embedding(Weighted):
 
     role = "embedding"
     shorthands: ClassVar[list[type[Embedding]]] = []
-    """Classes that are names for tables of some weights, as `Linear` has them."""
 
     def __init__(self, codes: ArrayLike, scale: ArrayLike) -> None:
         array = np.ascontiguousarray(_checks.as_codes(codes, "codes", (_checks.INT8,)))
@@ -73,32 +71,24 @@ class Embedding(Weighted):
     @classmethod
     def of(cls: type[E], weight: Weight) -> E:
         """Return the table of a weight, under the name that such a table has."""
-        kind: type[E] = cls
-        if cls is Embedding:
-            found = (name for name in Embedding.shorthands if name._stands_for(weight))
-            kind = next(found, Embedding)  # type: ignore[assignment]
-        made = object.__new__(kind)
+        made: E = object.__new__(cls._named(weight))
         made._weight = weight
         return made
 
     @classmethod
-    def _stands_for(cls, weight: Weight) -> bool:
-        """Whether this class is the name of a table of such a weight."""
-        return weight.kind == "int8"
-
-    @classmethod
-    def from_float(cls: type[E], weight: ArrayLike, *, kind: str = "int8", **form: Any) -> E:
+    def from_float(cls: type[E], weight: ArrayLike, *, kind: str | None = None, **form: Any) -> E:
         """Make a table of a float one, shape (num_embeddings, embedding_dim), finite.
 
         Parameters
         ----------
         weight : float array
         kind : str
-            What becomes of it, one of `octavo.nn.weights.KINDS`; int8 is quantized.
+            What becomes of it, one of `octavo.nn.weights.KINDS`; by default int8, and what the name
+            of another class says.
         **form
             What the weight's `from_float` takes.
         """
-        return cls.of(weight_class(kind).from_float(weight, **form))
+        return cls.of(weight_class(kind or cls.kinds[0]).from_float(weight, **form))
 
     @classmethod
     def from_quantized(cls: type[E], codes: ArrayLike, scale: ArrayLike) -> E:
@@ -107,10 +97,10 @@ class Embedding(Weighted):
 
     @classmethod
     def from_state_dict(
-        cls: type[E], state: Mapping[str, Any], *, kind: str = "int8", **config: Any
+        cls: type[E], state: Mapping[str, Any], *, kind: str | None = None, **config: Any
     ) -> E:
         """Rebuild a table from `state_dict()` and `config()`."""
-        made = weight_class(kind)
+        made = weight_class(kind or cls.kinds[0])
         _state.check_keys(state, made.keys)
         if made is Int8Weight:
             return cls(state["weight"], state["weight_scale"], **config)
@@ -180,22 +170,10 @@ class FloatEmbedding(Embedding):
     array([[[0., 1.]]], dtype=float32)
     """
 
+    kinds = ("float32",)
+
     def __init__(self, weight: ArrayLike) -> None:
         self._weight = FloatWeight(weight)
-
-    @classmethod
-    def _stands_for(cls, weight: Weight) -> bool:
-        return weight.kind == "float32"
-
-    @classmethod
-    def from_float(cls: type[F], weight: ArrayLike) -> F:  # type: ignore[override]
-        """Do what the constructor does, under the name the int8 table has for it."""
-        return cls(weight)
-
-    @classmethod
-    def from_state_dict(cls: type[F], state: Mapping[str, Any], **config: Any) -> F:
-        """Rebuild a table from `state_dict()` and `config()`."""
-        return super().from_state_dict(state, kind="float32", **config)
 
 
 class HalfEmbedding(Embedding):
@@ -214,19 +192,17 @@ class HalfEmbedding(Embedding):
     array([[[0., 1.]]], dtype=float32)
     """
 
+    kinds = ("float16", "bfloat16")
+
     def __init__(self, weight: ArrayLike) -> None:
         self._weight = half_weight(weight)
-
-    @classmethod
-    def _stands_for(cls, weight: Weight) -> bool:
-        return weight.kind in ("float16", "bfloat16")
 
     @classmethod
     def from_float(  # type: ignore[override]
         cls: type[H], weight: ArrayLike, *, dtype: str = "float16"
     ) -> H:
         """Round a float table, finite, to ``"float16"`` or ``"bfloat16"``."""
-        kind = _checks.choice(dtype, "dtype", ("float16", "bfloat16"))
+        kind = _checks.choice(dtype, "dtype", cls.kinds)
         return super().from_float(weight, kind=kind)
 
     @classmethod

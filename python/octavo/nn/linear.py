@@ -58,7 +58,6 @@ class Linear(LinearParts):
     """
 
     shorthands: ClassVar[list[type[Linear]]] = []
-    """Classes that are names for some weights: what `Linear` makes of such is one of them."""
 
     @classmethod
     def from_float(
@@ -66,7 +65,7 @@ class Linear(LinearParts):
         weight: Any,
         bias: ArrayLike | None = None,
         *,
-        kind: str = "int8",
+        kind: str | None = None,
         **options: Any,
     ) -> L:
         """Make a layer of a float weight.
@@ -76,14 +75,15 @@ class Linear(LinearParts):
         weight : float array, shape (out_features, in_features), finite
         bias : float array, shape (out_features,), optional
         kind : str
-            What becomes of the weight, one of `octavo.nn.weights.KINDS`; int8 is quantized.
+            What becomes of the weight, one of `octavo.nn.weights.KINDS`; by default int8, and what
+            the name of another class says.
         **options
             activation, symmetric, input_scale, input_zero_point, output_scale, output_zero_point,
             input_multiplier as `LinearOptions` explains them; and what the weight's `from_float`
             takes.
         """
         own, form = _split(options)
-        return cls.of(weight_class(kind).from_float(weight, **form), bias, own)
+        return cls.of(weight_class(kind or cls.kinds[0]).from_float(weight, **form), bias, own)
 
     @classmethod
     def from_quantized(
@@ -107,10 +107,10 @@ class Linear(LinearParts):
 
     @classmethod
     def from_state_dict(
-        cls: type[L], state: Mapping[str, Any], *, kind: str = "int8", **config: Any
+        cls: type[L], state: Mapping[str, Any], *, kind: str | None = None, **config: Any
     ) -> L:
         """Rebuild a layer from `state_dict()` and `config()`."""
-        made = weight_class(kind)
+        made = weight_class(kind or cls.kinds[0])
         optional = [name for name in (*_STATIC, "input_multiplier") if name in made.takes]
         _state.check_keys(state, made.keys, ("bias", *optional))
         static = {key: _state.scalar(state[key], key) for key in _STATIC if key in state}

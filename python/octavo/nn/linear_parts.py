@@ -70,16 +70,9 @@ class LinearParts(Weighted):
         weight, bias, options, side_path
             As for the class itself.
         """
-        names: list[type[L]] = vars(cls).get("shorthands", [])
-        fitting = (name for name in names if name._stands_for(weight, side_path))
-        made = object.__new__(next(fitting, cls))
+        made: L = object.__new__(cls._named(weight, side_path))
         LinearParts.__init__(made, weight, bias, options, side_path)
         return made
-
-    @classmethod
-    def _stands_for(cls, weight: Weight, side_path: SidePath | None) -> bool:  # noqa: ARG003
-        """Whether this class is the name of a layer with such parts."""
-        return weight.kind == "int8"
 
     @property
     def in_features(self) -> int:

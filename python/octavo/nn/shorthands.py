@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["FloatLinear", "HalfLinear", "OutlierLinear"]
 
 Array = NDArray[Any]
-F = TypeVar("F", bound="FloatLinear")
 H = TypeVar("H", bound="HalfLinear")
 O = TypeVar("O", bound="OutlierLinear")  # noqa: E741  (as Linear has L)
 
@@ -50,6 +49,8 @@ class FloatLinear(Linear):
     array([[0., 2.]], dtype=float32)
     """
 
+    kinds = ("float32",)
+
     def __init__(
         self,
         weight: ArrayLike,
@@ -60,26 +61,11 @@ class FloatLinear(Linear):
         options = LinearOptions(activation=activation, input_multiplier=input_multiplier)  # type: ignore[arg-type]
         super().__init__(FloatWeight(weight), bias, options)
 
-    @classmethod
-    def _stands_for(cls, weight: Weight, side_path: SidePath | None) -> bool:  # noqa: ARG003
-        return weight.kind == "float32"
-
-    @classmethod
-    def from_float(
-        cls: type[F], weight: ArrayLike, bias: ArrayLike | None = None, **options: Any
-    ) -> F:
-        """Do what the constructor does, under the name the int8 layer has for it."""
-        return super().from_float(weight, bias, kind="float32", **options)
-
-    @classmethod
-    def from_state_dict(cls: type[F], state: Mapping[str, Any], **config: Any) -> F:
-        """Rebuild a layer from `state_dict()` and `config()`."""
-        return super().from_state_dict(state, kind="float32", **config)
-
     @property
     def weight(self) -> Array:
-        """The weight as it was given: the input multiplier is not in it."""
-        return self._weight.dequantized()
+        """The weight as it was given, not copied: the input multiplier is not in it."""
+        weight, side = self._weight.dequantized(), self._side_path
+        return weight if side is None else weight + side.delta(self.in_features)
 
 
 class HalfLinear(Linear):
@@ -105,14 +91,12 @@ class HalfLinear(Linear):
     array([[0.5, 2. ]], dtype=float32)
     """
 
+    kinds = ("float16", "bfloat16")
+
     def __init__(
         self, weight: ArrayLike, bias: ArrayLike | None = None, activation: str = "none"
     ) -> None:
         super().__init__(half_weight(weight), bias, LinearOptions(activation=activation))
-
-    @classmethod
-    def _stands_for(cls, weight: Weight, side_path: SidePath | None) -> bool:  # noqa: ARG003
-        return weight.kind in ("float16", "bfloat16")
 
     @classmethod
     def from_float(
@@ -124,7 +108,7 @@ class HalfLinear(Linear):
         **options: Any,
     ) -> H:
         """Round a float weight, finite, to ``"float16"`` or ``"bfloat16"``."""
-        kind = _checks.choice(dtype, "dtype", ("float16", "bfloat16"))
+        kind = _checks.choice(dtype, "dtype", cls.kinds)
         return super().from_float(weight, bias, kind=kind, **options)
 
     @classmethod
@@ -168,9 +152,9 @@ class OutlierLinear(Linear):
     """
 
     @classmethod
-    def _stands_for(cls, weight: Weight, side_path: SidePath | None) -> bool:
+    def _stands_for(cls, weight: Weight, side_path: SidePath | None = None, *_: Any) -> bool:
         has_columns = side_path is not None and side_path.columns is not None
-        return has_columns and weight.kind == "int8"
+        return has_columns and weight.kind in cls.kinds
 
     @classmethod
     def from_float(

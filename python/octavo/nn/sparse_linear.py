@@ -74,7 +74,7 @@ class SparseLinear(Linear):
     """
 
     @classmethod
-    def _stands_for(cls, weight: Weight, side_path: SidePath | None) -> bool:
+    def _stands_for(cls, weight: Weight, side_path: SidePath | None = None, *_: Any) -> bool:
         return weight.leaves_zeros_out and side_path is None
 
     @classmethod

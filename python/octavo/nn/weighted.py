@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -18,9 +18,26 @@ Array = NDArray[Any]
 
 
 class Weighted(Module):
-    """A layer that holds a `octavo.nn.weights.Weight`."""
+    """A layer that holds a `octavo.nn.weights.Weight`, of any kind."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("int8",)
+    """The kinds that the class is named for; the first is what it makes of float numbers."""
+
+    shorthands: ClassVar[list[Any]]
+    """Of a general class: those that are names for its layers with some weights."""
 
     _weight: Weight
+
+    @classmethod
+    def _named(cls, *parts: Any) -> Any:
+        """Return the class whose name a layer of these parts has."""
+        names = vars(cls).get("shorthands", ())
+        return next((name for name in names if name._stands_for(*parts)), cls)
+
+    @classmethod
+    def _stands_for(cls, weight: Weight, *_: Any) -> bool:
+        """Whether this class is the name of a layer with such parts."""
+        return weight.kind in cls.kinds
 
     @property
     def held_weight(self) -> Weight:
