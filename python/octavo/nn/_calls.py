@@ -14,12 +14,25 @@ from octavo.qtensor import QTensor
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
+    from octavo.nn.side_paths import SidePath
 
 Array = NDArray[Any]
 
 
 def nothing(*_: Any) -> None:
     """Stand in for the fast path of a layer that has none."""
+
+
+def beside(call: Any, side: SidePath, k: int) -> Any:
+    """`call` with a side path as its addend, for plain arrays; holds no layer either."""
+
+    def called(x: Any, residual: Any, addend: Any) -> Any:
+        plain = type(x) is np.ndarray and x.dtype == np.float32 and x.flags.c_contiguous
+        if not plain or addend is not None or x.ndim == 0 or x.shape[-1] != k:
+            return None
+        return call(x, residual, side(x))
+
+    return called
 
 
 def wrap(y: Array, options: LinearOptions) -> Array | QTensor:
@@ -38,8 +51,10 @@ def wrapping(call: Any, options: LinearOptions) -> Any:
     return wrapped
 
 
-def checked_rows(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Array:
-    """Check what is added to an output of `shape`; return rows of one axis."""
+def checked_rows(values: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
+    """Check what is added to an output of `shape`, if anything; return rows of one axis."""
+    if values is None:
+        return None
     array = _checks.as_float32(values, name)
     _checks.check_shape(array, shape, name)
     return _checks.rows_of(array)

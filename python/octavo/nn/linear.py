@@ -153,10 +153,8 @@ class Linear(LinearParts):
         if array.ndim == 0 or array.shape[-1] != k:
             raise ValueError(f"x: expected shape (..., {k}), got {array.shape}")
         shape = (*array.shape[:-1], n)
-        after, before = (
-            None if values is None else calls.checked_rows(values, name, shape)
-            for values, name in ((residual, "residual"), (addend, "addend"))
-        )
+        after = calls.checked_rows(residual, "residual", shape)
+        before = calls.checked_rows(addend, "addend", shape)
         if codes:
             bound: Any = self._bound
             y = bound.run_codes(*self._rows_of_codes(x), after, before)

@@ -49,11 +49,12 @@ class LinearParts(Weighted):
             masked = side.masked(options.input_multiplier, self._weight.shape[1])
             options = options.replace(input_multiplier=masked)
         self._bound: Bound = self._weight.bind(bias, options)
-        self._call: Callable[..., Any] = self._bound.call
-        if side is not None:
-            self._call = calls.nothing
-        elif options.output_scale is not None:
-            self._call = calls.wrapping(self._bound.call, options)
+        call = self._bound.call
+        if call is not None and side is not None:
+            call = calls.beside(call, side, self._weight.shape[1])
+        if call is not None and options.output_scale is not None:
+            call = calls.wrapping(call, options)
+        self._call: Callable[..., Any] = call or calls.nothing
 
     @classmethod
     def of(

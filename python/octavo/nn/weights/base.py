@@ -37,10 +37,12 @@ class Bound(Protocol):
     def nbytes(self) -> int:
         """Bytes of all of it."""
 
-    def call(self, x: object, residual: object = None, addend: object = None) -> Array | None:
-        """Apply the layer to plain float32 arrays of any leading shape; None for all else.
+    @property
+    def call(self) -> Callable[..., Array | None] | None:
+        """What applies the layer to plain float32 arrays of any leading shape, if that is fast.
 
-        That is what the layer then checks, converts and gives to `run`.
+        ``call(x, residual, addend)`` returns None for all else: that is what the layer then checks,
+        converts and gives to `run`.
         """
 
     def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
