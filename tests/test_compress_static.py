@@ -91,6 +91,15 @@ def test_scales_are_those_of_what_layers_read(tmp_path: Path, family: str) -> No
     }
 
 
+def test_a_block_under_two_names_gets_scales_for_each(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    model.encoder.layer[1] = model.encoder.layer[0]
+    found = scales(octavo.compress(model, STATIC, calibration=data()))
+    for name in [name for name in found if ".0." in name]:
+        assert found[name] != found[name.replace(".0.", ".1.")]
+    assert model.encoder.layer[1] is model.encoder.layer[0]
+
+
 @FAMILY
 def test_layers_that_read_the_same_share_a_scale(tmp_path: Path, family: str) -> None:
     model = octavo.models.load(model_files.write_random(tmp_path / "model", family))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.models.tree import untied
 from octavo.nn import hooks
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def layer_errors(
     ids, mask : int64 arrays, shape (sentences, tokens)
         What to run.
     """
+    model = untied(model)
     errors = {
         name: _Errors(layer, compressed.get_submodule(name))
         for name, layer in model.named_modules()

@@ -112,7 +112,8 @@ def watching(module: Module, names: Iterable[str], see: See) -> Iterator[None]:
     ----------
     module : Module
     names : iterable of str
-        Paths of layers below it.
+        Paths of layers below it; one that has several is seen under all of them with each call,
+        unless `octavo.models.tree.untied` parts them before.
     see : callable
         ``see(name, x, residual)``, before the layer computes.  May raise `Reached` to end the run,
         and the body of the ``with`` statement.

@@ -18,6 +18,7 @@ from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
 from octavo.io.folder import weight_bytes
 from octavo.models.loader import load
+from octavo.models.tree import untied
 from octavo.nn import hooks
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
 
@@ -152,6 +153,7 @@ def _inputs(
     model: Encoder, small: Encoder, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
 ) -> tuple[dict[str, Range], dict[str, float]]:
     """Return the range of each linear layer's input, and the share that its static scale clips."""
+    model = untied(model)
     names = [name for name, layer in model.named_modules() if nn.is_linear(layer)]
     limits = {name: _limits(small.get_submodule(name)) for name in names}
     kept = mask.astype(bool)
