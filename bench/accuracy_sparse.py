@@ -51,7 +51,9 @@ def pruned(model: Encoder, fields: dict[str, Any], sentences: list[str]) -> Enco
 def zeros(model: Encoder) -> float:
     """Share of zeros among the codes of the linear layers."""
     codes = [
-        layer.weight_codes for _, layer in model.named_modules() if isinstance(layer, octavo.Linear)
+        layer.weight_codes
+        for _, layer in model.named_modules()
+        if octavo.nn.is_linear(layer, "int8")
     ]
     return sum(int((part == 0).sum()) for part in codes) / sum(part.size for part in codes)
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _backend, _checks, runtime
+from octavo._formats import SPARSE_FORMATS
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
 
-SPARSE_FORMATS: tuple[str, ...] = tuple(_backend.backend.weight_formats()[1:])
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 

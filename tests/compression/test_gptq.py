@@ -42,7 +42,7 @@ def sqnr(model: Encoder, made: Encoder, seed: int) -> float:
 def codes_of(model: Encoder) -> dict[str, Any]:
     found = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.Linear):
+        if nn.is_linear(layer, "int8"):
             found[name] = layer.weight_codes, layer.weight_scale, layer.bias
     return found
 
@@ -111,7 +111,7 @@ def test_excluded_layers_are_left_alone(model: Encoder) -> None:
         calibration=rows(0, 40),
     )
     assert made.get_submodule(QUERY) is model.get_submodule(QUERY)
-    assert isinstance(made.get_submodule("encoder.layer.1.output.dense"), nn.Linear)
+    assert made.get_submodule("encoder.layer.1.output.dense").kind == "int8"
 
 
 def test_errors_name_the_layer(model: Encoder) -> None:

@@ -16,8 +16,8 @@ from octavo import cli, nn
 from octavo.compression.calibration import batches_of
 from octavo.compression.observe import observe
 from octavo.compression.recipe import read_recipe
-from octavo.compression.watch import watched
 from octavo.compression.work import Work
+from octavo.nn import hooks
 from octavo.observers import OBSERVERS, MinMax
 
 if TYPE_CHECKING:
@@ -45,20 +45,22 @@ def data(rows: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def linears(model: Encoder) -> dict[str, Any]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    return {name: m for name, m in model.named_modules() if nn.is_linear(m, "int8")}
 
 
 def inputs(model: Encoder, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What each layer reads of tokens, sentence after sentence: no padding anywhere."""
     seen: dict[str, list[np.ndarray]] = {}
     names = [n for n, m in model.named_modules() if isinstance(m, nn.FloatLinear)]
-    copy = watched(
-        model, names, lambda n, x, _: seen.setdefault(n, []).append(x.reshape(-1, x.shape[-1]))
-    )
-    for ids, mask in zip(fields["input_ids"], fields["attention_mask"], strict=True):
-        hidden = copy(ids[mask][None])
-        for _, head in copy.heads():
-            head(hidden)
+
+    def see(name: str, x: np.ndarray, _: Any) -> None:
+        seen.setdefault(name, []).append(x.reshape(-1, x.shape[-1]))
+
+    with hooks.watching(model, names, see):
+        for ids, mask in zip(fields["input_ids"], fields["attention_mask"], strict=True):
+            hidden = model(ids[mask][None])
+            for _, head in model.heads():
+                head(hidden)
     return {name: np.concatenate(parts) for name, parts in seen.items()}
 
 
@@ -87,6 +89,15 @@ def test_scales_are_those_of_what_layers_read(tmp_path: Path, family: str) -> No
         "quantize": {"dtype": "int8", "activations": "static", "observer": "minmax"},
         "calibration_tokens": int(data()["attention_mask"].sum()),
     }
+
+
+def test_a_block_under_two_names_gets_scales_for_each(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    model.encoder.layer[1] = model.encoder.layer[0]
+    found = scales(octavo.compress(model, STATIC, calibration=data()))
+    for name in [name for name in found if ".0." in name]:
+        assert found[name] != found[name.replace(".0.", ".1.")]
+    assert model.encoder.layer[1] is model.encoder.layer[0]
 
 
 @FAMILY
@@ -282,5 +293,5 @@ def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
     made = octavo.compress(folder, recipe, calibration=data())
     assert isinstance(made.classifier, octavo.FloatLinear)
     head = made.pooler.dense if family == "bert" else made.pre_classifier
-    assert isinstance(head, octavo.Linear)
+    assert head.kind == "int8"
     assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")

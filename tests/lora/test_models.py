@@ -90,7 +90,6 @@ def test_one_layer(
     """The change goes in before the activation, the residual after it."""
     from octavo._numpy.float_ops import activation as apply
     from octavo.lora.layer import AdaptedLayer
-    from octavo.lora.low_rank import SidePath
     from octavo.lora.switch import Switch
 
     def floats(*shape: int) -> np.ndarray:
@@ -101,11 +100,11 @@ def test_one_layer(
     side = LowRank(floats(RANK, 70), floats(40, RANK), 0.5)
     plain = octavo.Linear.from_float(weight, bias)
     layer = AdaptedLayer(octavo.Linear.from_float(weight, bias, activation=activation), Switch())
-    layer.add("x", SidePath(side))
+    layer.add("x", side.path())
     with layer._switch.use("x"):
         y = layer(x, residual)
         np.testing.assert_array_equal(layer(x[0, 1]), layer(x[0, 1][None])[0])
-    wanted = plain(x) + SidePath(side)(x)
+    wanted = plain(x) + side.path()(x)
     flat = wanted.reshape(-1)
     if activation != "none":
         apply(flat, activation, flat)
@@ -113,7 +112,7 @@ def test_one_layer(
     np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(layer(x, residual), layer.base(x, residual))
     delta = x @ (0.5 * side.b @ side.a).T
-    np.testing.assert_allclose(SidePath(side)(x), delta, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(side.path()(x), delta, rtol=1e-4, atol=1e-4)
 
 
 def test_base_is_shared_and_restored(int8: Encoder) -> None:

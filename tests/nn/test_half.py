@@ -15,7 +15,7 @@ import safetensors
 import model_files
 import octavo
 from octavo import _backend, _numpy, nn
-from octavo.nn._half_weight import to_half
+from octavo.nn.weights.half import to_half
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native import needs_core
 
+from native import needs_core
 from octavo import _backend, _numpy
 from octavo._numpy.fused import fused
 from reference import assert_same_bits

@@ -29,7 +29,7 @@ def weight_formats() -> list[str]:
 class DensePanels:
     """Codes as the native layer holds them: (panels, groups, 16, 4), padded with zeros."""
 
-    format = "dense"
+    format = _FORMATS[0]
 
     def __init__(self, codes: Array) -> None:
         n, k = self.shape = codes.shape
@@ -79,7 +79,7 @@ class NonZeros:
 
 def hold(codes: Array, format: str) -> DensePanels | NonZeros:
     """Return the codes in a format."""
-    return DensePanels(codes) if format == "dense" else NonZeros(codes, format)
+    return DensePanels(codes) if format == _FORMATS[0] else NonZeros(codes, format)
 
 
 def format_cost(codes: Array, format: str) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo import nn
 from octavo.compression.calibration import Batch
 from octavo.models.encoder import mean_of_tokens
 from octavo.models.tree import map_layers
@@ -18,6 +17,7 @@ from octavo.models.tree import map_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from octavo import nn
     from octavo.compression.work import Work
     from octavo.models.encoder import Encoder
 
@@ -199,9 +199,7 @@ def _size(layer: Any) -> int:
 
 
 def _kind(layer: nn.Module) -> str:
-    if isinstance(layer, nn.FloatLinear):
-        return "linear"
-    return "embedding" if isinstance(layer, nn.FloatEmbedding) else ""
+    return layer.role if layer.kind == "float32" else ""
 
 
 def _sample(batches: Iterable[Batch]) -> list[Batch]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo import _checks, nn
@@ -16,6 +15,7 @@ from octavo.compression.recipe import Quantize
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import Encoder
 from octavo.models.tree import map_layers
+from octavo.nn import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,14 +88,14 @@ class Calibration:
         self._layers = {
             name: layer
             for name, layer in model.named_modules()
-            if isinstance(layer, nn.FloatLinear) and name not in names
+            if nn.is_linear(layer, "float32") and name not in names
         }
         names.check()
         if not self._layers:
             raise ValueError("model: expected float linear layers to watch, got none")
         self._ranges = InputObservers(lambda name: make_observer(observer, name))
         self._masks = threading.local()
-        self._watched: list[tuple[Any, type]] = []
+        self._handles: list[hooks.Handle] = []
 
     def __enter__(self) -> Calibration:
         """Begin to watch.
@@ -105,19 +105,17 @@ class Calibration:
         RuntimeError
             If a context watches this model, or a layer of it, already.
         """
-        targets: list[tuple[str, Any]] = list(self._layers.items())
+        targets: list[tuple[nn.Module, _Seen]] = [
+            (layer, _Seen(self, name)) for name, layer in self._layers.items()
+        ]
         if isinstance(self.model, Encoder):
-            targets.append(("", self.model))
-        if any(_is_watched(target) for _, target in targets):
+            targets.append((self.model, _Seen(self)))
+        if any(_is_watched(target) for target, _ in targets):
             raise RuntimeError("model: is being calibrated already; contexts cannot be nested")
-        for name, target in targets:
-            if _is_watched(target):
-                # The same layer under a second name.
-                continue
-            kind: Any = type(target)
-            self._watched.append((target, kind))
-            vars(target)["_calibration"] = (self, name)
-            target.__class__ = _encoder(kind) if isinstance(target, Encoder) else _linear(kind)
+        for target, seen in targets:
+            # The same layer under a second name is seen once.
+            if not _is_watched(target):
+                self._handles.append(seen.register(target))
         return self
 
     def __exit__(
@@ -127,10 +125,9 @@ class Calibration:
         trace: TracebackType | None,
     ) -> None:
         """Give the model back as it was."""
-        for target, original in self._watched:
-            target.__class__ = original
-            del target.__dict__["_calibration"]
-        self._watched = []
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def see(self, name: str, x: Any) -> None:
         """Take in what a layer of that name has read, a float array of any shape."""
@@ -201,7 +198,7 @@ def freeze(model: Model, calibration: Calibration) -> Model:
         raise TypeError(f"calibration: expected an octavo.Calibration, got {kind}")
     if calibration.model is not model:
         raise ValueError("calibration: expected one of this model, got another model's")
-    if calibration._watched:
+    if calibration._handles:
         raise RuntimeError("calibration: leave its context before the model is frozen")
     scales = calibration.scales()
     if not scales:
@@ -209,7 +206,7 @@ def freeze(model: Model, calibration: Calibration) -> Model:
     by_layer = {id(calibration._layers[name]): found for name, found in scales.items()}
 
     def transform(name: str, layer: nn.Module) -> nn.Module:
-        if not isinstance(layer, nn.FloatLinear):
+        if not nn.is_linear(layer, "float32"):
             return int8_layer(name, layer)
         scale, point = by_layer.get(id(layer), (None, 0))
         plan = LayerPlan(input_scale=scale, input_zero_point=point)
@@ -221,41 +218,27 @@ def freeze(model: Model, calibration: Calibration) -> Model:
     return made
 
 
-def _is_watched(target: Any) -> bool:
-    return "_calibration" in vars(target)
+class _Seen:
+    """What a context has called with the calls of a layer, or with those of the whole encoder."""
+
+    def __init__(self, calibration: Calibration, name: str | None = None) -> None:
+        self._calibration, self._name = calibration, name
+
+    def register(self, target: nn.Module) -> hooks.Handle:
+        if self._name is None:
+            return hooks.register(target, self._begin, self._end, always=True)
+        return hooks.register(target, after=self._read)
+
+    def _read(self, _: Any, args: Any, kwargs: Any, __: Any) -> None:
+        self._calibration.see(str(self._name), args[0] if args else kwargs["x"])
+
+    def _begin(self, model: Encoder, args: Any, kwargs: Any) -> None:
+        self._calibration.masked(model.checked(*args, **kwargs)[1])
+
+    def _end(self, *_: Any) -> None:
+        self._calibration.masked(None)
 
 
-@cache
-def _linear(kind: Any) -> Any:
-    """Return the class of a linear layer, with calls that are seen."""
-
-    class Watched(kind):  # type: ignore[misc]
-        def __call__(self, x: Any, residual: Any = None) -> Any:
-            y = super().__call__(x, residual)
-            calibration, name = self._calibration
-            calibration.see(name, x)
-            return y
-
-    return _renamed(Watched, kind)
-
-
-@cache
-def _encoder(kind: Any) -> Any:
-    """Return the class of an encoder, which tells the mask of its calls."""
-
-    class Watched(kind):  # type: ignore[misc]
-        def forward(self, ids: Any, mask: Any, types: Any) -> Any:
-            calibration, _ = self._calibration
-            calibration.masked(mask)
-            try:
-                return super().forward(ids, mask, types)
-            finally:
-                calibration.masked(None)
-
-    return _renamed(Watched, kind)
-
-
-def _renamed(twin: Any, kind: type) -> Any:
-    twin.__name__, twin.__qualname__ = kind.__name__, kind.__qualname__
-    twin.__module__ = kind.__module__
-    return twin
+def _is_watched(target: nn.Module) -> bool:
+    hooked = (hook for one in hooks.handles_of(target) for hook in (one.before, one.after))
+    return any(isinstance(getattr(hook, "__self__", None), _Seen) for hook in hooked)

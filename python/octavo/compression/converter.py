@@ -229,7 +229,7 @@ def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> n
         )
     # Copies of the layers: watching changes them for a while.
     twin = map_layers(
-        model, lambda _, layer: copy.copy(layer) if isinstance(layer, nn.FloatLinear) else layer
+        model, lambda _, layer: copy.copy(layer) if nn.is_linear(layer, "float32") else layer
     )
     calibration = Calibration(
         twin,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
-from octavo.compression.ranges import token_rows
-from octavo.compression.watch import Float32, Reached, watch
+from octavo.compression.ranges import Float32, token_rows
 from octavo.models.tree import map_layers
+from octavo.nn import hooks
 from octavo.smoothing import MeanError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
     if not work.recipe.quantize.correct_bias:
         return finished
     made = map_layers(finished, lambda _, layer: layer)
-    batches, original = list(work.batches), map_layers(work.original, lambda _, layer: layer)
+    batches, original = list(work.batches), work.original
     hidden = [made.embed(batch.ids, batch.types) for batch in batches]
     goals = [original.embed(batch.ids, batch.types) for batch in batches]
     blocks = made.blocks()
@@ -58,7 +58,8 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
                 bias = _corrected(block, path, inputs, batches, means.output(path, scale))
             except ValueError as problem:
                 raise ValueError(f"layer '{name}.{path}': calibration: {problem}") from None
-            block.set_submodule(path, _with_bias(block.get_submodule(path), bias))
+            layer: Any = block.get_submodule(path)
+            block.set_submodule(path, layer.replace(bias=bias))
         hidden = [block(*one) for one in inputs]
         goals = [goal(*one) for one in wanted]
     return made
@@ -66,9 +67,10 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
 
 def _in_order(block: nn.Module, one: tuple[Any, ...]) -> list[str]:
     """List the int8 layers of a block in the order of their calls."""
-    paths = [path for path, layer in block.named_modules() if isinstance(layer, nn.Linear)]
+    paths = [path for path, layer in block.named_modules() if nn.is_linear(layer, "int8")]
     seen: list[str] = []
-    watch(block, paths, one, lambda path, _, __: seen.append(path))
+    with hooks.watching(block, paths, lambda path, _, __: seen.append(path)):
+        block(*one)
     return seen
 
 
@@ -90,7 +92,8 @@ class _Means:
                     added = token_rows(residual, batch.mask).sum(axis=0, dtype=np.float64)
                     self._residual[path] += added / rows
 
-            watch(block, paths, one, see)
+            with hooks.watching(block, paths, see):
+                block(*one)
 
     def output(self, path: str, scale: Float32 | None) -> Float32:
         """Return the mean before the activation, with the residual if there is no activation.
@@ -102,7 +105,7 @@ class _Means:
             What the outputs of the layer that is compared are divided by.
         """
         layer: Any = self._block.get_submodule(path)
-        weight = layer.weight if layer.input_multiplier is None else layer.merged().weight
+        weight = layer.merged().weight
         mean = weight @ self._x[path]
         if layer.bias is not None:
             mean = mean + layer.bias
@@ -119,7 +122,7 @@ def _corrected(
 ) -> Float32:
     """Return the bias with which a layer's outputs have the wanted mean."""
     layer: Any = block.get_submodule(path)
-    linear = _with_bias(layer, layer.bias, activation="none")
+    linear = layer.replace(activation="none")
     error = MeanError(layer.out_features)
     for one, batch in zip(calls, batches, strict=True):
 
@@ -130,18 +133,8 @@ def _corrected(
             y = linear(token_rows(x, batch.mask), added)
             # Sums of differences are differences of sums: the mean stands for each row.
             error.update(y, np.broadcast_to(wanted, y.shape))
-            raise Reached
+            raise hooks.Reached
 
-        watch(block, [path], one, see)
+        with hooks.watching(block, [path], see):
+            block(*one)
     return error.corrected(layer.bias)
-
-
-def _with_bias(layer: Any, bias: Any, activation: str | None = None) -> nn.Linear:
-    """Return the same layer with another bias, and perhaps another activation."""
-    state, config = layer.state_dict(), layer.config()
-    if bias is not None:
-        state["bias"] = np.asarray(bias)
-    if activation is not None:
-        config["activation"] = activation
-    made: nn.Linear = type(layer).from_state_dict(state, **config)
-    return made

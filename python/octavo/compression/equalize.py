@@ -32,7 +32,7 @@ def equalize(work: Work) -> None:
         return
     for first, second in work.model.pairs():
         before, after = (work.model.get_submodule(name) for name in (first, second))
-        if not isinstance(before, nn.FloatLinear) or not isinstance(after, nn.FloatLinear):
+        if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
             continue
         try:
             scale = equalizing_scale(before.weight, after.weight)

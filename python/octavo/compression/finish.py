@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.half import half_layer
-from octavo.compression.int8 import int8_layer, pruned_int8_layer
+from octavo.compression.int8 import int8_layer
 from octavo.compression.names import Names
+from octavo.compression.plain import plain_layer
 from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.models.tree import map_layers
-from octavo.nn._half_weight import DTYPES as HALVES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +58,7 @@ class Finish:
             self._on_layer(name)
         return made
 
-    def pruned(self, name: str, layer: nn.FloatLinear) -> nn.Module:
+    def pruned(self, name: str, layer: nn.Linear) -> nn.Module:
         """Convert a layer whose zeros are to be made use of."""
         return self(name, layer, LayerPlan(pruned=True))
 
@@ -71,14 +70,14 @@ class Finish:
     def becomes_int8(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
         """Whether this is a linear layer whose weight will be int8."""
         dtype = self._dtype(name, plan or LayerPlan())
-        return dtype == "int8" and isinstance(layer, nn.FloatLinear) and name != OUTPUT_LAYER
+        return dtype == "int8" and nn.is_linear(layer, "float32") and name != OUTPUT_LAYER
 
     def is_quantized(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> bool:
         """Whether this is a layer with weights that the recipe does not keep as it is."""
         dtype = self._dtype(name, plan or LayerPlan())
-        kinds = (nn.FloatLinear, nn.FloatEmbedding)
         kept = ("none", self._recipe.quantize.keep)
-        return dtype not in kept and isinstance(layer, kinds) and name != OUTPUT_LAYER
+        is_float = layer.kind == "float32"
+        return dtype not in kept and is_float and name != OUTPUT_LAYER
 
     def clusters(self, name: str, layer: nn.Module) -> int | None:
         """Return how many codes a layer may have, if the recipe limits them."""
@@ -90,7 +89,7 @@ class Finish:
 
     def _bits(self, layer: nn.Module) -> int:
         quantize = self._recipe.quantize
-        if isinstance(layer, nn.FloatEmbedding) and quantize.embedding_bits is not None:
+        if nn.is_embedding(layer, "float32") and quantize.embedding_bits is not None:
             return quantize.embedding_bits
         return quantize.bits
 
@@ -99,12 +98,10 @@ class Finish:
         if dtype == "int8":
             symmetric, bits = self._recipe.quantize.symmetric, self._bits(layer)
             plan = self._sharing(name, layer, plan)
-            if plan.pruned and isinstance(layer, nn.FloatLinear):
-                return pruned_int8_layer(name, layer, plan, symmetric, bits)
             return int8_layer(name, layer, plan=plan, symmetric=symmetric, bits=bits)
         # A float layer does without the multiplier that was made for int8.
-        merged = layer.merged() if isinstance(layer, nn.FloatLinear) else layer
-        return half_layer(name, merged, dtype) if dtype in HALVES else merged
+        merged = layer.merged() if nn.is_linear(layer) else layer
+        return merged if dtype in ("none", "float32") else plain_layer(name, merged, dtype)
 
 
 class Forms:

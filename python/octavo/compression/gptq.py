@@ -62,7 +62,7 @@ class _Rounder:
     def chosen(self, name: str, layer: nn.Module) -> bool:
         return self._finish.becomes_int8(name, layer, self._plans.get(name))
 
-    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+    def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         width = layers[0].in_features
         if self.aim == "layer":
             return InputHessian(width)
@@ -95,7 +95,7 @@ class _Rounder:
         exact[:, floats] = rows[:, floats]
         return exact
 
-    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+    def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
         plan = self._plans[name]
         try:
             self._fill(name, plan, layer, statistics)
@@ -106,9 +106,7 @@ class _Rounder:
     def finish(self, name: str, layer: nn.Module) -> nn.Module:
         return self._finish(name, layer, self._plans.get(name))
 
-    def _fill(
-        self, name: str, plan: LayerPlan, layer: nn.FloatLinear, statistics: Statistics
-    ) -> None:
+    def _fill(self, name: str, plan: LayerPlan, layer: nn.Linear, statistics: Statistics) -> None:
         weight = np.asarray(layer.weight)
         mask = weight != 0 if plan.pruned else None
         if isinstance(statistics, OutputFit):

@@ -5,28 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn
 from octavo.compression.ranges import token_rows
-from octavo.compression.watch import Float32, See, watch
-from octavo.models.tree import map_layers
+from octavo.nn import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from octavo.compression.calibration import Batch, Batches
+    from octavo.compression.ranges import Float32
     from octavo.models.encoder import Encoder
+    from octavo.nn.hooks import See
 
 __all__ = ["run_with_heads", "see_inputs"]
-
-
-class _Whole(nn.Module):
-    """A model with its heads, called at once."""
-
-    def __init__(self, model: Encoder) -> None:
-        self.model = model
-
-    def __call__(self, *batch: Any) -> None:
-        run_with_heads(self.model, batch)
 
 
 def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
@@ -66,14 +56,12 @@ def see_inputs(
     ValueError
         If a layer is never reached, or gets values that are not finite; the message names it.
     """
-    whole = _Whole(map_layers(model, lambda _, layer: layer))
     unseen = set(names)
     total = batches.known_length
     for index, batch in enumerate(batches):
         progress(index / total if total else 0.0)
 
-        def show(path: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
-            name = path.removeprefix("model.")
+        def show(name: str, x: Float32, residual: Float32 | None, batch: Batch = batch) -> None:
             unseen.discard(name)
             rest = None if residual is None else token_rows(residual, batch.mask)
             try:
@@ -81,6 +69,7 @@ def see_inputs(
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: calibration: {error}") from None
 
-        watch(whole, [f"model.{name}" for name in names], tuple(batch), show)
+        with hooks.watching(model, names, show):
+            run_with_heads(model, batch)
     if unseen:
         raise ValueError(f"layer {min(unseen)!r}: the calibration data never reached it")

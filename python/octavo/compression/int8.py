@@ -13,7 +13,7 @@ from octavo.compression.work import LayerPlan
 from octavo.models.encoder import OUTPUT_LAYER
 from octavo.rounding import nearest_rows
 
-__all__ = ["int8_layer", "own_norm", "pruned_int8_layer"]
+__all__ = ["int8_layer", "own_norm"]
 
 _BLOCK_ELEMENTS = 1 << 18
 
@@ -21,7 +21,6 @@ _BLOCK_ELEMENTS = 1 << 18
 def int8_layer(
     name: str,
     layer: nn.Module,
-    linear: type[nn.Linear] = nn.Linear,
     plan: LayerPlan | None = None,
     symmetric: bool = False,
     bits: int = 8,
@@ -37,44 +36,23 @@ def int8_layer(
         The layer's name, for error messages.
     layer : Module
         Any leaf of a model.
-    linear : type
-        What a linear layer becomes.
     plan : LayerPlan, optional
         Its codes if they are not to be rounded to nearest; of a linear layer also how it quantizes
-        what it reads, and its outlier columns.
+        what it reads, its outlier columns, and whether zeros are left out.
     symmetric : bool
         Whether a linear layer quantizes what it reads symmetrically.
     bits : int
         Of codes that are rounded to nearest.
     """
+    plan = plan or LayerPlan()
     try:
-        if isinstance(layer, nn.FloatLinear):
+        if nn.is_linear(layer, "float32"):
             if name == OUTPUT_LAYER:
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
-            bias = None if layer.bias is None else _own("bias", layer.bias)
-            plan = plan or LayerPlan()
-            options: dict[str, Any] = {
-                "activation": layer.activation,
-                "symmetric": symmetric,
-                "input_multiplier": layer.input_multiplier,
-                "input_scale": plan.input_scale,
-                "input_zero_point": plan.input_zero_point,
-            }
-            if plan.outliers is not None and plan.outliers.size:
-                linear = nn.OutlierLinear
-                options["outlier_columns"] = plan.outliers
-            if plan.codes is not None and plan.scale is not None:
-                bias = bias if plan.bias is None else plan.bias
-                return linear.from_quantized(plan.codes, plan.scale, bias, **options)
-            if linear is nn.OutlierLinear:
-                return linear.from_float(layer.weight, bias, **options)
-            codes, scale = _quantize_rows(layer.weight, bits)
-            return linear.from_quantized(codes, scale, bias, **options)
-        if isinstance(layer, nn.FloatEmbedding):
-            if plan is not None and plan.codes is not None and plan.scale is not None:
-                return nn.Embedding.from_quantized(plan.codes, plan.scale)
-            return nn.Embedding.from_quantized(*_quantize_rows(layer.weight, bits))
+            return _linear(layer, plan, symmetric, bits)
+        if nn.is_embedding(layer, "float32"):
+            return nn.Embedding.from_quantized(*_codes(layer.weight, plan, bits))
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
     except ValueError as error:
@@ -82,24 +60,41 @@ def int8_layer(
     return layer
 
 
+def _linear(layer: nn.Linear, plan: LayerPlan, symmetric: bool, bits: int) -> nn.Linear:
+    bias = None if layer.bias is None else _own("bias", layer.bias)
+    options: dict[str, Any] = {
+        "activation": layer.activation,
+        "symmetric": symmetric,
+        "input_multiplier": layer.input_multiplier,
+        "input_scale": plan.input_scale,
+        "input_zero_point": plan.input_zero_point,
+        "format": "auto" if plan.pruned else None,
+    }
+    has_codes = plan.codes is not None and plan.scale is not None
+    if has_codes and plan.bias is not None:
+        bias = plan.bias
+    if plan.outliers is None or not plan.outliers.size:
+        return nn.Linear.from_quantized(*_codes(layer.weight, plan, bits), bias, **options)
+    options["outlier_columns"] = plan.outliers
+    if has_codes:
+        codes = _codes(layer.weight, plan, bits)
+        return nn.OutlierLinear.from_quantized(*codes, bias, **options)
+    return nn.OutlierLinear.from_float(layer.weight, bias, **options)
+
+
+def _codes(
+    weight: npt.NDArray[np.float32], plan: LayerPlan, bits: int
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return the codes and scales that a plan has, or the nearest."""
+    if plan.codes is not None and plan.scale is not None:
+        return plan.codes, plan.scale
+    return _quantize_rows(weight, bits)
+
+
 def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
     """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
     state = {key: _own(key, value) for key, value in layer.state_dict().items()}
     return nn.LayerNorm.from_state_dict(state, **layer.config())
-
-
-def pruned_int8_layer(
-    name: str,
-    layer: nn.FloatLinear,
-    plan: LayerPlan | None = None,
-    symmetric: bool = False,
-    bits: int = 8,
-) -> nn.Module:
-    """Return the int8 form of a pruned layer: its zeros stay zeros, and are not held.
-
-    The one place where a pruned float layer becomes what runs.
-    """
-    return int8_layer(name, layer, nn.SparseLinear, plan, symmetric, bits)
 
 
 def _quantize_rows(

@@ -12,11 +12,11 @@ from octavo.compression.finish import Finish
 from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputObservers
-from octavo.compression.watch import watched
+from octavo.nn import hooks
 from octavo.observers import OBSERVERS
 
 if TYPE_CHECKING:
-    from octavo.compression.watch import Float32
+    from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
     from octavo.observers import Observer
 
@@ -56,13 +56,13 @@ def observe(work: Work) -> None:
     def see(name: str, x: Float32, _: Float32 | None) -> None:
         ranges.see(name, x, mask, factors[name])
 
-    model = watched(work.model, names, see)
     total = work.batches.known_length
-    for index, batch in enumerate(work.batches):
-        work.say("observing activations", index / total if total else 0.0)
-        mask = batch.mask
-        run_with_heads(model, batch)
-        ranges.forget()
+    with hooks.watching(work.model, names, see):
+        for index, batch in enumerate(work.batches):
+            work.say("observing activations", index / total if total else 0.0)
+            mask = batch.mask
+            run_with_heads(work.model, batch)
+            ranges.forget()
     for name in names:
         if name not in ranges.observers:
             raise ValueError(
@@ -81,7 +81,7 @@ def _static_layers(work: Work) -> list[str]:
     names = [
         name
         for name, layer in work.model.named_modules()
-        if isinstance(layer, nn.FloatLinear)
+        if nn.is_linear(layer, "float32")
         and name not in dynamic
         and finish.becomes_int8(name, layer, work.plans.get(name))
     ]

@@ -29,7 +29,7 @@ from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
-from octavo.models.tree import map_layers
+from octavo.models.tree import map_layers, untied
 
 if TYPE_CHECKING:
     import os
@@ -138,7 +138,7 @@ def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Sa
 def _loaded(
     model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, once: bool
 ) -> Work:
-    loaded = model if isinstance(model, Encoder) else load(model)
+    loaded = untied(model if isinstance(model, Encoder) else load(model))
     batches = Batches([])
     if calibration is not None:
         batches = batches_of(calibration, loaded, once=once)
@@ -155,7 +155,7 @@ def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
 def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
     """Prune into float layers, for the stages that follow."""
 
-    def note(name: str, layer: nn.FloatLinear) -> nn.Module:
+    def note(name: str, layer: nn.Linear) -> nn.Module:
         work.plans[name].pruned = True
         return layer
 
@@ -171,7 +171,7 @@ def _layer_by_layer(
     prune: Prune | None,
     chosen: Chosen | None,
     finish: Transform,
-    finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
+    finish_pruned: Callable[[str, nn.Linear], nn.Module],
 ) -> Encoder:
     """Convert without a look at data, pruning by magnitude if at all."""
     if prune is None or chosen is None:
@@ -182,7 +182,7 @@ def _layer_by_layer(
         masks = global_masks(model.named_modules(), prune, chosen)
 
     def transform(name: str, layer: nn.Module) -> nn.Module:
-        if not isinstance(layer, nn.FloatLinear) or not chosen(name, layer):
+        if not nn.is_linear(layer, "float32") or not chosen(name, layer):
             return finish(name, layer)
         if prune.scope == "global":
             return finish_pruned(name, masked(layer, masks.pop(name)))

@@ -35,7 +35,7 @@ class Chosen:
 
     def __call__(self, name: str, layer: nn.Module) -> bool:
         """Whether this layer is to be pruned."""
-        if not isinstance(layer, nn.FloatLinear) or f"{name}.".startswith(HEADS):
+        if not nn.is_linear(layer, "float32") or f"{name}.".startswith(HEADS):
             return False
         is_chosen = name not in self._excluded
         self._found |= is_chosen
@@ -54,7 +54,7 @@ def prune_in_order(
     prune: Prune,
     chosen: Chosen,
     finish: Callable[[str, nn.Module], nn.Module],
-    finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
+    finish_pruned: Callable[[str, nn.Linear], nn.Module],
     say: Callable[[str, float], None],
 ) -> Encoder:
     """Return a copy of a model, pruned with statistics of its own inputs; see `fit_in_order`.
@@ -88,7 +88,7 @@ class _Pruner:
         prune: Prune,
         chosen: Chosen,
         finish: Callable[[str, nn.Module], nn.Module],
-        finish_pruned: Callable[[str, nn.FloatLinear], nn.Module],
+        finish_pruned: Callable[[str, nn.Linear], nn.Module],
     ) -> None:
         self._prune = prune
         self._finish_pruned = finish_pruned
@@ -96,7 +96,7 @@ class _Pruner:
         self.chosen = chosen
         self.finish = finish
 
-    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+    def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         width = layers[0].in_features
         if self._prune.method == "wanda":
             return InputNorms(width)
@@ -112,19 +112,20 @@ class _Pruner:
 
     reads = scaled
 
-    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+    def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
         return self._finish_pruned(name, prune_layer(name, layer, self._prune, statistics))
 
 
 def prune_layer(
-    name: str, layer: nn.FloatLinear, prune: Prune, statistics: Statistics | None = None
-) -> nn.FloatLinear:
+    name: str, layer: nn.Linear, prune: Prune, statistics: Statistics | None = None
+) -> nn.Linear:
     """Return a pruned copy of a layer; errors name it.
 
     Parameters
     ----------
     name : str
-    layer : FloatLinear
+    layer : Linear
+        Float.
     prune : Prune
         With its method resolved.
     statistics : InputNorms, InputHessian or OutputFit
@@ -144,15 +145,15 @@ def prune_layer(
         fit = pruning.admm if prune.method == "admm" else pruning.sparsegpt
         if isinstance(statistics, InputHessian):
             weight = fit(layer.weight, statistics, damping=damping, **structure)
-            return nn.FloatLinear(weight, layer.bias, layer.activation)
+            return layer.replace(weight=layer.held_weight.like(weight))
         dense, hessian = statistics.solve(layer.weight, damping)
         weight = fit(dense, hessian, damping=damping, **structure).astype(np.float32)
-        return nn.FloatLinear(weight, statistics.bias(weight), layer.activation)
+        return layer.replace(weight=layer.held_weight.like(weight), bias=statistics.bias(weight))
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
 
 
-def _by_magnitude(layer: nn.FloatLinear, prune: Prune) -> NDArray[np.bool_]:
+def _by_magnitude(layer: nn.Linear, prune: Prune) -> NDArray[np.bool_]:
     if prune.pattern is not None:
         return pruning.nm(layer.weight, *prune.pattern)
     assert prune.sparsity is not None
@@ -169,7 +170,7 @@ def global_masks(
     picked = [
         (name, layer)
         for name, layer in layers
-        if chosen(name, layer) and isinstance(layer, nn.FloatLinear)
+        if chosen(name, layer) and nn.is_linear(layer, "float32")
     ]
     for name, layer in picked:
         require_finite(name, layer)
@@ -181,7 +182,7 @@ def global_masks(
     return {name: mask for (name, _), mask in zip(picked, masks, strict=True)}
 
 
-def masked(layer: nn.FloatLinear, mask: NDArray[np.bool_]) -> nn.FloatLinear:
+def masked(layer: nn.Linear, mask: NDArray[np.bool_]) -> nn.Linear:
     """Return a copy of a layer with zeros where the mask is False."""
     weight = np.where(mask, layer.weight, np.float32(0))
-    return nn.FloatLinear(weight, layer.bias, layer.activation)
+    return layer.replace(weight=layer.held_weight.like(weight))

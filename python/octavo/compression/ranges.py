@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.watch import Float32
     from octavo.observers import Observer
 
-__all__ = ["InputObservers", "token_rows"]
+__all__ = ["Float32", "InputObservers", "token_rows"]
+
+Float32 = npt.NDArray[np.float32]
 
 
 class InputObservers:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octavo import nn
-from octavo.compression.ranges import token_rows
-from octavo.compression.watch import Float32, Reached, watch
+from octavo.compression.ranges import Float32, token_rows
 from octavo.models.tree import map_layers
+from octavo.nn import hooks
 from octavo.pruning import InputHessian, InputNorms, OutputFit
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Fitter(Protocol):
     def chosen(self, name: str, layer: nn.Module) -> bool:
         """Whether to fit this layer."""
 
-    def statistics(self, layers: Sequence[nn.FloatLinear]) -> Statistics:
+    def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         """Return the empty statistics of layers that read the same input."""
 
     def reading(self, name: str) -> Hashable:
@@ -57,14 +57,14 @@ class Fitter(Protocol):
     def reads(self, name: str, x: Float32) -> Float32:
         """Return the input of a layer as its final weight will be multiplied with it."""
 
-    def fit(self, name: str, layer: nn.FloatLinear, statistics: Statistics) -> nn.Module:
+    def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
         """Return the final form of a chosen layer."""
 
     def finish(self, name: str, layer: nn.Module) -> nn.Module:
         """Return the final form of another layer."""
 
 
-def require_finite(name: str, layer: nn.FloatLinear) -> None:
+def require_finite(name: str, layer: nn.Linear) -> None:
     """Raise if a weight holds NaN or infinity, before any long work."""
     if not np.isfinite(layer.weight).all():
         raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
@@ -91,7 +91,7 @@ def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: 
     parts = (*blocks, *dict(model.heads()))
     inside = tuple(f"{name}." for name in parts)
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.FloatLinear) and fitter.chosen(name, layer):
+        if nn.is_linear(layer, "float32") and fitter.chosen(name, layer):
             require_finite(name, layer)
     made = map_layers(
         model, lambda n, layer: layer if n.startswith(inside) else fitter.finish(n, layer)
@@ -104,8 +104,7 @@ def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: 
         goals = [model.embed(batch.ids, batch.types) for batch in kept]
     for index, name in enumerate(parts):
         inputs, wanted = _calls(hidden, masks, name in blocks), _calls(goals, masks, name in blocks)
-        # Shallow copies: to watch a layer is to replace it for a while.
-        original = map_layers(model.get_submodule(name), lambda _, layer: layer)
+        original = model.get_submodule(name)
         work = _Part(name, made.get_submodule(name), original, fitter)
 
         def progress(layer: str, share: float, before: int = index) -> None:
@@ -218,7 +217,8 @@ class _Part:
     def _groups(self, one: tuple[Any, ...]) -> list[list[str]]:
         """Run the module once; group the wanted layers by the array that they read, and how."""
         seen: list[tuple[str, Float32]] = []
-        watch(self._module, self._wanted, one, lambda path, x, _: seen.append((path, x)))
+        with hooks.watching(self._module, self._wanted, lambda path, x, _: seen.append((path, x))):
+            self._module(*one)
         missing = set(self._wanted) - {path for path, _ in seen}
         if missing:
             name = self._prefix + min(missing)
@@ -243,7 +243,8 @@ def _seen(
         rest = None if residual is None else token_rows(residual, mask)
         found[path] = token_rows(x, mask), rest
         if len(found) == len(paths):
-            raise Reached
+            raise hooks.Reached
 
-    watch(module, paths, one, see)
+    with hooks.watching(module, paths, see):
+        module(*one)
     return found

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,10 +37,9 @@ class Sharing:
         """Return how many codes a layer may have; None if it does not share."""
         if self._share is None or name == OUTPUT_LAYER:
             return None
-        if not isinstance(layer, (nn.FloatLinear, nn.FloatEmbedding)) or name in self._kept:
+        if layer.kind != "float32" or name in self._kept:
             return None
-        linear = isinstance(layer, nn.FloatLinear)
-        return self._share.clusters if linear else self._share.embedding_clusters
+        return self._share.clusters if nn.is_linear(layer) else self._share.embedding_clusters
 
     def __call__(self, name: str, layer: nn.Module, plan: LayerPlan) -> LayerPlan:
         """Return the plan of a layer, with codes and scales if it shares.
@@ -57,8 +56,8 @@ class Sharing:
         clusters = self.clusters(name, layer)
         if clusters is None or plan.codes is not None:
             return plan
-        assert isinstance(layer, (nn.FloatLinear, nn.FloatEmbedding))
-        weight = layer.weight
+        held: Any = layer
+        weight = held.weight
         if plan.outliers is not None and plan.outliers.size:
             weight = np.array(weight)
             weight[:, plan.outliers] = 0

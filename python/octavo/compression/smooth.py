@@ -17,7 +17,7 @@ from octavo.smoothing.migrate import smoothing_multiplier
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from octavo.compression.watch import Float32
+    from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
 
 __all__ = ["fold_pair", "smooth"]
@@ -55,9 +55,10 @@ def smooth(work: Work) -> None:
 
     def scaled(name: str, layer: nn.Module) -> nn.Module:
         multiplier = work.plans[name].multiplier if name in found else None
-        if multiplier is None or not isinstance(layer, nn.FloatLinear):
+        if multiplier is None or not nn.is_linear(layer, "float32"):
             return layer
-        return nn.FloatLinear(layer.weight / multiplier, layer.bias, layer.activation, multiplier)
+        weight = layer.held_weight.like(layer.weight / multiplier)
+        return layer.replace(weight=weight, input_multiplier=multiplier)
 
     work.model = map_layers(work.model, scaled)
 
@@ -75,12 +76,12 @@ def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
         Positive.
     """
     before, after = (work.model.get_submodule(name) for name in (first, second))
-    if not isinstance(before, nn.FloatLinear) or not isinstance(after, nn.FloatLinear):
+    if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
         return
     made, bias, read = fold(before.weight, before.bias, after.weight, scale)
     changed = {
-        first: nn.FloatLinear(made, bias, before.activation, before.input_multiplier),
-        second: nn.FloatLinear(read, after.bias, after.activation, after.input_multiplier),
+        first: before.replace(weight=before.held_weight.like(made), bias=bias),
+        second: after.replace(weight=after.held_weight.like(read)),
     }
     work.model = map_layers(work.model, lambda name, layer: changed.get(name, layer))
     plan = work.plans[first]
@@ -94,8 +95,7 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
     ranges = {
         name: InputRanges(layer.in_features, seed=work.recipe.seed)
         for name, layer in work.model.named_modules()
-        if isinstance(layer, nn.FloatLinear)
-        and finish.becomes_int8(name, layer, work.plans.get(name))
+        if nn.is_linear(layer, "float32") and finish.becomes_int8(name, layer, work.plans.get(name))
     }
     for name in ranges:
         if not np.isfinite(work.model.get_submodule(name).state_dict()["weight"]).all():
@@ -117,7 +117,7 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
 def _multiplier(work: Work, name: str, inputs: InputRanges) -> NDArray[np.float32] | None:
     quantize = work.recipe.quantize
     layer = work.model.get_submodule(name)
-    assert isinstance(layer, nn.FloatLinear)
+    assert nn.is_linear(layer, "float32")
     try:
         if quantize.smooth == "auto":
             return best_multiplier(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo.models.tree import map_layers
+from octavo.models.tree import untied
+from octavo.nn import hooks
 
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
@@ -42,20 +44,21 @@ class LayerError:
     held: str = "dense"
 
 
-class _Compared(nn.Module):
-    """Stands in for a float layer, feeds its input to the compressed one too, adds up the error."""
+class _Errors:
+    """Sums over the calls of one layer: of its outputs, and of the compressed one's errors."""
 
     def __init__(self, exact: Any, compressed: Any) -> None:
-        self._exact, self.compressed = exact, compressed
+        # A copy: the layer itself is being watched.
+        self._exact, self.compressed = copy.copy(exact), compressed
         self.signal = 0.0
         self.noise = 0.0
 
-    def __call__(self, x: Any, residual: Any = None) -> Any:
+    def update(self, x: Any) -> None:
+        """Take in what the layer reads."""
         wanted = self._exact(x)
         difference = (self.compressed(x) - wanted).astype(np.float64)
         self.signal += float(np.square(wanted.astype(np.float64)).sum())
         self.noise += float(np.square(difference).sum())
-        return wanted if residual is None else wanted + residual
 
 
 def layer_errors(
@@ -76,30 +79,32 @@ def layer_errors(
     ids, mask : int64 arrays, shape (sentences, tokens)
         What to run.
     """
-    probes: dict[str, _Compared] = {}
+    model = untied(model)
+    errors = {
+        name: _Errors(layer, compressed.get_submodule(name))
+        for name, layer in model.named_modules()
+        if nn.is_linear(layer, "float32") or nn.is_embedding(layer, "float32")
+    }
+    with hooks.watching(model, errors, lambda name, x, _: errors[name].update(x)):
+        model(ids, mask)
+    return [_summary(name, error) for name, error in errors.items() if error.signal]
 
-    def watch(name: str, layer: nn.Module) -> nn.Module:
-        if not isinstance(layer, (nn.FloatLinear, nn.FloatEmbedding)):
-            return layer
-        probes[name] = _Compared(layer, compressed.get_submodule(name))
-        return probes[name]
 
-    map_layers(model, watch)(ids, mask)
-    return [_summary(name, probe) for name, probe in probes.items() if probe.signal]
-
-
-def _summary(name: str, probe: _Compared) -> LayerError:
-    relative = math.sqrt(probe.noise / probe.signal)
+def _summary(name: str, error: _Errors) -> LayerError:
+    relative = math.sqrt(error.noise / error.signal)
     sqnr = -20 * math.log10(relative) if relative else math.inf
-    layer = probe.compressed
-    return LayerError(name, relative, sqnr, zeros_in(layer.state_dict()["weight"]), held_as(layer))
+    layer = error.compressed
+    return LayerError(name, relative, sqnr, zeros_in(layer), held_as(layer))
 
 
-def zeros_in(weight: npt.NDArray[Any]) -> float:
-    """Return the share of weights that are zero."""
+def zeros_in(layer: Any) -> float:
+    """Return the share of a layer's weights that are zero."""
+    if layer.kind:
+        return float(layer.sparsity)
+    weight = np.asarray(layer.weight)
     return 1.0 - np.count_nonzero(weight) / max(1, weight.size)
 
 
 def held_as(layer: nn.Module) -> str:
     """Return how a layer holds its weights: "dense", or the format of a `SparseLinear`."""
-    return layer.format if isinstance(layer, nn.SparseLinear) else "dense"
+    return layer.format if nn.is_linear(layer) else "dense"

@@ -94,7 +94,7 @@ def run_demo(
     """
     say("reading the model", 0.0)
     model = load(folder)
-    if not any(isinstance(layer, nn.FloatLinear) for _, layer in model.named_modules()):
+    if not any(nn.is_linear(layer, "float32") for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
     ids, mask = tokenize(folder, SENTENCES, model.config.positions, model.files)
     float_bytes = weight_bytes(folder)
@@ -175,7 +175,7 @@ def _limit(model: Encoder, tokens: int, roofline: dict[str, Any]) -> float:
     layers = [
         layer
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and not name.startswith("pooler")
+        if nn.is_linear(layer, "int8") and not name.startswith("pooler")
     ]
     ops = sum(2 * tokens * layer.out_features * layer.in_features for layer in layers)
     nbytes = sum(layer.nbytes for layer in layers)

@@ -60,6 +60,8 @@ class Scheme(NamedTuple):
         Whether the input is multiplied, column by column, before it is quantized.
     outliers : bool
         Whether some columns are computed in float.
+    kind : str
+        The weight's, as `octavo.nn.weights` calls it.
     """
 
     symmetric: bool = False
@@ -69,6 +71,7 @@ class Scheme(NamedTuple):
     codebook: bool = False
     multiplier: bool = False
     outliers: bool = False
+    kind: str = "int8"
 
     @property
     def format(self) -> str:
@@ -199,7 +202,7 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
         raise ValueError(f"quantization_config: {field} must be an object")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
-    own = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
+    own: dict[str, Any] = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
     scheme = _read_scheme(field, group)._replace(**own)
     return _strings(f"{field}.targets", group.get("targets")), scheme
 

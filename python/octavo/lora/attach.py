@@ -9,7 +9,6 @@ from octavo.lora.adapter import Adapter
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead
 from octavo.lora.layer import AdaptedLayer
-from octavo.lora.low_rank import SidePath
 from octavo.lora.switch import Switch
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from octavo import nn
     from octavo.models.encoder import Encoder
+    from octavo.nn import SidePath
 
 __all__ = ["Adapters"]
 
@@ -44,7 +44,7 @@ class Adapters:
         adapter = source if isinstance(source, Adapter) else Adapter.load(source)
         parts: dict[str, SidePath | nn.Module] = {**fitting_modules(self._model, adapter)}
         for path, side in fitting_pairs(self._model, adapter).items():
-            parts[path] = SidePath(side)
+            parts[path] = side.path()
         for path, part in parts.items():
             self._adapted(path).add(name, part)
         self.by_name[name] = adapter

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fitting_modules", "fitting_pairs"]
 
-_LINEAR = (nn.Linear, nn.FloatLinear, nn.HalfLinear)
-
 
 def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
     """Return the low-rank pairs of an adapter by the names that layers have in `model`.
@@ -32,19 +30,18 @@ def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
     for full, side in adapter.layers.items():
         name = _own_name(model, full)
         layer: Any = leaves.get(name)
-        if not isinstance(layer, _LINEAR):
+        if not nn.is_linear(layer):
             what = "no such layer" if layer is None else f"a {type(layer).__name__}"
             raise ValueError(
                 f"adapter of another base: it changes a linear layer {full!r}, this"
                 f" {type(model).__name__} has {what}"
             )
-        shape = (layer.out_features, layer.in_features)
-        if side.shape != shape:
+        if side.shape != layer.shape:
             raise ValueError(
-                f"adapter of another base: layer {full!r} has {shape} weights (outputs, inputs),"
-                f" the adapter expects {side.shape}"
+                f"adapter of another base: layer {full!r} has {layer.shape} weights (outputs,"
+                f" inputs), the adapter expects {side.shape}"
             )
-        if isinstance(layer, nn.Linear) and "output_scale" in layer.state_dict():
+        if layer.options.output_scale is not None:
             raise ValueError(f"layer {name!r} gives int8 output; it cannot take an adapter")
         found[name] = side
     return found
@@ -77,7 +74,7 @@ def fitting_modules(model: Encoder, adapter: Adapter) -> dict[str, nn.Module]:
                 )
             continue
         made = _version(layer, tensors)
-        if made is None or made.state_dict()["weight"].shape != _shape(layer):
+        if made is None or made.shape != layer.shape:
             raise ValueError(
                 f"adapter of another base: layer {full!r} is {layer!r}, the adapter replaces it by"
                 f" { ({key: value.shape for key, value in tensors.items()}) }"
@@ -99,23 +96,14 @@ def _own_name(model: Encoder, full: str) -> str:
     return full.removeprefix(f"{model.config.model_type}.")
 
 
-def _shape(layer: Any) -> tuple[int, ...]:
-    if isinstance(layer, _LINEAR):
-        return layer.out_features, layer.in_features
-    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
-        return layer.num_embeddings, layer.embedding_dim
-    shape: tuple[int, ...] = layer.weight.shape
-    return shape
-
-
-def _version(layer: Any, tensors: dict[str, Any]) -> nn.Module | None:
+def _version(layer: Any, tensors: dict[str, Any]) -> Any:
     """Return a float layer of the kind of `layer` with other numbers; None if they do not fit."""
     try:
-        if isinstance(layer, _LINEAR):
+        if nn.is_linear(layer):
             return nn.FloatLinear.from_state_dict(tensors, activation=layer.activation)
         if isinstance(layer, nn.LayerNorm):
             return nn.LayerNorm.from_state_dict(tensors, **layer.config())
-        if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
+        if nn.is_embedding(layer):
             return nn.FloatEmbedding.from_state_dict(tensors)
     except ValueError:
         return None

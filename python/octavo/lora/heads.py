@@ -39,9 +39,7 @@ def is_head(name: str) -> bool:
     return f"{name}.".startswith(HEADS)
 
 
-def new_head(
-    model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]
-) -> nn.FloatLinear | None:
+def new_head(model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
     """Return a layer of a head for a model without one; None if the model has no place for it.
 
     Raises
@@ -71,7 +69,7 @@ def take_heads(model: Encoder, versions: Mapping[str, nn.Module]) -> None:
         if is_head(name) and vars(model).get(name) is None:
             setattr(model, name, layer)
     output = vars(model)[OUTPUT_LAYER]
-    if isinstance(output, nn.FloatLinear) and output.out_features != model.config.labels:
+    if nn.is_linear(output, "float32") and output.out_features != model.config.labels:
         names = {str(i): f"LABEL_{i}" for i in range(output.out_features)}
         numbers = {label: int(index) for index, label in names.items()}
         raw = {**model.config.raw, "id2label": names, "label2id": numbers}

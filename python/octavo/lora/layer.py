@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from octavo import _checks, nn
-from octavo.lora.low_rank import SidePath
+from octavo.nn import SidePath
 from octavo.qtensor import QTensor
 
 if TYPE_CHECKING:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo import _checks
+from octavo.nn import SidePath
 
 __all__ = ["LowRank"]
 
@@ -66,51 +65,11 @@ class LowRank:
         change *= np.float32(self.scale)
         return change
 
+    def path(self) -> SidePath:
+        """Return the form that runs: transposed, the scale folded into the smaller product."""
+        up = np.ascontiguousarray(self.b.T) * np.float32(self.scale)
+        return SidePath([np.ascontiguousarray(self.a.T), up], bias=self.bias_delta())
+
     def bias_delta(self) -> Array | None:
         """Return what the layer's bias changes by, (out_features,) float32, or None."""
         return None if self.bias is None else self.bias * np.float32(self.scale)
-
-
-class SidePath:
-    """A `LowRank` in the form that runs: transposed, the scale folded into the smaller product.
-
-    Parameters
-    ----------
-    side : LowRank
-    """
-
-    def __init__(self, side: LowRank) -> None:
-        self._down = np.ascontiguousarray(side.a.T)
-        self._up = np.ascontiguousarray(side.b.T) * np.float32(side.scale)
-        self._bias = side.bias_delta()
-        self.nbytes = self._down.nbytes + self._up.nbytes
-
-    def __call__(self, x: Array) -> Array:
-        """Return (..., out_features) float32 of (..., in_features) float32.
-
-        Small results lie in memory that this thread's next call uses again.
-        """
-        rows = _checks.rows_of(x)
-        with np.errstate(all="ignore"):
-            # One product over all rows: NumPy would loop over small ones along leading axes.
-            y = _scratch(len(rows), self._up.shape[1])
-            np.matmul(np.matmul(rows, self._down), self._up, out=y)
-            if self._bias is not None:
-                y += self._bias
-        return y.reshape(*x.shape[:-1], y.shape[1])
-
-
-# Floats that a thread keeps at most. Two fresh arrays of 128x1536 for each call make the C library
-# give memory back and fault it in again: 1.4 ms where the product takes 0.1.
-_KEPT = 1 << 20
-_MEMORY = threading.local()
-
-
-def _scratch(rows: int, columns: int) -> Array:
-    size = rows * columns
-    if size > _KEPT:
-        return np.empty((rows, columns), np.float32)
-    kept: Array | None = getattr(_MEMORY, "kept", None)
-    if kept is None or kept.size < size:
-        kept = _MEMORY.kept = np.empty(size, np.float32)
-    return kept[:size].reshape(rows, columns)

@@ -97,6 +97,7 @@ def rounding_error(weight: Array) -> float:
 
 
 def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:
+    layer = layer.merged()
     with np.errstate(all="ignore"):
         weight = layer.weight + side.delta()
         change, bias = side.bias_delta(), layer.bias
@@ -104,38 +105,24 @@ def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:
             bias = change if bias is None else bias + change
     if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
         raise ValueError(f"layer {name!r}: expected finite weights with the adapter, got infinity")
-    if isinstance(layer, nn.FloatLinear):
-        return nn.FloatLinear(weight, bias, activation=layer.activation), 0.0
-    made: Any
-    if isinstance(layer, nn.HalfLinear):
-        options = {"activation": layer.activation, "dtype": layer.dtype}
-        made = nn.HalfLinear.from_float(weight, bias, **options)
-    else:
-        made = _requantized(layer, weight, bias)
-    return made, _relative(weight, made.weight)
+    made = _with_weight(layer, weight, bias)
+    return made, _relative(weight, made.weight) if layer.kind != "float32" else 0.0
 
 
-def _requantized(layer: nn.Linear, weight: Array, bias: Array | None) -> nn.Linear:
-    """Return an int8 layer like `layer` with another weight, zeros of sparse ones aside."""
-    state = layer.state_dict()
-    stored = weight.copy()
-    multiplier = state.get("input_multiplier")
-    if multiplier is not None:
+def _with_weight(layer: nn.Linear, weight: Array, bias: Array | None) -> nn.Linear:
+    """Return a layer like `layer` with another weight and bias, dense."""
+    multiplier, stored, side = None, weight, layer.side_path
+    if layer.options.input_multiplier is not None:
         # A column that nothing was read of may be read of now.
-        state["input_multiplier"] = np.where(multiplier == 0, np.float32(1), multiplier)
-        stored /= state["input_multiplier"]
-    kind: type[nn.Linear] = nn.Linear
-    if isinstance(layer, nn.OutlierLinear):
-        kind = nn.OutlierLinear
-        columns = layer.outlier_columns
-        state["outlier_weight"] = np.ascontiguousarray(weight[:, columns])
-        stored[:, columns] = 0
-    q = quantize(stored, axis=0)
-    state["weight"], state["weight_scale"] = q.data, q.scale
-    if bias is not None:
-        state["bias"] = bias
-    options = {key: value for key, value in layer.config().items() if key != "format"}
-    return kind.from_state_dict(state, **options)
+        read: Any = layer.input_multiplier
+        multiplier = np.where(read == 0, np.float32(1), read)
+        stored = weight / multiplier
+    if side is not None and side.columns is not None:
+        stored = np.array(stored)
+        stored[:, side.columns] = 0
+        side = nn.SidePath([np.ascontiguousarray(weight[:, side.columns]).T], side.columns)
+    held = layer.held_weight.like(stored)
+    return layer.replace(weight=held, bias=bias, input_multiplier=multiplier, side_path=side)
 
 
 def _relative(weight: Array, got: Array) -> float:

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from octavo import nn
-from octavo.io.bitmap import is_smaller
+from octavo import _checks, nn
+from octavo.nn import LinearOptions, SidePath, _state
+from octavo.nn.side_paths import checked_columns
+from octavo.nn.weights import weight_class
 
 if TYPE_CHECKING:
     from octavo.io.checkpoint import Checkpoint
     from octavo.io.compressed_tensors import QuantizationConfig, Scheme
+    from octavo.nn.weights import Weight
 
 __all__ = ["CheckpointBuilder", "LayerSource", "LayerSpec", "SpecBuilder"]
 
+Array = npt.NDArray[Any]
 Transform = Callable[[str, nn.Module], nn.Module]
 
 
@@ -100,62 +104,30 @@ class CheckpointBuilder:
         return f"{name}.weight" in self._checkpoint
 
     def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
-        """Read a linear layer: int8 if the checkpoint says so, else float32."""
+        """Read a linear layer: int8 if the checkpoint says so, else float."""
         scheme = self._scheme(name, "Linear")
-        if scheme is None:
-            shape = outputs, inputs
-            layer: nn.Module
-            if self._is_half(name):
-                half = self._checkpoint.half(self._take(f"{name}.weight"), shape)
-                bias = self._float(f"{name}.bias", (outputs,))
-                layer = nn.HalfLinear(half, bias, activation=activation)
-            else:
-                weight = self._float(f"{name}.weight", shape)
-                bias = self._float(f"{name}.bias", (outputs,))
-                layer = nn.FloatLinear(weight, bias, activation=activation)
-            return self._finish(name, layer)
-        if not scheme.has_activations:
+        if scheme is not None and not scheme.has_activations:
             raise ValueError(
                 f"quantization_config: layer {name!r} has no input_activations; a linear layer "
                 "with int8 weights and float activations is not supported"
             )
-        state = self._codes(name, (outputs, inputs))
-        codes = state["weight"]
-        if codes.size and codes.min() == -128:
-            # Others round -max to -128 where exact kernels stop at -127; both lie half a step
-            # from the value that was rounded.
-            state["weight"] = np.maximum(codes, np.int8(-127))
-        state["bias"] = _finite(f"{name}.bias", self._float(f"{name}.bias", (outputs,)))
-        if scheme.static:
-            state["input_scale"] = self._scale(f"{name}.input_scale", (1,))
-            if not scheme.symmetric:
-                point = self._checkpoint.raw(self._take(f"{name}.input_zero_point"))
-                state["input_zero_point"] = point.reshape(-1)
-        if scheme.multiplier:
-            state["input_multiplier"] = self._float(f"{name}.input_multiplier", (inputs,))
-        sparse = self._checkpoint.is_sparse(f"{name}.weight")
-        if self._checkpoint.is_shared(f"{name}.weight"):
-            # What its zeros save is not told by how it is stored.
-            sparse = sparse or is_smaller(state["weight"])
-        kind: type[nn.Linear] = nn.SparseLinear if sparse else nn.Linear
-        if scheme.outliers:
-            kind = nn.OutlierLinear
-            state["outlier_columns"] = self._checkpoint.raw(self._take(f"{name}.outlier_columns"))
-            count = state["outlier_columns"].size
-            state["outlier_weight"] = self._float(f"{name}.outlier_weight", (outputs, count))
-        layer = kind.from_state_dict(state, activation=activation, symmetric=scheme.symmetric)
-        return self._finish(name, layer)
+        reader = _Reader(self._checkpoint, name, self._used)
+        weight = self._weight(reader, scheme, (outputs, inputs), "linear")
+        bias = reader.float32("bias", (outputs,))
+        options, side = LinearOptions(activation=activation), None
+        if scheme is not None:
+            if not np.isfinite(bias).all():
+                raise ValueError(f"tensor {reader.name('bias')!r} holds NaN or infinity")
+            options = _int8_options(reader, scheme, inputs, options)
+            side = _outliers(reader, inputs, outputs) if scheme.outliers else None
+        return self._finish(name, nn.Linear.of(weight, bias, options, side))
 
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
-        """Read an embedding: int8 rows if the checkpoint says so, else float32."""
-        if self._scheme(name, "Embedding") is None:
-            if self._is_half(name):
-                half = self._checkpoint.half(self._take(f"{name}.weight"), (rows, columns))
-                return self._finish(name, nn.HalfEmbedding(half))
-            weight = self._float(f"{name}.weight", (rows, columns))
-            return self._finish(name, nn.FloatEmbedding(weight))
-        state = self._codes(name, (rows, columns))
-        return self._finish(name, nn.Embedding.from_state_dict(state))
+        """Read an embedding: int8 rows if the checkpoint says so, else float."""
+        reader = _Reader(self._checkpoint, name, self._used)
+        scheme = self._scheme(name, "Embedding")
+        weight = self._weight(reader, scheme, (rows, columns), "embedding")
+        return self._finish(name, nn.Embedding.of(weight))
 
     def layer_norm(self, name: str, size: int, epsilon: float) -> nn.Module:
         """Read a layer norm."""
@@ -179,15 +151,19 @@ class CheckpointBuilder:
                     "config.json describes"
                 )
 
-    def _take(self, name: str) -> str:
-        self._used.add(name)
-        return name
+    def _weight(
+        self, reader: _Reader, scheme: Scheme | None, shape: tuple[int, int], role: str
+    ) -> Weight:
+        if scheme is not None:
+            kind = scheme.kind
+        else:
+            stored = {"F16": "float16", "BF16": "bfloat16"} if self._halves else {}
+            kind = stored.get(reader.dtype("weight"), "float32")
+        return weight_class(kind).read(reader, shape, role)
 
     def _float(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        return self._checkpoint.float32(self._take(name), shape)
-
-    def _is_half(self, name: str) -> bool:
-        return self._halves and self._checkpoint.dtype(f"{name}.weight") in ("F16", "BF16")
+        self._used.add(name)
+        return self._checkpoint.float32(name, shape)
 
     def _finish(self, name: str, layer: nn.Module) -> nn.Module:
         return layer if self._transform is None else self._transform(name, layer)
@@ -204,27 +180,76 @@ class CheckpointBuilder:
             )
         return scheme
 
-    def _codes(self, name: str, shape: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
-        codes = self._checkpoint.int8(self._take(f"{name}.weight"), shape)
-        zero_point = f"{name}.weight_zero_point"
-        if zero_point in self._checkpoint and self._checkpoint.raw(self._take(zero_point)).any():
-            raise ValueError(f"tensor {zero_point!r} is not zero; asymmetric weights are not read")
-        scale = self._scale(f"{name}.weight_scale", (shape[0], 1))
-        return {"weight": codes, "weight_scale": scale.reshape(shape[0], 1)}
 
-    def _scale(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        scale = self._checkpoint.float32(self._take(name))
-        if scale.size not in (1, shape[0]):
+class _Reader:
+    """The tensors of one layer; it notes which were asked for."""
+
+    def __init__(self, checkpoint: Checkpoint, layer: str, used: set[str]) -> None:
+        self._checkpoint, self.layer, self._used = checkpoint, layer, used
+
+    def name(self, key: str) -> str:
+        """Return a tensor's name without the checkpoint's prefix."""
+        return f"{self.layer}.{key}"
+
+    def _take(self, key: str) -> str:
+        self._used.add(self.name(key))
+        return self.name(key)
+
+    def __contains__(self, key: object) -> bool:
+        return f"{self.layer}.{key}" in self._checkpoint
+
+    def dtype(self, key: str) -> str:
+        return self._checkpoint.dtype(self.name(key))
+
+    def float32(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        return self._checkpoint.float32(self._take(key), shape)
+
+    def int8(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        return self._checkpoint.int8(self._take(key), shape)
+
+    def half(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        return self._checkpoint.half(self._take(key), shape)
+
+    def raw(self, key: str) -> Array:
+        return self._checkpoint.raw(self._take(key))
+
+    def is_sparse(self, key: str) -> bool:
+        return self._checkpoint.is_sparse(self.name(key))
+
+    def is_shared(self, key: str) -> bool:
+        return self._checkpoint.is_shared(self.name(key))
+
+    def scale(self, key: str, rows: int) -> Array:
+        """Return positive scales, one for each row; a file may have one for all."""
+        name = self._take(key)
+        scale = self._checkpoint.float32(name)
+        if scale.size not in (1, rows):
+            shape = (rows, 1) if key == "weight_scale" else (rows,)
             raise ValueError(f"tensor {name!r} has shape {scale.shape}, expected {shape}")
         if not (np.isfinite(scale) & (scale > 0)).all():
             raise ValueError(f"tensor {name!r} holds a scale that is not positive and finite")
-        full: npt.NDArray[np.float32] = np.ascontiguousarray(
-            np.broadcast_to(scale.reshape(-1), (shape[0],))
-        )
-        return full
+        return np.ascontiguousarray(np.broadcast_to(scale.reshape(-1), (rows,)))
 
 
-def _finite(name: str, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if not np.isfinite(values).all():
-        raise ValueError(f"tensor {name!r} holds NaN or infinity")
-    return values
+def _int8_options(
+    reader: _Reader, scheme: Scheme, inputs: int, options: LinearOptions
+) -> LinearOptions:
+    """Read how a layer quantizes its input."""
+    found: dict[str, Any] = {"symmetric": scheme.symmetric}
+    if scheme.static:
+        found["input_scale"] = reader.scale("input_scale", 1)
+        if not scheme.symmetric:
+            found["input_zero_point"] = _state.scalar(
+                reader.raw("input_zero_point"), "input_zero_point"
+            )
+    if scheme.multiplier:
+        found["input_multiplier"] = reader.float32("input_multiplier", (inputs,))
+    return options.replace(**found)
+
+
+def _outliers(reader: _Reader, inputs: int, outputs: int) -> SidePath:
+    """Read the columns that a layer computes in float."""
+    columns = checked_columns(reader.raw("outlier_columns"), inputs)
+    weight = reader.float32("outlier_weight", (outputs, columns.size))
+    _checks.check_finite(weight, "outlier_weight")
+    return SidePath([weight.T], columns)

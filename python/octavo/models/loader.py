@@ -85,7 +85,9 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
         return load_with(path, None)
 
     def suited(_: str, layer: nn.Module) -> nn.Module:
-        return layer.with_format(rows=rows) if isinstance(layer, nn.SparseLinear) else layer
+        if nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
+            return layer.with_format(rows=rows)
+        return layer
 
     return load_with(path, suited)
 

@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn
 from octavo._version import __version__
 from octavo.io.compressed_tensors import Scheme, describe
 from octavo.io.folder import check_replaceable, replaced_folder, write_files, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
 from octavo.models.encoder import HEADS
 from octavo.models.loader import layer_specs
-from octavo.models.stored import code_plans, form_of
+from octavo.nn.weights import StoredTensor
 
 if TYPE_CHECKING:
     import os
@@ -23,14 +21,13 @@ if TYPE_CHECKING:
 
     from octavo.models.build import LayerSpec
     from octavo.models.encoder import Encoder
+    from octavo.nn.weights import Stored
 
 __all__ = ["save_model"]
 
-_CLASSES: dict[str, tuple[type[nn.Module], ...]] = {
-    "linear": (nn.Linear, nn.FloatLinear, nn.HalfLinear),
-    "embedding": (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding),
-    "layer_norm": (nn.LayerNorm,),
-}
+_ROLES = {"linear": "a Linear", "embedding": "an Embedding", "layer_norm": "a LayerNorm"}
+_NAMES = {"linear": "Linear", "embedding": "Embedding"}
+"""Roles whose weights a quantization_config speaks of, and what it calls them."""
 
 
 def save_model(
@@ -53,16 +50,16 @@ def save_model(
     prefix = "" if model.classifier is None else f"{model.config.model_type}."
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
-    forms = _forms(model, layers)
+    stored = _stored_weights(model, layers)
     weights = "model.safetensors" if _store(model) == "plain" else "model.safetensors.zst"
     plans = [
         plan
         for name, layer in layers.items()
-        for plan in _plans(_full_name(prefix, name), layer, forms.get(name))
+        for plan in _plans(_full_name(prefix, name), layer, stored.get(name))
     ]
     with replaced_folder(folder) as fresh:
         write_tensor_file(fresh / weights, plans, {"format": "pt"}, on_tensor)
-        write_json(fresh / "config.json", _config(model, layers, forms, prefix))
+        write_json(fresh / "config.json", _config(model, layers, stored, prefix))
         write_files(model.files, fresh)
 
 
@@ -73,16 +70,17 @@ def _full_name(prefix: str, name: str) -> str:
 
 def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
     """Return layer `name` if a file can hold it and loading would give it back."""
-    module = model.get_submodule(name)
-    if not isinstance(module, _CLASSES[spec.kind]):
-        wanted = " or ".join(cls.__name__ for cls in _CLASSES[spec.kind])
+    module: Any = model.get_submodule(name)
+    if module.role != spec.kind:
         raise TypeError(
-            f"layer {name!r} is a {type(module).__name__}; only {wanted} can be saved there"
+            f"layer {name!r} is a {type(module).__name__}; only {_ROLES[spec.kind]} can be saved"
+            " there"
         )
-    layer: Any = module.merged() if isinstance(module, nn.FloatLinear) else module
-    shape = _shape(layer)
-    if shape != spec.shape:
-        raise ValueError(f"layer {name!r} has shape {shape}, the model's config asks {spec.shape}")
+    layer: Any = module.merged() if module.role == "linear" else module
+    if layer.shape != spec.shape:
+        raise ValueError(
+            f"layer {name!r} has shape {layer.shape}, the model's config asks {spec.shape}"
+        )
     if spec.kind == "layer_norm" and layer.eps != spec.epsilon:
         raise ValueError(
             f"layer {name!r} has eps {layer.eps}, the model's config asks {spec.epsilon}"
@@ -93,17 +91,9 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
                 f"layer {name!r} has activation {layer.activation!r}, the model's config asks "
                 f"{spec.activation!r}"
             )
-        if "output_scale" in layer.state_dict():
+        if layer.options.output_scale is not None:
             raise ValueError(f"layer {name!r} gives int8 output, which the file cannot tell")
     return layer
-
-
-def _shape(layer: Any) -> tuple[int, ...]:
-    if isinstance(layer, (nn.Linear, nn.FloatLinear, nn.HalfLinear)):
-        return (layer.out_features, layer.in_features)
-    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
-        return (layer.num_embeddings, layer.embedding_dim)
-    return tuple(layer.weight.shape)
 
 
 def _refuse_others(model: Encoder, known: set[str]) -> None:
@@ -113,64 +103,73 @@ def _refuse_others(model: Encoder, known: set[str]) -> None:
             raise TypeError(f"layer {name!r} is not part of the architecture; it cannot be saved")
 
 
-def _forms(model: Encoder, layers: dict[str, Any]) -> dict[str, str]:
-    """Return how the codes of each int8 layer are stored.
+def _stored_weights(model: Encoder, layers: dict[str, Any]) -> dict[str, Stored]:
+    """Return how the weight of each layer is stored.
 
     Codebooks are for who asks for shared weights or a compressed file: an int8 model that has few
     codes by chance stays what every reader of compressed-tensors reads.
     """
     store = _store(model)
-    allowed: tuple[str, ...] = ("bitmap", "codebook")
-    if store == "plain" and "share" not in (model.recipe or {}):
-        allowed = ("bitmap",)
-    return {
-        name: form_of(layer, store, allowed)
-        for name, layer in layers.items()
-        if isinstance(layer, (nn.Linear, nn.Embedding))
-    }
+    shares = store != "plain" or "share" in (model.recipe or {})
+    found = {}
+    for name, layer in layers.items():
+        if layer.role in _NAMES:
+            found[name] = layer.held_weight.stored(store, shares)
+            if layer.role == "linear" and found[name].scheme is None:
+                _refuse_beside_float(name, layer)
+    return found
+
+
+def _refuse_beside_float(name: str, layer: Any) -> None:
+    """Refuse what only the description of a quantized weight can tell."""
+    beside = {"a side path": layer.side_path, "a multiplier": layer.options.input_multiplier}
+    for what, value in beside.items():
+        if value is not None:
+            raise ValueError(
+                f"layer {name!r} has {what} beside a weight of kind {layer.kind!r}, which the file"
+                " cannot tell"
+            )
 
 
 def _store(model: Encoder) -> str:
     return str((model.recipe or {}).get("store", "plain"))
 
 
-def _plans(name: str, layer: Any, form: str | None) -> list[TensorPlan]:
+def _plans(name: str, layer: Any, stored: Stored | None) -> list[TensorPlan]:
     """List the tensors of one layer; packed codes are unpacked when their turn comes."""
     plans = []
-    for key, value in _stored(layer).items():
-        if key == "weight" and form is not None:
-            plans += code_plans(f"{name}.weight", layer, form)
-            continue
-        code = "BF16" if key == "weight" and value.dtype == np.uint16 else None
-        plan = TensorPlan(f"{name}.{key}", value.dtype, value.shape, partial(_same, value), code)
-        plans.append(plan)
+    if stored is not None:
+        plans = [TensorPlan(f"{name}.{one.key}", *one[1:]) for one in stored.tensors]
+    for key, value in _beside_weight(layer).items():
+        plans.append(TensorPlan(f"{name}.{key}", *StoredTensor.of(key, value)[1:]))
     return plans
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
-def _stored(layer: Any) -> dict[str, Any]:
-    """Return the layer's state as the convention has it.
+def _beside_weight(layer: Any) -> dict[str, Any]:
+    """Return what is stored beside the weight, as the convention has it.
 
     A symmetric scale has no zero point; every linear layer and norm of a BERT has a bias.
     """
-    state: dict[str, Any] = layer.state_dict()
-    if not isinstance(layer, _CLASSES["embedding"]) and "bias" not in state:
-        state["bias"] = np.zeros(state["weight"].shape[0], np.float32)
-    if isinstance(layer, nn.Linear) and not state.get("input_zero_point", np.zeros(1)).any():
+    if layer.role == "layer_norm":
+        state: dict[str, Any] = layer.state_dict()
+        state.setdefault("bias", np.zeros(state["weight"].shape, np.float32))
+        return state
+    if layer.role == "embedding":
+        return {}
+    state = layer.state_beside_weight()
+    state.setdefault("bias", np.zeros(layer.out_features, np.float32))
+    if not state.get("input_zero_point", np.zeros(1)).any():
         state.pop("input_zero_point", None)
     return state
 
 
 def _config(
-    model: Encoder, layers: dict[str, Any], forms: dict[str, str], prefix: str
+    model: Encoder, layers: dict[str, Any], stored: dict[str, Stored], prefix: str
 ) -> dict[str, Any]:
     config = dict(model.config.raw)
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):
         config.pop(key, None)
-    config["torch_dtype"] = _torch_dtype(layers)
+    config["torch_dtype"] = _torch_dtype([layers[name] for name in stored])
     family = model.architecture.removesuffix("Model")
     config["architectures"] = [
         f"{family}ForSequenceClassification" if prefix else model.architecture
@@ -180,18 +179,12 @@ def _config(
         config["octavo"] = {"version": __version__, "recipe": model.recipe}
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []
-    for bare, layer in layers.items():
-        name = _full_name(prefix, bare)
-        if isinstance(layer, nn.Linear):
-            quantized.append((name, "Linear", _scheme(layer, forms[bare])))
-        elif isinstance(layer, nn.Embedding):
-            shared = forms[bare] == "codebook"
-            scheme = Scheme(has_activations=False, codebook=shared)
-            quantized.append((name, "Embedding", scheme))
-        elif isinstance(layer, (nn.FloatLinear, nn.HalfLinear)):
-            floats.append((name, "Linear"))
-        elif isinstance(layer, (nn.FloatEmbedding, nn.HalfEmbedding)):
-            floats.append((name, "Embedding"))
+    for bare, weight in stored.items():
+        name, layer = _full_name(prefix, bare), layers[bare]
+        if weight.scheme is None:
+            floats.append((name, _NAMES[layer.role]))
+        else:
+            quantized.append((name, _NAMES[layer.role], _scheme(layer, weight.scheme)))
     if quantized:
         kinds = {kind for _, kind, _ in quantized}
         ignore = [name for name, kind in floats if kind in kinds]
@@ -199,22 +192,22 @@ def _config(
     return config
 
 
-def _torch_dtype(layers: dict[str, Any]) -> str:
+def _torch_dtype(layers: list[Any]) -> str:
     """Return what others should compute in: 16 bits if all weights are held so."""
-    weights = [layer for layer in layers.values() if not isinstance(layer, nn.LayerNorm)]
-    found = {getattr(layer, "dtype", "float32") for layer in weights}
-    return found.pop() if len(found) == 1 else "float32"
+    found = {layer.kind for layer in layers}
+    return found.pop() if found in ({"float16"}, {"bfloat16"}) else "float32"
 
 
-def _scheme(layer: nn.Linear, form: str) -> Scheme:
-    state = _stored(layer)
-    static = "input_scale" in state
-    symmetric = "input_zero_point" not in state if static else layer.config()["symmetric"]
+def _scheme(layer: Any, of_weight: dict[str, Any]) -> Scheme:
+    if layer.role == "embedding":
+        return Scheme(has_activations=False, **of_weight)
+    options = layer.options
+    static = options.input_scale is not None
+    symmetric = not options.input_zero_point if static else options.symmetric
     return Scheme(
-        symmetric=bool(symmetric),
+        symmetric=symmetric,
         static=static,
-        bitmap=form == "bitmap",
-        codebook=form == "codebook",
-        multiplier="input_multiplier" in state,
-        outliers=isinstance(layer, nn.OutlierLinear),
+        multiplier=options.input_multiplier is not None,
+        outliers=layer.side_path is not None,
+        **of_weight,
     )

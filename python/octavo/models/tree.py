@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from octavo import nn
@@ -10,7 +11,7 @@ from octavo import nn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["map_layers"]
+__all__ = ["map_layers", "untied"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -31,6 +32,22 @@ def map_layers(model: Model, transform: Callable[[str, nn.Module], nn.Module]) -
         Of the same class as `model`.
     """
     return cast("Model", _map("", model, transform))
+
+
+def untied(model: Model) -> Model:
+    """Return a copy of a model, sharing its layers, but for those that occur more than once.
+
+    So that what is seen or made of a layer belongs to one name.
+    """
+    seen: set[int] = set()
+
+    def own(_: str, layer: nn.Module) -> nn.Module:
+        if id(layer) in seen:
+            return copy.copy(layer)
+        seen.add(id(layer))
+        return layer
+
+    return map_layers(model, own)
 
 
 def _map(

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers: int8 ones, and the float ones they stand beside."""
+"""Layers: linear ones and tables over weights of any kind, and what stands between them."""
 
 from __future__ import annotations
 
 from octavo.nn.activation import Activation
 from octavo.nn.attention import Attention
-from octavo.nn.embedding import Embedding, FloatEmbedding
-from octavo.nn.float_linear import FloatLinear
-from octavo.nn.half import HalfEmbedding, HalfLinear
-from octavo.nn.linear import Linear
+from octavo.nn.embedding import Embedding, FloatEmbedding, HalfEmbedding, is_embedding
+from octavo.nn.linear import Linear, is_linear
 from octavo.nn.module import Module
 from octavo.nn.norm import LayerNorm
-from octavo.nn.outlier_linear import OutlierLinear
+from octavo.nn.options import LinearOptions
+from octavo.nn.shorthands import FloatLinear, HalfLinear, OutlierLinear
+from octavo.nn.side_paths import SidePath
 from octavo.nn.sparse_linear import SparseLinear
 
 __all__ = [
@@ -24,7 +24,11 @@ __all__ = [
     "HalfLinear",
     "LayerNorm",
     "Linear",
+    "LinearOptions",
     "Module",
     "OutlierLinear",
+    "SidePath",
     "SparseLinear",
+    "is_embedding",
+    "is_linear",
 ]

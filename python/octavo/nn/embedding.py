@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embedding tables: int8 rows, and float32 ones behind the same interface."""
+"""The embedding table: rows of a weight of any kind."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from octavo import _backend, _checks
+from octavo import _checks
 from octavo.nn import _state
-from octavo.nn.module import Module
-from octavo.qtensor import quantize
+from octavo.nn.weighted import Weighted
+from octavo.nn.weights import FloatWeight, Int8Weight, Weight, weight_class
+from octavo.nn.weights.half import half_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["Embedding", "FloatEmbedding", "HalfEmbedding", "is_embedding"]
+
 Array = NDArray[Any]
 E = TypeVar("E", bound="Embedding")
-F = TypeVar("F", bound="FloatEmbedding")
+H = TypeVar("H", bound="HalfEmbedding")
 
 
 def _checked_ids(ids: ArrayLike, count: int) -> Array:
@@ -32,8 +35,8 @@ def _checked_ids(ids: ArrayLike, count: int) -> Array:
     return np.asarray(array, order="C")
 
 
-class Embedding(Module):
-    """A table of int8 rows, each with a scale of its own.
+class Embedding(Weighted):
+    """A table of rows of any kind of weight; by default int8, each row with a scale of its own.
 
     Parameters
     ----------
@@ -50,26 +53,42 @@ class Embedding(Module):
            [127.,  -2.]], dtype=float32)
     """
 
+    role = "embedding"
+    shorthands: ClassVar[list[type[Embedding]]] = []
+
     def __init__(self, codes: ArrayLike, scale: ArrayLike) -> None:
-        self.weight_codes = np.ascontiguousarray(_checks.as_codes(codes, "codes", (_checks.INT8,)))
-        _checks.check_shape(self.weight_codes, (None, None), "codes")
-        count = self.weight_codes.shape[0]
+        array = np.ascontiguousarray(_checks.as_codes(codes, "codes", (_checks.INT8,)))
+        _checks.check_shape(array, (None, None), "codes")
+        count = array.shape[0]
         scales = _checks.as_float32(scale, "scale", float64=True)
         if scales.shape not in ((count,), (count, 1)):
             raise ValueError(
                 f"scale: expected shape ({count},) or ({count}, 1), got {scales.shape}"
             )
         _checks.check_scale(scales, "scale")
-        self.weight_scale = np.ascontiguousarray(scales.reshape(-1))
+        self._weight = Int8Weight(array, np.ascontiguousarray(scales.reshape(-1)))
 
     @classmethod
-    def from_float(cls: type[E], weight: ArrayLike) -> E:
-        """Quantize a float table, shape (num_embeddings, embedding_dim), finite."""
-        values = _checks.as_float32(weight, "weight", float64=True)
-        _checks.check_shape(values, (None, None), "weight")
-        _checks.check_finite(values, "weight")
-        q = quantize(values, axis=0)
-        return cls(q.data, q.scale)
+    def of(cls: type[E], weight: Weight) -> E:
+        """Return the table of a weight, under the name that such a table has."""
+        made: E = object.__new__(cls._named(weight))
+        made._weight = weight
+        return made
+
+    @classmethod
+    def from_float(cls: type[E], weight: ArrayLike, *, kind: str | None = None, **form: Any) -> E:
+        """Make a table of a float one, shape (num_embeddings, embedding_dim), finite.
+
+        Parameters
+        ----------
+        weight : float array
+        kind : str
+            What becomes of it, one of `octavo.nn.weights.KINDS`; by default int8, and what the name
+            of another class says.
+        **form
+            What the weight's `from_float` takes.
+        """
+        return cls.of(weight_class(kind or cls.kinds[0]).from_float(weight, **form))
 
     @classmethod
     def from_quantized(cls: type[E], codes: ArrayLike, scale: ArrayLike) -> E:
@@ -77,10 +96,15 @@ class Embedding(Module):
         return cls(codes, scale)
 
     @classmethod
-    def from_state_dict(cls: type[E], state: Mapping[str, Any], **config: Any) -> E:
+    def from_state_dict(
+        cls: type[E], state: Mapping[str, Any], *, kind: str | None = None, **config: Any
+    ) -> E:
         """Rebuild a table from `state_dict()` and `config()`."""
-        _state.check_keys(state, ("weight", "weight_scale"))
-        return cls(state["weight"], state["weight_scale"], **config)
+        made = weight_class(kind or cls.kinds[0])
+        _state.check_keys(state, made.keys)
+        if made is Int8Weight:
+            return cls(state["weight"], state["weight_scale"], **config)
+        return cls.of(made.from_tensors({key: state[key] for key in made.keys}, **config))
 
     def __call__(self, ids: ArrayLike) -> Array:
         """Look up rows.
@@ -93,47 +117,46 @@ class Embedding(Module):
         -------
         float32 ndarray, shape ``(*ids.shape, embedding_dim)``
         """
-        array = _checked_ids(ids, self.num_embeddings)
-        out = np.empty((array.size, self.embedding_dim), np.float32)
-        _backend.backend.embedding(self.weight_codes, self.weight_scale, array.reshape(-1), out)
-        return out.reshape(*array.shape, self.embedding_dim)
+        return self._weight.lookup(_checked_ids(ids, self.num_embeddings))
 
     @property
     def num_embeddings(self) -> int:
         """Rows of the table."""
-        return int(self.weight_codes.shape[0])
+        return self._weight.shape[0]
 
     @property
     def embedding_dim(self) -> int:
         """Width of a row."""
-        return int(self.weight_codes.shape[1])
+        return self._weight.shape[1]
 
     @property
     def weight(self) -> Array:
-        """The table as float32, computed on every access."""
-        weight: Array = self.weight_codes.astype(np.float32)
-        weight *= self.weight_scale[:, None]
-        return weight
+        """The table as float32; computed on every access, unless it is held so."""
+        return self._weight.dequantized()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes and the scales."""
-        return self.weight_codes.nbytes + self.weight_scale.nbytes
+        """Bytes of the table."""
+        return self._weight.nbytes
 
     def state_dict(self) -> dict[str, Array]:
-        """Return the parameters, not copied, with the scale as (num_embeddings, 1)."""
-        return {"weight": self.weight_codes, "weight_scale": self.weight_scale[:, None]}
+        """Return the parameters, not copied; scales as (num_embeddings, 1), bfloat16 as uint16."""
+        return self._weight.tensors()
 
     def config(self) -> dict[str, Any]:
-        """No options."""
-        return {}
+        """Return what `from_state_dict` needs beside them."""
+        named = {} if type(self)._stands_for(self._weight) else {"kind": self.kind}
+        return {**named, **self._weight.form()}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_embeddings}, {self.embedding_dim})"
+        parts = [str(self.num_embeddings), str(self.embedding_dim)]
+        parts += [f"kind={self.kind!r}"] * (not type(self)._stands_for(self._weight))
+        parts += map("=".join, self._weight.described().items())
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
-class FloatEmbedding(Module):
-    """A float32 table behind the interface of `Embedding`.
+class FloatEmbedding(Embedding):
+    """A float32 table.
 
     Parameters
     ----------
@@ -147,47 +170,63 @@ class FloatEmbedding(Module):
     array([[[0., 1.]]], dtype=float32)
     """
 
+    kinds = ("float32",)
+
     def __init__(self, weight: ArrayLike) -> None:
-        self.weight = _state.parameter(weight, (None, None), "weight")
+        self._weight = FloatWeight(weight)
+
+
+class HalfEmbedding(Embedding):
+    """A table in 16 bits.
+
+    Parameters
+    ----------
+    weight : float16 array, or uint16 array of the bits of bfloat16, shape (num_embeddings,
+        embedding_dim)
+        Kept as it is, also when it is a view of a memory-mapped file.
+
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.nn.HalfEmbedding.from_float(np.eye(2, dtype=np.float32))([[1]])
+    array([[[0., 1.]]], dtype=float32)
+    """
+
+    kinds = ("float16", "bfloat16")
+
+    def __init__(self, weight: ArrayLike) -> None:
+        self._weight = half_weight(weight)
 
     @classmethod
-    def from_float(cls: type[F], weight: ArrayLike) -> F:
-        """Do what the constructor does, under the name the int8 table has for it."""
-        return cls(weight)
+    def from_float(  # type: ignore[override]
+        cls: type[H], weight: ArrayLike, *, dtype: str = "float16"
+    ) -> H:
+        """Round a float table, finite, to ``"float16"`` or ``"bfloat16"``."""
+        kind = _checks.choice(dtype, "dtype", cls.kinds)
+        return super().from_float(weight, kind=kind)
 
     @classmethod
-    def from_state_dict(cls: type[F], state: Mapping[str, Any], **config: Any) -> F:
+    def from_state_dict(cls: type[H], state: Mapping[str, Any], **config: Any) -> H:
         """Rebuild a table from `state_dict()` and `config()`."""
         _state.check_keys(state, ("weight",))
-        return cls(state["weight"], **config)
-
-    def __call__(self, ids: ArrayLike) -> Array:
-        """Look up rows: float32, shape ``(*ids.shape, embedding_dim)``."""
-        rows: Array = self.weight[_checked_ids(ids, self.num_embeddings)]
-        return rows
+        return super().from_state_dict(state, kind=half_weight(state["weight"]).kind, **config)
 
     @property
-    def num_embeddings(self) -> int:
-        """Rows of the table."""
-        return int(self.weight.shape[0])
+    def dtype(self) -> str:
+        """How the table is held: "float16" or "bfloat16"."""
+        return self.kind
 
-    @property
-    def embedding_dim(self) -> int:
-        """Width of a row."""
-        return int(self.weight.shape[1])
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the table."""
-        return self.weight.nbytes
+Embedding.shorthands += [FloatEmbedding, HalfEmbedding]
 
-    def state_dict(self) -> dict[str, Array]:
-        """Return the table, not copied."""
-        return {"weight": self.weight}
 
-    def config(self) -> dict[str, Any]:
-        """No options."""
-        return {}
+def is_embedding(layer: object, *kinds: str) -> TypeGuard[Embedding]:
+    """Whether something is a table, with a weight of one of these kinds if any are given.
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_embeddings}, {self.embedding_dim})"
+    Examples
+    --------
+    >>> import numpy as np, octavo
+    >>> octavo.nn.is_embedding(octavo.FloatEmbedding(np.eye(2)), "float32", "float16")
+    True
+    """
+    return isinstance(layer, Embedding) and (not kinds or layer.kind in kinds)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -32,6 +32,12 @@ class Module:
     >>> sorted(block.state_dict())
     ['layer.0.weight', 'layer.0.weight_scale']
     """
+
+    role: ClassVar[str] = ""
+    """What a layer with weights is for: "linear", "embedding" or "layer_norm"."""
+
+    kind: str = ""
+    """The kind of the weight of a layer that has one, as `octavo.nn.weights` calls it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the module; subclasses define what that means."""

@@ -36,6 +36,8 @@ class LayerNorm(Module):
     array([[-1.,  1.]], dtype=float32)
     """
 
+    role = "layer_norm"
+
     def __init__(self, weight: ArrayLike, bias: ArrayLike | None = None, eps: float = 1e-5) -> None:
         self.weight = _state.parameter(weight, (None,), "weight")
         self.bias: Array | None = None
@@ -54,6 +56,11 @@ class LayerNorm(Module):
     def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
         """Apply the layer: x and residual (..., features) to float32 (..., features)."""
         return layer_norm(x, self.weight, self.bias, self.eps, residual)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(features,)."""
+        return self.weight.shape
 
     @property
     def nbytes(self) -> int:

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The int8 linear layer that keeps only the non-zero weights."""
+"""The name for linear layers of int8 codes that leave zeros out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from octavo import _checks, tuning
-from octavo.nn import _linear_arguments as arguments
+from octavo import _checks
 from octavo.nn.linear import Linear
-from octavo.sparse.dense import as_dense
+from octavo.nn.weights.int8 import FORMATS
 from octavo.sparse.matrix import SparseMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-Array = NDArray[Any]
+    from numpy.typing import ArrayLike
+
+    from octavo.nn.side_paths import SidePath
+    from octavo.nn.weights import Weight
+
+__all__ = ["SparseLinear"]
+
 S = TypeVar("S", bound="SparseLinear")
-
-FORMATS = ("auto", "dense", *tuning.SPARSE_FORMATS)
 
 
 class SparseLinear(Linear):
-    """A `Linear` whose zero weights cost neither memory nor time.
+    """A `Linear` of int8 codes whose zeros cost neither memory nor time.
 
     Its results have the same bits as those of a `Linear` with the same codes: on every instruction
     set, thread count and backend, in every format.
@@ -74,6 +74,10 @@ class SparseLinear(Linear):
     """
 
     @classmethod
+    def _stands_for(cls, weight: Weight, side_path: SidePath | None = None, *_: Any) -> bool:
+        return weight.leaves_zeros_out and side_path is None
+
+    @classmethod
     def from_float(
         cls: type[S],
         weight: Any,
@@ -103,8 +107,8 @@ class SparseLinear(Linear):
             For an unknown format, a weight that is not finite, or more than 65,536 inputs in a
             sparse format.
         """
-        codes, scale = arguments.quantized_weight(as_dense(weight, "weight"))
-        return cls.from_quantized(codes, scale, bias, format=format, rows=rows, **options)
+        _checks.choice(format, "format", FORMATS)
+        return super().from_float(weight, bias, format=format, rows=rows, **options)
 
     @classmethod
     def from_quantized(
@@ -127,65 +131,20 @@ class SparseLinear(Linear):
         bias, format, rows, **options
             As in `from_float`.
         """
-        wanted = _checks.choice(format, "format", FORMATS)
-        array, scales, biases, config = arguments.checked(
-            as_dense(codes, "codes", codes=True), scale, bias, **options
-        )
-        if wanted == "auto":
-            wanted = tuning.choose(array, rows)
-        elif rows is not None:
-            raise ValueError(f"rows: expected None with format={wanted!r}, got {rows!r}")
-        return cls(array, scales, biases, {**config, "format": wanted})
+        _checks.choice(format, "format", FORMATS)
+        return super().from_quantized(codes, scale, bias, format=format, rows=rows, **options)
 
-    def __init__(
-        self, codes: Array, scale: Array, bias: Array | None, config: dict[str, Any]
-    ) -> None:
-        """Take checked arguments; use `from_quantized` to have them checked."""
-        wanted, most = config["format"], tuning.MOST_INPUTS
-        if wanted != "dense" and codes.shape[1] > most:
-            raise ValueError(
-                f"format: {wanted!r} takes at most {most} inputs, got {codes.shape[1]}"
-            )
-        super().__init__(codes, scale, bias, config)
-        self._density = np.count_nonzero(codes) / codes.size if codes.size else 0.0
-
-    @property
-    def format(self) -> str:
-        """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
-        return str(self._packed.format)
-
-    @property
-    def sparsity(self) -> float:
-        """The share of weights that are zero."""
-        return 1.0 - self._density
+    @classmethod
+    def from_state_dict(
+        cls: type[S], state: Mapping[str, Any], *, format: str = "auto", **config: Any
+    ) -> S:
+        """Rebuild a layer from `state_dict()` and `config()`."""
+        _checks.choice(format, "format", FORMATS)
+        return super().from_state_dict(state, format=format, **config)
 
     def to_sparse(self) -> SparseMatrix:
         """Return the weights as a float32 `SparseMatrix`, (out_features, in_features)."""
         return SparseMatrix.from_dense(self.weight)
 
-    def with_format(
-        self, format: str = "auto", *, rows: int | Sequence[int] | None = None
-    ) -> SparseLinear:
-        """Return the same layer with its weight held in another format.
 
-        Parameters
-        ----------
-        format, rows
-            As in `from_float`.
-
-        Examples
-        --------
-        >>> import numpy as np, octavo
-        >>> layer = octavo.SparseLinear.from_float(np.eye(64, dtype=np.float32))
-        >>> layer.with_format("bitmap").format
-        'bitmap'
-        """
-        options = {**self.config(), "format": format, "rows": rows}
-        return type(self).from_state_dict(self.state_dict(), **options)
-
-    def config(self) -> dict[str, Any]:
-        """Return the options that are no tensors, as `from_state_dict` takes them."""
-        return {**super().config(), "format": self.format}
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, sparsity={self.sparsity:.2f}, format={self.format!r})"
+Linear.shorthands.append(SparseLinear)

@@ -10,6 +10,7 @@ import torch
 from peft.tuners.lora import layer as peft_layer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
+from octavo import nn
 from octavo.torch._tensors import to_numpy
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ class LoraLinear(peft_layer.Linear):
             return
         weight, bias = self.float_sum([*self.merged_adapters, *names])
         held = self.base_layer._weight
-        made = held.kind.from_float(
+        made = nn.Linear.from_float(
             to_numpy(weight),
             None if bias is None else to_numpy(bias),
+            format="auto" if held.layer.held_weight.leaves_zeros_out else None,
             **held.options._asdict(),
         )
         if self._original is None:

@@ -18,7 +18,8 @@ from octavo.demo.run import cosines, tokenize
 from octavo.demo.sentences import SENTENCES
 from octavo.io.side_files import weight_bytes
 from octavo.models.loader import load
-from octavo.models.tree import map_layers
+from octavo.models.tree import untied
+from octavo.nn import hooks
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def collect_model(
 
 
 def _is_int8(model: Encoder) -> bool:
-    return any(isinstance(layer, nn.Linear) for _, layer in model.named_modules())
+    return any(nn.is_linear(layer, "int8") for _, layer in model.named_modules())
 
 
 def _reference(folder: str | Path, small: Encoder) -> Encoder:
@@ -148,54 +149,29 @@ def _given(
     return made, mask, f"{len(chosen)} rows of calibration data"
 
 
-class _Watched(nn.Module):
-    """Stands in for a linear layer and keeps a sample of what goes into it.
-
-    Parameters
-    ----------
-    layer : Module
-    mask : bool array
-        Of the tokens.
-    limits : pair of floats or of arrays of shape (K,), optional
-        What the layer's final form can tell of its inputs.
-    """
-
-    def __init__(
-        self, layer: Any, mask: npt.NDArray[np.bool_], limits: tuple[Any, Any] | None
-    ) -> None:
-        self._layer, self._mask, self._limits = layer, mask, limits
-        self.range: Range | None = None
-        self.clipped: float | None = None
-
-    def __call__(self, x: Any, residual: Any = None) -> Any:
-        values = np.asarray(x)
-        # Padding is computed with, but says nothing about the model.
-        kept = values[self._mask] if values.shape[:2] == self._mask.shape else values
-        flat = kept.reshape(-1)
-        inner = np.percentile(flat[:: max(1, flat.size // _SAMPLES)], (0.1, 99.9))
-        self.range = Range(float(flat.min()), float(flat.max()), float(inner[0]), float(inner[1]))
-        if self._limits is not None:
-            low, high = self._limits
-            self.clipped = float(((kept < low) | (kept > high)).mean())
-        return self._layer(x) if residual is None else self._layer(x, residual)
-
-
 def _inputs(
     model: Encoder, small: Encoder, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
 ) -> tuple[dict[str, Range], dict[str, float]]:
     """Return the range of each linear layer's input, and the share that its static scale clips."""
-    watched: dict[str, _Watched] = {}
+    model = untied(model)
+    names = [name for name, layer in model.named_modules() if nn.is_linear(layer)]
+    limits = {name: _limits(small.get_submodule(name)) for name in names}
     kept = mask.astype(bool)
+    ranges: dict[str, Range] = {}
+    shares: dict[str, float] = {}
 
-    def watch(name: str, layer: nn.Module) -> nn.Module:
-        if not isinstance(layer, (nn.Linear, nn.FloatLinear)):
-            return layer
-        watched[name] = _Watched(layer, kept, _limits(small.get_submodule(name)))
-        return watched[name]
+    def see(name: str, x: Any, _: Any) -> None:
+        # Padding is computed with, but says nothing about the model.
+        values = x[kept] if x.shape[:2] == kept.shape else x
+        flat = values.reshape(-1)
+        inner = np.percentile(flat[:: max(1, flat.size // _SAMPLES)], (0.1, 99.9))
+        ranges[name] = Range(float(flat.min()), float(flat.max()), float(inner[0]), float(inner[1]))
+        ends = limits[name]
+        if ends is not None:
+            shares[name] = float(((values < ends[0]) | (values > ends[1])).mean())
 
-    map_layers(model, watch)(ids, mask)
-    ranges = {name: probe.range for name, probe in watched.items() if probe.range is not None}
-    shares = {name: probe.clipped for name, probe in watched.items() if probe.clipped is not None}
+    with hooks.watching(model, names, see):
+        model(ids, mask)
     return ranges, shares
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.demo.layers import held_as, zeros_in
+from octavo.nn.weights.int8 import largest_code
 from octavo.report.speed import over_dense
 
 __all__ = ["LayerFacts", "ModelFacts", "Range", "layer_facts", "layer_kind", "split_name"]
@@ -121,66 +123,49 @@ def split_name(name: str) -> tuple[str, str]:
 
 def layer_kind(layer: nn.Module) -> str:
     """Return "linear", "embedding", "norm", or nothing for a layer without weights."""
-    if isinstance(layer, (nn.Linear, nn.FloatLinear, nn.HalfLinear)):
-        return "linear"
-    if isinstance(layer, (nn.Embedding, nn.FloatEmbedding, nn.HalfEmbedding)):
-        return "embedding"
-    return "norm" if isinstance(layer, nn.LayerNorm) else ""
+    return "norm" if layer.role == "layer_norm" else layer.role
 
 
 def layer_facts(
     name: str, layer: Any, error: Any, inputs: Range | None, clipped: float | None
 ) -> LayerFacts:
     """Return what is known of a layer; what was measured of it comes as arguments."""
-    kind = layer_kind(layer)
     state = layer.state_dict()
-    weight, bias = state["weight"], state.get("bias")
-    numbers = weight.size + (0 if bias is None else bias.size)
+    bias = state.get("bias")
+    numbers = math.prod(layer.shape) + (0 if bias is None else bias.size)
     nbytes = sum(int(value.nbytes) for value in state.values())
     held = held_as(layer)
     return LayerFacts(
         name=name,
-        kind=kind,
-        shape=tuple(int(size) for size in weight.shape),
+        kind=layer_kind(layer),
+        shape=layer.shape,
         float_bytes=4 * numbers,
         nbytes=nbytes if held == "dense" else layer.nbytes,
-        zeros=zeros_in(weight),
+        zeros=zeros_in(layer),
         held=held,
         speed=None if held == "dense" else over_dense(layer),
         relative=None if error is None else error.relative,
         sqnr_db=None if error is None else error.sqnr_db,
         inputs=inputs,
-        bits=_bits(weight),
+        bits=layer.held_weight.bits if layer.kind else 32,
         inputs_as=_inputs_as(layer, state),
         input_scale=float(state["input_scale"][0]) if "input_scale" in state else None,
         clipped_inputs=clipped,
-        **_codes_facts(weight, state),
+        **(_codes_facts(state["weight"], state["weight_scale"]) if layer.kind == "int8" else {}),
     )
 
 
 def _inputs_as(layer: Any, state: dict[str, Any]) -> str:
     if layer_kind(layer) != "linear":
         return ""
-    if not isinstance(layer, nn.Linear):
+    if not nn.is_linear(layer, "int8"):
         return "float"
     return "static" if "input_scale" in state else "dynamic"
 
 
-def _bits(weight: npt.NDArray[Any]) -> int:
-    """Return how many bits the weights' codes need, at most 8; of others, how many they have."""
-    if weight.dtype != np.int8:
-        return 8 * weight.dtype.itemsize
-    return 1 + _largest_code(weight).bit_length()
-
-
-def _largest_code(codes: npt.NDArray[np.int8]) -> int:
-    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
-
-
-def _codes_facts(weight: npt.NDArray[Any], state: dict[str, Any]) -> dict[str, Any]:
-    if weight.dtype != np.int8 or not weight.size:
+def _codes_facts(codes: npt.NDArray[np.int8], scale: npt.NDArray[np.float32]) -> dict[str, Any]:
+    if not codes.size:
         return {}
-    scale = state["weight_scale"]
-    limit = max(1, _largest_code(weight))
-    full = np.count_nonzero((weight == limit) | (weight == -limit)) / weight.size
+    limit = max(1, largest_code(codes))
+    full = np.count_nonzero((codes == limit) | (codes == -limit)) / codes.size
     return {"scale": (float(scale.min()), float(scale.max())), "full_weights": full}

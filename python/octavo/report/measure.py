@@ -65,7 +65,7 @@ def _shapes(facts: ModelFacts) -> tuple[tuple[int, int, int], ...]:
     layers = dict.fromkeys(
         (layer.out_features, layer.in_features)
         for _, layer in facts.models["octavo int8"].named_modules()
-        if isinstance(layer, nn.Linear)
+        if nn.is_linear(layer, "int8")
     )
     return tuple((m, n, k) for n, k in layers for m in _ROWS)
 

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from octavo import nn
 from octavo.bench import timing
 
 if TYPE_CHECKING:
-    from octavo.nn import SparseLinear
+    from octavo.nn import Linear
 
 __all__ = ["over_dense"]
 
 _ROWS = 128
 
 
-def over_dense(layer: SparseLinear, seconds: float = 0.03) -> float:
+def over_dense(layer: Linear, seconds: float = 0.03) -> float:
     """Return the time of the dense layer over that of `layer`, on 128 rows.
 
     Parameters
     ----------
-    layer : SparseLinear
+    layer : Linear
+        Of int8 codes.
     seconds : float
         Time for each of the two.
 
@@ -35,7 +35,7 @@ def over_dense(layer: SparseLinear, seconds: float = 0.03) -> float:
     >>> over_dense(layer, seconds=0.001) > 0
     True
     """
-    dense = nn.Linear.from_state_dict(layer.state_dict(), **nn.Linear.config(layer))
+    dense = layer.with_format("dense")
     x = np.random.default_rng(0).standard_normal((_ROWS, layer.in_features), np.float32)
     timed = timing.run(
         {"dense": partial(dense, x), "sparse": partial(layer, x)}, rounds=5, seconds=seconds

@@ -38,7 +38,8 @@ class SparseWeight(LayerWeight):
 
     Parameters
     ----------
-    layer : octavo.SparseLinear
+    layer : octavo.Linear
+        Whose weight leaves zeros out.
     format, rows
         How its format was asked for; other numbers of the same shape are held so too.
 
@@ -49,15 +50,12 @@ class SparseWeight(LayerWeight):
         The codes as exported programs hold them, beside what computes; None until one does.
     """
 
-    kind = nn.SparseLinear
-
-    layer: nn.SparseLinear
     bitmap: torch.Tensor | None
     values: torch.Tensor | None
 
     def __init__(
         self,
-        layer: nn.SparseLinear,
+        layer: nn.Linear,
         format: str = "auto",
         rows: int | Sequence[int] | None = None,
     ) -> None:
@@ -126,7 +124,7 @@ class SparseWeight(LayerWeight):
         bias: torch.Tensor | None,
         options: Options,
     ) -> nn.Linear:
-        return layer_from(codes, scale, bias, options, nn.SparseLinear, **self.form)
+        return layer_from(codes, scale, bias, options, **self.form)
 
     def __reduce__(self) -> tuple[Callable[..., SparseWeight], tuple[Any, ...]]:
         bias = None if self.bias is None else self.bias.clone()
@@ -142,8 +140,7 @@ def _rebuild(
     form: dict[str, Any],
 ) -> SparseWeight:
     codes = torch.from_numpy(codes_of(*parts))
-    layer = layer_from(codes, scale, bias, options, nn.SparseLinear, **form)
-    assert isinstance(layer, nn.SparseLinear)
+    layer = layer_from(codes, scale, bias, options, **form)
     return SparseWeight(layer, **form)
 
 
@@ -168,8 +165,7 @@ def weight_from(
     format = "dense" if sparse == "never" else tuning.choose(to_numpy(codes))
     if format == "dense" and sparse != "always":
         return PackedWeight(layer_from(codes, scale, bias, options))
-    layer = layer_from(codes, scale, bias, options, nn.SparseLinear, format=format)
-    assert isinstance(layer, nn.SparseLinear)
+    layer = layer_from(codes, scale, bias, options, format=format)
     return SparseWeight(layer)
 
 
@@ -215,7 +211,7 @@ def sparse_layer_of(
 
     def make() -> nn.Linear:
         codes = _copied_codes(bitmap, values, scale, in_features)
-        return layer_from(codes, scale, bias, options, nn.SparseLinear)
+        return layer_from(codes, scale, bias, options, format="auto")
 
     return _COPIES.get(tensors, (in_features, options), make), False
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 
@@ -51,18 +51,17 @@ class LayerWeight:
         Both are the layer's memory: what is written to scale and bias counts in the next call.
     """
 
-    kind: ClassVar[type[nn.Linear]] = nn.Linear
-
     scale: torch.Tensor
     bias: torch.Tensor | None
 
     def __init__(self, layer: nn.Linear) -> None:
-        self.options = Options(*(layer._config[key] for key in Options._fields))
+        self.options = Options(*(getattr(layer.options, key) for key in Options._fields))
         self._view(layer)
 
     def _view(self, layer: nn.Linear) -> None:
         self.layer = layer
-        codes, scale, bias = layer._packed.memory()
+        bound: Any = layer._bound
+        codes, scale, bias = bound.memory()
         self._show("scale", scale)
         self._show("bias", bias)
         self.shape = layer.out_features, layer.in_features
@@ -198,12 +197,11 @@ def layer_from(
     scale: torch.Tensor,
     bias: torch.Tensor | None,
     options: Options,
-    kind: type[nn.Linear] = nn.Linear,
     **form: Any,
 ) -> nn.Linear:
-    """Make what computes; `form` is what its kind takes beside the options."""
+    """Make what computes; `form` is what its weight takes: format, rows."""
     biases = None if bias is None else to_numpy(bias)
-    return kind.from_quantized(
+    return nn.Linear.from_quantized(
         to_numpy(codes), to_numpy(scale), biases, **options._asdict(), **form
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo.nn._linear_arguments import quantized_weight
+from octavo.nn.weights.int8 import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import make_permanent, stored_weight
 from octavo.torch._sparse_weight import SparseWeight, weight_from

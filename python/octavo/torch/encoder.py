@@ -218,8 +218,10 @@ def _int8_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
         options = module._weight.options
         same = None if module._adds_bias else module._weight.current()
     sparse = is_smaller(codes)
-    if same is not None and activation == "none" and isinstance(same, nn.SparseLinear) == sparse:
+    if same is not None and activation == "none" and same.held_weight.leaves_zeros_out == sparse:
         return same
-    kind = nn.SparseLinear if sparse else nn.Linear
+    form = {"format": "auto"} if sparse else {}
     bias = None if module.bias is None else to_numpy(module.bias)
-    return kind.from_quantized(codes, scale, bias, activation=activation, **options._asdict())
+    return nn.Linear.from_quantized(
+        codes, scale, bias, activation=activation, **form, **options._asdict()
+    )

@@ -180,7 +180,7 @@ def _scaled_mm(
     layer = _SEEN.get(tensors, "linear", lambda: [_bitsandbytes_layer(b, col_stats, bias)])[0]
     scales = row_stats.float().numpy().reshape(-1) / _LARGEST
     zero_points = np.zeros(len(scales), np.int32)
-    y = torch.from_numpy(layer._packed.run_codes(rows.contiguous().numpy(), scales, zero_points))
+    y = torch.from_numpy(layer._bound.run_codes(rows.contiguous().numpy(), scales, zero_points))
     if a.ndim != 2:
         y = y.reshape(*a.shape[:-1], b.shape[0])
     return y if dtype == torch.float32 else y.to(dtype or torch.float16)

@@ -117,8 +117,10 @@ class SharedLinear(_Shared):
         """Return the int8 layer: an `octavo.SparseLinear` if one weight in eight is zero."""
         codes, scale = self.quantized()
         bias = None if self.bias is None else self.bias.detach().cpu().numpy().copy()
-        kind = layers.SparseLinear if np.mean(codes == 0) > 1 / 8 else layers.Linear
-        return kind.from_quantized(codes, scale, bias, activation=activation)
+        format = "auto" if np.mean(codes == 0) > 1 / 8 else None
+        return layers.Linear.from_quantized(
+            codes, scale, bias, format=format, activation=activation
+        )
 
 
 class SharedEmbedding(_Shared):
@@ -193,7 +195,7 @@ def share_(
         if any(fnmatchcase(name, pattern) for pattern in exclude):
             continue
         ready = next((given[key] for key in _names(name) if key in given), None)
-        if like is not None and not isinstance(ready, (layers.Linear, layers.Embedding)):
+        if like is not None and getattr(ready, "kind", "") != "int8":
             continue
         try:
             made = _shared(module, ready, clusters, embedding_clusters)
@@ -245,7 +247,7 @@ def with_shared(encoder: Encoder, model: nn.Module) -> Encoder:
         for key in _names(name):
             found.setdefault(key, module)
 
-    def taken(name: str, layer: layers.Module) -> layers.Module:
+    def taken(name: str, layer: Any) -> layers.Module:
         module: Any = found.get(name)
         if isinstance(module, SharedLinear):
             return module.to_octavo(getattr(layer, "activation", "none"))
@@ -254,7 +256,7 @@ def with_shared(encoder: Encoder, model: nn.Module) -> Encoder:
         if module is None:
             raise ValueError(f"model: expected the layer {name!r}, got a model without it")
         state = {key: value.detach().float().cpu().numpy().copy() for key, value in _state(module)}
-        if isinstance(layer, (layers.LayerNorm, layers.FloatLinear, layers.FloatEmbedding)):
+        if layer.role == "layer_norm" or layer.kind == "float32":
             return type(layer).from_state_dict(state, **layer.config())
         return layer
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from octavo import _checks
 from octavo.compression.recipe import _fields
+from octavo.nn.weights import KINDS
 
 __all__ = ["Quantize", "read_quantize"]
 
-DTYPES = ("int8", "float16", "bfloat16", "none")
+DTYPES = (*(kind for kind in KINDS if kind != "float32"), "none")
 ACTIVATIONS = ("dynamic", "static")
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 ROUNDING = ("nearest", "gptq")

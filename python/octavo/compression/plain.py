@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The "fp16" and "bf16" recipes: what becomes of each kind of layer."""
+"""Layers whose weights take another form by that form's own rounding, as in "fp16" and "bf16"."""
 
 from __future__ import annotations
 
 from octavo import nn
 from octavo.compression.int8 import own_norm
-from octavo.nn._half_weight import to_half
+from octavo.nn.weights import weight_class
 
-__all__ = ["half_layer"]
+__all__ = ["plain_layer"]
 
 
-def half_layer(name: str, layer: nn.Module, dtype: str) -> nn.Module:
-    """Return a float layer with its weight in 16 bits.
+def plain_layer(name: str, layer: nn.Module, kind: str) -> nn.Module:
+    """Return a float layer with its weight of another kind.
 
     Biases and norms stay float32: together they are about a thousandth of a model, and each is
     added to or multiplied with everything that passes.
@@ -22,15 +22,15 @@ def half_layer(name: str, layer: nn.Module, dtype: str) -> nn.Module:
         The layer's name, for error messages.
     layer : Module
         Any leaf of a model.
-    dtype : "float16" or "bfloat16"
+    kind : str
+        One of `octavo.nn.weights.KINDS`.
     """
     try:
-        if isinstance(layer, nn.FloatLinear):
-            weight = to_half(layer.weight, dtype, "weight")
+        if nn.is_linear(layer, "float32"):
             bias = None if layer.bias is None else layer.bias.copy()
-            return nn.HalfLinear(weight, bias, layer.activation)
-        if isinstance(layer, nn.FloatEmbedding):
-            return nn.HalfEmbedding(to_half(layer.weight, dtype, "weight"))
+            return layer.replace(weight=weight_class(kind).from_float(layer.weight), bias=bias)
+        if nn.is_embedding(layer, "float32"):
+            return nn.Embedding.from_float(layer.weight, kind=kind)
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
     except ValueError as error:

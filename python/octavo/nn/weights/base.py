@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a weight is: numbers (N, K) in some form, and what can be done with them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from octavo._formats import DENSE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from octavo.nn.options import LinearOptions
+
+__all__ = ["Bound", "Stored", "StoredTensor", "TensorReader", "Weight"]
+
+Array = NDArray[Any]
+W = TypeVar("W", bound="Weight")
+
+
+class Bound(Protocol):
+    """A weight together with a bias and options: what a layer calls."""
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, (N,)."""
+
+    @property
+    def input_multiplier(self) -> Array | None:
+        """What the columns of the input are multiplied by, (K,)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of it."""
+
+    @property
+    def call(self) -> Callable[..., Array | None] | None:
+        """What applies the layer to plain float32 arrays of any leading shape, if that is fast.
+
+        ``call(x, residual, addend)`` returns None for all else: that is what the layer then checks,
+        converts and gives to `run`.
+        """
+
+    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
+        """Apply the layer to rows (M, K), with what is added to the result, (M, N)."""
+
+
+class StoredTensor(NamedTuple):
+    """One tensor of a weight in a file; made when its turn comes.
+
+    Attributes
+    ----------
+    key : str
+        Its name after the layer's: ``"weight"``, ``"weight_scale"``.
+    code : str, optional
+        The name of its type in the file, if the dtype does not tell.
+    """
+
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Array]
+    code: str | None = None
+
+    @classmethod
+    def of(cls, key: str, array: Array, code: str | None = None) -> StoredTensor:
+        """Return a tensor that is there already."""
+        return cls(key, array.dtype, array.shape, lambda: array, code)
+
+
+class Stored(NamedTuple):
+    """A weight as a file holds it.
+
+    Attributes
+    ----------
+    tensors : list of StoredTensor
+    scheme : dict, optional
+        What of `octavo.io.compressed_tensors.Scheme` the weight decides; None: it is no quantized
+        weight, and its dtype says it all.
+    """
+
+    tensors: list[StoredTensor]
+    scheme: dict[str, Any] | None
+
+
+class TensorReader(Protocol):
+    """The tensors of one layer in a file, by the part of their names after the layer's."""
+
+    def __contains__(self, key: object) -> bool: ...
+
+    def name(self, key: str) -> str:
+        """Return a tensor's whole name, for messages."""
+
+    def dtype(self, key: str) -> str:
+        """Return the name of its type: "F32", "BF16", "I8", ..."""
+
+    def float32(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Read floats as float32."""
+
+    def int8(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Read codes as they are stored."""
+
+    def half(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
+        """Read 16 bits as they are stored."""
+
+    def raw(self, key: str) -> Array:
+        """Read anything as it is stored."""
+
+    def scale(self, key: str, rows: int) -> Array:
+        """Read positive scales, (rows,)."""
+
+    def is_sparse(self, key: str) -> bool:
+        """Whether it is stored without its zeros."""
+
+    def is_shared(self, key: str) -> bool:
+        """Whether how it is stored does not tell if its zeros are meant to be left out."""
+
+
+class Weight(ABC):
+    """The numbers of a linear layer or a table: N rows of K, never changed.
+
+    A new kind is a subclass, and a row of `octavo.nn.weights.KINDS`.
+
+    Attributes
+    ----------
+    kind : str
+        The word that files and reports use: "int8", "float32", ...
+    takes : frozenset of str
+        The `LinearOptions` that a layer with such a weight can have.
+    keys : tuple of str
+        What its part of a state dict is called.
+    shape : tuple of int
+        (N, K)
+    """
+
+    kind: ClassVar[str]
+    takes: ClassVar[frozenset[str]] = frozenset({"activation"})
+    keys: ClassVar[tuple[str, ...]] = ("weight",)
+
+    shape: tuple[int, int]
+
+    @property
+    def format(self) -> str:
+        """How the numbers lie in memory: "dense", or without the zeros."""
+        return DENSE
+
+    @property
+    def leaves_zeros_out(self) -> bool:
+        """Whether zeros are there for good: memory and files make use of them where it pays."""
+        return False
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """Bits of one number."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes it holds."""
+
+    @property
+    def sparsity(self) -> float:
+        """The share of numbers that are zero; 1.0 if there are none."""
+        return 1.0 - np.count_nonzero(self.dequantized()) / max(1, self.shape[0] * self.shape[1])
+
+    @classmethod
+    @abstractmethod
+    def from_float(cls: type[W], values: ArrayLike, **form: Any) -> W:
+        """Make one of a float matrix, finite unless the kind can hold what is not."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls: type[W], tensors: Mapping[str, Any], **form: Any) -> W:
+        """Make one of `tensors()` and `form()`."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls: type[W], tensors: TensorReader, shape: tuple[int, int], role: str) -> W:
+        """Read one from a file; `role` is that of the layer, "linear" or "embedding"."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Array]:
+        """Return what a state dict holds of it, under `keys`."""
+
+    def form(self) -> dict[str, Any]:
+        """Return what `from_tensors` needs beside them."""
+        return {}
+
+    @abstractmethod
+    def stored(self, store: str, shares: bool) -> Stored:
+        """Return it as a file holds it.
+
+        Parameters
+        ----------
+        store : "plain" or "zstd"
+            Whether the file is compressed afterwards.
+        shares : bool
+            Whether few different values may be written as a codebook.
+        """
+
+    @abstractmethod
+    def bind(self, bias: Array | None, options: LinearOptions) -> Bound:
+        """Return what a layer calls."""
+
+    @abstractmethod
+    def dequantized(self) -> Array:
+        """Return the numbers as float32, (N, K)."""
+
+    @abstractmethod
+    def like(self: W, values: ArrayLike) -> W:
+        """Return other numbers in a form of the same kind, dense."""
+
+    def times(self, multiplier: Array) -> Weight | None:  # noqa: ARG002
+        """Return its columns multiplied; None where the kind cannot do that without loss."""
+        return None
+
+    @abstractmethod
+    def lookup(self, ids: Array) -> Array:
+        """Return rows as float32, shape ``(*ids.shape, K)``."""
+
+    def described(self) -> dict[str, str]:
+        """Return what the repr of a layer tells of it beside its shape."""
+        return {}

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight of int8 codes with a scale per row, dense or without its zeros."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from octavo import _backend, _checks, tuning
+from octavo._formats import DENSE, SPARSE_FORMATS
+from octavo.nn.options import OPTIONS
+from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.codes import code_tensors, form_of, is_smaller
+from octavo.qtensor import quantize
+from octavo.sparse.dense import as_dense
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from octavo.nn.options import LinearOptions
+
+__all__ = ["FORMATS", "Int8Weight", "largest_code", "quantized_weight"]
+
+Array = NDArray[Any]
+
+FORMATS = ("auto", DENSE, *SPARSE_FORMATS)
+
+# |x - zero_point| <= 255 and |weight| <= 127.
+_LARGEST_PRODUCT = 255 * 127
+
+
+class Int8Weight(Weight):
+    """Symmetric int8 codes with a scale per row.
+
+    Made by `from_float`, `from_quantized` or `from_tensors`; the constructor trusts its arguments.
+    A weight that a layer computes with lies in that layer's packed memory alone: `bind` lets go of
+    the codes, which are unpacked from there when somebody asks for them.
+
+    Parameters
+    ----------
+    codes : int8 array, shape (N, K)
+    scale : float32 array, shape (N,)
+    format : str, optional
+        "dense" or one of `octavo.tuning.SPARSE_FORMATS`: how codes are held, of a weight whose
+        zeros are there for good; None for one whose zeros mean nothing.
+    """
+
+    kind = "int8"
+    takes = frozenset(OPTIONS)
+    keys = ("weight", "weight_scale")
+
+    def __init__(self, codes: Array, scale: Array, format: str | None = None) -> None:
+        if format not in (None, DENSE) and codes.shape[1] > tuning.MOST_INPUTS:
+            raise ValueError(
+                f"format: {format!r} takes at most {tuning.MOST_INPUTS} inputs, got"
+                f" {codes.shape[1]}"
+            )
+        self._codes: Array | None = codes
+        self._scale, self._format = scale, format
+        self._packed: Any = None
+        self._sparsity: float | None = None
+        self.shape = int(codes.shape[0]), int(codes.shape[1])
+
+    @classmethod
+    def from_float(  # type: ignore[override]
+        cls,
+        values: Any,
+        *,
+        format: str | None = None,
+        rows: int | Sequence[int] | None = None,
+    ) -> Int8Weight:
+        """Quantize a float matrix, finite; zeros stay zeros."""
+        dense = values if format is None else as_dense(values, "weight")
+        return cls.from_quantized(*quantized_weight(dense), format=format, rows=rows)
+
+    @classmethod
+    def from_quantized(
+        cls,
+        codes: Any,
+        scale: ArrayLike,
+        *,
+        format: str | None = None,
+        rows: int | Sequence[int] | None = None,
+    ) -> Int8Weight:
+        """Check codes and scales.
+
+        Parameters
+        ----------
+        codes : int8 array, shape (N, K), within [-127, 127]
+            With a format also an int8 matrix of `scipy.sparse`, or an int8 sparse tensor of
+            PyTorch.
+        scale : positive float array, shape (N,) or (N, 1) or one value
+        format : "auto", "dense" or one of `octavo.tuning.SPARSE_FORMATS`, optional
+        rows : int or sequence of int, optional
+            How many rows calls will have, for "auto"; see `octavo.tuning.choose`.
+        """
+        if format is not None:
+            _checks.choice(format, "format", FORMATS)
+            codes = as_dense(codes, "codes", codes=True)
+        array = _checks.as_codes(codes, "codes", (_checks.INT8,))
+        _checks.check_shape(array, (None, None), "codes")
+        if array.size and array.min() < -127:
+            raise ValueError("codes: expected values in [-127, 127], got -128")
+        array, scales = np.ascontiguousarray(array), _scale_of_rows(scale, len(array))
+        if format == "auto":
+            format = tuning.choose(array, rows)
+        elif rows is not None:
+            raise ValueError(f"rows: expected None with format={format!r}, got {rows!r}")
+        return cls(array, scales, format)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Any], **form: Any) -> Int8Weight:
+        """Take ``weight`` and ``weight_scale``."""
+        return cls.from_quantized(tensors["weight"], tensors["weight_scale"], **form)
+
+    @classmethod
+    def read(cls, tensors: TensorReader, shape: tuple[int, int], role: str) -> Int8Weight:
+        """Read codes and scales; those of a layer whose zeros save something are held without."""
+        codes = tensors.int8("weight", shape)
+        point = "weight_zero_point"
+        if point in tensors and tensors.raw(point).any():
+            raise ValueError(
+                f"tensor {tensors.name(point)!r} is not zero; asymmetric weights are not read"
+            )
+        scale = tensors.scale("weight_scale", shape[0])
+        if role == "embedding":
+            return cls(codes, scale)
+        if codes.size and codes.min() == -128:
+            # Others round -max to -128 where exact kernels stop at -127; both lie half a step
+            # from the value that was rounded.
+            codes = np.maximum(codes, np.int8(-127))
+        sparse = tensors.is_sparse("weight")
+        if tensors.is_shared("weight"):
+            # What its zeros save is not told by how it is stored.
+            sparse = sparse or is_smaller(codes)
+        return cls.from_quantized(codes, scale, format="auto" if sparse else None)
+
+    @property
+    def codes(self) -> Array:
+        """The codes, (N, K) int8; unpacked on every access if a layer computes with them."""
+        held = self._codes
+        codes: Array = self._packed.unpack() if held is None else held
+        return codes
+
+    @property
+    def scale(self) -> Array:
+        """The scale of each row, (N,) float32; read-only if a layer computes with it."""
+        scale: Array = self._scale if self._packed is None else self._packed.scale
+        return scale
+
+    @property
+    def format(self) -> str:
+        """How codes are held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
+        return DENSE if self._format is None else self._format
+
+    @property
+    def leaves_zeros_out(self) -> bool:
+        """Whether zeros are there for good: memory and files make use of them where it pays."""
+        return self._format is not None
+
+    @property
+    def sparsity(self) -> float:
+        """The share of codes that are zero; 1.0 if there are none."""
+        if self._sparsity is None:
+            codes = self.codes
+            self._sparsity = 1.0 - (np.count_nonzero(codes) / codes.size if codes.size else 0.0)
+        return self._sparsity
+
+    @property
+    def bits(self) -> int:
+        """How many bits the codes need, at most 8."""
+        return 1 + largest_code(self.codes).bit_length()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes and scales; packed, with the sums of the codes."""
+        if self._packed is None:
+            return self.codes.nbytes + self._scale.nbytes
+        extra = (self._packed.bias, self._packed.input_multiplier)
+        total: int = self._packed.nbytes - sum(a.nbytes for a in extra if a is not None)
+        return total
+
+    def tensors(self) -> dict[str, Array]:
+        """Return the codes, and the scales as (N, 1)."""
+        scale = self.scale[:, None]
+        return {"weight": self.codes, "weight_scale": scale if scale.flags.writeable else +scale}
+
+    def form(self) -> dict[str, Any]:
+        """Return the format, of a weight that leaves zeros out."""
+        return {} if self._format is None else {"format": self._format}
+
+    def stored(self, store: str, shares: bool) -> Stored:
+        """Return codes in the form that takes the fewest bytes, and scales.
+
+        A bitmap is for a weight that leaves zeros out: that is how loading knows it.
+        """
+        allowed = ("bitmap",) * self.leaves_zeros_out + ("codebook",) * shares
+        form = form_of(self.codes, store, allowed)
+        tensors = code_tensors("weight", lambda: self.codes, form)
+        tensors.append(StoredTensor.of("weight_scale", self.tensors()["weight_scale"]))
+        return Stored(tensors, {"bitmap": form == "bitmap", "codebook": form == "codebook"})
+
+    def bind(self, bias: Array | None, options: LinearOptions) -> Any:
+        """Return the packed layer; `call` is the native call itself."""
+        _checks.check_inner(self.shape[1], _LARGEST_PRODUCT, "codes")
+        packed = _backend.backend.PackedLinear(
+            self.codes, self.scale, bias, format=self.format, **options.to_dict()
+        )
+        # In this order: another thread finds the codes in one of both.
+        self._packed = packed
+        self._codes = None
+        return packed
+
+    def dequantized(self) -> Array:
+        """Return codes times scales."""
+        values: Array = self.codes.astype(np.float32)
+        values *= self.scale[:, None]
+        return values
+
+    def like(self, values: ArrayLike) -> Int8Weight:
+        """Quantize other numbers, whose zeros mean nothing."""
+        return Int8Weight.from_float(values)
+
+    def lookup(self, ids: Array) -> Array:
+        """Return rows as float32."""
+        out = np.empty((ids.size, self.shape[1]), np.float32)
+        _backend.backend.embedding(self.codes, self.scale, ids.reshape(-1), out)
+        return out.reshape(*ids.shape, self.shape[1])
+
+    def described(self) -> dict[str, str]:
+        """Return zeros and format, of a weight that leaves zeros out."""
+        if self._format is None:
+            return {}
+        return {"sparsity": f"{self.sparsity:.2f}", "format": repr(self.format)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_codes": self.codes, "_scale": self.scale, "_packed": None}
+
+
+def largest_code(codes: Array) -> int:
+    """Return the largest magnitude of codes."""
+    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
+
+
+def quantized_weight(weight: ArrayLike) -> tuple[Array, Array]:
+    """Codes (N, K) and scales (N,) of a float weight."""
+    values = _checks.as_float32(weight, "weight", float64=True)
+    _checks.check_shape(values, (None, None), "weight")
+    _checks.check_finite(values, "weight")
+    q = quantize(values, axis=0)
+    return q.data, q.scale
+
+
+def _scale_of_rows(scale: ArrayLike, n: int) -> Array:
+    """Return the scales as (N,); one value stands for all rows."""
+    array = _checks.as_float32(scale, "scale", float64=True)
+    if array.shape not in ((n,), (n, 1), (), (1,)):
+        raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
+    _checks.check_scale(array, "scale")
+    return np.array(np.broadcast_to(array.reshape(-1), (n,)))

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A float product with what a layer does before and after it, for weights computed by NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo import _backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from octavo.nn.options import LinearOptions
+
+__all__ = ["FloatProduct"]
+
+Array = NDArray[Any]
+
+
+class FloatProduct:
+    """``activation(product(x * input_multiplier) + bias + addend) + residual``.
+
+    Parameters
+    ----------
+    product : callable
+        Turns rows (M, K) into a fresh array (M, N).
+    weight_bytes : int
+    bias : float32 array, shape (N,), or None
+    options : LinearOptions
+    """
+
+    def __init__(
+        self,
+        product: Callable[[Array], Array],
+        weight_bytes: int,
+        bias: Array | None,
+        options: LinearOptions,
+    ) -> None:
+        self._product, self._activation = product, options.activation
+        self.bias, self.input_multiplier = bias, options.input_multiplier
+        held = (bias, options.input_multiplier)
+        self.nbytes = weight_bytes + sum(array.nbytes for array in held if array is not None)
+
+    call = None
+    """Everything is left to `run`: next to NumPy's product, checks cost little."""
+
+    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
+        """(M, K) float32 rows to (M, N) float32."""
+        with np.errstate(all="ignore"):
+            y = self._product(x if self.input_multiplier is None else x * self.input_multiplier)
+            if self.bias is not None:
+                y += self.bias
+            if addend is not None:
+                y += addend
+            if self._activation != "none":
+                flat = y.reshape(-1)
+                _backend.backend.activation(flat, self._activation, flat)
+            if residual is not None:
+                y += residual
+        return y
