@@ -73,7 +73,7 @@ WRAPPING = {
     "k of a product": lambda: core.matmul_int8(
         nothing((1, 1, 2**60)), nothing((1, 2**60, 1)), None, None, np.empty((1, 1, 1), np.int32)
     ),
-    "rows without columns": lambda: core.format_cost(nothing((HUGE, 0)), "slots16"),
+    "rows without columns": lambda: core.format_cost(nothing((HUGE, 0)), "windowed16"),
     "a layout": lambda: core.quantize_linear(
         np.zeros(0, F32), np.ones(1, F32), None, HUGE, 4, 1, 0, np.zeros(0, np.int8)
     ),
@@ -229,7 +229,7 @@ while time.monotonic() < end:
         pass
 stop.append(1)
 """
-FORMATS = ["slots16", "slots64", "bitmap", "csr", "blocks16x4", "blocks1x4", "blocks4x1"]
+FORMATS = ["windowed16", "windowed64", "bitmap", "bsr1x1", "bsr16x4", "bsr1x4", "bsr4x1"]
 
 
 @needs_core

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import test_nn_contract as contract
+import test_contract as contract
 
 import model_files
 import octavo
