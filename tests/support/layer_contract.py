@@ -36,6 +36,15 @@ LAYERS: dict[str, Callable[..., Linear]] = {
         *a, outlier_columns=[0, 39], format="bitmap", **o
     ),
 }
+
+STEPS = {"int4": 7}
+"""Steps from 0 to the largest weight, where they are few: what is lost follows from it."""
+
+
+def steps(kind: str) -> int:
+    return STEPS.get(kind, 100)
+
+
 every = pytest.mark.parametrize("name", LAYERS)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -94,7 +103,7 @@ def test_attributes(name: str) -> None:
     assert_same_bits(layer.bias, bias)
     assert isinstance(layer.options, LinearOptions)
     assert layer.activation == layer.options.activation == "relu"
-    step = np.abs(weight).max(axis=1, keepdims=True) / 100
+    step = np.abs(weight).max(axis=1, keepdims=True) / steps(layer.kind)
     assert (np.abs(layer.weight - weight) <= step).all()
     assert layer.nbytes >= layer.held_weight.nbytes + bias.nbytes
     text = repr(layer)
@@ -109,7 +118,7 @@ def test_close_to_float(name: str) -> None:
     weight, bias = numbers()
     x = inputs(50, K)
     exact = x @ weight.T + bias
-    assert np.linalg.norm(make(name)(x) - exact) < 0.03 * np.linalg.norm(exact)
+    assert np.linalg.norm(make(name)(x) - exact) < 3 / steps(name) * np.linalg.norm(exact)
 
 
 @every
@@ -303,7 +312,7 @@ def test_weights_of_their_own_kind(kind: str) -> None:
     assert weight.shape == values.shape
     like = weight.like(values + 1)
     assert (like.kind, like.shape) == (kind, weight.shape)
-    assert (np.abs(like.dequantized() - values - 1) <= 0.05).all()
+    assert (np.abs(like.dequantized() - values - 1) <= 5 / steps(kind)).all()
     assert set(weight.tensors()) == set(weight.keys)
     again = weight_class(kind).from_tensors(weight.tensors(), **weight.form())
     assert_same_bits(again.dequantized(), weight.dequantized())
