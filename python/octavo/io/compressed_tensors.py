@@ -112,6 +112,10 @@ class QuantizationConfig:
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
+        if config["format"] == "pack-quantized" and any(one.kind == "int8" for one in schemes):
+            raise ValueError(
+                "quantization_config: format is 'pack-quantized', supported with 4 bits alone"
+            )
         own = {scheme.format for scheme in schemes} & set(_OWN)
         self.unusual = sparsity if sparsity != "dense" else next(iter(sorted(own)), None)
         """The format that others than this package do not read, if one occurs."""
