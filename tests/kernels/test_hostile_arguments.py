@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import octavo
+from grids import slow
 from model_files import write_random
 from native import core, needs_core
 from octavo import _checks
@@ -221,7 +222,7 @@ def call():
         octavo.SparseLinear.from_quantized(codes, np.ones(256, np.float32), format=what)
 
 threading.Thread(target=write, daemon=True).start()
-end = time.monotonic() + 1.0
+end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
     try:
         call()
@@ -233,8 +234,9 @@ FORMATS = ["windowed16", "windowed64", "bitmap", "bsr1x1", "bsr16x4", "bsr1x4", 
 
 
 @needs_core
+@pytest.mark.parametrize("seconds", ["0.3", *slow("5")])
 @pytest.mark.parametrize("what", [*FORMATS, "matrix", "embedding"])
-def test_arrays_that_another_thread_writes_to(what: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(RACE), what]
+def test_arrays_that_another_thread_writes_to(what: str, seconds: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(RACE), what, seconds]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{what}: {done.returncode} {done.stderr[-500:]}"
