@@ -35,7 +35,7 @@ struct Plan {
 int useful_threads(const Schedule& schedule, std::int64_t n) {
   const int limit = get_num_threads();
   if (limit == 1) return 1;
-  const std::int64_t work = schedule.rows * std::max(schedule.work, n * 16);
+  const std::int64_t work = checked_mul(schedule.rows, std::max(schedule.work, n * 16));
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, limit));
 }
 

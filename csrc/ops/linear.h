@@ -52,7 +52,8 @@ class Linear {
   void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
 
   // The same from codes that are already there, with a scale and a zero point per row; what they
-  // stand for has been multiplied already. Throws std::invalid_argument where inputs come in groups.
+  // stand for has been multiplied already. Throws std::invalid_argument where inputs come in
+  // groups.
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                  const std::int32_t* zero_point, const Added& added, Rows<void> out) const;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every weight of codes is to the driver (ops/gemm_driver): a matrix of n outputs by k inputs
-// that rows of codes are multiplied with, panel by panel. How it is held, and by which kernels it is
-// read, is its own business; weights/formats.inc lists the ways for int8, weights/int4.h is another.
+// that rows of codes are multiplied with, panel by panel. How it is held, and by which kernels it
+// is read, is its own business; weights/formats.inc lists the ways for int8, weights/int4.h is
+// another.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -73,8 +74,8 @@ class Weight {
   virtual void prepare(const Schedule&, const CodeBlock&, std::int64_t /*rows*/,
                        std::int64_t /*begin*/, std::int64_t /*end*/) const {}
 
-  // sums (rows padded to row_unit, whole panels) = codes of a block x panels [p, p + panels): int32,
-  // or float32 in the same memory.
+  // sums (rows padded to row_unit, whole panels) = codes of a block x panels [p, p + panels):
+  // int32, or float32 in the same memory.
   virtual void multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
                         std::int64_t p, std::int64_t panels, std::int32_t* sums,
                         std::int64_t stride) const = 0;
