@@ -15,7 +15,6 @@ from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 
 from octavo.torch import Embedding, Linear, SparseLinear, Summary, quantize_
-from octavo.torch._codes import SPARSE
 from octavo.transformers.checkpoint import (
     Layout,
     Save,
@@ -146,8 +145,9 @@ class OctavoQuantizer(HfQuantizer):
             if not isinstance(module, (Embedding, Linear)) or module._weight is None:
                 continue
             if isinstance(module, SparseLinear):
-                for key in SPARSE:
-                    del state[f"{name}.{key}"]
+                for key in module._weight.layer.held_weight.portable():
+                    if key != "weight_scale":
+                        del state[f"{name}.{key}"]
                 state[f"{name}.weight"] = module._weight.codes()
             if id(module._weight) in seen:
                 del state[f"{name}.weight"]

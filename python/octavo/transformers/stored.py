@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo.torch._sparse_weight import weight_from
+from octavo.nn import LinearOptions
 from octavo.torch._tensors import FLOATS
-from octavo.torch._weight import Options
+from octavo.torch._weight import held_int8
 from octavo.torch.convert import become_embedding, become_linear
 
 if TYPE_CHECKING:
@@ -118,9 +118,10 @@ def _become(modules: list[Any], codes: torch.Tensor, scale: torch.Tensor) -> Non
     held: Any = None
     if linears:
         bias = linears[0].bias if alone else None
+        options = LinearOptions(symmetric=linears[0].symmetric)
         # A table looks rows up in a dense weight.
         sparse = "auto" if len(linears) == len(modules) else "never"
-        held = weight_from(codes, scale, bias, Options(linears[0].symmetric), sparse)
+        held = held_int8(codes, scale, bias, options, sparse)
     for module in modules:
         del module._parameters["weight_scale"], module.symmetric
         dtype = module.__dict__.pop("float_weight")[0].dtype
