@@ -102,7 +102,15 @@ class CheckpointBuilder:
         """Whether layer `name` has a weight in the checkpoint."""
         return f"{name}.weight" in self._checkpoint
 
-    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
+    def linear(
+        self,
+        name: str,
+        outputs: int,
+        inputs: int,
+        activation: str = "none",
+        *,
+        has_bias: bool = True,
+    ) -> nn.Module:
         """Read a linear layer: int8 if the checkpoint says so, else float."""
         scheme = self._scheme(name, "Linear")
         if scheme is not None and not scheme.has_activations:
@@ -112,10 +120,10 @@ class CheckpointBuilder:
             )
         reader = _Reader(self._checkpoint, name, self._used)
         weight = self._weight(reader, scheme, (outputs, inputs), "linear")
-        bias = reader.float32("bias", (outputs,))
+        bias = reader.float32("bias", (outputs,)) if has_bias else None
         options, side = LinearOptions(activation=activation), None
         if scheme is not None:
-            if not np.isfinite(bias).all():
+            if bias is not None and not np.isfinite(bias).all():
                 raise ValueError(f"tensor {reader.name('bias')!r} holds NaN or infinity")
             options = _int8_options(reader, scheme, inputs, options)
             if scheme.outliers:
