@@ -89,8 +89,8 @@ def test_every_recipe_is_read(tmp_path: Path, name: str) -> None:
     calibration = given if read_recipe(recipe).resolved(True).needs_data else None
     octavo.compress(folder, recipe, calibration=calibration).save(out)
     own = octavo.models.load(out)
+    before = len(compressed._UNPACKED)
     ours = load(out, recipe)
-    assert compressed._UNPACKED == {} or "fp16" in name
     int8 = read_recipe(recipe).quantize.dtype == "int8"
     assert bool(assert_same_layers(own, ours)) == int8
     with torch.inference_mode():
@@ -99,6 +99,7 @@ def test_every_recipe_is_read(tmp_path: Path, name: str) -> None:
     # The float parts round otherwise, which may move a value to the next code.
     assert np.abs(logits - wanted).max() < (0.05 if int8 else 1e-4) * np.abs(wanted).max()
     if int8:
+        assert len(compressed._UNPACKED) == before
         ours.save_pretrained(tmp_path / "again")
         again = load(tmp_path / "again", recipe)
         assert_same_layers(own, again)

@@ -82,8 +82,8 @@ class LayerMemory:
             self._show_parts()
         self._note_versions()
         _BY_ADDRESS.pop(self._address, None)
-        tensors = (getattr(self, name) for name in self.names)
-        self._address = next((t.data_ptr() for t in tensors if t.numel()), 0)
+        self._places = [_place(getattr(self, name)) for name in self.names]
+        self._address = next((place[0] for place in self._places if place[1]), 0)
         if self._address:  # no outputs lie at no address
             _BY_ADDRESS[self._address] = self
 
@@ -155,20 +155,15 @@ class LayerMemory:
 
     def owns(self, tensors: Sequence[torch.Tensor], text: str) -> bool:
         """Whether these are the layer's own tensors, and nobody wrote to its parts."""
-        names = self.names
+        own = self._places
         if text != self.text:
             if not self.part_names or text != self.part_text:
                 return False
-            names = (*self.part_names, *names)
-            if self._part_versions != [getattr(self, name)._version for name in self.part_names]:
+            parts = [getattr(self, name) for name in self.part_names]
+            if self._part_versions != [part._version for part in parts]:
                 return False
-        pairs = zip((getattr(self, name) for name in names), tensors, strict=True)
-        return all(
-            own.data_ptr() == given.data_ptr()
-            and own.shape == given.shape
-            and given.is_contiguous()
-            for own, given in pairs
-        )
+            own = [*map(_place, parts), *own]
+        return own == list(map(_place, tensors))
 
     def replace(
         self,
@@ -272,8 +267,16 @@ def weight_of(tensors: Sequence[torch.Tensor], text: str) -> torch.Tensor:
 
 
 def _owner(tensors: Sequence[torch.Tensor], text: str) -> LayerMemory | None:
-    found = (_BY_ADDRESS.get(tensor.data_ptr()) for tensor in tensors)
-    return next((held for held in found if held is not None and held.owns(tensors, text)), None)
+    for tensor in tensors:
+        held = _BY_ADDRESS.get(tensor.data_ptr())
+        if held is not None and held.owns(tensors, text):
+            return held
+    return None
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, int, bool]:
+    """Return where the numbers of a tensor lie, and whether side by side."""
+    return tensor.data_ptr(), tensor.numel(), tensor.is_contiguous()
 
 
 def _copy(tensors: Sequence[torch.Tensor], text: str, bias: torch.Tensor | None) -> nn.Linear:

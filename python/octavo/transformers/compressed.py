@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from octavo.io.snapshot import OpenFolder
 
-__all__ = ["COMPRESSED", "discard", "origin_of"]
+__all__ = ["COMPRESSED", "discard", "origin_of", "weights_of"]
 
 COMPRESSED = "model.safetensors.zst"
 _PLAIN = "model.safetensors"
@@ -34,10 +34,16 @@ def origin_of(folder: Path) -> Path:
     return _UNPACKED[folder][0] if folder in _UNPACKED else folder
 
 
-def discard(origin: Path) -> None:
-    """Remove what was decompressed from a folder, if anything was."""
-    for folder in [key for key, (source, _) in _UNPACKED.items() if source == origin]:
-        _UNPACKED.pop(folder)[1].cleanup()
+def weights_of(folder: Path) -> Path:
+    """Return where the weights of a folder lie: there, or decompressed."""
+    made = [weights for weights, (origin, _) in _UNPACKED.items() if origin == folder]
+    return made[-1] if made else folder
+
+
+def discard(weights: Path) -> None:
+    """Remove a folder that was made here; others are left alone."""
+    if weights in _UNPACKED:
+        _UNPACKED.pop(weights)[1].cleanup()
 
 
 def _unpack(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from octavo.transformers.checkpoint import (
     require_float,
     stored_tensors,
 )
-from octavo.transformers.compressed import discard, origin_of
+from octavo.transformers.compressed import discard, origin_of, weights_of
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
 from octavo.transformers.stored import finish, prepare, require_present, unfilled
 
@@ -61,6 +61,7 @@ class OctavoQuantizer(HfQuantizer):
         self.summary: Summary | None = None
         self._told_missing = False
         self._save: Save | None = None
+        self._weights = Path()
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Refuse every place but the CPU."""
@@ -101,15 +102,15 @@ class OctavoQuantizer(HfQuantizer):
         return missing_keys
 
     def _process_model_before_weight_loading(self, model: Any, **options: Any) -> nn.Module:
-        files = _folder_of(model, options.get("checkpoint_files"))
-        folder = origin_of(files)
+        self._weights = weights_of(_folder_of(model, options.get("checkpoint_files")))
+        folder = origin_of(self._weights)
         if self._save is not None:
             self._save.require_current(folder)
         self._save = Save(folder)
         if self._layout is None:
             require_float(folder)
         else:
-            layers = list(self._layout.layers(model, stored_tensors(files)))
+            layers = list(self._layout.layers(model, stored_tensors(self._weights)))
             if not layers:
                 raise ValueError(
                     "quantization_config: no layer of this model is among the checkpoint's"
@@ -120,15 +121,13 @@ class OctavoQuantizer(HfQuantizer):
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
         config = self.quantization_config
-        folder = Path()
         if self._save is not None:
-            folder = self._save.folder
-            self._save.require_current(folder)
+            self._save.require_current(self._save.folder)
             self._save = None
         if self._layout is not None:
             if not self._told_missing:
                 require_present(model, unfilled(model))
-            finish(model, folder)
+            finish(model, origin_of(self._weights))
         else:
             skipped = _names_to_skip(model, config.modules_to_not_convert)
             self.summary = quantize_(
@@ -137,7 +136,7 @@ class OctavoQuantizer(HfQuantizer):
                 lambda _part, name: not any(_is_below(name, skip) for skip in skipped),
             )
             _require_gain(self.summary)
-        discard(folder)
+        discard(self._weights)
         config.stored = description(model)
         model.config.quantization_config = config
         return model
