@@ -13,7 +13,7 @@ from octavo import _backend, _checks, nn
 from octavo.torch._module import Int8Module, has_all, require_float, take
 from octavo.torch._pruned import weight_of
 from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor, to_numpy
-from octavo.torch._weight import PackedWeight, plain_codes
+from octavo.torch._weight import LayerMemory
 
 functional = torch.nn.functional
 
@@ -40,7 +40,7 @@ class Embedding(Int8Module):
 
     def __init__(
         self,
-        codes: Tensor | PackedWeight,
+        codes: Tensor | LayerMemory,
         scale: Tensor,
         *,
         dtype: torch.dtype = torch.float32,
@@ -70,9 +70,9 @@ class Embedding(Int8Module):
         made = cls(codes, scale, dtype=module.weight.dtype, padding_idx=module.padding_idx)
         return made.train(module.training)
 
-    def _hold(self, codes: Tensor | PackedWeight, scale: Tensor) -> None:
-        self._weight = codes if isinstance(codes, PackedWeight) else None
-        tensor = codes.packed if isinstance(codes, PackedWeight) else codes
+    def _hold(self, codes: Tensor | LayerMemory, scale: Tensor) -> None:
+        self._weight = codes if isinstance(codes, LayerMemory) else None
+        tensor: Any = codes if self._weight is None else self._weight.packed
         shape = codes.shape
         self.num_embeddings, self.embedding_dim = int(shape[0]), int(shape[1])
         self.register_buffer("codes", tensor, persistent=False)
@@ -121,7 +121,7 @@ class Embedding(Int8Module):
     def _plain_codes(self) -> Tensor:
         if self._weight is None:
             return self.codes
-        return plain_codes(self.codes, self.num_embeddings, self.embedding_dim)
+        return self._weight.codes()
 
     @property
     def weight(self) -> Tensor:
@@ -166,7 +166,8 @@ class Embedding(Int8Module):
             self.codes.copy_(codes)
             self.weight_scale.copy_(scale[:, 0])
         else:
-            self._weight.replace(codes, scale[:, 0], self._weight.bias)
+            parts = {"weight": codes, "weight_scale": scale.float()}
+            self._weight.replace(parts, self._weight.bias)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._weight is None:
@@ -178,7 +179,7 @@ class Embedding(Int8Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._weight is not None:
-            self._hold(self._weight, self._weight.scale)
+            self._hold(self._weight, self._weight.weight_scale)
 
     def extra_repr(self) -> str:
         """Describe the table as `torch.nn.Embedding` does."""

@@ -9,8 +9,8 @@ from torch import nn
 
 from octavo.torch._checks import shape_of
 from octavo.torch._pruned import make_permanent
-from octavo.torch._sparse_weight import weight_from
 from octavo.torch._tensors import unusable
+from octavo.torch._weight import held_int8
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
     become_embedding,
@@ -167,7 +167,7 @@ def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
         codes, scale = part.int8_weight()
         if isinstance(part, QatEmbedding):
             return codes, scale
-        return weight_from(codes, scale, part.bias, part.input_options(), part.sparse)
+        return held_int8(codes, scale, part.bias, part.input_options(), part.sparse)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None
 
