@@ -83,7 +83,7 @@ class LayerMemory:
         self._note_versions()
         _BY_ADDRESS.pop(self._address, None)
         self._places = [_place(getattr(self, name)) for name in self.names]
-        self._address = next((place[0] for place in self._places if place[1]), 0)
+        self._address = next((place[0] for place in self._places if 0 not in place[1]), 0)
         if self._address:  # no outputs lie at no address
             _BY_ADDRESS[self._address] = self
 
@@ -274,9 +274,9 @@ def _owner(tensors: Sequence[torch.Tensor], text: str) -> LayerMemory | None:
     return None
 
 
-def _place(tensor: torch.Tensor) -> tuple[int, int, bool]:
+def _place(tensor: torch.Tensor) -> tuple[int, tuple[int, ...], bool]:
     """Return where the numbers of a tensor lie, and whether side by side."""
-    return tensor.data_ptr(), tensor.numel(), tensor.is_contiguous()
+    return tensor.data_ptr(), tensor.shape, tensor.is_contiguous()
 
 
 def _copy(tensors: Sequence[torch.Tensor], text: str, bias: torch.Tensor | None) -> nn.Linear:
