@@ -16,9 +16,9 @@ import model_files
 import octavo
 from bench_rows import row_json, write_results
 from octavo import cli, report
-from octavo.demo.layers import layer_errors
-from octavo.demo.run import tokenize
-from octavo.demo.sentences import SENTENCES
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import layer_errors
 from octavo.report import collect, content, facts, layer_figures, page, theme
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 from octavo.compression.alone import LayerSensitivity, Sensitivity, work_sensitivity
-from octavo.compression.calibration import Dataset
 from octavo.compression.context import Calibration, freeze
 from octavo.compression.converter import Converter, Optimize
 from octavo.compression.finish import Finish, Forms
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from octavo.compression.calibration import CalibrationData
+    from octavo.data.sources import CalibrationData
 
 __all__ = [
     "PRESETS",
     "Calibration",
     "Converter",
-    "Dataset",
     "LayerSensitivity",
     "Optimize",
     "Prune",
@@ -76,8 +74,8 @@ def compress(
         Inputs for what looks at them. A file: ``.txt`` with a sentence a line, ``.jsonl`` with
         ``{"text": ...}`` or ``{"input_ids": ...}`` a line, ``.npz`` with input_ids and perhaps
         attention_mask and token_type_ids. Or a dict of such arrays. Or items: in a list or any
-        other iterable (a PyTorch ``DataLoader``, an `octavo.Dataset`), yielded by a function, or
-        from an object with ``get_next()``. An item is a sentence, a list of them, or inputs: a
+        other iterable (a PyTorch ``DataLoader``, an `octavo.data.Dataset`), yielded by a function,
+        or from an object with ``get_next()``. An item is a sentence, a list of them, or inputs: a
         dict, a tuple or list of arrays in that order, or only the ids; of a batch or, with one
         axis less, of one sentence. What is not a list is read anew for every pass instead of being
         held in memory, or, if it can be read only once, held as ids if several are needed. Padding
@@ -175,7 +173,7 @@ def sensitivity(
     Examples
     --------
     >>> import octavo
-    >>> octavo.sensitivity("some/folder", [])
+    >>> octavo.compression.sensitivity("some/folder", [])
     Traceback (most recent call last):
     ...
     FileNotFoundError: no such folder: some/folder

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo.compression.calibration import Batch
+from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.data.batches import Batch
 from octavo.models.encoder import mean_of_tokens
-from octavo.models.tree import map_layers
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -144,19 +145,8 @@ def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
     wanted, got : float32 arrays, shape (rows, size)
         NaN anywhere gives NaN.
     """
-    exact, near = wanted.astype(np.float64), got.astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(near, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosine = np.einsum("ij,ij->i", exact, near) / lengths
-    cosine[lengths == 0] = 1.0
-    noise, signal = float(np.square(exact - near).sum()), float(np.square(exact).sum())
-    if not noise:
-        sqnr = math.inf
-    elif not signal:
-        sqnr = -math.inf
-    else:
-        sqnr = 10 * math.log10(signal / noise) if math.isfinite(noise) else math.nan
-    return float(cosine.mean()), float(cosine.min()), sqnr
+    cosine = cosines(wanted, got)
+    return float(cosine.mean()), float(cosine.min()), sqnr_db(wanted, got)
 
 
 def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:

@@ -14,8 +14,8 @@ from octavo.compression.ranges import InputObservers
 from octavo.compression.recipe import Quantize
 from octavo.compression.work import LayerPlan
 from octavo.models.encoder import Encoder
-from octavo.models.tree import map_layers
 from octavo.nn import hooks
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,12 +29,12 @@ Model = TypeVar("Model", bound=nn.Module)
 class Calibration:
     """Watches what the float linear layers of a model read while it runs.
 
-    Within ``with octavo.Calibration(model) as calibration:`` the model computes what it always
-    does. After it, the model is as before, also after an exception, and `freeze` returns an int8
+    Within ``with Calibration(model) as calibration:`` the model computes what it always does. After
+    it, the model is as before, also after an exception, and `freeze` returns an int8
     copy whose layers quantize their inputs with fixed scales. The context may be entered again, to
     see more.
 
-    Any `octavo.nn.Module` will do, also one made by hand of `octavo.FloatLinear` layers. For an
+    Any `octavo.nn.Module` will do, also one made by hand of `octavo.nn.FloatLinear` layers. For an
     encoder, tokens under the attention mask's zeros do not count. Layers that read the same array
     share a scale.
 
@@ -61,8 +61,8 @@ class Calibration:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> layer = octavo.FloatLinear(np.eye(4, dtype=np.float32))
-    >>> with octavo.Calibration(layer, observer="minmax") as calibration:
+    >>> layer = octavo.nn.FloatLinear(np.eye(4, dtype=np.float32))
+    >>> with octavo.compression.Calibration(layer, observer="minmax") as calibration:
     ...     y = layer(np.linspace(-1, 1.55, 8, dtype=np.float32).reshape(2, 4))
     >>> calibration.scales()
     {'': (0.009999999776482582, -28)}
@@ -146,7 +146,7 @@ class Calibration:
         return {name: observer.scale_zero_point(symmetric) for name, observer in found}
 
     def freeze(self) -> nn.Module:
-        """Return an int8 copy of the model; see `octavo.freeze`."""
+        """Return an int8 copy of the model; see `octavo.compression.freeze`."""
         return freeze(self.model, self)
 
 
@@ -185,17 +185,17 @@ def freeze(model: Model, calibration: Calibration) -> Model:
     ...         return self.second(self.first(x))
     >>> rng = np.random.default_rng(0)
     >>> weights = [rng.standard_normal((8, 8)).astype(np.float32) for _ in range(2)]
-    >>> network = Network(*(octavo.FloatLinear(w, activation="relu") for w in weights))
+    >>> network = Network(*(octavo.nn.FloatLinear(w, activation="relu") for w in weights))
     >>> x = rng.standard_normal((100, 8)).astype(np.float32)
-    >>> with octavo.Calibration(network) as calibration:
+    >>> with octavo.compression.Calibration(network) as calibration:
     ...     y = network(x)
-    >>> small = octavo.freeze(network, calibration)
+    >>> small = octavo.compression.freeze(network, calibration)
     >>> bool(np.abs(small(x) - y).max() < 0.03 * np.abs(y).max())
     True
     """
     if not isinstance(calibration, Calibration):
         kind = _checks.describe(calibration)
-        raise TypeError(f"calibration: expected an octavo.Calibration, got {kind}")
+        raise TypeError(f"calibration: expected an octavo.compression.Calibration, got {kind}")
     if calibration.model is not model:
         raise ValueError("calibration: expected one of this model, got another model's")
     if calibration._handles:

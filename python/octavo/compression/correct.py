@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.smoothing import MeanError
 from octavo.compression.ranges import Float32, token_rows
-from octavo.models.tree import map_layers
 from octavo.nn import hooks
-from octavo.smoothing import MeanError
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from octavo.compression.calibration import Batch
     from octavo.compression.work import Work
+    from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["correct_biases"]

@@ -12,8 +12,8 @@ from octavo.compression.names import Names
 from octavo.compression.plain import plain_layer
 from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
-from octavo.models.encoder import OUTPUT_LAYER
-from octavo.models.tree import map_layers
+from octavo.models.config import OUTPUT_LAYER
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.observers import OBSERVERS
 from octavo.compression.finish import Finish
 from octavo.compression.inputs import run_with_heads
 from octavo.compression.names import Names
 from octavo.compression.ranges import InputObservers
 from octavo.nn import hooks
-from octavo.observers import OBSERVERS
 
 if TYPE_CHECKING:
+    from octavo.algorithms.observers import Observer
     from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
-    from octavo.observers import Observer
 
 __all__ = ["make_observer", "observe"]
 

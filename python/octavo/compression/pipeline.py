@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import Batches, batches_of
 from octavo.compression.correct import correct_biases
 from octavo.compression.equalize import equalize
 from octavo.compression.finish import Forms
@@ -27,19 +26,20 @@ from octavo.compression.prune import (
 from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import meet
 from octavo.compression.work import Work
+from octavo.data.batches import Batches, batches_of
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
-from octavo.models.tree import map_layers, untied
+from octavo.nn.tree import map_layers, untied
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from typing import Any
 
-    from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
     from octavo.compression.target import Target
+    from octavo.data.sources import CalibrationData
 
     Model = Encoder | str | os.PathLike[str]
     Transform = Callable[[str, nn.Module], nn.Module]

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn, pruning
+from octavo import nn
+from octavo.algorithms import pruning
+from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
+from octavo.algorithms.pruning.arguments import DAMPING
 from octavo.compression.names import Names
 from octavo.compression.sequential import Statistics, fit_in_order, require_finite
-from octavo.models.encoder import HEADS
-from octavo.pruning import InputHessian, InputNorms, OutputFit
-from octavo.pruning._arguments import DAMPING
+from octavo.models.config import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from octavo.compression.calibration import Batch
     from octavo.compression.recipe import Prune
+    from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["Chosen", "global_masks", "masked", "prune_in_order", "prune_layer"]

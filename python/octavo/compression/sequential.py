@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.compression.ranges import Float32, token_rows
-from octavo.models.tree import map_layers
 from octavo.nn import hooks
-from octavo.pruning import InputHessian, InputNorms, OutputFit
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from octavo.compression.calibration import Batch
+    from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["Fitter", "Statistics", "fit_in_order", "require_finite"]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn, sharing
+from octavo import nn
+from octavo.algorithms import sharing
 from octavo.compression.names import Names
-from octavo.models.encoder import OUTPUT_LAYER
+from octavo.models.config import OUTPUT_LAYER
 
 if TYPE_CHECKING:
     from octavo.compression.recipe import Share

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
+from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.finish import Finish
 from octavo.compression.inputs import see_inputs
-from octavo.models.tree import map_layers
-from octavo.smoothing import InputRanges, best_multiplier, fold, outlier_columns
-from octavo.smoothing.migrate import smoothing_multiplier
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
+    from octavo.data.batches import Batches
     from octavo.models.encoder import Encoder
 
 __all__ = ["LayerPlan", "Work"]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn, runtime
+from octavo.algorithms.measures import cosines
 from octavo.compression import compress
-from octavo.demo.layers import LayerError, layer_errors
-from octavo.demo.sentences import SENTENCES
-from octavo.evaluation.measures import cosines
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.io.side_files import weight_bytes
-from octavo.io.text import tokenize
 from octavo.models.loader import load
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _roofline() -> dict[str, Any]:
 def _latency(
     model: Encoder, small: Encoder, tokens: int, roofline: dict[str, Any], seconds: float
 ) -> Latency:
-    from octavo.bench import blas, timing
+    from octavo import timing
+    from octavo.bench import blas
 
     rng = np.random.default_rng(tokens)
     ids = rng.integers(0, model.config.vocab_size, (1, tokens))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo.evaluation.data import read_data
-from octavo.evaluation.measures import cosines, sqnr_db
+from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.data.labelled import read_data
+from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.models.encoder import Encoder, mean_of_tokens
 from octavo.models.loader import load
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from octavo.evaluation.data import Data
+    from octavo.data.labelled import Data
 
     Model = Encoder | str | os.PathLike[str]
     Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
-__all__ = ["Evaluation", "cosines", "evaluate", "sqnr_db"]
+__all__ = ["Evaluation", "LayerError", "evaluate", "layer_errors"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def evaluate(
     Examples
     --------
     >>> import octavo
-    >>> octavo.evaluate("some/folder", ["a sentence"])
+    >>> octavo.evaluation.evaluate("some/folder", ["a sentence"])
     Traceback (most recent call last):
     ...
     FileNotFoundError: no such folder: some/folder

@@ -19,7 +19,7 @@ from octavo.report import theme
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octavo.compression.calibration import CalibrationData
+    from octavo.data.sources import CalibrationData
     from octavo.report.collect import Say
     from octavo.report.facts import ModelFacts
 

@@ -11,18 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.algorithms.measures import cosines
 from octavo.compression import compress
-from octavo.compression.calibration import CalibrationData, batches_of
-from octavo.demo.layers import layer_errors
-from octavo.demo.run import cosines, tokenize
-from octavo.demo.sentences import SENTENCES
+from octavo.data.batches import batches_of
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import layer_errors
 from octavo.io.side_files import weight_bytes
 from octavo.models.loader import load
-from octavo.models.tree import untied
 from octavo.nn import hooks
+from octavo.nn.tree import untied
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
 
 if TYPE_CHECKING:
+    from octavo.data.sources import CalibrationData
     from octavo.models.encoder import Encoder
 
 __all__ = ["Say", "collect_model"]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo.demo.layers import held_as, zeros_in
+from octavo.evaluation.layers import held_as, zeros_in
 from octavo.nn.weights.int8 import largest_code
 from octavo.report.speed import over_dense
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn, runtime
-from octavo.bench import linear, report, roofline, timing
+from octavo import nn, runtime, timing
+from octavo.bench import linear, report, roofline
 from octavo.bench import model as whole
 from octavo.bench.blas import limited
 from octavo.bench.options import Options
