@@ -13,7 +13,7 @@ import octavo
 from octavo import nn
 from octavo.algorithms.pruning import InputHessian, OutputFit
 from octavo.compression import gptq, read_recipe
-from octavo.compression.alone import agreement, vectors_of
+from octavo.compression.sensitivity import agreement, vectors_of
 from octavo.compression.work import LayerPlan, Work
 from octavo.data.batches import batches_of
 

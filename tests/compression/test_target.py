@@ -14,7 +14,7 @@ import model_files
 import octavo
 from octavo import cli, nn
 from octavo.compression import LayerSensitivity, Sensitivity, Target, TargetNotMetError
-from octavo.compression.alone import MOST_TOKENS, agreement, vectors_of
+from octavo.compression.sensitivity import MOST_TOKENS, agreement, vectors_of
 from octavo.compression.target import read_target
 from octavo.data.batches import batches_of
 

@@ -201,7 +201,7 @@ def test_it_measures_what_no_file_tells(folder: Path, tmp_path: Path) -> None:
         tmp_path / "page.html",
         model=folder,
         seconds=0.005,
-        say=lambda text, done: steps.append((text, done)),
+        progress=lambda text, done: steps.append((text, done)),
     )
     assert len(made["plots"]) == 6
     cases = [pair["case"] for pair in made["int8_pays"]]

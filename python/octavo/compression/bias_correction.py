@@ -52,7 +52,7 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
         paths = _in_order(block, inputs[0])
         means = _Means(goal, paths, wanted, batches)
         for path in paths:
-            work.say(f"correcting the bias of {name}.{path}", index / len(blocks))
+            work.progress(f"correcting the bias of {name}.{path}", index / len(blocks))
             scale = work.plans[f"{name}.{path}"].output_scale
             try:
                 bias = _corrected(block, path, inputs, batches, means.output(path, scale))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo import _checks, nn
 from octavo.compression.int8 import int8_layer
-from octavo.compression.names import Names
+from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.observe import make_observer
 from octavo.compression.ranges import InputObservers
 from octavo.compression.recipe import Quantize
@@ -84,7 +84,7 @@ class Calibration:
         self.quantize = Quantize(
             activations="static", observer=observer, symmetric=symmetric, dynamic=tuple(dynamic)
         )
-        names = Names(self.quantize.dynamic, "dynamic", "float linear layers")
+        names = NamePatterns(self.quantize.dynamic, "dynamic", "float linear layers")
         self._layers = {
             name: layer
             for name, layer in model.named_modules()

@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from octavo import _checks, nn
-from octavo.compression.context import Calibration, freeze
+from octavo.compression.calibration_context import Calibration, freeze
+from octavo.compression.entry import compress
 from octavo.compression.int8 import int8_layer
 from octavo.compression.recipe import Quantize, Recipe, read_recipe
 from octavo.data.calls import calls_of
@@ -138,8 +139,6 @@ class Converter:
         OSError
             If the model's folder cannot be read.
         """
-        from octavo.compression import compress
-
         recipe, data = self.recipe, self.representative_dataset
         if recipe is None:
             if data is not None:

@@ -1,44 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making a model smaller: one function, recipes by name."""
+"""`compress` and `sensitivity`: arguments checked, recipes read, the pipeline run."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from octavo.compression.alone import LayerSensitivity, Sensitivity, work_sensitivity
-from octavo.compression.context import Calibration, freeze
-from octavo.compression.converter import Converter, Optimize
 from octavo.compression.finish import Finish, Forms
 from octavo.compression.pipeline import prepared, run
-from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
-from octavo.compression.target import Target, TargetNotMetError, read_target
+from octavo.compression.recipe import Recipe, read_recipe
+from octavo.compression.sensitivity import Sensitivity, work_sensitivity
+from octavo.compression.target import Target, read_target
 from octavo.models.encoder import Encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from octavo.compression.calibration_context import Calibration
     from octavo.data.sources import CalibrationData
 
-__all__ = [
-    "PRESETS",
-    "Calibration",
-    "Converter",
-    "LayerSensitivity",
-    "Optimize",
-    "Prune",
-    "Quantize",
-    "Recipe",
-    "Sensitivity",
-    "Share",
-    "Target",
-    "TargetNotMetError",
-    "compress",
-    "freeze",
-    "read_recipe",
-    "sensitivity",
-]
+__all__ = ["compress", "sensitivity"]
 
 
 def compress(
@@ -135,8 +117,8 @@ def compress(
             )
     elif calibration is None:
         raise ValueError("calibration: expected data, a target needs it; got none")
-    say = on_progress or (lambda _, __: None)
-    return run(model, plan, calibration, wanted, Finish(plan, on_layer), say)
+    progress = on_progress or (lambda _, __: None)
+    return run(model, plan, calibration, wanted, Finish(plan, on_layer), progress)
 
 
 def sensitivity(

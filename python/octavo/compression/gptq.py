@@ -43,7 +43,7 @@ def round_weights(work: Work) -> None:
         With calibration data. Its plans are filled in.
     """
     if work.recipe.quantize.rounding == "gptq":
-        fit_in_order(work.model, work.batches, _Rounder(work), work.say)
+        fit_in_order(work.model, work.batches, _Rounder(work), work.progress)
 
 
 class _Rounder:

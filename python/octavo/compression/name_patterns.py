@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-__all__ = ["Names"]
+__all__ = ["NamePatterns"]
 
 
-class Names:
+class NamePatterns:
     """Names and patterns of one field of a recipe.
 
     Parameters

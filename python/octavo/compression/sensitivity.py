@@ -172,7 +172,7 @@ def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module])
     names = [name for name, layer in work.model.named_modules() if _kind(layer)]
     rows = []
     for index, name in enumerate(names):
-        work.say(f"measuring {name} alone", index / len(names))
+        work.progress(f"measuring {name} alone", index / len(names))
         layer: Any = work.model.get_submodule(name)
         quantized: Any = convert(name, layer)
         if quantized is layer:

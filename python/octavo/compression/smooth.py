@@ -42,7 +42,7 @@ def smooth(work: Work) -> None:
     ranges = _ranges(work)
     found = {}
     for index, (name, inputs) in enumerate(ranges.items()):
-        work.say(f"smoothing {name}", (1 + index / len(ranges)) / 2)
+        work.progress(f"smoothing {name}", (1 + index / len(ranges)) / 2)
         found[name] = _multiplier(work, name, inputs)
     first_of = {second: first for first, second in work.model.pairs()}
     for name, multiplier in found.items():
@@ -109,7 +109,7 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
         work.batches,
         ranges,
         see,
-        lambda share: work.say("looking at inputs", share / 2),
+        lambda share: work.progress("looking at inputs", share / 2),
     )
     return ranges
 

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making a model smaller: one function, recipes by name."""
+
+from __future__ import annotations
+
+from octavo.compression.calibration_context import Calibration, freeze
+from octavo.compression.converter import Converter, Optimize
+from octavo.compression.entry import compress, sensitivity
+from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
+from octavo.compression.sensitivity import LayerSensitivity, Sensitivity
+from octavo.compression.target import Target, TargetNotMetError
+
+__all__ = [
+    "PRESETS",
+    "Calibration",
+    "Converter",
+    "LayerSensitivity",
+    "Optimize",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Sensitivity",
+    "Share",
+    "Target",
+    "TargetNotMetError",
+    "compress",
+    "freeze",
+    "read_recipe",
+    "sensitivity",
+]
