@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def tests(session: nox.Session) -> None:
     """Run the tests against a native build."""
     session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Run the tests with full grids and ten times the examples, and with PyTorch's own threads."""
+    session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})
+    threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
+    session.run("pytest", "--run-slow", *session.posargs, env=threads)
 
 
 @nox.session

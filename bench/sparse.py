@@ -139,7 +139,7 @@ def speed(engines_: dict[str, dict[str, Any]], name: str, over: str = "octavo de
 
 def best_sparse(engines_: dict[str, dict[str, Any]]) -> float:
     # Blocks of 16 x 4 in random places are all there: the dense form by another name.
-    return max(speed(engines_, f"octavo {name}") for name in SPARSE_FORMATS if name != "blocks16x4")
+    return max(speed(engines_, f"octavo {name}") for name in SPARSE_FORMATS if name != "bsr16x4")
 
 
 def sparse_targets(rows: Sequence[dict[str, Any]]) -> list[Target]:

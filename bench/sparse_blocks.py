@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 ZEROS = (0.5, 0.7, 0.8, 0.9, 0.95)
 QUICK_ZEROS = (0.5, 0.9)
 BLOCKS = {
-    (16, 4): "blocks16x4",
-    (16, 64): "blocks16x4",
-    (1, 4): "blocks1x4",
-    (4, 1): "blocks4x1",
+    (16, 4): "bsr16x4",
+    (16, 64): "bsr16x4",
+    (1, 4): "bsr1x4",
+    (4, 1): "bsr4x1",
 }
 """Outputs and inputs of a block, and the format that holds it."""
 SHAPES = (
@@ -59,7 +59,7 @@ def measure(
         "dense": Linear.from_float(weight),
         "blocks": SparseLinear.from_float(weight, format=BLOCKS[block]),
         "auto": SparseLinear.from_float(weight),
-        "nothing": SparseLinear.from_float(np.zeros_like(weight), format="blocks16x4"),
+        "nothing": SparseLinear.from_float(np.zeros_like(weight), format="bsr16x4"),
     }
     x = make_input(m, k)
     expected = layers["dense"](x)

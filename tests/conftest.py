@@ -3,6 +3,7 @@
 
 `isa` runs a test once per tier: the NumPy fallback first, then every tier the native module can
 use here.  `OCTAVO_TEST_REQUIRE=avx2,avx512vnni` makes the whole run fail where one is missing.
+`--run-slow` adds the full grids and ten times the examples.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 import os
 import signal
 from typing import TYPE_CHECKING
+
+# PyTorch's threads wait for each other by spinning: on the small models here two of them take five
+# times the CPU of one. Whoever sets it, for a run of its own, is left alone.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
 import numpy as np
@@ -34,7 +39,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("octavo")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="full grids, and more examples")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--run-slow"):
+        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("slow")])
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--run-slow"):
+        hypothesis.settings.register_profile("slow", hypothesis.settings(), max_examples=500)
+        hypothesis.settings.load_profile("slow")
     # No test reads or writes the table of `octavo tune` in the home folder.
     os.environ["OCTAVO_TUNING"] = ""
     runtime._TUNING_FILE = None

@@ -85,13 +85,13 @@ bool fit(const Unit<R, C>& a, const Unit<R, C>& b) {
   return true;
 }
 
-bool worth_spreading(const SpreadStripsS8Row& kernel, int outputs, std::int64_t rows) {
+bool worth_broadcasting(const BroadcastBsr4x1S8Row& kernel, int outputs, std::int64_t rows) {
   return rows >= (outputs == 1 ? kernel.ones_rows : kernel.fours_rows);
 }
 
 // Whether the best kernel of the mask multiplies whole tiles of 16 blocks.
 bool reads_tiles(IsaMask mask) {
-  for (const GemmBlocksS8Row& row : kernel_rows<GemmBlocksS8Args>()) {
+  for (const GemmBsr16x4S8Row& row : kernel_rows<GemmBsr16x4S8Args>()) {
     if (mask & bit(row.isa)) return row.min_fill > 0;
   }
   return false;
@@ -111,8 +111,8 @@ typename BsrWeight<R, C>::Count BsrWeight<R, C>::count(const std::int8_t* codes,
       for_each_block<C>(block_row<R>(codes, n, k, s), begin, end,
                         [&](std::int64_t i, std::int64_t) {
                           ++blocks;
-                          found.tiles += i / C / BlockPanels::kTileGroups != tile;
-                          tile = i / C / BlockPanels::kTileGroups;
+                          found.tiles += i / C / BsrPanels::kTileGroups != tile;
+                          tile = i / C / BsrPanels::kTileGroups;
                         });
       found.units += ceil_div(blocks, kUnitBlocks);
     }
@@ -139,7 +139,7 @@ FormatCost BsrWeight<R, C>::cost(const std::int8_t* codes, std::int64_t n, std::
                                  IsaMask mask) {
   const Count found = count(codes, n, k);
   const std::int64_t bytes = offsets_for(n, k, found.units).end - 4 * n;
-  if (R == 16 && reads_tiles(mask)) return {BlockPanels::kTileGroups * found.tiles, bytes};
+  if (R == 16 && reads_tiles(mask)) return {BsrPanels::kTileGroups * found.tiles, bytes};
   return {ceil_div(found.units * kUnitBytes, kPanelWidth * kGroup), bytes};
 }
 
@@ -182,27 +182,17 @@ BsrWeight<R, C>::BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_
 }
 
 template <int R, int C>
-typename BsrWeight<R, C>::Panels BsrWeight<R, C>::stretch(std::int64_t p, std::int64_t panels,
-                                                          std::int64_t part) const {
+BsrPanels BsrWeight<R, C>::stretch(std::int64_t p, std::int64_t panels, std::int64_t part) const {
   const Offsets to = offsets();
   const std::int64_t list = block_rows() * part + kPanelWidth / R * p;
-  Panels b = {};
+  BsrPanels b;
+  b.first = at<std::uint32_t>(to.first) + list;
+  b.paired = kPairs ? at<std::uint32_t>(to.paired) + list : nullptr;
   b.negative_sum = at<std::int32_t>(to.negative_sum) + kPanelWidth * p;
+  b.index = at<std::uint16_t>(to.index);
   b.code = at<std::int8_t>(0);
   b.panels = static_cast<std::int32_t>(panels);
-  if constexpr (R == 16) {
-    b.first_block = at<std::uint32_t>(to.first) + list;
-    b.group = at<std::uint16_t>(to.index);
-  } else if constexpr (C == 4) {
-    b.first_quad = at<std::uint32_t>(to.first) + list;
-    b.paired = at<std::uint32_t>(to.paired) + list;
-    b.group = at<std::uint16_t>(to.index);
-  } else {
-    b.first_square = at<std::uint32_t>(to.first) + list;
-    b.paired = kPairs ? at<std::uint32_t>(to.paired) + list : nullptr;
-    b.place = at<std::uint16_t>(to.index);
-    b.set = R;
-  }
+  b.outputs = R;
   return b;
 }
 
@@ -235,26 +225,26 @@ Schedule BsrWeight<R, C>::schedule(std::int64_t m, IsaMask mask) const {
   schedule.work = kUnitBytes * units_;
   schedule.panels_at_once = panels();
   if constexpr (R == 16) {
-    const GemmBlocksS8Row& kernel = select<GemmBlocksS8Args>(mask, m, units_, tiles_);
+    const GemmBsr16x4S8Row& kernel = select<GemmBsr16x4S8Args>(mask, m, units_, tiles_);
     schedule.form = kernel.form;
     schedule.row_unit = std::max(kernel.mr, kernel.m_align);
     const std::int64_t fitting = kCodeBytes / padded_k(k());
     schedule.block_rows =
         std::max(schedule.row_unit, fitting / schedule.row_unit * schedule.row_unit);
   } else if constexpr (C == 4) {
-    const SpreadQuadsS8Row& kernel = select<SpreadQuadsS8Args>(mask);
+    const BroadcastBsr1x4S8Row& kernel = select<BroadcastBsr1x4S8Args>(mask);
     schedule.form = kernel.form;
     schedule.row_unit = kernel.lanes;
     schedule.block_rows = kernel.most_rows;
     schedule.fill_unit = 8;
     schedule.tile_bytes = kernel.most_rows * padded_k(k());
   } else {
-    const SpreadStripsS8Row& kernel = select<SpreadStripsS8Args>(mask);
+    const BroadcastBsr4x1S8Row& kernel = select<BroadcastBsr4x1S8Args>(mask);
     schedule.form = kernel.form;
     schedule.row_unit = 1;
     schedule.block_rows = kernel.most_rows;
     schedule.fill_unit = 8;
-    schedule.tile_bytes = worth_spreading(kernel, R, m) ? kernel.most_rows * padded_k(k()) : 0;
+    schedule.tile_bytes = worth_broadcasting(kernel, R, m) ? kernel.most_rows * padded_k(k()) : 0;
     schedule.even_blocks = false;  // more than half a tile costs as much as a whole one
   }
   return schedule;
@@ -275,8 +265,8 @@ void BsrWeight<R, C>::prepare(const Schedule& schedule, const CodeBlock& block, 
     args.out_stride = round_up(rows, schedule.row_unit);
     select<TransposeF32Args>(schedule.mask).run(args);
   } else if constexpr (C == 1) {
-    const SpreadStripsS8Row& kernel = select<SpreadStripsS8Args>(schedule.mask);
-    if (!worth_spreading(kernel, R, rows)) return;
+    const BroadcastBsr4x1S8Row& kernel = select<BroadcastBsr4x1S8Args>(schedule.mask);
+    if (!worth_broadcasting(kernel, R, rows)) return;
     fill_byte_tile(schedule.mask, block, kernel.most_rows, begin, end, k());
   }
 }
@@ -287,15 +277,16 @@ void BsrWeight<R, C>::multiply(const Schedule& schedule, const CodeBlock& block,
                                std::int64_t stride) const {
   const auto m = static_cast<std::int32_t>(rows);
   if constexpr (R == 16) {
-    select<GemmBlocksS8Args>(schedule.mask, schedule.rows, units_, tiles_)
+    select<GemmBsr16x4S8Args>(schedule.mask, schedule.rows, units_, tiles_)
         .run({stretch(p, panels), block.codes, block.stride, sums, stride, m});
   } else if constexpr (C == 4) {
-    select<SpreadQuadsS8Args>(schedule.mask).run({stretch(p, panels), block.tile, sums, stride, m});
+    select<BroadcastBsr1x4S8Args>(schedule.mask)
+        .run({stretch(p, panels), block.tile, sums, stride, m});
   } else {
-    const SpreadStripsS8Row& kernel = select<SpreadStripsS8Args>(schedule.mask);
+    const BroadcastBsr4x1S8Row& kernel = select<BroadcastBsr4x1S8Args>(schedule.mask);
     for (std::int64_t part = 0; part < parts(); ++part) {
-      const StripPanels b = stretch(p, panels, part);
-      if (worth_spreading(kernel, R, rows)) {
+      const BsrPanels b = stretch(p, panels, part);
+      if (worth_broadcasting(kernel, R, rows)) {
         kernel.run({b, block.tile, kernel.most_rows, sums, stride, m, part > 0});
         continue;
       }

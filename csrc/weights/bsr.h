@@ -16,10 +16,10 @@
 // unit of a block row is filled up with zeros that share an index.
 //
 //   block   kernel family     bytes of a unit   indexes   pairs   inputs of a part
-//   16x4    gemm_blocks_s8    64                1         no      all
-//   1x4     spread_quads_s8   4                 1         yes     all
-//   4x1     spread_strips_s8  16                4         yes     4096
-//   1x1     spread_strips_s8  4                 4         no      768
+//   16x4    gemm_bsr16x4_s8    64                1         no      all
+//   1x4     broadcast_bsr1x4_s8   4                 1         yes     all
+//   4x1     broadcast_bsr4x1_s8  16                4         yes     4096
+//   1x1     broadcast_bsr4x1_s8  4                 4         no      768
 //
 // k is padded with zeros to groups of 4, n to panels of 16 columns. Where inputs come in parts, so
 // that a tile's share of one stays in L1 (24 KB for 32 rows of 768; block rows of 4 outputs read a
@@ -31,11 +31,10 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
-#include "kernels/gemm_blocks_s8/kernel.h"
-#include "kernels/spread_quads_s8/kernel.h"
-#include "kernels/spread_strips_s8/kernel.h"
+#include "kernels/broadcast_bsr1x4_s8/kernel.h"
+#include "kernels/broadcast_bsr4x1_s8/kernel.h"
+#include "kernels/gemm_bsr16x4_s8/kernel.h"
 #include "memory/aligned_buffer.h"
 #include "weights/formats.h"
 #include "weights/weight.h"
@@ -66,8 +65,8 @@ class BsrWeight final : public Weight {
 
   // From panel p on, in one part, as the family's kernels take it.
   using Panels =
-      std::conditional_t<R == 16, BlockPanels, std::conditional_t<C == 4, QuadPanels, StripPanels>>;
-  Panels stretch(std::int64_t p, std::int64_t panels, std::int64_t part = 0) const;
+      std::conditional_t<R == 16, BsrPanels, std::conditional_t<C == 4, BsrPanels, BsrPanels>>;
+  BsrPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t part = 0) const;
 
   Schedule schedule(std::int64_t m, IsaMask mask) const override;
   void prepare(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,

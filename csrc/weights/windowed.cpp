@@ -103,8 +103,8 @@ std::int64_t count_steps(const std::int8_t* codes, std::int64_t n, std::int64_t 
 
 // One shuffle picks out of a narrow window: gather_s8 stays ahead there however many rows there
 // are.
-bool worth_spreading(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
-  return kind == SlotIndex::kWide && rows >= gather.spread_rows;
+bool worth_broadcasting(const GatherS8Row& gather, SlotIndex kind, std::int64_t rows) {
+  return kind == SlotIndex::kWide && rows >= gather.broadcast_rows;
 }
 
 }  // namespace
@@ -156,7 +156,7 @@ WindowedWeight<Kind>::WindowedWeight(const std::int8_t* codes, std::int64_t n, s
 }
 
 template <SlotIndex Kind>
-SlotPanels WindowedWeight<Kind>::stretch(std::int64_t p, std::int64_t panels) const {
+WindowedPanels WindowedWeight<Kind>::stretch(std::int64_t p, std::int64_t panels) const {
   const Offsets at = offsets();
   return {
       part<std::uint32_t>(at.first_step) + p, part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
@@ -186,7 +186,7 @@ void WindowedWeight<Kind>::unpack(std::int8_t* out) const {
 
 template <SlotIndex Kind>
 Schedule WindowedWeight<Kind>::schedule(std::int64_t m, IsaMask mask) const {
-  const GatherS8Row& gather = select_pair<GatherS8Args, SpreadS8Args>(mask).kernel;
+  const GatherS8Row& gather = select_pair<GatherS8Args, BroadcastWindowedS8Args>(mask).kernel;
   Schedule schedule = {};
   schedule.rows = m;
   schedule.mask = mask;
@@ -196,7 +196,7 @@ Schedule WindowedWeight<Kind>::schedule(std::int64_t m, IsaMask mask) const {
   schedule.block_rows = kTileRows;
   schedule.panels_at_once = panels();
   schedule.fill_unit = 8;
-  schedule.tile_bytes = worth_spreading(gather, Kind, m) ? kTileRows * padded_k(k()) : 0;
+  schedule.tile_bytes = worth_broadcasting(gather, Kind, m) ? kTileRows * padded_k(k()) : 0;
   schedule.even_blocks = false;  // a tile of 20 rows costs as much as one of 32
   return schedule;
 }
@@ -204,8 +204,8 @@ Schedule WindowedWeight<Kind>::schedule(std::int64_t m, IsaMask mask) const {
 template <SlotIndex Kind>
 void WindowedWeight<Kind>::prepare(const Schedule& schedule, const CodeBlock& block,
                                    std::int64_t rows, std::int64_t begin, std::int64_t end) const {
-  const auto kernels = select_pair<GatherS8Args, SpreadS8Args>(schedule.mask);
-  if (!worth_spreading(kernels.kernel, Kind, rows)) return;
+  const auto kernels = select_pair<GatherS8Args, BroadcastWindowedS8Args>(schedule.mask);
+  if (!worth_broadcasting(kernels.kernel, Kind, rows)) return;
   fill_byte_tile(schedule.mask, block, kTileRows, begin, end, k());
 }
 
@@ -213,10 +213,10 @@ template <SlotIndex Kind>
 void WindowedWeight<Kind>::multiply(const Schedule& schedule, const CodeBlock& block,
                                     std::int64_t rows, std::int64_t p, std::int64_t panels,
                                     std::int32_t* sums, std::int64_t stride) const {
-  const auto kernels = select_pair<GatherS8Args, SpreadS8Args>(schedule.mask);
-  const SlotPanels stretch = this->stretch(p, panels);
+  const auto kernels = select_pair<GatherS8Args, BroadcastWindowedS8Args>(schedule.mask);
+  const WindowedPanels stretch = this->stretch(p, panels);
   const auto m = static_cast<std::int32_t>(rows);
-  if (worth_spreading(kernels.kernel, Kind, rows)) {
+  if (worth_broadcasting(kernels.kernel, Kind, rows)) {
     kernels.partner.run({stretch, block.tile, sums, stride, m});
   } else {
     kernels.kernel.run({stretch, block.codes, block.stride, sums, stride, m});

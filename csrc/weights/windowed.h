@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sparse int8 weight in slots: the operand of gather_s8 and spread_s8, whose kernel.h draws its
-// bytes. One layout serves all tiers.
+// A sparse int8 weight in slots: the operand of gather_s8 and broadcast_windowed_s8, whose kernel.h
+// draws its bytes. One layout serves all tiers.
 //
 //   | steps | window: steps | first_step: panels + 1 | negative_sum: 16 x panels | col_sum: n |
 //
@@ -33,12 +33,12 @@ class WindowedWeight final : public Weight {
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 
   std::int64_t steps() const { return steps_; }
-  SlotPanels stretch(std::int64_t p, std::int64_t panels) const;
+  WindowedPanels stretch(std::int64_t p, std::int64_t panels) const;
   const std::int32_t* col_sum() const override { return part<std::int32_t>(offsets().col_sum); }
   std::size_t nbytes() const override { return buffer_.size(); }
   void unpack(std::int8_t* out) const override;
 
-  // gather_s8 for narrow windows and for few rows; else tiles of 32 rows and spread_s8.
+  // gather_s8 for narrow windows and for few rows; else tiles of 32 rows and broadcast_windowed_s8.
   Schedule schedule(std::int64_t m, IsaMask mask) const override;
   void prepare(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
                std::int64_t begin, std::int64_t end) const override;

@@ -2,10 +2,10 @@
 """Which format makes a sparse weight fastest on a tier: a small table, shipped or measured.
 
 A cost is the time of one unit of a format's work over the time of 64 products of the dense layer,
-on the same tier, for some number of rows.  A unit is a step of 64 slots; of "csr" it is 16 fours of
-weights, the last of an output filled up; of "bitmap" a group of 64 weights, zeros included; of
-"blocks16x4" a block of 64 weights that are not all zero (for AMX, a sixteenth of a tile that is
-not); of "blocks1x4" and "blocks4x1" 16 blocks of 4 such weights.  One row takes at least the
+on the same tier, for some number of rows.  A unit is a step of 64 slots; of "bsr1x1" it is 16
+fours of weights, the last of an output filled up; of "bitmap" a group of 64 weights, zeros
+included; of "bsr16x4" a block of 64 weights that are not all zero (for AMX, a sixteenth of a tile
+that is not); of "bsr1x4" and "bsr4x1" 16 blocks of 4 such weights.  One row takes at least the
 format's share of the dense bytes.  A format pays where units times cost stay below the groups of
 the dense layer.
 
@@ -34,6 +34,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
+
+_RENAMED = {
+    "slots16": "windowed16",
+    "slots64": "windowed64",
+    "csr": "bsr1x1",
+    "blocks16x4": "bsr16x4",
+    "blocks1x4": "bsr1x4",
+    "blocks4x1": "bsr4x1",
+}
+"""What files written before the first release call formats."""
 
 ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
@@ -89,7 +99,7 @@ def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
     --------
     >>> import octavo
     >>> sorted(octavo.tuning.costs("avx2"))
-    ['bitmap', 'blocks16x4', 'blocks1x4', 'blocks4x1', 'csr', 'slots16', 'slots64']
+    ['bitmap', 'bsr16x4', 'bsr1x1', 'bsr1x4', 'bsr4x1', 'windowed16', 'windowed64']
     """
     name = runtime.get_isa() if tier is None else tier
     return _saved(runtime.tuning_file()).get(name) or _defaults(name)
@@ -244,7 +254,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
             raise ValueError("another schema")
         table = {
-            tier: _tier_costs(tier, formats)
+            tier: _tier_costs(tier, {_RENAMED.get(name, name): formats[name] for name in formats})
             for tier, formats in content["costs"].items()
             if tier in _shipped()
         }

@@ -143,7 +143,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ),
         ({"prune": {"sparsity": 0.5, "aim": "high"}}, "prune.aim: expected one of model, layer"),
         ({"prune": {"sparsity": 0.5, "damping": -1}}, "prune.damping: expected at least 0"),
-        ({"prune": {"sparsity": 0.5}, "quantize": "int4"}, "quantize: expected one of int8, "),
+        ({"prune": {"sparsity": 0.5}, "quantize": "int3"}, "quantize: expected one of int8, "),
         ({"quantize": "none"}, "expected pruning, quantization or both, got neither"),
         ({"quantize": 8}, "recipe: quantize: expected fields, got int"),
         ({"quantize": {"width": 8}}, "got quantize.width"),

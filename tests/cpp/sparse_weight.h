@@ -86,16 +86,16 @@ struct Codes {
 };
 
 // The blocks of a packed weight and their places behind guard pages: kernels may read no further.
-// Panels are BlockPanels or QuadPanels.
+// Panels are BsrPanels or BsrPanels.
 template <class Panels>
 struct GuardedGroups {
   GuardedGroups(const Panels& panels, std::int64_t count, std::int64_t bytes_each, Edge edge)
       : codes(bytes_each * count, edge), groups(count, edge), whole(panels) {
     if (count == 0) return;
     std::memcpy(codes.data(), whole.code, static_cast<std::size_t>(codes.size()));
-    std::memcpy(groups.data(), whole.group, static_cast<std::size_t>(2 * groups.size()));
+    std::memcpy(groups.data(), whole.index, static_cast<std::size_t>(2 * groups.size()));
     whole.code = codes.data();
-    whole.group = groups.data();
+    whole.index = groups.data();
   }
 
   Guarded<std::int8_t> codes;

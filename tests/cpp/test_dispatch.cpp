@@ -131,7 +131,7 @@ void test_families() {
   for (const std::int64_t m : {0, 1, 8, 9, 64}) {
     check_first<GemmS8Args>(m);
     for (const std::int64_t blocks : {0, 29, 30, 160}) {
-      check_first<GemmBlocksS8Args>(m, blocks, std::int64_t{10});
+      check_first<GemmBsr16x4S8Args>(m, blocks, std::int64_t{10});
     }
   }
 }
@@ -156,56 +156,60 @@ void test_choices() {
   check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_8x48x4_avx512vnni", few);
   check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_32x32x64_amx_int8", many);
 
-  const std::string blocks512 = "gemm_blocks_u8s8s32_12x16x4_avx512vnni";
-  check_choice<GemmBlocksS8Args>("scalar", "gemm_blocks_s8s8s32_1x16x4_scalar", many, tiles, tiles);
-  check_choice<GemmBlocksS8Args>("avx2", "gemm_blocks_s8s8s32_4x16x4_avx2", many, tiles, tiles);
-  check_choice<GemmBlocksS8Args>("avxvnni", "gemm_blocks_u8s8s32_6x16x4_avxvnni", few, tiles,
-                                 tiles);
-  check_choice<GemmBlocksS8Args>("avx512vbmi2", blocks512, many, 3 * tiles, tiles);
-  check_choice<GemmBlocksS8Args>("amx_int8", blocks512, many, 3 * tiles - 1, tiles);
-  check_choice<GemmBlocksS8Args>("amx_int8", blocks512, few, 3 * tiles, tiles);
-  check_choice<GemmBlocksS8Args>("amx_int8", "gemm_blocks_u8s8s32_64x16x64_amx_int8", many,
-                                 3 * tiles, tiles);
+  const std::string blocks512 = "gemm_bsr16x4_u8s8s32_12x16x4_avx512vnni";
+  check_choice<GemmBsr16x4S8Args>("scalar", "gemm_bsr16x4_s8s8s32_1x16x4_scalar", many, tiles,
+                                  tiles);
+  check_choice<GemmBsr16x4S8Args>("avx2", "gemm_bsr16x4_s8s8s32_4x16x4_avx2", many, tiles, tiles);
+  check_choice<GemmBsr16x4S8Args>("avxvnni", "gemm_bsr16x4_u8s8s32_6x16x4_avxvnni", few, tiles,
+                                  tiles);
+  check_choice<GemmBsr16x4S8Args>("avx512vbmi2", blocks512, many, 3 * tiles, tiles);
+  check_choice<GemmBsr16x4S8Args>("amx_int8", blocks512, many, 3 * tiles - 1, tiles);
+  check_choice<GemmBsr16x4S8Args>("amx_int8", blocks512, few, 3 * tiles, tiles);
+  check_choice<GemmBsr16x4S8Args>("amx_int8", "gemm_bsr16x4_u8s8s32_64x16x64_amx_int8", many,
+                                  3 * tiles, tiles);
 
   check_choice<GemmBitmapS8Args>("avx512vnni", "gemm_bitmap_s8s8s32_1x16x4_scalar");
   check_choice<GemmBitmapS8Args>("avx512vbmi2", "gemm_bitmap_u8s8s32_4x64x4_avx512vbmi2");
   check_choice<ExpandS8Args>("avx512vnni", "expand_s8_1x64_avx2");
   check_choice<ExpandS8Args>("amx_int8", "expand_s8_1x64_avx512vbmi2");
-  check_choice<SpreadQuadsS8Args>("avxvnni", "spread_quads_u8s8s32_32x1x4_avxvnni");
-  check_choice<SpreadQuadsS8Args>("amx_int8", "spread_quads_u8s8s32_64x1x4_avx512vnni");
-  check_choice<SpreadStripsS8Args>("avx2", "spread_strips_s8s8s32_32x4x4_avx2");
-  check_choice<SpreadStripsS8Args>("amx_int8", "spread_strips_u8s8s32_64x4x4_avx512vnni");
+  check_choice<BroadcastBsr1x4S8Args>("avxvnni", "broadcast_bsr1x4_u8s8s32_32x1x4_avxvnni");
+  check_choice<BroadcastBsr1x4S8Args>("amx_int8", "broadcast_bsr1x4_u8s8s32_64x1x4_avx512vnni");
+  check_choice<BroadcastBsr4x1S8Args>("avx2", "broadcast_bsr4x1_s8s8s32_32x4x4_avx2");
+  check_choice<BroadcastBsr4x1S8Args>("amx_int8", "broadcast_bsr4x1_u8s8s32_64x4x4_avx512vnni");
   check_choice<TransposeS8Args>("avx512vnni", "transpose_s8_8x16_avx2");
   check_choice<QuantizeRowsArgs>("avxvnni", "quantize_rows_f32_avx2");
   check_choice<EpilogueArgs>("amx_int8", "epilogue_s32f32_avx512vnni");
   check_choice<SoftmaxArgs>("scalar", "softmax_f32_scalar");
 }
 
-using Slots = KernelPair<GatherS8Args, SpreadS8Args>;
+using Slots = KernelPair<GatherS8Args, BroadcastWindowedS8Args>;
 
 void check_slots(const std::string& token, const std::string& gather, const std::string& spread) {
   const IsaMask mask = closure_of(token);
   if (mask & ~compiled_isas()) return;
-  const Slots slots = select_pair<GatherS8Args, SpreadS8Args>(mask);
+  const Slots slots = select_pair<GatherS8Args, BroadcastWindowedS8Args>(mask);
   check(slots.kernel.name == gather, token + ": " + slots.kernel.name + ", expected " + gather);
   check(slots.partner.name == spread, token + ": " + slots.partner.name + ", expected " + spread);
 }
 
 void test_slot_pairs() {
-  check_slots("scalar", "gather_s8s8s32_1x16x4_scalar", "spread_s8s8s32_32x1x1_scalar");
-  check_slots("avx2", "gather_s8s8s32_4x16x4_avx2", "spread_s8s8s32_32x1x4_avx2");
-  check_slots("avxvnni", "gather_u8s8s32_4x16x4_avxvnni", "spread_u8s8s32_32x1x4_avxvnni");
-  check_slots("avx512vnni", "gather_u8s8s32_4x16x4_avx512vnni", "spread_u8s8s32_32x1x4_avx512vnni");
-  check_slots("amx_int8", "gather_u8s8s32_8x16x4_avx512vbmi2", "spread_u8s8s32_32x1x4_avx512vnni");
+  check_slots("scalar", "gather_s8s8s32_1x16x4_scalar", "broadcast_windowed_s8s8s32_32x1x1_scalar");
+  check_slots("avx2", "gather_s8s8s32_4x16x4_avx2", "broadcast_windowed_s8s8s32_32x1x4_avx2");
+  check_slots("avxvnni", "gather_u8s8s32_4x16x4_avxvnni",
+              "broadcast_windowed_u8s8s32_32x1x4_avxvnni");
+  check_slots("avx512vnni", "gather_u8s8s32_4x16x4_avx512vnni",
+              "broadcast_windowed_u8s8s32_32x1x4_avx512vnni");
+  check_slots("amx_int8", "gather_u8s8s32_8x16x4_avx512vbmi2",
+              "broadcast_windowed_u8s8s32_32x1x4_avx512vnni");
   // A tier keeps its gather kernel: it has a spread kernel for the same codes.
   for (const IsaInfo& tier : isa_table()) {
-    const Slots slots = select_pair<GatherS8Args, SpreadS8Args>(tier.closure);
+    const Slots slots = select_pair<GatherS8Args, BroadcastWindowedS8Args>(tier.closure);
     const KernelRow<GatherS8Args>& best = select<GatherS8Args>(tier.closure);
     check(&slots.kernel == &best, std::string(tier.token) + " has no partner for " + best.name);
   }
   const IsaMask all = bit(isa_table().back().isa) * 2 - 1;
   for (IsaMask mask = 0; mask <= all; ++mask) {
-    const Slots slots = select_pair<GatherS8Args, SpreadS8Args>(mask);
+    const Slots slots = select_pair<GatherS8Args, BroadcastWindowedS8Args>(mask);
     check(slots.kernel.form == slots.partner.form,
           std::string(slots.kernel.name) + " and " + slots.partner.name + " read the same codes");
   }
@@ -218,7 +222,7 @@ void test_a_missing_partner() {
       {{{}, AForm::kS8, 26}, Isa::Avx2, "s8", nullptr},
       {{{}, AForm::kS8, 26}, Isa::Scalar, "scalar", nullptr},
   };
-  const std::vector<SpreadS8Row> spreads = {
+  const std::vector<BroadcastWindowedS8Row> spreads = {
       {{{}, AForm::kU8}, Isa::AvxVnni, "u8", nullptr},
       {{{}, AForm::kS8}, Isa::Avx2, "s8", nullptr},
       {{{}, AForm::kS8}, Isa::Scalar, "scalar", nullptr},

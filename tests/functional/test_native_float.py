@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grids import slow
 from isa_tiers import native_tiers
 from native import SIZES, floats, same
 from octavo import _backend, _numpy
@@ -63,8 +64,8 @@ def test_rows_at_any_stride(isa: str, rng: np.random.Generator) -> None:
             assert_same_bits(actual, expected)
 
 
-@pytest.mark.parametrize("d", [1, 8, 15, 16, 17, 32, 40, 64])
-@pytest.mark.parametrize("keys", [0, 1, 5, 16, 17, 50, 128])
+@pytest.mark.parametrize("d", [1, *slow(8, 15), 16, 17, *slow(32), 40, *slow(64)])
+@pytest.mark.parametrize("keys", [0, 1, *slow(5, 16), 17, *slow(50), 128])
 def test_attention(isa: str, threads: int, rng: np.random.Generator, keys: int, d: int) -> None:
     for batch, queries, heads in ((1, 1, 1), (2, 7, 3), (1, 100, 2), (0, 3, 2)):
         width = heads * d

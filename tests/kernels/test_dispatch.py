@@ -68,7 +68,7 @@ def test_names_follow_the_grammar() -> None:
     for row in all_rows():
         isa, family = row["isa"], row["family"]
         products = re.fullmatch(
-            r"((?:gemm|gather|spread)(?:_bitmap|_blocks|_quads|_strips)?)_s8", family
+            r"((?:gemm|gather|broadcast)(?:_bitmap|_windowed|_bsr\d+x\d+)?)_s8", family
         )
         if family == "gemm_s8":
             match = re.fullmatch(rf"gemm_(?:s8|u8)s8s32_(\d+)x(\d+)x(\d+)_{TOKEN}", row["name"])

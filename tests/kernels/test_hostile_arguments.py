@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import octavo
+from grids import slow
 from model_files import write_random
 from native import core, needs_core
 from octavo import _checks
@@ -73,7 +74,7 @@ WRAPPING = {
     "k of a product": lambda: core.matmul_int8(
         nothing((1, 1, 2**60)), nothing((1, 2**60, 1)), None, None, np.empty((1, 1, 1), np.int32)
     ),
-    "rows without columns": lambda: core.format_cost(nothing((HUGE, 0)), "slots16"),
+    "rows without columns": lambda: core.format_cost(nothing((HUGE, 0)), "windowed16"),
     "a layout": lambda: core.quantize_linear(
         np.zeros(0, F32), np.ones(1, F32), None, HUGE, 4, 1, 0, np.zeros(0, np.int8)
     ),
@@ -221,7 +222,7 @@ def call():
         octavo.nn.SparseLinear.from_quantized(codes, np.ones(256, np.float32), format=what)
 
 threading.Thread(target=write, daemon=True).start()
-end = time.monotonic() + 1.0
+end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
     try:
         call()
@@ -229,12 +230,13 @@ while time.monotonic() < end:
         pass
 stop.append(1)
 """
-FORMATS = ["slots16", "slots64", "bitmap", "csr", "blocks16x4", "blocks1x4", "blocks4x1"]
+FORMATS = ["windowed16", "windowed64", "bitmap", "bsr1x1", "bsr16x4", "bsr1x4", "bsr4x1"]
 
 
 @needs_core
+@pytest.mark.parametrize("seconds", ["0.3", *slow("5")])
 @pytest.mark.parametrize("what", [*FORMATS, "matrix", "embedding"])
-def test_arrays_that_another_thread_writes_to(what: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(RACE), what]
+def test_arrays_that_another_thread_writes_to(what: str, seconds: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(RACE), what, seconds]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{what}: {done.returncode} {done.stderr[-500:]}"

@@ -82,7 +82,7 @@ def test_round_trip_is_bit_exact(tmp_path: Path, isa: str) -> None:
 
 def test_the_format_in_memory_leaves_no_trace(tmp_path: Path) -> None:
     model = sparse_model(tmp_path / "float")
-    for wanted in ("dense", "slots16", "slots64"):
+    for wanted in ("dense", "windowed16", "windowed64"):
 
         def hold(_: str, layer: Any, wanted: str = wanted) -> Any:
             if not isinstance(layer, SparseLinear):
@@ -318,10 +318,10 @@ def test_rows_choose_the_format_at_loading(tmp_path: Path, monkeypatch: pytest.M
 
     def choose(codes: np.ndarray, rows: Any = None) -> str:
         asked.append(rows)
-        return "slots16" if rows == 1 else "dense"
+        return "windowed16" if rows == 1 else "dense"
 
     monkeypatch.setattr(octavo.tuning, "choose", choose)
-    for rows, wanted in ((None, "dense"), (1, "slots16")):
+    for rows, wanted in ((None, "dense"), (1, "windowed16")):
         again = octavo.models.load(tmp_path / "out", rows=rows)
         formats = {x.format for x in linear_layers(again).values() if isinstance(x, SparseLinear)}
         assert formats == {wanted}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, np.dtype[Any]]
 BLOCKS = [(1, 4), (4, 1), (16, 4), (16, 64), (32, 8), (5, 7)]
-FORMATS = ["blocks16x4", "blocks1x4", "blocks4x1", "csr"]
+FORMATS = ["bsr16x4", "bsr1x4", "bsr4x1", "bsr1x1"]
 NO_AMX = [tier for tier in runtime.isa_tiers() if tier != "amx_int8"]
 
 
@@ -80,12 +80,12 @@ def test_numpy_gives_the_same_bits(form: str) -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_bytes_follow_the_blocks(block: tuple[int, int]) -> None:
     codes = pruned(70, 300, 0.8, block)
-    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks16x4")
+    layer = SparseLinear.from_quantized(codes, 0.1, format="bsr16x4")
     panels = 5
     wanted = 66 * blocks_of(codes) + 4 * (panels + 1) + 64 * panels + 2 * 4 * 70
     assert layer.nbytes == wanted
     if block[0] % 16 == 0:
-        empty = SparseLinear.from_quantized(np.zeros_like(codes), 0.1, format="blocks16x4")
+        empty = SparseLinear.from_quantized(np.zeros_like(codes), 0.1, format="bsr16x4")
         assert layer.nbytes - empty.nbytes < 0.3 * codes.size
 
 
@@ -93,18 +93,18 @@ def test_bytes_follow_the_blocks(block: tuple[int, int]) -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
     codes = pruned(70, 300, 0.8, block)
-    layer = SparseLinear.from_quantized(codes, 0.1, format="blocks1x4")
+    layer = SparseLinear.from_quantized(codes, 0.1, format="bsr1x4")
     quads, columns = blocks_of(codes, height=1), 80
     wanted = 6 * quads + 4 * (3 * columns + 1) + 2 * 4 * 70
     assert layer.nbytes == wanted
-    units, size = tuning.format_cost(codes, "blocks1x4")
+    units, size = tuning.format_cost(codes, "bsr1x4")
     assert units == -(-quads // 16)
     assert size == wanted - 2 * 4 * 70  # column sums and scales
 
 
 @needs_core
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-@pytest.mark.parametrize(("form", "height"), [("blocks4x1", 4), ("csr", 1)])
+@pytest.mark.parametrize(("form", "height"), [("bsr4x1", 4), ("bsr1x1", 1)])
 def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int) -> None:
     codes = pruned(70, 300, 0.8, block)
     layer = SparseLinear.from_quantized(codes, 0.1, format=form)
@@ -112,7 +112,7 @@ def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int)
         -(-blocks_of(codes[i : i + height], 1, height) // 4) for i in range(0, 70, height)
     )
     columns, sets = 80, 80 // height
-    firsts = sets * (1 if form == "csr" else 2) + 1  # and how many are paired
+    firsts = sets * (1 if form == "bsr1x1" else 2) + 1  # and how many are paired
     wanted = (4 * height + 8) * squares + 4 * (firsts + columns) + 2 * 4 * 70
     assert layer.nbytes == wanted
     units, size = tuning.format_cost(codes, form)
@@ -135,11 +135,11 @@ def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
 def test_work_is_what_the_tier_multiplies(tier: str) -> None:
     codes = pruned(70, 300, 0.8, (16, 4))
     with runtime.use_isa(tier):
-        units, size = tuning.format_cost(codes, "blocks16x4")
+        units, size = tuning.format_cost(codes, "bsr16x4")
         width = 64 if tier == "amx_int8" else 4
         assert units == blocks_of(codes, width) * width // 4
         assert size >= 66 * blocks_of(codes)
-        assert tuning.format_cost(0 * codes, "blocks16x4")[0] == 1
+        assert tuning.format_cost(0 * codes, "bsr16x4")[0] == 1
 
 
 @needs_core
@@ -148,9 +148,9 @@ def test_work_is_what_the_tier_multiplies(tier: str) -> None:
 def test_auto_takes_blocks_where_whole_ones_are_gone(tier: str, zeros: float) -> None:
     with runtime.use_isa(tier):
         tiles = SparseLinear.from_quantized(pruned(256, 1024, zeros, (16, 64)), 0.1)
-        assert tiles.format == "blocks16x4"
+        assert tiles.format == "bsr16x4"
         scattered = SparseLinear.from_quantized(pruned(256, 1024, 0.5, (1, 1)), 0.1)
-        assert scattered.format != "blocks16x4"
+        assert scattered.format != "bsr16x4"
 
 
 @needs_core
@@ -160,7 +160,7 @@ def test_auto_takes_the_smallest_blocks_where_those_are_gone(tier: str) -> None:
         for block in ((1, 4), (4, 1)):
             codes = pruned(256, 1024, 0.95, block)
             layer = SparseLinear.from_quantized(codes, 0.1, rows=[64, 256])
-            assert layer.format == f"blocks{block[0]}x{block[1]}"
+            assert layer.format == f"bsr{block[0]}x{block[1]}"
 
 
 @needs_core
@@ -177,5 +177,5 @@ def test_a_recipe_with_blocks_ends_up_with_them(tmp_path: Path, tier: str) -> No
     for model in (small, again):
         layers = [layer for _, layer in model.named_modules() if isinstance(layer, SparseLinear)]
         assert layers
-        assert {layer.format for layer in layers} == {"blocks16x4"}
+        assert {layer.format for layer in layers} == {"bsr16x4"}
     assert_same_bits(small(*model_files.batch()), again(*model_files.batch()))

@@ -57,7 +57,7 @@ def test_is_the_product_before(
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("form", ["dense", "slots16", "slots64", "bitmap"])
+@pytest.mark.parametrize("form", ["dense", "windowed16", "windowed64", "bitmap"])
 def test_in_every_format_on_every_thread(rng: np.random.Generator, form: str) -> None:
     layer, plain, multiplier = layers(rng, 80, 200, SparseLinear, format=form)
     for m in (1, 5, 70, 200):

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import test_nn_contract as contract
 
+import layer_contract as contract
 import model_files
 import octavo
 from octavo.compression.plain import plain_layer

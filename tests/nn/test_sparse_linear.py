@@ -22,7 +22,7 @@ from reference import assert_same_bits
 pytestmark = pytest.mark.usefixtures("isa")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FORMATS = ("auto", "dense", "slots16", "slots64", "csr", "blocks16x4", "blocks1x4", "blocks4x1")
+FORMATS = ("auto", "dense", "windowed16", "windowed64", "bsr1x1", "bsr16x4", "bsr1x4", "bsr4x1")
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh")
 
 
@@ -156,19 +156,19 @@ def test_static_scales_and_quantized_input(rng: np.random.Generator, format: str
 def test_attributes(rng: np.random.Generator) -> None:
     weight = rng.normal(0, 1, (32, 100)).astype(np.float32)
     weight[:, 10:] = 0
-    layer = SparseLinear.from_float(weight, np.ones(32), format="slots64", activation="gelu")
+    layer = SparseLinear.from_float(weight, np.ones(32), format="windowed64", activation="gelu")
     assert isinstance(layer, Linear)
-    assert (layer.format, layer.in_features, layer.out_features) == ("slots64", 100, 32)
+    assert (layer.format, layer.in_features, layer.out_features) == ("windowed64", 100, 32)
     assert layer.sparsity == 1 - np.count_nonzero(layer.weight_codes) / 3200
     assert repr(layer) == (
         "SparseLinear(in_features=100, out_features=32, activation='gelu', sparsity=0.90,"
-        " format='slots64')"
+        " format='windowed64')"
     )
     dense = Linear.from_float(weight, np.ones(32), activation="gelu")
     assert_same_bits(layer.weight, dense.weight)
     assert_same_bits(layer.bias, dense.bias)
     assert layer.nbytes < dense.nbytes / 2
-    assert layer.config() == {**dense.config(), "format": "slots64"}
+    assert layer.config() == {**dense.config(), "format": "windowed64"}
     assert_same_bits(layer.to_sparse().to_dense(), dense.weight)
     assert SparseLinear.from_quantized(np.zeros((0, 4), np.int8), 1.0).sparsity == 1
 
@@ -212,11 +212,11 @@ def test_copies(rng: np.random.Generator, format: str, options: Any, way: str) -
 
 
 def test_a_pickle_moves_between_backends(rng: np.random.Generator) -> None:
-    layer, _ = pair(pruned(rng, 19, 35, 0.8), "slots16")
+    layer, _ = pair(pruned(rng, 19, 35, 0.8), "windowed16")
     x = rng.normal(0, 1, (3, 35)).astype(np.float32)
     with _backend.use("numpy"):
         again = pickle.loads(pickle.dumps(layer))
-        assert again.format == "slots16"
+        assert again.format == "windowed16"
         assert_same_bits(again(x), layer(x))
 
 
@@ -349,7 +349,7 @@ def test_any_scipy_arrays_are_taken_or_refused(kind: str, codes: bool, data: st.
 
 
 WRONG = [
-    (ValueError, "format: expected one of auto, dense, slots16, slots64", {"format": "coo"}),
+    (ValueError, "format: expected one of auto, dense, windowed16, windowed64", {"format": "coo"}),
     (TypeError, "format: expected a string, got NoneType", {"format": None}),
     (ValueError, "activation: expected", {"activation": "GELU"}),
     (ValueError, "input_scale: expected", {"input_scale": float("nan")}),

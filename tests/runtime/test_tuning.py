@@ -65,11 +65,11 @@ def test_choose_follows_the_costs(table: Path) -> None:
     codes = pruned(0.8)
     tuning.save(everywhere(DEAR), table)
     assert tuning.choose(codes) == "dense"
-    tuning.save(everywhere({**DEAR, "slots64": FREE["slots64"]}), table)
-    assert tuning.choose(codes) == "slots64"
-    assert SparseLinear.from_quantized(codes, 1.0).format == "slots64"
-    tuning.save(everywhere({**DEAR, "slots16": FREE["slots16"]}), table)
-    assert tuning.choose(codes) == "slots16"
+    tuning.save(everywhere({**DEAR, "windowed64": FREE["windowed64"]}), table)
+    assert tuning.choose(codes) == "windowed64"
+    assert SparseLinear.from_quantized(codes, 1.0).format == "windowed64"
+    tuning.save(everywhere({**DEAR, "windowed16": FREE["windowed16"]}), table)
+    assert tuning.choose(codes) == "windowed16"
     with runtime.use_isa("scalar"):  # another tier has costs of its own
         assert tuning.costs() == tuning._shipped()["scalar"]
 
@@ -77,30 +77,32 @@ def test_choose_follows_the_costs(table: Path) -> None:
 @needs_core
 def test_one_slow_number_of_rows_is_enough(table: Path) -> None:
     for place in range(len(tuning.ROWS)):
-        values = list(FREE["slots64"])
+        values = list(FREE["windowed64"])
         values[place] = 1000.0
-        tuning.save(everywhere({**DEAR, "slots64": tuple(values)}), table)
+        tuning.save(everywhere({**DEAR, "windowed64": tuple(values)}), table)
         assert tuning.choose(pruned(0.8)) == "dense"
 
 
 @needs_core
 def test_the_nearest_to_the_best_for_all_rows_is_chosen(table: Path) -> None:
     codes = pruned(0.8)
-    units = {name: tuning.format_cost(codes, name)[0] for name in ("slots64", "csr", "blocks1x4")}
+    units = {
+        name: tuning.format_cost(codes, name)[0] for name in ("windowed64", "bsr1x1", "bsr1x4")
+    }
 
     def costs_for(name: str, *gains: float) -> tuple[float, ...]:
         groups = codes.size / 64
         return tuple(groups / units[name] / gain for gain in gains)
 
-    uneven = costs_for("csr", 1.1, 1.1, 1.1, 9.0, 9.0)  # 3 times slower than slots for one row
-    even = costs_for("slots64", 3.0, 3.0, 3.0, 4.0, 4.0)  # 2.25 times slower for many
-    tuning.save(everywhere({**DEAR, "slots64": even, "csr": uneven}), table)
-    assert tuning.choose(codes) == "slots64"
-    assert tuning.choose(codes, 256) == "csr"
+    uneven = costs_for("bsr1x1", 1.1, 1.1, 1.1, 9.0, 9.0)  # 3 times slower than slots for one row
+    even = costs_for("windowed64", 3.0, 3.0, 3.0, 4.0, 4.0)  # 2.25 times slower for many
+    tuning.save(everywhere({**DEAR, "windowed64": even, "bsr1x1": uneven}), table)
+    assert tuning.choose(codes) == "windowed64"
+    assert tuning.choose(codes, 256) == "bsr1x1"
     # What loses to the dense form somewhere is no rival either.
-    unfit = costs_for("blocks1x4", 0.9, 90.0, 90.0, 90.0, 90.0)
-    tuning.save(everywhere({**DEAR, "slots64": even, "blocks1x4": unfit}), table)
-    assert tuning.choose(codes) == "slots64"
+    unfit = costs_for("bsr1x4", 0.9, 90.0, 90.0, 90.0, 90.0)
+    tuning.save(everywhere({**DEAR, "windowed64": even, "bsr1x4": unfit}), table)
+    assert tuning.choose(codes) == "windowed64"
 
 
 @needs_core
@@ -109,16 +111,16 @@ def test_only_the_rows_that_are_asked_for_count(table: Path) -> None:
     for place, rows in enumerate(tuning.ROWS):
         values = [1000.0] * len(tuning.ROWS)
         values[place] = 0.001
-        tuning.save(everywhere({**DEAR, "slots64": tuple(values)}), table)
+        tuning.save(everywhere({**DEAR, "windowed64": tuple(values)}), table)
         assert tuning.choose(codes) == "dense"
         for asked in (rows, [rows], (rows, rows), np.int64(rows)):
-            assert tuning.choose(codes, asked) == "slots64"
-        assert SparseLinear.from_quantized(codes, 1.0, rows=rows).format == "slots64"
+            assert tuning.choose(codes, asked) == "windowed64"
+        assert SparseLinear.from_quantized(codes, 1.0, rows=rows).format == "windowed64"
         layer = SparseLinear.from_quantized(codes, 1.0)
-        assert (layer.format, layer.with_format(rows=rows).format) == ("dense", "slots64")
+        assert (layer.format, layer.with_format(rows=rows).format) == ("dense", "windowed64")
         # Between two of the table both count, beyond the last one it alone.
         beyond = place == len(tuning.ROWS) - 1
-        assert tuning.choose(codes, rows + 1) == ("slots64" if beyond else "dense")
+        assert tuning.choose(codes, rows + 1) == ("windowed64" if beyond else "dense")
         assert tuning.choose(codes, (1, 300)) == "dense"
 
 
@@ -175,7 +177,7 @@ def test_what_is_always_dense() -> None:
 
 
 def test_save_and_read(table: Path) -> None:
-    costs = {"avx2": {**DEAR, "slots16": (1.0, 2.0, 3.0, 4.0, 5.0)}}
+    costs = {"avx2": {**DEAR, "windowed16": (1.0, 2.0, 3.0, 4.0, 5.0)}}
     assert tuning.costs("avx2") == tuning._shipped()["avx2"]
     tuning.save(costs, table)
     assert tuning.read(table) == costs
@@ -198,9 +200,9 @@ def test_the_table_of_another_cpu_is_none(table: Path) -> None:
 
 
 def test_a_format_that_the_file_does_not_know_costs_what_is_shipped(table: Path) -> None:
-    older = {name: DEAR[name] for name in DEAR if name != "blocks4x1"}
+    older = {name: DEAR[name] for name in DEAR if name != "bsr4x1"}
     tuning.save({"avx2": older}, table)
-    assert tuning.costs("avx2") == older | {"blocks4x1": tuning._shipped()["avx2"]["blocks4x1"]}
+    assert tuning.costs("avx2") == older | {"bsr4x1": tuning._shipped()["avx2"]["bsr4x1"]}
 
 
 def test_a_tier_that_is_not_known_yet_is_left_out(table: Path) -> None:
@@ -222,13 +224,15 @@ BROKEN: dict[str, Any] = {
     "no costs": {"costs": None},
     "costs a list": {"costs": [1]},
     "a tier of nothing": {"costs": {"avx2": {}}},
-    "few costs": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4}}},
-    "a cost of 0": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [0.0]}}},
-    "a cost of nan": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [float("nan")]}}},
-    "infinite": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [1.0] * 4 + [float("inf")]}}},
-    "a cost of text": {"costs": {"avx2": {**GOOD["avx2"], "slots64": ["fast"] * 5}}},
-    "a cost of a list": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [[1.0]] * 5}}},
-    "a cost too large": {"costs": {"avx2": {**GOOD["avx2"], "slots64": [10**400] * 5}}},
+    "few costs": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [1.0] * 4}}},
+    "a cost of 0": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [1.0] * 4 + [0.0]}}},
+    "a cost of nan": {
+        "costs": {"avx2": {**GOOD["avx2"], "windowed64": [1.0] * 4 + [float("nan")]}}
+    },
+    "infinite": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [1.0] * 4 + [float("inf")]}}},
+    "a cost of text": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": ["fast"] * 5}}},
+    "a cost of a list": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [[1.0]] * 5}}},
+    "a cost too large": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [10**400] * 5}}},
     "deep": b"[" * 100_000,
 }
 
@@ -271,7 +275,7 @@ def test_broken_files(table: Path, name: str) -> None:
 
 SCRIPT = """
 import numpy, octavo
-print(octavo.runtime.tuning_file(), octavo.tuning.costs("avx2")["slots64"][0])
+print(octavo.runtime.tuning_file(), octavo.tuning.costs("avx2")["windowed64"][0])
 """
 
 
@@ -281,7 +285,7 @@ print(octavo.runtime.tuning_file(), octavo.tuning.costs("avx2")["slots64"][0])
 )
 def test_the_environment(tmp_path: Path, value: str, place: str, cost: float | None) -> None:
     path = tmp_path / "mine.json"
-    tuning.save({"avx2": {**DEAR, "slots64": (0.25,) * 5}}, path)
+    tuning.save({"avx2": {**DEAR, "windowed64": (0.25,) * 5}}, path)
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**os.environ, "OCTAVO_TUNING": value.format(path)},
@@ -289,7 +293,7 @@ def test_the_environment(tmp_path: Path, value: str, place: str, cost: float | N
         text=True,
         check=True,
     )
-    wanted = tuning._shipped()["avx2"]["slots64"][0] if cost is None else cost
+    wanted = tuning._shipped()["avx2"]["windowed64"][0] if cost is None else cost
     assert run.stdout.split() == [place.format(path), str(wanted)]
 
 
@@ -319,3 +323,10 @@ def test_a_tier_without_costs_takes_the_next_lower_one(monkeypatch: Any, table: 
     without = {tier: costs for tier, costs in tuning._shipped().items() if tier != tiers[0]}
     monkeypatch.setattr(tuning, "_shipped", lambda: without)
     assert tuning.costs(tiers[0]) == (without[tiers[1]] if len(tiers) > 1 else without["scalar"])
+
+
+def test_names_of_before_the_first_release(table: Path) -> None:
+    old = {"slots64": [1.5] * 5, "csr": [2.5] * 5, "blocks4x1": [3.5] * 5}
+    tuning.save({"avx2": old}, table)  # type: ignore[dict-item]
+    costs = tuning.read(table)["avx2"]
+    assert (costs["windowed64"][0], costs["bsr1x1"][0], costs["bsr4x1"][0]) == (1.5, 2.5, 3.5)

@@ -146,7 +146,7 @@ def test_learned_rounding_keeps_zeros() -> None:
     ot.adaround_(dense, data, ot.AdaRound(steps=10, sparse="never"))
     assert [type(dense[0]), type(model[0])] == [ot.Linear, ot.SparseLinear]
     assert (model[0].weight[zeros] == 0).all()
-    assert "held as blocks16x4" in str(summary)
+    assert "held as bsr16x4" in str(summary)
     assert torch.equal(model(data[0]), dense(data[0]))
 
 
@@ -178,7 +178,10 @@ def test_adapters_merge_into_a_sparse_base_and_back() -> None:
     with torch.no_grad():
         plain.weight[:, 32:] = 0
     adapted = []
-    for layer in (ot.SparseLinear.from_float(plain, format="slots16"), ot.Linear.from_float(plain)):
+    for layer in (
+        ot.SparseLinear.from_float(plain, format="windowed16"),
+        ot.Linear.from_float(plain),
+    ):
         torch.manual_seed(1)
         config = peft.LoraConfig(r=4, target_modules=["0"], init_lora_weights=False)
         adapted.append(peft.get_peft_model(nn.Sequential(layer), config))
@@ -193,4 +196,4 @@ def test_adapters_merge_into_a_sparse_base_and_back() -> None:
     assert layer.sparsity < 0.1
     adapted[0].unmerge_adapter()
     assert torch.equal(adapted[0](x), before)
-    assert layer.format == "slots16"
+    assert layer.format == "windowed16"

@@ -43,7 +43,7 @@ def layer(n: int = 40, k: int = 70, share: float = 0.8, **options: Any) -> Any:
     plain = nn.Linear(k, n)
     with torch.no_grad():
         plain.weight *= torch.rand(n, k) >= share
-    return ot.SparseLinear.from_float(plain, **{"format": "slots16", **options})
+    return ot.SparseLinear.from_float(plain, **{"format": "windowed16", **options})
 
 
 def model(share: float = 0.8) -> Any:

@@ -39,7 +39,7 @@ def pruned(n: int = N, k: int = K, share: float = 0.8, bias: bool = True) -> Any
     return layer
 
 
-def pair(format: str = "slots16", **options: Any) -> tuple[Any, Any]:
+def pair(format: str = "windowed16", **options: Any) -> tuple[Any, Any]:
     """The sparse layer and the dense one of the same codes."""
     layer = pruned(bias=options.pop("bias", True))
     sparse = ot.SparseLinear.from_float(layer, format=format, **options)
@@ -109,12 +109,12 @@ def test_gradients_need_no_graph(dtype) -> None:
 
 def test_what_a_layer_tells() -> None:
     layer = pruned()
-    made = ot.SparseLinear.from_float(layer, format="slots64")
+    made = ot.SparseLinear.from_float(layer, format="windowed64")
     codes = octavo.Linear.from_float(layer.weight.detach().numpy()).weight_codes
     assert isinstance(made, ot.Linear)
-    assert (made.format, made.in_features, made.out_features) == ("slots64", K, N)
+    assert (made.format, made.in_features, made.out_features) == ("windowed64", K, N)
     assert made.sparsity == pytest.approx(np.mean(codes == 0))
-    assert f"bias=True, sparsity={made.sparsity:.2f}, format='slots64'" in repr(made)
+    assert f"bias=True, sparsity={made.sparsity:.2f}, format='windowed64'" in repr(made)
     assert torch.equal(made.weight, ot.Linear.from_float(layer).weight)
     assert made.nbytes == made._weight.layer.nbytes
     before = made.nbytes
@@ -143,7 +143,7 @@ def test_state_follows_the_zeros(tmp_path) -> None:
     torch.save(state, tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     x = torch.randn(4, K)
-    for format in (None, "blocks1x4", "auto", "dense"):
+    for format in (None, "bsr1x4", "auto", "dense"):
         other = pair()[1] if format is None else pair(format)[0]
         for loaded in (dense.state_dict(), state):
             assert not torch.equal(other(x), dense(x))
@@ -267,8 +267,8 @@ def test_copies_are_their_own() -> None:
         other.load_state_dict(sparse_model().state_dict())
         assert not torch.equal(other(x), y)
     assert torch.equal(first(x), y)
-    made = ot.SparseLinear.from_float(pruned(), format="slots64")
-    assert copy.deepcopy(made).format == "slots64"
+    made = ot.SparseLinear.from_float(pruned(), format="windowed64")
+    assert copy.deepcopy(made).format == "windowed64"
 
 
 def test_made_in_inference_mode_used_outside() -> None:
@@ -341,9 +341,9 @@ def test_bad_arguments() -> None:
             "weight: .*meta tensor",
         ),
         (
-            lambda: make(nn.Linear(65537, 1), format="slots16"),
+            lambda: make(nn.Linear(65537, 1), format="windowed16"),
             ValueError,
-            "format: 'slots16' takes at most 65536 inputs, got 65537",
+            "format: 'windowed16' takes at most 65536 inputs, got 65537",
         ),
         (
             lambda: ot.Int8Dynamic(sparse="yes"),

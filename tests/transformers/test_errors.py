@@ -119,7 +119,7 @@ def _changed(**fields: Any) -> dict[str, Any]:
     ("fields", "message"),
     [
         ({"format": "pack-quantized"}, "format is 'pack-quantized'"),
-        ({"group__weights__num_bits": 4}, "num_bits is 4"),
+        ({"group__weights__num_bits": 3}, "num_bits is 3"),
         ({"group__weights__strategy": "group"}, "strategy is 'group'"),
         ({"group__weights__type": "float"}, "type is 'float'"),
         ({"group__input_activations": None}, "W8A16"),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of signed codes a with slots b, four neighbours to a sum, exact on AVX2: |b| as uint8
 // times a, complemented where b is negative. |b| * ~a falls short of b * a by |b|, which does not
-// depend on a: sums start at what is missing in total (negative_sum of SlotPanels and QuadPanels).
-// Two products add up to at most 2 * 127 * 128 in int16.
+// depend on a: sums start at what is missing in total (negative_sum of WindowedPanels and
+// BsrPanels). Two products add up to at most 2 * 127 * 128 in int16.
 #pragma once
 #include "kernels/common/x86.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The way out of kernels whose sums are made column by column: spread_quads_s8, spread_strips_s8.
+// The way out of kernels whose sums are made column by column: broadcast_bsr1x4_s8,
+// broadcast_bsr4x1_s8.
 #pragma once
 #include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"

@@ -33,7 +33,7 @@ struct WideStep {
 };
 
 template <class Step>
-static inline __m512i add_step(__m512i sum, const SlotPanels& b, uint32_t t, const uint8_t* a) {
+static inline __m512i add_step(__m512i sum, const WindowedPanels& b, uint32_t t, const uint8_t* a) {
   const uint8_t* step = b.step + t * Step::kBytes;
   _mm_prefetch((const char*)(step + kAhead), _MM_HINT_T0);
   _mm_prefetch((const char*)(step + kAhead + 64), _MM_HINT_T0);

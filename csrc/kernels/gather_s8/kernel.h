@@ -34,7 +34,7 @@ namespace octavo {
 enum class SlotIndex : uint8_t { kNarrow, kWide };
 
 // A stretch of panels of a WindowedWeight.
-struct SlotPanels {
+struct WindowedPanels {
   const uint32_t* first_step;   // of each panel, and the end
   const int32_t* negative_sum;  // of each column
   const uint16_t* window;       // of step 0 of the whole weight
@@ -46,7 +46,7 @@ struct SlotPanels {
 constexpr int64_t step_bytes(SlotIndex kind) { return kind == SlotIndex::kWide ? 128 : 96; }
 
 struct GatherS8Args {
-  SlotPanels b;
+  WindowedPanels b;
   const uint8_t* a;
   int64_t a_stride;  // bytes
   int32_t* c;
@@ -56,8 +56,8 @@ struct GatherS8Args {
 
 template <>
 struct KernelColumns<GatherS8Args> : PlainColumns {
-  AForm form;       // of a
-  int spread_rows;  // from so many rows on, spread_s8 is faster
+  AForm form;          // of a
+  int broadcast_rows;  // from so many rows on, broadcast_windowed_s8 is faster
 };
 using GatherS8Row = KernelRow<GatherS8Args>;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel family transpose_s8: rows of codes to columns of a tile, for spread_s8 and
-// spread_strips_s8.
+// Kernel family transpose_s8: rows of codes to columns of a tile, for broadcast_windowed_s8 and
+// broadcast_bsr4x1_s8.
 //
 //   tile[rows * k + column + m] = a[m][k]     for m rows and k codes
 //

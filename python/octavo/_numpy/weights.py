@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_WINDOWS = {"slots16": 16, "slots64": 64}
+_WINDOWS = {"windowed16": 16, "windowed64": 64}
 """Inputs that one step of a windowed format can reach."""
 
-_BLOCKS = {"blocks16x4": (16, 4), "blocks1x4": (1, 4), "blocks4x1": (4, 1), "csr": (1, 1)}
+_BLOCKS = {"bsr16x4": (16, 4), "bsr1x4": (1, 4), "bsr4x1": (4, 1), "bsr1x1": (1, 1)}
 """Outputs and inputs of a block of block-sparse rows."""
 
 _FORMATS = ("dense", *_WINDOWS, "bitmap", *_BLOCKS)

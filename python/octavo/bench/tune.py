@@ -18,13 +18,13 @@ __all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
 _KEPT = {
-    "slots16": 0.4,
-    "slots64": 0.1,
-    "csr": 0.1,
+    "windowed16": 0.4,
+    "windowed64": 0.1,
+    "bsr1x1": 0.1,
     "bitmap": 0.4,
-    "blocks16x4": 0.2,
-    "blocks1x4": 0.1,
-    "blocks4x1": 0.1,
+    "bsr16x4": 0.2,
+    "bsr1x4": 0.1,
+    "bsr4x1": 0.1,
 }
 """Share of non-zero weights at which a format is measured: where it is typically chosen."""
 
@@ -74,7 +74,7 @@ def measure_tier(
         work[name], _ = tuning.format_cost(codes[name], name)
     # Quantization and epilogue are the same for all; a layer of zeros has nothing else.
     layers = {name: _layer(c, name) for name, c in codes.items()}
-    layers["nothing"] = _layer(np.zeros((_SIZE, _SIZE), np.int8), "slots64")
+    layers["nothing"] = _layer(np.zeros((_SIZE, _SIZE), np.int8), "windowed64")
     found: dict[str, list[float]] = {name: [] for name in _KEPT}
     for rows in tuning.ROWS:
         if on_step is not None:
@@ -92,8 +92,8 @@ def _mask(rng: np.random.Generator, name: str, kept: float) -> np.ndarray[Any, A
     # As many inputs as the tier multiplies at once: 4, or a tile of 64.
     one = np.zeros((16, 64), np.int8)
     one[0, 0] = 1
-    width = 4 * tuning.format_cost(one, "blocks16x4")[0]
-    blocks = {"blocks16x4": (16, width), "blocks1x4": (1, 4), "blocks4x1": (4, 1)}
+    width = 4 * tuning.format_cost(one, "bsr16x4")[0]
+    blocks = {"bsr16x4": (16, width), "bsr1x4": (1, 4), "bsr4x1": (4, 1)}
     height, width = blocks.get(name, (1, 1))
     mask = (rng.random((_SIZE // height, _SIZE // width)) < kept).astype(np.int8)
     return np.kron(mask, np.ones((height, width), np.int8))

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from octavo import nn
-from octavo.compression.int8 import own_norm
+from octavo.compression.int8 import int8_layer, own_norm
+from octavo.models.config import OUTPUT_LAYER
 from octavo.nn.weights import weight_class
 
 __all__ = ["plain_layer"]
@@ -23,9 +24,13 @@ def plain_layer(name: str, layer: nn.Module, kind: str) -> nn.Module:
     layer : Module
         Any leaf of a model.
     kind : str
-        One of `octavo.nn.weights.KINDS`.
+        One of `octavo.nn.weights.KINDS`.  Beside a coarse one, tables are int8, and the few weights
+        that give a classifier's logits stay float32.
     """
+    coarse = weight_class(kind).coarse
     try:
+        if coarse and (name == OUTPUT_LAYER or not nn.is_linear(layer)):
+            return int8_layer(name, layer)
         if nn.is_linear(layer, "float32"):
             bias = None if layer.bias is None else layer.bias.copy()
             return layer.replace(weight=weight_class(kind).from_float(layer.weight), bias=bias)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compressed-tensors description of a quantized checkpoint, read and written.
+"""The compressed-tensors description of a quantized checkpoint, as it is read.
 
-The part that int8 x int8 needs: format ``int-quantized``, symmetric int8 weights with a scale per
-channel (or per tensor), and int8 activations that are dynamic per token or static per tensor.
+What int8 activations need: format ``int-quantized``, symmetric int8 weights with a scale per
+channel (or per tensor), and activations that are dynamic per token or static per tensor;
+``pack-quantized``, symmetric 4-bit weights with a scale per group, activations in the same groups.
 Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
 ``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-codebook`` (as
 `octavo.io.codebook` does), ``octavo-multiplier`` (an input
@@ -19,15 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["QuantizationConfig", "Scheme", "describe", "read_description"]
+__all__ = ["OWN_PARTS", "QuantizationConfig", "Scheme", "format_of", "read_description"]
 
-_OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
+OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
+"""What octavo's own formats are made of, in the order of their names."""
 _OWN = {
     "-".join(("octavo", *parts)): parts
-    for count in range(1, len(_OWN_PARTS) + 1)
-    for parts in combinations(_OWN_PARTS, count)
+    for count in range(1, len(OWN_PARTS) + 1)
+    for parts in combinations(OWN_PARTS, count)
 }
-_FORMATS = ("int-quantized", "naive-quantized", *_OWN)
+_FORMATS = ("int-quantized", "naive-quantized", "pack-quantized", "mixed-precision", *_OWN)
 _SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
@@ -61,7 +63,9 @@ class Scheme(NamedTuple):
     outliers : bool
         Whether some columns are computed in float.
     kind : str
-        The weight's, as `octavo.nn.weights` calls it.
+        The weight's, as `octavo.nn.weights` calls it: "int8" or "int4".
+    group : int, optional
+        How many inputs share a scale; None: all of a row.
     """
 
     symmetric: bool = False
@@ -72,11 +76,13 @@ class Scheme(NamedTuple):
     multiplier: bool = False
     outliers: bool = False
     kind: str = "int8"
+    group: int | None = None
 
     @property
     def format(self) -> str:
         """The name of the format: octavo's own if others could not read it."""
-        return _format_of({part for part in _OWN_PARTS if getattr(self, part)})
+        own = {part for part in OWN_PARTS if getattr(self, part)}
+        return format_of(own) if own or self.kind == "int8" else "pack-quantized"
 
 
 class QuantizationConfig:
@@ -106,6 +112,10 @@ class QuantizationConfig:
         self._groups = [_read_group(name, group) for name, group in groups.items()]
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
+        if config["format"] == "pack-quantized" and any(one.kind == "int8" for one in schemes):
+            raise ValueError(
+                "quantization_config: format is 'pack-quantized', supported with 4 bits alone"
+            )
         own = {scheme.format for scheme in schemes} & set(_OWN)
         self.unusual = sparsity if sparsity != "dense" else next(iter(sorted(own)), None)
         """The format that others than this package do not read, if one occurs."""
@@ -209,11 +219,13 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
 
 def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
     weights = group.get("weights")
-    _expect(f"{field}.weights.num_bits", _get(weights, "num_bits"), (8,))
+    _expect(f"{field}.weights.num_bits", _get(weights, "num_bits"), (8, 4))
     _expect(f"{field}.weights.type", _get(weights, "type", "int"), ("int",))
     _expect(f"{field}.weights.symmetric", _get(weights, "symmetric", True), (True,))
-    _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("channel", "tensor"))
     _expect(f"{field}.weights.dynamic", _get(weights, "dynamic", False), (False,))
+    if _get(weights, "num_bits") == 4:
+        return _read_int4_scheme(field, weights, group.get("input_activations"))
+    _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("channel", "tensor"))
     if group.get("output_activations") is not None:
         raise ValueError(f"quantization_config: {field}.output_activations is not supported")
     inputs = group.get("input_activations")
@@ -230,62 +242,20 @@ def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
     return Scheme(symmetric=inputs.get("symmetric", True), static=static)
 
 
-def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -> dict[str, Any]:
-    """Build the ``quantization_config`` for `layers`.
-
-    Parameters
-    ----------
-    layers : iterable of (name, kind, scheme)
-        The quantized layers.
-    ignore : iterable of str
-        Names of layers of the same kinds that are kept in float.
-    """
-    groups: dict[tuple[str, Scheme], list[str]] = {}
-    for name, kind, scheme in layers:
-        groups.setdefault((kind, scheme), []).append(name)
-    kinds = [kind for kind, _ in groups]
-    config_groups = {}
-    for index, (kind, scheme) in enumerate(sorted(groups)):
-        # One scheme for a kind: the class says it all. Several: name the layers.
-        targets = [kind] if kinds.count(kind) == 1 else sorted(groups[kind, scheme])
-        config_groups[f"group_{index}"] = {
-            "targets": targets,
-            # Named for each group: readers would guess another layout for weights alone.
-            "format": scheme.format,
-            "weights": _arguments(symmetric=True, dynamic=False, strategy="channel"),
-            "input_activations": _activation_arguments(scheme),
-            "output_activations": None,
-        }
-    # A reader that takes no notice of a group's format must not overlook what it does not know.
-    own = {part for part in _OWN_PARTS if any(getattr(scheme, part) for _, scheme in groups)}
-    return {
-        "quant_method": "compressed-tensors",
-        "format": _format_of(own),
-        "quantization_status": "compressed",
-        "config_groups": config_groups,
-        "ignore": sorted(ignore),
-        "kv_cache_scheme": None,
-    }
+def _read_int4_scheme(field: str, weights: Any, inputs: Any) -> Scheme:
+    """Read a scheme of 4 bits in groups: the input comes in the same groups."""
+    size = _get(weights, "group_size")
+    _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("group",))
+    _expect(f"{field}.weights.group_size", size, (32, 64, 128))
+    if inputs is None:
+        return Scheme(has_activations=False, kind="int4", group=size)
+    wanted = {"num_bits": 8, "symmetric": True, "dynamic": True, "strategy": "group"}
+    for key, value in {**wanted, "group_size": size}.items():
+        _expect(f"{field}.input_activations.{key}", _get(inputs, key), (value,))
+    return Scheme(kind="int4", group=size)
 
 
-def _format_of(own: set[str]) -> str:
-    parts = [part for part in _OWN_PARTS if part in own]
+def format_of(own: set[str]) -> str:
+    """Return the name of a format with these of `OWN_PARTS`."""
+    parts = [part for part in OWN_PARTS if part in own]
     return "-".join(("octavo", *parts)) if parts else "int-quantized"
-
-
-def _activation_arguments(scheme: Scheme) -> dict[str, Any] | None:
-    if not scheme.has_activations:
-        return None
-    strategy = "tensor" if scheme.static else "token"
-    return _arguments(scheme.symmetric, dynamic=not scheme.static, strategy=strategy)
-
-
-def _arguments(symmetric: bool, dynamic: bool, strategy: str) -> dict[str, Any]:
-    return {
-        "num_bits": 8,
-        "type": "int",
-        "symmetric": symmetric,
-        "dynamic": dynamic,
-        "strategy": strategy,
-        "group_size": None,
-    }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from octavo import _checks, nn
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.side_paths import checked_columns
-from octavo.nn.weights import weight_class
+from octavo.nn.weights import KINDS, weight_class
 
 if TYPE_CHECKING:
     from octavo.io.checkpoint import Checkpoint
@@ -112,7 +112,8 @@ class CheckpointBuilder:
 
     def has(self, name: str) -> bool:
         """Whether layer `name` has a weight in the checkpoint."""
-        return f"{name}.weight" in self._checkpoint
+        keys = {cls.keys[0] for cls in KINDS.values()}
+        return any(f"{name}.{key}" in self._checkpoint for key in keys)
 
     def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
         """Read a linear layer: int8 if the checkpoint says so, else float."""
@@ -180,7 +181,8 @@ class CheckpointBuilder:
         return layer if self._transform is None else self._transform(name, layer)
 
     def _scheme(self, name: str, kind: str) -> Scheme | None:
-        stored_int8 = self._checkpoint.dtype(f"{name}.weight") == "I8"
+        plain = f"{name}.weight"
+        stored_int8 = plain in self._checkpoint and self._checkpoint.dtype(plain) == "I8"
         scheme = None
         if self._quantization is not None:
             scheme = self._quantization.scheme((name, self._checkpoint.full_name(name)), kind)

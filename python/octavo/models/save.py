@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo._version import __version__
-from octavo.io.compressed_tensors import Scheme, describe
+from octavo.io.compressed_tensors import Scheme
+from octavo.io.description import describe
 from octavo.io.folder import check_replaceable, replaced_folder, write_files, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
 from octavo.models.build import layer_specs

@@ -31,11 +31,11 @@ class SparseLinear(Linear):
 
     ``format`` says how the weight is held:
 
-    ``"slots16"``, ``"slots64"``
+    ``"windowed16"``, ``"windowed64"``
         The non-zero codes of 16 outputs in steps of 4 slots each; the slots of a step lie within
         16 or 64 neighbouring inputs.  About 1.5 bytes per non-zero weight between 50 and 80% zeros
         (and for 2:4 patterns), about 2 bytes above.
-    ``"csr"``
+    ``"bsr1x1"``
         For each output its non-zero codes and their places, 3 bytes each: compressed rows.  No slot
         stays empty, so that with many rows it is the fastest for zeros in random places from about
         80% on; slots are faster for one row.
@@ -43,14 +43,14 @@ class SparseLinear(Linear):
         One bit for each weight, and the non-zero codes: the smallest up to 95% zeros, 0.63 times
         ``"dense"`` at 50%.  Made for few rows on the ``avx512vbmi2`` tier, where time follows
         bytes; elsewhere it costs time.
-    ``"blocks16x4"``
+    ``"bsr16x4"``
         The blocks of 16 outputs by 4 inputs that are not all zero, 66 bytes each.  Any weight
         fits; it pays where whole blocks were pruned (`octavo.algorithms.pruning.block` with 16
         rows, or a multiple, and 4 columns, or a multiple; 64 columns for AMX).
-    ``"blocks1x4"``
+    ``"bsr1x4"``
         The blocks of 1 output by 4 inputs that are not all zero, 6 bytes each: for weights pruned
         so (`octavo.algorithms.pruning.block` with 4 columns and any number of rows).
-    ``"blocks4x1"``
+    ``"bsr4x1"``
         The blocks of 4 outputs by 1 input that are not all zero, 6 bytes each: for weights pruned
         so (`octavo.algorithms.pruning.block` with 4 rows, or a multiple, and any number of
         columns).
@@ -67,9 +67,9 @@ class SparseLinear(Linear):
     >>> import numpy as np, octavo
     >>> weight = np.zeros((256, 256), np.float32)
     >>> weight[:, ::10] = 1.0
-    >>> layer = octavo.nn.SparseLinear.from_float(weight, format="slots64")
+    >>> layer = octavo.nn.SparseLinear.from_float(weight, format="windowed64")
     >>> layer
-    SparseLinear(in_features=256, out_features=256, bias=False, sparsity=0.90, format='slots64')
+    SparseLinear(in_features=256, out_features=256, bias=False, sparsity=0.90, format='windowed64')
     >>> layer.nbytes < octavo.Linear.from_float(weight).nbytes / 2
     True
     """

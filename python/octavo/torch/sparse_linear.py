@@ -55,7 +55,7 @@ class SparseLinear(Linear):
     >>> float_layer = torch.nn.Linear(512, 512)
     >>> octavo.torch.prune_(float_layer, "block", rows=16, cols=4, amount=0.75)
     {'': 0.75}
-    >>> layer = octavo.torch.SparseLinear.from_float(float_layer, format="blocks16x4")
+    >>> layer = octavo.torch.SparseLinear.from_float(float_layer, format="bsr16x4")
     >>> layer.nbytes < octavo.torch.Linear.from_float(float_layer).nbytes / 3
     True
     >>> layer(torch.randn(2, 7, 512)).shape

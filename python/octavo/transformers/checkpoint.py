@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from octavo.io.compressed_tensors import QuantizationConfig, Scheme, describe
+from octavo.io.compressed_tensors import QuantizationConfig, Scheme
+from octavo.io.description import describe
 from octavo.io.safetensors import TensorFile
 from octavo.io.snapshot import read_consistently, stamp_of
 from octavo.torch import Embedding, Linear

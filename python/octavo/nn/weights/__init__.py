@@ -7,6 +7,7 @@ from octavo import _checks
 from octavo.nn.weights.base import Bound, Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.float32 import FloatWeight
 from octavo.nn.weights.half import BFloat16Weight, Float16Weight, HalfWeight
+from octavo.nn.weights.int4 import Int4Weight
 from octavo.nn.weights.int8 import Int8Weight
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Float16Weight",
     "FloatWeight",
     "HalfWeight",
+    "Int4Weight",
     "Int8Weight",
     "Stored",
     "StoredTensor",
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 KINDS: dict[str, type[Weight]] = {
-    cls.kind: cls for cls in (Int8Weight, FloatWeight, Float16Weight, BFloat16Weight)
+    cls.kind: cls for cls in (Int8Weight, Int4Weight, FloatWeight, Float16Weight, BFloat16Weight)
 }
 """The classes of weights by kind: the one place that a new one is added to."""
 

@@ -129,6 +129,8 @@ class Weight(ABC):
     ----------
     kind : str
         The word that files and reports use: "int8", "float32", ...
+    coarse : bool
+        Whether numbers lose so much that a model's tables and its last layer keep more bits.
     takes : frozenset of str
         The `LinearOptions` that a layer with such a weight can have.
     keys : tuple of str
@@ -138,6 +140,7 @@ class Weight(ABC):
     """
 
     kind: ClassVar[str]
+    coarse: ClassVar[bool] = False
     takes: ClassVar[frozenset[str]] = frozenset({"activation"})
     keys: ClassVar[tuple[str, ...]] = ("weight",)
 

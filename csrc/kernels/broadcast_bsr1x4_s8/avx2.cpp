@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Registers: 4 sums, 4 of two blocks, 1 of ones, 1 of zeros, 4 temporaries.
+#include "kernels/common/dot4_avx2.h"
+
+#include "kernels/broadcast_bsr1x4_s8/ymm.h"
+
+namespace octavo {
+
+void broadcast_bsr1x4_s8s8s32_32x1x4_avx2(const BroadcastBsr1x4S8Args& args) noexcept {
+  broadcast_bsr1x4(args);
+}
+
+}  // namespace octavo

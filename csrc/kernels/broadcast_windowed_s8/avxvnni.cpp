@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/dot4_avxvnni.h"
+
+#include "kernels/broadcast_windowed_s8/ymm.h"
+
+namespace octavo {
+
+void broadcast_windowed_u8s8s32_32x1x4_avxvnni(const BroadcastWindowedS8Args& args) noexcept {
+  broadcast(args);
+}
+
+}  // namespace octavo

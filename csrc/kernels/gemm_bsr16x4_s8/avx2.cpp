@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Registers: 4 rows x 2 = 8 sums, 4 of b, 1 of a, 1 of ones, 1 temporary.
+#include "kernels/common/dot4_avx2.h"
+#include "kernels/gemm_bsr16x4_s8/ymm.h"
+
+namespace octavo {
+
+void gemm_bsr16x4_s8s8s32_4x16x4_avx2(const GemmBsr16x4S8Args& args) noexcept {
+  all_panels<4>(args);
+}
+
+}  // namespace octavo

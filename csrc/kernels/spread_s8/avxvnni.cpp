@@ -1,9 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#include "kernels/common/dot4_avxvnni.h"
-#include "kernels/spread_s8/ymm.h"
-
-namespace octavo {
-
-void spread_u8s8s32_32x1x4_avxvnni(const SpreadS8Args& args) noexcept { spread(args); }
-
-}  // namespace octavo

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe "int4": linear weights of 4 bits in groups, from compressing to loading."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import model_files
+import octavo
+from octavo.nn.weights import Int4Weight
+from reference import assert_same_bits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_a_model_comes_back_as_it_was(tmp_path: Path, family: str) -> None:
+    folder = model_files.write_random(tmp_path / "float", family)
+    small = octavo.compress(folder, {"quantize": "int4"})
+    kinds = {layer.kind for _, layer in small.named_modules() if octavo.nn.is_linear(layer)}
+    assert kinds == {"int4"}
+    tables = {layer.kind for _, layer in small.named_modules() if octavo.nn.is_embedding(layer)}
+    assert tables == {"int8"}
+    small.save(tmp_path / "small")
+    again = octavo.models.load(tmp_path / "small")
+    assert_same_bits(again(*model_files.batch()), small(*model_files.batch()))
+    described = json.loads((tmp_path / "small" / "config.json").read_text())["quantization_config"]
+    assert described["format"] == "mixed-precision"
+    formats = {group["format"] for group in described["config_groups"].values()}
+    assert formats == {"int-quantized", "pack-quantized"}
+
+
+def test_the_last_layer_of_a_classifier_keeps_its_bits(tmp_path: Path) -> None:
+    folder = model_files.write_classifier(tmp_path / "float")
+    small = octavo.compress(folder, {"quantize": "int4"})
+    assert small.classifier.kind == "float32"
+    small.save(tmp_path / "small")
+    again = octavo.models.load(tmp_path / "small")
+    assert_same_bits(again.classify(*model_files.batch()), small.classify(*model_files.batch()))
+
+
+@pytest.mark.parametrize(("k", "group"), [(1, 32), (32, 64), (40, 32), (65, 64), (300, 128)])
+def test_files_tell_the_size_of_groups(k: int, group: int) -> None:
+    values = np.random.default_rng(k).standard_normal((3, k)).astype(np.float32)
+    weight = Int4Weight.from_float(values, group=group)
+    again = Int4Weight.from_tensors(weight.tensors())
+    assert_same_bits(again.dequantized(), weight.dequantized())
+    assert_same_bits(again.scale, weight.scale)
+    assert again.group == group or weight.scale.shape[1] == 1
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    folder = model_files.write_random(tmp_path / "float")
+    octavo.compress(folder, {"quantize": "int4"}).save(tmp_path / "small")
+    path = tmp_path / "small" / "config.json"
+    good = json.loads(path.read_text())
+    for key, value, message in (
+        ("group_size", 48, "group_size is 48"),
+        ("strategy", "channel", "strategy is 'channel'"),
+        ("symmetric", False, "symmetric is False"),
+    ):
+        bad = json.loads(json.dumps(good))
+        for group in bad["quantization_config"]["config_groups"].values():
+            if group["weights"]["num_bits"] == 4:
+                group["weights"][key] = value
+        path.write_text(json.dumps(bad))
+        with pytest.raises(ValueError, match=message):
+            octavo.models.load(tmp_path / "small")
+
+
+def test_bad_groups() -> None:
+    values = np.ones((2, 64), np.float32)
+    with pytest.raises(ValueError, match=r"^group: expected 32, 64 or 128, got 16"):
+        Int4Weight.from_float(values, group=16)
+    codes, scale = np.zeros((2, 64), np.int8), np.ones((2, 2), np.float32)
+    with pytest.raises(ValueError, match=r"^scale: expected shape \(2, 1\)"):
+        Int4Weight.from_quantized(codes, scale, group=64)
+    with pytest.raises(ValueError, match=r"^codes: expected values in \[-8, 7\]"):
+        Int4Weight.from_quantized(codes + np.int8(8), scale, group=32)

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quads of a sparse weight, and every kernel row that reads them, on guarded memory; and the
+// layer that holds its weight so, against the dense one.
+#include <cstdlib>
+
+#include "bench.h"
+#include "guarded.h"
+#include "sparse_layer.h"
+#include "sparse_weight.h"
+#include "tests.h"
+#include "weights/bsr.h"
+
+namespace octavo_test {
+namespace {
+
+using namespace octavo;
+
+std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
+  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
+         " k=" + std::to_string(w.k);
+}
+
+std::int64_t quads_in(const Matrix& w, std::int64_t n) {
+  std::int64_t found = 0;
+  for (std::int64_t k0 = 0; n < w.n && k0 < w.k; k0 += 4) {
+    bool any = false;
+    for (std::int64_t k = k0; k < std::min(k0 + 4, w.k); ++k) {
+      any |= w.codes[static_cast<std::size_t>(n * w.k + k)] != 0;
+    }
+    found += any;
+  }
+  return found;
+}
+
+int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
+
+// As many quads as must be there; the way back; what kernels rely on.
+void check_quads(const Matrix& w) {
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
+  const std::string what = name_of("quads", 0, w);
+  check_codes(packed, w, what);
+  const BsrPanels all = packed.stretch(0, packed.panels());
+  std::int64_t t = 0;
+  for (std::int64_t n = 0; n < 16 * packed.panels(); ++n) {
+    check(all.first[n] == t, what + " first quad");
+    const std::int64_t count = quads_in(w, n), paired = all.paired[n];
+    check(paired % 2 == 0 && paired <= count, what + " paired");
+    for (std::int64_t i = t; i < t + paired; i += 2) {
+      const std::int8_t* code = all.code + 4 * i;
+      check(magnitude(code) + magnitude(code + 4) <= 255, what + " pair, first half");
+      check(magnitude(code + 2) + magnitude(code + 6) <= 255, what + " pair, second half");
+    }
+    t += count;
+  }
+  check(all.first[16 * packed.panels()] == t && packed.units() == t, what + " count");
+  check(static_cast<std::int64_t>(packed.nbytes()) ==
+            6 * packed.units() + 4 * (48 * packed.panels() + 1) + 4 * w.n,
+        what + " bytes");
+}
+
+// Quads of small codes all fit, so that at most one of a column is left over.
+void check_small_codes_pair(Random& random) {
+  Matrix w = make_weight(20, 300, Pattern::kQuads, random);
+  for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
+  check_codes(packed, w, "small quads");
+  const BsrPanels all = packed.stretch(0, packed.panels());
+  for (std::int64_t n = 0; n < w.n; ++n) {
+    check(all.paired[n] == quads_in(w, n) / 2 * 2 && all.paired[n] > 0, "small quads are paired");
+  }
+}
+
+void check_spread(const BroadcastBsr1x4S8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
+                  Edge edge, Random& random) {
+  const Bsr1x4 packed(w.codes.data(), w.n, w.k);
+  const GuardedGroups<BsrPanels> quads(packed.stretch(0, packed.panels()), packed.units(), 4, edge);
+  Codes a(m, w.k, row.form, pattern, edge, random);
+  const std::int64_t rows = round_up(m, row.lanes);
+  Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
+  tile.fill(0x5a);
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t k = 0; k < a.k_pad; ++k) {
+      tile[4 * (rows * (k / 4) + i) + k % 4] = a.bytes.data()[i * a.k_pad + k];
+    }
+  }
+  const std::int64_t width = round_up(w.n, 16);
+  Guarded<std::int32_t> c(m * width, edge);
+  const BroadcastBsr1x4S8Args args = {quads.whole, tile.data(), c.data(), width,
+                                      static_cast<std::int32_t>(m)};
+  row.run(args);
+  check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
+  time_case(name_of(row.name, m, w), [&] { row.run(args); });
+}
+
+template <class Check>
+void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
+  Random random(20261125);
+  for (const std::int64_t m : ms) {
+    for (const std::int64_t n : {1, 15, 16, 17, 50}) {
+      for (const std::int64_t k : {0, 1, 15, 64, 65, 200}) {
+        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+        check_one(m, make_weight(n, k, Pattern::kRandom, random), Pattern::kRandom, edge, random);
+      }
+    }
+    for (const Pattern pattern : kPatterns) {
+      check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
+    }
+  }
+}
+
+}  // namespace
+
+void test_bsr1x4() {
+  Random random(20261126);
+  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
+    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
+      for (const Pattern pattern : kPatterns) check_quads(make_weight(n, k, pattern, random));
+    }
+  }
+  check_quads(make_weight(3, 65536, Pattern::kLastCode, random));
+  check_small_codes_pair(random);
+  for (const IsaInfo& info : isa_table()) {
+    if (!(detected_isas() & bit(info.isa))) continue;
+    force_isa(info.token);
+    for (const std::int64_t m : {1, 2, 3, 9, 40, 140}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kQuads, Pattern::kEmpty}) {
+        const Matrix w = make_weight(150, 700, pattern, random);
+        check_layer("bsr1x4", info.token, m, w, random);
+      }
+      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
+      check_layer("bsr1x4", info.token, m, none, random);
+    }
+  }
+  force_isa(nullptr);
+}
+
+void test_broadcast_bsr1x4_s8() {
+  for_each_row<BroadcastBsr1x4S8Args>(
+      [&](const KernelRow<BroadcastBsr1x4S8Args>& row) {
+        const std::int64_t most = row.most_rows;
+        for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most},
+                         [&](auto&&... problem) { check_spread(row, problem...); });
+      },
+      [&](const KernelRow<BroadcastBsr1x4S8Args>& row) {
+        Random random(7);
+        const Matrix w = make_weight(192, 768, Pattern::kQuads, random);
+        check_spread(row, 32, w, Pattern::kQuads, Edge::kEnd, random);
+      });
+}
+
+}  // namespace octavo_test
