@@ -27,8 +27,9 @@ import numpy as np
 import octavo
 from common.finetune import finetune
 from common.study import read
-from octavo.bench import blas, timing
-from octavo.demo import default_model
+from octavo import timing
+from octavo.bench import blas
+from octavo.data.default_model import default_model
 from octavo.io.side_files import weight_bytes
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def latencies(models: dict[str, Any]) -> dict[str, float]:
     """Median milliseconds of one sentence of 128 tokens, one thread, all models taking turns."""
     ids = np.random.default_rng(0).integers(1000, 20000, (1, _TOKENS))
     calls = {name: partial(model, ids) for name, model in models.items()}
-    octavo.set_num_threads(1)
+    octavo.runtime.set_num_threads(1)
     with blas.limited(1):
         found = timing.run(calls)
     return {name: 1e3 * one.median for name, one in found.timings.items()}
@@ -170,7 +171,7 @@ def main() -> int:
     rows = []
     print(f"{'':26s} {'MB':>6s} {'accuracy':>9s} {'cosine':>8s} {'min':>8s} {'ms':>7s}")
     for name, folder in folders.items():
-        found = octavo.evaluate(models[name], study.test, reference=reference)
+        found = octavo.evaluation.evaluate(models[name], study.test, reference=reference)
         row = {
             "name": name,
             "bytes": _bytes(folder),

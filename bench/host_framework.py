@@ -18,9 +18,9 @@ import numpy as np
 
 from common import workers
 from common.targets import Target, at_most
-from octavo import Linear, runtime
+from octavo import Linear, runtime, timing
 from octavo.bench import linear as ours
-from octavo.bench import report, timing
+from octavo.bench import report
 from octavo.bench.peers.worker import versions
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from common import workers
 from common.targets import Row, Target, at_least, at_most, by_case
 from octavo.bench import report
 from octavo.bench.peers.worker import Request
-from octavo.demo.source import default_model
+from octavo.data.default_model import default_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,11 +18,12 @@ import numpy as np
 
 from common import workers
 from common.targets import Target, at_least, at_most, by_case
-from octavo import Linear, SparseLinear, runtime
-from octavo.bench import report, timing
+from octavo import Linear, runtime, timing
+from octavo.bench import report
 from octavo.bench.linear import make_input
 from octavo.bench.peers import base
 from octavo.bench.peers.worker import versions
+from octavo.nn import SparseLinear
 from octavo.tuning import SPARSE_FORMATS
 
 if TYPE_CHECKING:

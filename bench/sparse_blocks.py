@@ -16,10 +16,12 @@ import numpy as np
 
 from common import workers
 from common.targets import Target, at_least, by_case
-from octavo import Linear, SparseLinear, pruning, runtime
-from octavo.bench import report, timing
+from octavo import Linear, runtime, timing
+from octavo.algorithms import pruning
+from octavo.bench import report
 from octavo.bench.linear import make_input
 from octavo.bench.peers.worker import versions
+from octavo.nn import SparseLinear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

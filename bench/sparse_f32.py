@@ -17,11 +17,12 @@ import numpy as np
 
 from common import workers
 from common.targets import Target, at_least, by_case
-from octavo import SparseMatrix, functional, runtime, spmm
-from octavo.bench import report, timing
+from octavo import functional, runtime, timing
+from octavo.bench import report
 from octavo.bench.linear import make_input
 from octavo.bench.peers import base
 from octavo.bench.peers.worker import versions
+from octavo.sparse import SparseMatrix, spmm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from common import workers
 from common.targets import Target, at_least, at_most, by_case, fastest
-from octavo import runtime
+from octavo import runtime, timing
 from octavo.bench import linear as ours
-from octavo.bench import report, timing
+from octavo.bench import report
 from octavo.bench.peers.base import Layer, attempt, first_line
 from octavo.bench.peers.torch_linear import dynamic_int8, float_layer, start
 from octavo.bench.peers.worker import versions

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from common import workers
 from common.targets import Row, Target, at_least, by_case
 from model import model_folder
-from octavo import runtime
-from octavo.bench import report, timing
+from octavo import runtime, timing
+from octavo.bench import report
 from octavo.bench.peers.base import attempt
 from octavo.bench.peers.torch_linear import dynamic_int8, start
 from octavo.bench.peers.worker import versions

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from common import workers
 from common.targets import Target, at_least
-from octavo import runtime
+from octavo import runtime, timing
 from octavo.bench import linear as ours
-from octavo.bench import report, timing
+from octavo.bench import report
 from octavo.bench.peers.base import Layer, attempt
 from octavo.bench.peers.torch_linear import float_layer, start
 from octavo.bench.peers.worker import versions

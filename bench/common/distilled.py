@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from octavo.demo.run import tokenize
+from octavo.data.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

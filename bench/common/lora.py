@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.finetune import BATCH, batch_order, batches
-from octavo.demo.run import tokenize
+from octavo.data.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from pathlib import Path

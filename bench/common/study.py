@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 import octavo
-from octavo.demo import default_model
-from octavo.demo.run import cosines, tokenize
+from octavo.algorithms.measures import cosines
+from octavo.data.default_model import default_model
+from octavo.data.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from pathlib import Path

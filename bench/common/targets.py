@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from octavo.bench.compare import geometric_mean
 from octavo.bench.report import table
+from octavo.timing import geometric_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

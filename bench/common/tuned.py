@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo.demo.run import tokenize
+from octavo.data.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -347,8 +347,6 @@ void register_linear(py::module_& m) {
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
            "format"_a = "dense", "input_multiplier"_a = py::none())
-      .def_static("int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
-                  "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none())
       .def("call", &call, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
@@ -387,6 +385,8 @@ void register_linear(py::module_& m) {
           "shape", [](const DenseWeight& self) { return py::make_tuple(self.k(), self.n()); });
   refuse_uninitialised<Linear>();
   refuse_uninitialised<DenseWeight>();
+  m.def("packed_int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
+        "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none());
   m.def("format_cost", &format_cost, "codes"_a, "format"_a);
   m.def("weight_formats", &format_names);
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);

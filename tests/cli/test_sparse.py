@@ -136,7 +136,7 @@ def test_interrupted_pruning_leaves_nothing(
     assert run(capsys, *words)[0] == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     calls: list[int] = []
-    real = octavo.pruning.sparsegpt
+    real = octavo.algorithms.pruning.sparsegpt
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -144,7 +144,7 @@ def test_interrupted_pruning_leaves_nothing(
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(octavo.pruning, "sparsegpt", interrupted)
+    monkeypatch.setattr(octavo.algorithms.pruning, "sparsegpt", interrupted)
     code, out, err = run(capsys, *words, "--calibration", data)
     assert (code, out) == (130, "")
     assert "nothing was left half-written" in err

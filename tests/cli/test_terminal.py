@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import model_files
-from octavo import cli
-from octavo.bench import compare, pays, report, timing
+from octavo import cli, timing
+from octavo.bench import compare, pays, report
 from octavo.cli import console
 from octavo.demo.table import align
 

@@ -10,8 +10,9 @@ import pytest
 
 import model_files
 import octavo
-from octavo import nn, smoothing
-from octavo.rounding import nearest_rows
+from octavo import nn
+from octavo.algorithms import smoothing
+from octavo.algorithms.rounding import nearest_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 import model_files
 import octavo
-from octavo.compression.calibration import ROWS, Batches, batches_of
+from octavo.data.batches import ROWS, Batches, batches_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,8 +84,10 @@ def test_every_form_says_the_same(model: Encoder, tmp_path: Path) -> None:
         lambda: [{"input_ids": np.array([row])} for row in rows],
         iter(TEXT),
         [TEXT[:2], TEXT[2:]],
-        octavo.Dataset(list(enumerate(TEXT)), lambda pair: pair[1]),
-        octavo.Dataset(lambda: ({"ids": row, "label": 1} for row in rows), lambda row: row["ids"]),
+        octavo.data.Dataset(list(enumerate(TEXT)), lambda pair: pair[1]),
+        octavo.data.Dataset(
+            lambda: ({"ids": row, "label": 1} for row in rows), lambda row: row["ids"]
+        ),
         Reader([{"input_ids": np.array([row])} for row in rows]),
     ]
     for form in forms:
@@ -290,9 +292,9 @@ def test_items_are_named_in_errors(model: Encoder) -> None:
     with pytest.raises(ValueError, match="expected at least one token, got none"):
         list(batches_of(yields(), model))
     with pytest.raises(TypeError, match="transform_fn: expected a function, got int"):
-        octavo.Dataset([1], 3)  # type: ignore[arg-type]
+        octavo.data.Dataset([1], 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"source: expected a file, .* got int"):
-        octavo.Dataset(3)
+        octavo.data.Dataset(3)
 
 
 def test_what_goes_wrong_in_the_function_stays_itself(model: Encoder) -> None:

@@ -12,7 +12,7 @@ import pytest
 import model_files
 import octavo
 from octavo import nn
-from octavo.observers import MinMax
+from octavo.algorithms.observers import MinMax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +23,9 @@ class Network(nn.Module):
     """Layers where a module may hold them: an attribute, a list, a tuple, below another module."""
 
     def __init__(self, rng: np.random.Generator, width: int = 16) -> None:
-        def layer(activation: str = "none") -> octavo.FloatLinear:
+        def layer(activation: str = "none") -> octavo.nn.FloatLinear:
             weight = rng.standard_normal((width, width)).astype(np.float32) / 4
-            return octavo.FloatLinear(weight, np.ones(width, np.float32), activation)
+            return octavo.nn.FloatLinear(weight, np.ones(width, np.float32), activation)
 
         self.first = layer("gelu")
         self.listed = [layer("relu"), layer()]
@@ -76,8 +76,8 @@ def kinds(model: nn.Module) -> dict[str, type]:
 
 def test_default_is_static_with_data_and_dynamic_without(folder: Path) -> None:
     model = octavo.models.load(folder)
-    converter = octavo.Converter.from_model(model)
-    converter.optimizations = [octavo.Optimize.DEFAULT]
+    converter = octavo.compression.Converter.from_model(model)
+    converter.optimizations = [octavo.compression.Optimize.DEFAULT]
     ids, mask = model_files.batch()
     np.testing.assert_array_equal(
         converter.convert()(ids, mask), octavo.compress(model, "int8")(ids, mask)
@@ -92,18 +92,21 @@ def test_default_is_static_with_data_and_dynamic_without(folder: Path) -> None:
 
 def test_no_optimizations_keep_the_model(folder: Path, network: Network) -> None:
     for model in (folder, octavo.models.load(folder), network):
-        made = octavo.Converter.from_model(model).convert()
+        made = octavo.compression.Converter.from_model(model).convert()
         assert made is not model
         assert not any(m.kind == "int8" for _, m in made.named_modules())
-    converter = octavo.Converter.from_model(folder)
+    converter = octavo.compression.Converter.from_model(folder)
     converter.representative_dataset = typical
     with pytest.raises(ValueError, match="representative_dataset: expected optimizations beside"):
         converter.convert()
 
 
 def test_optimizations_go_together(folder: Path) -> None:
-    converter = octavo.Converter.from_model(folder)
-    converter.optimizations = [octavo.Optimize.SPARSITY, octavo.Optimize.DEFAULT]
+    converter = octavo.compression.Converter.from_model(folder)
+    converter.optimizations = [
+        octavo.compression.Optimize.SPARSITY,
+        octavo.compression.Optimize.DEFAULT,
+    ]
     assert converter.recipe is not None
     assert converter.recipe.to_dict() == {"prune": {"sparsity": 0.5}, "quantize": "int8"}
     converter.representative_dataset = typical
@@ -116,7 +119,10 @@ def test_optimizations_go_together(folder: Path) -> None:
     converter.optimizations = ["sparse50", "2:4"]
     with pytest.raises(ValueError, match="optimizations: expected one that says prune, got sever"):
         converter.convert()
-    converter.optimizations = [octavo.Optimize.FLOAT16, octavo.Optimize.DEFAULT]
+    converter.optimizations = [
+        octavo.compression.Optimize.FLOAT16,
+        octavo.compression.Optimize.DEFAULT,
+    ]
     with pytest.raises(ValueError, match="expected one that says quantize, got several"):
         converter.convert()
     converter.optimizations = ["nonsense"]
@@ -128,25 +134,25 @@ def test_optimizations_go_together(folder: Path) -> None:
 
 
 def test_saving(folder: Path, tmp_path: Path, network: Network) -> None:
-    converter = octavo.Converter.from_model(folder)
-    converter.optimizations = [octavo.Optimize.DEFAULT]
+    converter = octavo.compression.Converter.from_model(folder)
+    converter.optimizations = [octavo.compression.Optimize.DEFAULT]
     converter.representative_dataset = typical
     converter.save(tmp_path / "small")
     small, again = converter.convert(), octavo.models.load(tmp_path / "small")
     ids, mask = model_files.batch()
     np.testing.assert_array_equal(again(ids, mask), small(ids, mask))
     with pytest.raises(TypeError, match="model: expected an encoder to save, got Network"):
-        octavo.Converter.from_model(network).save(tmp_path / "network")
+        octavo.compression.Converter.from_model(network).save(tmp_path / "network")
     with pytest.raises(TypeError, match="model: expected a model or a folder, got int"):
-        octavo.Converter.from_model(3)
+        octavo.compression.Converter.from_model(3)
 
 
 def test_any_module_is_converted(network: Network, rng: np.random.Generator) -> None:
     data = batches(rng)
     before = kinds(network)
     expected = network(data[0])
-    converter = octavo.Converter.from_model(network)
-    converter.optimizations = [octavo.Optimize.DEFAULT]
+    converter = octavo.compression.Converter.from_model(network)
+    converter.optimizations = [octavo.compression.Optimize.DEFAULT]
     dynamic = converter.convert()
     assert not any(is_static(m) for _, m in dynamic.named_modules())
     converter.optimizations = [{"quantize": {"activations": "static", "observer": "minmax"}}]
@@ -156,7 +162,7 @@ def test_any_module_is_converted(network: Network, rng: np.random.Generator) -> 
         lambda: ([x] for x in data),
         [(x,) for x in data],
         [{"x": x, "gain": np.float32([1])} for x in data],
-        octavo.Dataset(data, lambda x: x.tolist()),
+        octavo.data.Dataset(data, lambda x: x.tolist()),
         np.concatenate(data),
     ):
         converter.representative_dataset = form
@@ -170,8 +176,8 @@ def test_any_module_is_converted(network: Network, rng: np.random.Generator) -> 
 
 
 def test_bad_inputs_of_modules_are_named(network: Network, rng: np.random.Generator) -> None:
-    converter = octavo.Converter.from_model(network)
-    converter.optimizations = [octavo.Optimize.DEFAULT]
+    converter = octavo.compression.Converter.from_model(network)
+    converter.optimizations = [octavo.compression.Optimize.DEFAULT]
     good = batches(rng, 1)[0]
     nan = good.copy()
     nan[3, 3] = np.nan
@@ -191,7 +197,7 @@ def test_bad_inputs_of_modules_are_named(network: Network, rng: np.random.Genera
     converter.representative_dataset = lambda: iter(())
     with pytest.raises(ValueError, match="calibration: expected at least one input, got none"):
         converter.convert()
-    converter.optimizations = [octavo.Optimize.SPARSITY]
+    converter.optimizations = [octavo.compression.Optimize.SPARSITY]
     with pytest.raises(ValueError, match="a module that is no encoder becomes int8"):
         converter.convert()
 
@@ -202,7 +208,7 @@ def test_bad_inputs_of_modules_are_named(network: Network, rng: np.random.Genera
 def test_a_context_watches_and_lets_go(network: Network, rng: np.random.Generator) -> None:
     before, data = kinds(network), batches(rng)
     expected = [network(x) for x in data]
-    with octavo.Calibration(network, observer="minmax") as calibration:
+    with octavo.compression.Calibration(network, observer="minmax") as calibration:
         for x, y in zip(data, expected, strict=True):
             np.testing.assert_array_equal(network(x), y)
     assert kinds(network) == before
@@ -213,7 +219,7 @@ def test_a_context_watches_and_lets_go(network: Network, rng: np.random.Generato
     assert scales["first"] == observer.scale_zero_point()
     assert list(scales) == USED
     assert scales["listed.0"] == scales["listed.1"]
-    small = octavo.freeze(network, calibration)
+    small = octavo.compression.freeze(network, calibration)
     assert type(small) is Network
     assert [name for name, m in small.named_modules() if is_static(m)] == USED
     assert small.unused.kind == "int8"
@@ -225,7 +231,7 @@ def test_a_context_watches_and_lets_go(network: Network, rng: np.random.Generato
 def test_a_context_is_left_after_an_exception(network: Network, rng: np.random.Generator) -> None:
     before, (x, nan) = kinds(network), batches(rng, 2)
     nan[0, 0] = np.nan
-    calibration = octavo.Calibration(network)
+    calibration = octavo.compression.Calibration(network)
     with calibration:
         network(x)
     with pytest.raises(ValueError, match="layer 'first': calibration: expected fin"), calibration:
@@ -242,27 +248,30 @@ def test_a_context_is_left_after_an_exception(network: Network, rng: np.random.G
 
 def test_contexts_are_not_nested(network: Network, rng: np.random.Generator) -> None:
     x = batches(rng, 1)[0]
-    outer, inner = octavo.Calibration(network), octavo.Calibration(network.first)
+    outer, inner = (
+        octavo.compression.Calibration(network),
+        octavo.compression.Calibration(network.first),
+    )
     with outer:
-        for one in (inner, outer, octavo.Calibration(network)):
+        for one in (inner, outer, octavo.compression.Calibration(network)):
             with pytest.raises(RuntimeError, match="is being calibrated already"):
                 one.__enter__()
         network(x)
         with pytest.raises(RuntimeError, match="leave its context before"):
             outer.freeze()
     assert outer.scales()
-    assert type(network.first) is octavo.FloatLinear
+    assert type(network.first) is octavo.nn.FloatLinear
     with inner:
         network(x)
     assert list(inner.scales()) == [""]
     with pytest.raises(ValueError, match="expected one of this model, got another model's"):
-        octavo.freeze(network, inner)
+        octavo.compression.freeze(network, inner)
 
 
 def test_an_array_that_is_filled_anew_counts_anew(rng: np.random.Generator) -> None:
-    layer = octavo.FloatLinear(np.eye(4, dtype=np.float32))
+    layer = octavo.nn.FloatLinear(np.eye(4, dtype=np.float32))
     x = np.zeros((2, 4), np.float32)
-    with octavo.Calibration(layer, observer="minmax", symmetric=True) as calibration:
+    with octavo.compression.Calibration(layer, observer="minmax", symmetric=True) as calibration:
         for value in (1.0, 5.0, 2.0):
             x.fill(value)
             layer(x)
@@ -274,16 +283,16 @@ def test_an_array_that_is_filled_anew_counts_anew(rng: np.random.Generator) -> N
 
 def test_a_layer_used_twice(rng: np.random.Generator) -> None:
     class Twice(nn.Module):
-        def __init__(self, layer: octavo.FloatLinear) -> None:
+        def __init__(self, layer: octavo.nn.FloatLinear) -> None:
             self.one = self.other = layer
 
         def __call__(self, x: Any) -> Any:
             return self.other(self.one(x))
 
-    twice = Twice(octavo.FloatLinear(3 * np.eye(4, dtype=np.float32)))
-    with octavo.Calibration(twice, observer="minmax") as calibration:
+    twice = Twice(octavo.nn.FloatLinear(3 * np.eye(4, dtype=np.float32)))
+    with octavo.compression.Calibration(twice, observer="minmax") as calibration:
         twice(np.ones((1, 4), np.float32))
-    assert type(twice.one) is octavo.FloatLinear
+    assert type(twice.one) is octavo.nn.FloatLinear
     small = calibration.freeze()
     assert is_static(small.one)
     assert is_static(small.other)
@@ -298,7 +307,7 @@ def test_encoders_leave_padding_out(folder: Path) -> None:
     for padding in (0, 5):
         padded = np.pad(ids, ((0, 0), (0, padding)), constant_values=99)
         kept = np.pad(mask, ((0, 0), (0, padding)))
-        with octavo.Calibration(model, observer="minmax") as calibration:
+        with octavo.compression.Calibration(model, observer="minmax") as calibration:
             model.encode(padded, kept)
             assert type(model).__name__ == "BertModel"
         found.append(calibration.scales())
@@ -308,7 +317,7 @@ def test_encoders_leave_padding_out(folder: Path) -> None:
     }
     for name, (scale, _) in found[0].items():
         assert found[1][name][0] == pytest.approx(scale, rel=1e-5), name
-    small = octavo.freeze(model, calibration)
+    small = octavo.compression.freeze(model, calibration)
     assert isinstance(small.embeddings.word_embeddings, nn.Embedding)
     assert not is_static(small.pooler.dense)
     assert is_static(small.get_submodule("encoder.layer.0.output.dense"))
@@ -319,10 +328,10 @@ def test_encoders_leave_padding_out(folder: Path) -> None:
 
 def test_many_threads(network: Network, rng: np.random.Generator) -> None:
     data = batches(rng, 24)
-    with octavo.Calibration(network) as alone:
+    with octavo.compression.Calibration(network) as alone:
         for x in data:
             network(x)
-    calibration = octavo.Calibration(network)
+    calibration = octavo.compression.Calibration(network)
     errors: list[BaseException] = []
 
     def work(parts: list[np.ndarray]) -> None:
@@ -344,18 +353,20 @@ def test_many_threads(network: Network, rng: np.random.Generator) -> None:
 
 def test_what_a_context_does_not_take(network: Network) -> None:
     with pytest.raises(TypeError, match="model: expected an octavo Module, got int"):
-        octavo.Calibration(3)  # type: ignore[arg-type]
+        octavo.compression.Calibration(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected float linear layers to watch, got none"):
-        octavo.Calibration(octavo.LayerNorm(np.ones(4, np.float32), np.zeros(4, np.float32)))
+        octavo.compression.Calibration(
+            octavo.nn.LayerNorm(np.ones(4, np.float32), np.zeros(4, np.float32))
+        )
     with pytest.raises(ValueError, match="observer: expected one of minmax"):
-        octavo.Calibration(network, observer="best")
+        octavo.compression.Calibration(network, observer="best")
     with pytest.raises(ValueError, match="dynamic: expected names of float linear layers, got 'x"):
-        octavo.Calibration(network, dynamic=["x"])
-    some = octavo.Calibration(network, dynamic=["listed.*"])
+        octavo.compression.Calibration(network, dynamic=["x"])
+    some = octavo.compression.Calibration(network, dynamic=["listed.*"])
     with some:
         network(np.ones((1, 16), np.float32))
     assert list(some.scales()) == ["first", "fixed.0"]
     with pytest.raises(ValueError, match="expected calls of the model within its context"):
-        octavo.Calibration(network).freeze()
-    with pytest.raises(TypeError, match=r"expected an octavo.Calibration, got dict"):
-        octavo.freeze(network, {})  # type: ignore[arg-type]
+        octavo.compression.Calibration(network).freeze()
+    with pytest.raises(TypeError, match=r"expected an octavo.compression.Calibration, got dict"):
+        octavo.compression.freeze(network, {})  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ import pytest
 import model_files
 import octavo
 from octavo import nn
+from octavo.algorithms.pruning import InputHessian, OutputFit
 from octavo.compression import gptq, read_recipe
-from octavo.compression.alone import agreement, vectors_of
-from octavo.compression.calibration import batches_of
+from octavo.compression.sensitivity import agreement, vectors_of
 from octavo.compression.work import LayerPlan, Work
-from octavo.pruning import InputHessian, OutputFit
+from octavo.data.batches import batches_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def test_pruned_layers_keep_their_zeros(model: Encoder) -> None:
     for name, layer in made.named_modules():
         if isinstance(layer, nn.SparseLinear):
             weight = model.get_submodule(name).weight  # type: ignore[attr-defined]
-            gone = ~octavo.pruning.magnitude(weight, 0.5)
+            gone = ~octavo.algorithms.pruning.magnitude(weight, 0.5)
             assert not layer.weight_codes[gone].any()
     sparse = [n for n, layer in made.named_modules() if isinstance(layer, nn.SparseLinear)]
     assert len(sparse) == 12

@@ -42,8 +42,8 @@ def test_every_layer_becomes_int8(folder: Path) -> None:
 def test_codes_are_those_of_the_layers(folder: Path) -> None:
     model, small = octavo.models.load(folder), octavo.compress(folder)
     for name, layer in model.named_modules():
-        if isinstance(layer, (octavo.FloatLinear, octavo.FloatEmbedding)):
-            cls = octavo.Linear if isinstance(layer, octavo.FloatLinear) else octavo.Embedding
+        if isinstance(layer, (octavo.nn.FloatLinear, octavo.nn.FloatEmbedding)):
+            cls = octavo.Linear if isinstance(layer, octavo.nn.FloatLinear) else octavo.Embedding
             expected = cls.from_float(layer.weight).state_dict()
             found = small.get_submodule(name).state_dict()
             np.testing.assert_array_equal(found["weight"], expected["weight"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo.observers import (
+from octavo.algorithms.observers import (
     MSE,
     OBSERVERS,
     ColumnAbsMax,
@@ -21,7 +21,7 @@ from octavo.observers import (
     MovingAverage,
     Percentile,
 )
-from octavo.observers.entropy import divergences
+from octavo.algorithms.observers.entropy import divergences
 
 EVERY = pytest.mark.parametrize("kind", OBSERVERS.values(), ids=OBSERVERS)
 SYMMETRIC = pytest.mark.parametrize("symmetric", [False, True], ids=["asymmetric", "symmetric"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.pruning: masks by magnitude, N:M, blocks and Wanda; exact counts, ties, bad input."""
+"""Pruning: masks by magnitude, N:M, blocks and Wanda; exact counts, ties, bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octavo import pruning
+from octavo.algorithms import pruning
 
 # Few distinct values, so that there are ties.
 values = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])

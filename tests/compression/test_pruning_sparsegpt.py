@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.pruning.sparsegpt against a slow reference that follows the formula, and its promises."""
+"""SparseGPT against a slow reference that follows the formula, and its promises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octavo import pruning
+from octavo.algorithms import pruning
 
 
 def correlated(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:

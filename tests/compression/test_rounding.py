@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.gptq against all possible codes, a slow form of its formula, and rounding to nearest."""
+"""GPTQ against all possible codes, a slow form of its formula, and rounding to nearest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import octavo
-from octavo import pruning
+from octavo.algorithms import pruning
 
 
 def inputs(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
@@ -64,7 +64,9 @@ def test_equals_the_slow_reference(
     x, weight = inputs(rng, 200, 12), rng.standard_normal((6, 12))
     h = damped(x.T @ x / len(x), 0.02)
     options: dict[str, Any] = {"by_activation": by_activation, "columns": columns}
-    codes, scale = octavo.gptq(weight, x.T @ x / len(x), bits, damping=0.02, **options)
+    codes, scale = octavo.algorithms.rounding.gptq(
+        weight, x.T @ x / len(x), bits, damping=0.02, **options
+    )
     order = np.argsort(-np.diagonal(h), kind="stable") if by_activation else np.arange(12)
     wanted, plain = slow(weight, h, scale, bits, order), nearest(weight, scale, bits)
     worse = error(weight, wanted, scale, h) >= error(weight, plain, scale, h)
@@ -79,7 +81,7 @@ def test_between_nearest_and_the_best_of_all_codes(rng: np.random.Generator) -> 
     for index in range(60):
         x, weight = inputs(rng, 50, 4), rng.standard_normal((1, 4))
         h = damped(x.T @ x / len(x), 0.01)
-        codes, scale = octavo.gptq(weight, x.T @ x / len(x), 2)
+        codes, scale = octavo.algorithms.rounding.gptq(weight, x.T @ x / len(x), 2)
         got = error(weight, codes, scale, h)[0]
         plain = error(weight, nearest(weight, scale, 2), scale, h)[0]
         best = min(error(weight, row[None], scale, h)[0] for row in grid)
@@ -107,7 +109,9 @@ def test_never_worse_than_nearest(
     x, weight = inputs(rng, 30, width), rng.standard_normal((rows, width)).astype(np.float32)
     hessian = pruning.InputHessian(width)
     hessian.update(x)
-    codes, scales = octavo.gptq(weight, hessian, bits, scale=scale, by_activation=by_activation)
+    codes, scales = octavo.algorithms.rounding.gptq(
+        weight, hessian, bits, scale=scale, by_activation=by_activation
+    )
     assert (codes.dtype, codes.shape) == (np.int8, weight.shape)
     assert (scales.dtype, scales.shape) == (np.float32, (rows,))
     assert np.abs(codes).max() <= 2 ** (bits - 1) - 1
@@ -122,7 +126,7 @@ def test_gains_on_correlated_inputs(rng: np.random.Generator) -> None:
     for bits in (8, 4):
         totals = {}
         for scale in ("max", "search"):
-            codes, scales = octavo.gptq(weight, h, bits, scale=scale)
+            codes, scales = octavo.algorithms.rounding.gptq(weight, h, bits, scale=scale)
             totals[scale] = error(weight, codes, scales, h).sum()
             plain = error(weight, nearest(weight, scales, bits), scales, h).sum()
             assert totals[scale] < 0.3 * plain
@@ -132,7 +136,7 @@ def test_gains_on_correlated_inputs(rng: np.random.Generator) -> None:
 def test_is_nearest_where_inputs_are_independent(rng: np.random.Generator) -> None:
     weight = rng.standard_normal((20, 30)).astype(np.float32)
     for by_activation in (False, True):
-        codes, scale = octavo.gptq(
+        codes, scale = octavo.algorithms.rounding.gptq(
             weight, np.eye(30), scale="max", damping=0, by_activation=by_activation
         )
         np.testing.assert_array_equal(codes, nearest(weight, scale, 8))
@@ -145,7 +149,7 @@ def test_masked_weights_stay_zero_and_others_make_up(rng: np.random.Generator) -
     x, weight = inputs(rng, 300, 40), rng.standard_normal((16, 40))
     h = x.T @ x / len(x)
     mask = pruning.magnitude(weight, 0.5)
-    codes, scale = octavo.gptq(weight, h, 4, mask=mask)
+    codes, scale = octavo.algorithms.rounding.gptq(weight, h, 4, mask=mask)
     assert not codes[~mask].any()
     pruned = np.where(mask, weight, 0)
     plain = np.where(mask, nearest(pruned, scale, 4), 0)
@@ -156,53 +160,53 @@ def test_codes_come_from_the_codebook(rng: np.random.Generator) -> None:
     x, weight = inputs(rng, 300, 40), rng.standard_normal((16, 40))
     h = x.T @ x / len(x)
     book = np.array([-127, -60, -20, -5, 0, 7, 25, 70, 120], np.int8)
-    codes, scale = octavo.gptq(weight, h, codebook=book)
+    codes, scale = octavo.algorithms.rounding.gptq(weight, h, codebook=book)
     assert set(np.unique(codes)) <= set(book.tolist())
     gaps = np.abs((weight / scale.astype(np.float64)[:, None])[..., None] - book)
     plain = book[gaps.argmin(axis=-1)]
     assert error(weight, codes, scale, h).sum() < 0.7 * error(weight, plain, scale, h).sum()
-    one, scale = octavo.gptq(weight, h, codebook=[3])
+    one, scale = octavo.algorithms.rounding.gptq(weight, h, codebook=[3])
     assert (one == 3).all()
 
 
 def test_inputs_that_never_come(rng: np.random.Generator) -> None:
     x, weight = inputs(rng, 300, 10), rng.standard_normal((4, 10))
     x[:, 3] = 0
-    codes, scale = octavo.gptq(weight, x.T @ x / len(x), scale="max")
+    codes, scale = octavo.algorithms.rounding.gptq(weight, x.T @ x / len(x), scale="max")
     assert error(weight, codes, scale, x.T @ x).sum() <= error(
         weight, nearest(weight, scale, 8), scale, x.T @ x
     ).sum() * (1 + 1e-9)
     np.testing.assert_array_equal(codes[:, 3], nearest(weight, scale, 8)[:, 3])
     with pytest.raises(ValueError, match="hessian: expected calibration inputs that are not all z"):
-        octavo.gptq(weight, np.zeros((10, 10)))
+        octavo.algorithms.rounding.gptq(weight, np.zeros((10, 10)))
 
 
 def test_one_row_of_data(rng: np.random.Generator) -> None:
     hessian = pruning.InputHessian(30)
     x, weight = rng.standard_normal((1, 30)), rng.standard_normal((50, 30))
     hessian.update(x)
-    codes, scale = octavo.gptq(weight, hessian, 4)
+    codes, scale = octavo.algorithms.rounding.gptq(weight, hessian, 4)
     off = np.abs(x @ (weight - codes * scale[:, None]).T).mean()
     plain = np.abs(x @ (weight - nearest(weight, scale, 4) * scale[:, None]).T).mean()
     assert off < 0.5 * plain
     with pytest.raises(ValueError, match=r"hessian: expected a positive definite .* at damping 0;"):
-        octavo.gptq(weight, hessian, damping=0)
+        octavo.algorithms.rounding.gptq(weight, hessian, damping=0)
 
 
 def test_rows_of_zeros_and_empty_weights() -> None:
     weight = np.array([[0.0, 0.0], [1.0, -0.5]])
-    codes, scale = octavo.gptq(weight, np.eye(2))
+    codes, scale = octavo.algorithms.rounding.gptq(weight, np.eye(2))
     np.testing.assert_array_equal(codes[0], [0, 0])
     assert scale[0] == 1
     for shape in ((0, 2), (2, 0)):
-        codes, scale = octavo.gptq(np.zeros(shape), np.eye(shape[1]))
+        codes, scale = octavo.algorithms.rounding.gptq(np.zeros(shape), np.eye(shape[1]))
         assert (codes.shape, scale.shape) == (shape, shape[:1])
 
 
 def test_arguments_are_left_alone(rng: np.random.Generator) -> None:
     weight, h = rng.standard_normal((4, 6)), np.eye(6)
     before = weight.copy(), h.copy()
-    octavo.gptq(weight, h, by_activation=True, mask=weight > 0)
+    octavo.algorithms.rounding.gptq(weight, h, by_activation=True, mask=weight > 0)
     np.testing.assert_array_equal(weight, before[0])
     np.testing.assert_array_equal(h, before[1])
 
@@ -235,4 +239,4 @@ BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
 )
 def test_bad_arguments(words: tuple[Any, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
-        octavo.gptq(*words, **options)
+        octavo.algorithms.rounding.gptq(*words, **options)

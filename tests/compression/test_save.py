@@ -217,11 +217,11 @@ def test_layers_that_a_file_cannot_hold(small: Encoder, tmp_path: Path) -> None:
             small.save(tmp_path / "out")
     layer.intermediate.dense = old
     norm = layer.output.LayerNorm
-    layer.output.LayerNorm = octavo.LayerNorm(norm.weight, norm.bias, eps=0.5)
+    layer.output.LayerNorm = octavo.nn.LayerNorm(norm.weight, norm.bias, eps=0.5)
     with pytest.raises(ValueError, match=r"'encoder.layer.0.output.LayerNorm' has eps 0.5"):
         small.save(tmp_path / "out")
     layer.output.LayerNorm = norm
-    layer.attention.self.extra = octavo.FloatLinear(np.eye(3, dtype=np.float32))
+    layer.attention.self.extra = octavo.nn.FloatLinear(np.eye(3, dtype=np.float32))
     with pytest.raises(TypeError, match=r"'encoder.layer.0.attention.self.extra' is not part of"):
         small.save(tmp_path / "out")
     only(tmp_path, "float")

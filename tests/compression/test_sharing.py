@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import sharing
+from octavo.algorithms import sharing
 
 
 def best_error(values: np.ndarray, clusters: int) -> float:

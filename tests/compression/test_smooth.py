@@ -13,12 +13,12 @@ import model_files
 import octavo
 from octavo import nn
 from octavo.compression import read_recipe
-from octavo.compression.calibration import batches_of
 from octavo.compression.equalize import equalize
 from octavo.compression.inputs import see_inputs
 from octavo.compression.smooth import smooth
 from octavo.compression.work import Work
-from octavo.models.tree import map_layers
+from octavo.data.batches import batches_of
+from octavo.nn.tree import map_layers
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.smoothing on arrays: published formulas, exact folds, what is refused."""
+"""octavo.algorithms.smoothing on arrays: published formulas, exact folds, what is refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import smoothing
-from octavo.smoothing import InputRanges, MeanError
+from octavo.algorithms import smoothing
+from octavo.algorithms.smoothing import InputRanges, MeanError
 from reference import assert_same_bits
 
 

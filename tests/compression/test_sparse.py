@@ -10,9 +10,10 @@ import pytest
 
 import model_files
 import octavo
-from octavo import nn, pruning
+from octavo import nn
+from octavo.algorithms import pruning
 from octavo.compression import Prune, Recipe
-from octavo.models import tree
+from octavo.nn import tree
 
 if TYPE_CHECKING:
     from pathlib import Path

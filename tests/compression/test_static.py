@@ -13,12 +13,12 @@ import pytest
 import model_files
 import octavo
 from octavo import cli, nn
-from octavo.compression.calibration import batches_of
+from octavo.algorithms.observers import OBSERVERS, MinMax
 from octavo.compression.observe import observe
 from octavo.compression.recipe import read_recipe
 from octavo.compression.work import Work
+from octavo.data.batches import batches_of
 from octavo.nn import hooks
-from octavo.observers import OBSERVERS, MinMax
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,7 @@ def test_pruned_layers_are_static_too(folder: Path) -> None:
     recipe = {"prune": {"sparsity": 0.5}, "quantize": {"activations": "static"}}
     small = octavo.compress(folder, recipe, calibration=data())
     layers = linears(small)
-    assert all(isinstance(layer, octavo.SparseLinear) for layer in layers.values())
+    assert all(isinstance(layer, octavo.nn.SparseLinear) for layer in layers.values())
     assert set(scales(small)) == set(layers)
 
 
@@ -291,7 +291,7 @@ def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
     """All layers but the last are looked at, those of the head too."""
     folder = model_files.write_classifier(tmp_path / "float", family)
     made = octavo.compress(folder, recipe, calibration=data())
-    assert isinstance(made.classifier, octavo.FloatLinear)
+    assert isinstance(made.classifier, octavo.nn.FloatLinear)
     head = made.pooler.dense if family == "bert" else made.pre_classifier
     assert head.kind == "int8"
     assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")

@@ -14,9 +14,9 @@ import model_files
 import octavo
 from octavo import cli, nn
 from octavo.compression import LayerSensitivity, Sensitivity, Target, TargetNotMetError
-from octavo.compression.alone import MOST_TOKENS, agreement, vectors_of
-from octavo.compression.calibration import batches_of
+from octavo.compression.sensitivity import MOST_TOKENS, agreement, vectors_of
 from octavo.compression.target import read_target
+from octavo.data.batches import batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,9 @@ def reached(model: Encoder, compressed: Encoder, data: Any) -> tuple[float, floa
 
 def test_the_bad_layer_is_the_most_sensitive(folder: Path, data: dict[str, Any]) -> None:
     steps: list[tuple[str, float]] = []
-    table = octavo.sensitivity(folder, data, on_progress=lambda *step: steps.append(step))
+    table = octavo.compression.sensitivity(
+        folder, data, on_progress=lambda *step: steps.append(step)
+    )
     model = octavo.models.load(folder)
     assert table[0].name == BAD
     assert table[0].sqnr_db < table[1].sqnr_db - 6
@@ -72,7 +74,7 @@ def test_the_bad_layer_is_the_most_sensitive(folder: Path, data: dict[str, Any])
 def test_sensitivity_is_that_of_the_whole_model(folder: Path, data: dict[str, Any]) -> None:
     """Blocks are run from kept inputs; the result is what swapping one layer gives."""
     model, small = octavo.models.load(folder), octavo.compress(folder)
-    table = octavo.sensitivity(model, data).to_dict()
+    table = octavo.compression.sensitivity(model, data).to_dict()
     for name in (BAD, "encoder.layer.0.attention.self.value", "embeddings.word_embeddings"):
         other = octavo.models.load(folder)
         other.set_submodule(name, small.get_submodule(name))
@@ -88,8 +90,8 @@ def test_sensitivity_is_that_of_the_whole_model(folder: Path, data: dict[str, An
 def test_much_data_is_sampled(folder: Path) -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(1, 100, (1000, 8))
-    few = octavo.sensitivity(folder, ids[:: -(-ids.size // MOST_TOKENS)]).to_dict()
-    many = octavo.sensitivity(folder, ids).to_dict()
+    few = octavo.compression.sensitivity(folder, ids[:: -(-ids.size // MOST_TOKENS)]).to_dict()
+    many = octavo.compression.sensitivity(folder, ids).to_dict()
     assert {name: row["sqnr_db"] for name, row in many.items()} == pytest.approx(
         {name: row["sqnr_db"] for name, row in few.items()}, abs=0.02
     )

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_blocks_run(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, object] = {"__name__": "page"}
     printed = ""
-    tier, threads = octavo.runtime.get_isa(), octavo.get_num_threads()
+    tier, threads = octavo.runtime.get_isa(), octavo.runtime.get_num_threads()
     for block in doc_blocks.blocks(page):
         missing = doc_blocks.missing_packages(block)
         if missing:
@@ -53,7 +53,7 @@ def test_blocks_run(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]
             assert doc_blocks.without_numbers(printed) == doc_blocks.without_numbers(block.code)
             printed = ""
     assert octavo.runtime.get_isa() == tier
-    octavo.set_num_threads(threads)
+    octavo.runtime.set_num_threads(threads)
 
 
 @EVERY_PAGE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import octavo
-from octavo import QTensor
+from octavo.qtensor import QTensor
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")

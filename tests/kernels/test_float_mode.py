@@ -67,7 +67,9 @@ class Calls:
         self.layer = octavo.Linear.from_float(weight, np.full(48, 1e-39, np.float32))
         self.static = octavo.Linear.from_float(weight, activation="gelu", input_scale=1e-3)
         self.weight = tiny_rows(rng, 90, 64)
-        self.matrix = octavo.SparseMatrix.from_dense(self.weight * (rng.random((90, 64)) < 0.3))
+        self.matrix = octavo.sparse.SparseMatrix.from_dense(
+            self.weight * (rng.random((90, 64)) < 0.3)
+        )
         self.table = octavo.Embedding.from_float(self.weight)
         self.scale = np.array([3e-41], np.float32)
 
@@ -83,7 +85,7 @@ class Calls:
         out["dequantize"] = octavo.dequantize_linear(out["quantize"], self.scale)
         out["numbers"] = octavo.dequantize_linear(np.arange(99, dtype=np.int8), 0.1)
         out["lists"] = octavo.quantize_linear([0.1, 0.3, 7.7], 0.1)
-        out["spmm"] = octavo.spmm(self.matrix, x[:64, :30])
+        out["spmm"] = octavo.sparse.spmm(self.matrix, x[:64, :30])
         out["embedding"] = self.table(np.arange(90))
         weight = octavo.quantize(self.weight, axis=0)
         out["weight codes"], out["weight scales"] = weight.data, weight.scale

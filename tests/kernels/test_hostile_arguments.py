@@ -215,11 +215,11 @@ def write():
 
 def call():
     if what == "matrix":
-        octavo.SparseMatrix.from_csr(indptr, indices, values, (2000, 5000))
+        octavo.sparse.SparseMatrix.from_csr(indptr, indices, values, (2000, 5000))
     elif what == "embedding":
         table(ids)
     else:
-        octavo.SparseLinear.from_quantized(codes, np.ones(256, np.float32), format=what)
+        octavo.nn.SparseLinear.from_quantized(codes, np.ones(256, np.float32), format=what)
 
 threading.Thread(target=write, daemon=True).start()
 end = time.monotonic() + float(sys.argv[2])

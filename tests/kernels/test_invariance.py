@@ -21,10 +21,10 @@ K = 200
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request: pytest.FixtureRequest, isa: str) -> Iterator[int]:
-    before = octavo.get_num_threads()
-    octavo.set_num_threads(request.param)
+    before = octavo.runtime.get_num_threads()
+    octavo.runtime.set_num_threads(request.param)
     yield request.param
-    octavo.set_num_threads(before)
+    octavo.runtime.set_num_threads(before)
 
 
 def make_functions() -> dict[str, Function]:
@@ -35,7 +35,7 @@ def make_functions() -> dict[str, Function]:
     gain = rng.normal(1, 0.1, K).astype(np.float32)
     codes = rng.integers(-128, 128, (K, 40)).astype(np.int8)
     linear = octavo.Linear.from_float(weight, bias, activation="gelu")
-    pruned = octavo.SparseMatrix.from_dense(np.where(np.abs(weight) < 1.2, 0, weight))
+    pruned = octavo.sparse.SparseMatrix.from_dense(np.where(np.abs(weight) < 1.2, 0, weight))
     static = octavo.Linear.from_float(weight, bias, input_scale=0.02, input_zero_point=-5)
     return {
         "linear": linear,
@@ -48,7 +48,7 @@ def make_functions() -> dict[str, Function]:
         "softmax": functional.softmax,
         "gelu": functional.gelu,
         "sparse_linear": lambda x: functional.sparse_linear(x, pruned),
-        "spmm": lambda x: octavo.spmm(pruned, x.T).T,
+        "spmm": lambda x: octavo.sparse.spmm(pruned, x.T).T,
     }
 
 
@@ -154,12 +154,12 @@ def test_threads_do_not_matter(isa: str, m: int, n: int, k: int) -> None:
     rng = np.random.default_rng(9)
     layer = octavo.Linear.from_float(rng.normal(0, 1, (n, k)).astype(np.float32))
     x = rng.normal(0, 1, (m, k)).astype(np.float32)
-    before = octavo.get_num_threads()
+    before = octavo.runtime.get_num_threads()
     try:
-        octavo.set_num_threads(1)
+        octavo.runtime.set_num_threads(1)
         wanted = np.asarray(layer(x))
         for count in (2, 3, 8):
-            octavo.set_num_threads(count)
+            octavo.runtime.set_num_threads(count)
             assert_same_bits(layer(x), wanted)
     finally:
-        octavo.set_num_threads(before)
+        octavo.runtime.set_num_threads(before)

@@ -55,7 +55,7 @@ def added(model: Encoder, source: Adapter) -> Encoder:
         weight = layer.weight.astype(np.float64) + 2.0 * side.b.astype(np.float64) @ side.a
         bias = layer.bias + 2.0 * side.bias
         path = full.removeprefix("bert.")
-        made.set_submodule(path, octavo.FloatLinear(weight, bias, activation=layer.activation))
+        made.set_submodule(path, octavo.nn.FloatLinear(weight, bias, activation=layer.activation))
     return made
 
 
@@ -181,7 +181,7 @@ def test_merged_equals_unmerged_to_the_rounding(int8: Encoder) -> None:
         assert layer.activation == wrapped.base.activation
         # On the same codes of x the outputs differ by at most what the weights differ by.
         x = np.random.default_rng(5).standard_normal((6, layer.in_features)).astype(np.float32)
-        q = octavo.QTensor(*octavo.quantize_dynamic(x), axis=0)
+        q = octavo.qtensor.QTensor(*octavo.quantize_dynamic(x), axis=0)
         plain = octavo.Linear.from_quantized(
             wrapped.base.weight_codes, wrapped.base.weight_scale, wrapped.base.bias
         )
@@ -211,7 +211,7 @@ def test_merged_model_is_an_ordinary_one(tmp_path: Path, int8: Encoder, base: En
 def test_sparse_layers_become_dense(base: Encoder) -> None:
     pruned = octavo.compress(base, {"prune": {"sparsity": 0.9}})
     name = "encoder.layer.0.attention.self.query"
-    assert isinstance(pruned.get_submodule(name), octavo.SparseLinear)
+    assert isinstance(pruned.get_submodule(name), octavo.nn.SparseLinear)
     source = adapter(0)
     merged = merge(pruned, source)
     assert type(merged.get_submodule(name)) is octavo.Linear
@@ -286,7 +286,7 @@ def test_whole_layers_are_replaced(base: Encoder, model: Encoder) -> None:
     model.load_adapter(Adapter(source.config, source.layers, modules))
     wanted = added(base, source)
     eps = wanted.config.layer_norm_epsilon
-    wanted.set_submodule(name, octavo.LayerNorm(norm["weight"], norm["bias"], eps=eps))
+    wanted.set_submodule(name, octavo.nn.LayerNorm(norm["weight"], norm["bias"], eps=eps))
     np.testing.assert_allclose(model(IDS, MASK)[REAL], wanted(IDS, MASK)[REAL], atol=3e-5)
     bad = {f"bert.{name}": {**norm, "weight": norm["weight"][:5]}}
     with pytest.raises(ValueError, match=r"another base: layer .*LayerNorm.* replaces it by"):
@@ -337,7 +337,7 @@ def test_bad_names_and_calls(tmp_path: Path, int8: Encoder) -> None:
 
 def test_addend_is_checked(isa: str, rng: np.random.Generator) -> None:
     weight = rng.standard_normal((5, 7)).astype(np.float32)
-    for layer in (octavo.Linear.from_float(weight), octavo.FloatLinear(weight)):
+    for layer in (octavo.Linear.from_float(weight), octavo.nn.FloatLinear(weight)):
         x, more = np.ones((2, 7), np.float32), np.ones((2, 5), np.float32)
         zeros = np.zeros((2, 5), np.float32)
         y = layer(x, addend=more[:, ::-1])  # the long way

@@ -43,7 +43,7 @@ def test_the_output_layer_stays_float_and_is_not_pruned(folder: Path, tmp_path: 
     ids, mask = batch()
     for recipe in ("int8", "sparse50-int8"):
         small = octavo.compress(model, recipe)
-        assert isinstance(small.classifier, octavo.FloatLinear)
+        assert isinstance(small.classifier, octavo.nn.FloatLinear)
         assert np.array_equal(small.classifier.weight, model.classifier.weight)
         small.save(tmp_path / "small")
         again = octavo.models.load(tmp_path / "small")

@@ -120,7 +120,7 @@ def test_the_tokenizer_is_that_of_the_model(tmp_path: Path, pair: tuple[Encoder,
     pair[0].save(tmp_path / "out")
     loaded = octavo.models.load(tmp_path / "out")
     pair[1].save(tmp_path / "out")
-    far = octavo.evaluate(loaded, TEXT, reference=pair[0])
+    far = octavo.evaluation.evaluate(loaded, TEXT, reference=pair[0])
     assert far.cosine_min == pytest.approx(1, abs=1e-6)
     loaded.save(tmp_path / "copy")
     wanted = (tmp_path / "gelu" / "tokenizer.json").read_bytes()

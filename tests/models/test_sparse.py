@@ -13,8 +13,9 @@ import safetensors.numpy
 
 import model_files
 import octavo
-from octavo import Linear, SparseLinear, nn
-from octavo.models.tree import map_layers
+from octavo import Linear, nn
+from octavo.nn import SparseLinear
+from octavo.nn.tree import map_layers
 from reference import assert_same_bits
 from sparse_files import is_linear, own_parts, pruned_tensors, retired_checkpoint
 

@@ -24,7 +24,7 @@ def test_the_bits_of_the_dense_layer(tier: str, n: int, k: int) -> None:
     codes, scale = pruned(n, k, 0.7), np.linspace(0.01, 0.02, n, dtype=np.float32)
     with runtime.use_isa(tier):
         layers = [
-            octavo.SparseLinear.from_quantized(codes, scale, format=name, activation="gelu")
+            octavo.nn.SparseLinear.from_quantized(codes, scale, format=name, activation="gelu")
             for name in ("bitmap", "dense")
         ]
         for m in (1, 3, 4, 5, 9, 40):
@@ -40,7 +40,7 @@ def test_numpy_gives_the_same_bits() -> None:
     results = []
     for name in ("native", "numpy"):
         with _backend.use(name):
-            layer = octavo.SparseLinear.from_quantized(codes, scale, format="bitmap")
+            layer = octavo.nn.SparseLinear.from_quantized(codes, scale, format="bitmap")
             assert layer.format == "bitmap"
             np.testing.assert_array_equal(layer.weight_codes, codes)
             results.append(layer(x))
@@ -52,7 +52,7 @@ def test_numpy_gives_the_same_bits() -> None:
 def test_bytes_follow_the_zeros(sparsity: float) -> None:
     codes = pruned(64, 512, sparsity)
     with _backend.use("native"):
-        layer = octavo.SparseLinear.from_quantized(codes, 0.1, format="bitmap")
+        layer = octavo.nn.SparseLinear.from_quantized(codes, 0.1, format="bitmap")
     most = codes.size / 8 + np.count_nonzero(codes) + 64 + 8 * 64 + 4 * 3 * 4
     assert layer.nbytes <= most
 
@@ -64,5 +64,5 @@ def test_auto_takes_it_only_where_no_number_of_rows_loses() -> None:
         for tier in runtime.isa_tiers():
             table = tuning.costs(tier)["bitmap"]
             with runtime.use_isa(tier):
-                chosen = octavo.SparseLinear.from_quantized(codes, 0.1).format
+                chosen = octavo.nn.SparseLinear.from_quantized(codes, 0.1).format
             assert chosen != "bitmap" or max(table) < 1

@@ -11,7 +11,9 @@ import pytest
 import model_files
 import octavo
 from native import needs_core
-from octavo import SparseLinear, _backend, pruning, runtime, tuning
+from octavo import _backend, runtime, tuning
+from octavo.algorithms import pruning
+from octavo.nn import SparseLinear
 from reference import assert_same_bits
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ def widened(x: np.ndarray, backend: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("isa", octavo.cpu_info()["isa_tiers"] or [None])
+@pytest.mark.parametrize("isa", octavo.runtime.cpu_info()["isa_tiers"] or [None])
 def test_every_value_is_widened_exactly(dtype: str, isa: str | None) -> None:
     x = EVERY.view(np.float16) if dtype == "float16" else EVERY
     bits = (EVERY.astype(np.uint32) << 16).view(np.float32)
@@ -74,7 +74,7 @@ def test_linear(dtype: str, shape: tuple[int, ...], sizes: tuple[int, int]) -> N
     weight = rng.standard_normal((n, k)).astype(np.float32)
     bias = rng.standard_normal(n).astype(np.float32)
     layer = nn.HalfLinear.from_float(weight, bias, activation="gelu", dtype=dtype)
-    same = octavo.FloatLinear(layer.weight, bias, activation="gelu")
+    same = octavo.nn.FloatLinear(layer.weight, bias, activation="gelu")
     x = rng.standard_normal((*shape, k)).astype(np.float32)
     residual = rng.standard_normal((*shape, n)).astype(np.float32)
     assert np.allclose(layer(x, residual), same(x, residual), rtol=1e-5, atol=1e-4)
@@ -192,4 +192,4 @@ def test_half_files_of_others_become_float32(tmp_path: Path) -> None:
     made.recipe = None
     made.save(tmp_path / "b")
     again = octavo.models.load(tmp_path / "b")
-    assert isinstance(again.get_submodule("pooler.dense"), octavo.FloatLinear)
+    assert isinstance(again.get_submodule("pooler.dense"), octavo.nn.FloatLinear)

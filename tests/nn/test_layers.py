@@ -13,7 +13,8 @@ import pytest
 import octavo
 import octavo.functional as ops
 import reference
-from octavo import Embedding, FloatEmbedding, FloatLinear, LayerNorm, nn
+from octavo import Embedding, nn
+from octavo.nn import FloatEmbedding, FloatLinear, LayerNorm
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")

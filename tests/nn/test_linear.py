@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import octavo
 import reference
-from octavo import Linear, QTensor, _backend, runtime
+from octavo import Linear, _backend, runtime
+from octavo.qtensor import QTensor
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")
@@ -87,7 +88,7 @@ def test_close_to_float(rng: np.random.Generator) -> None:
     exact = x @ weight.T + bias
     y = Linear.from_float(weight, bias)(x)
     assert np.linalg.norm(y - exact) < 0.02 * np.linalg.norm(exact)
-    assert_same_bits(octavo.FloatLinear(weight, bias)(x).round(2), exact.round(2))
+    assert_same_bits(octavo.nn.FloatLinear(weight, bias)(x).round(2), exact.round(2))
 
 
 def test_extreme_codes(rng: np.random.Generator) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import Linear, QTensor
+from octavo import Linear
+from octavo.qtensor import QTensor
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import FloatLinear, LayerNorm, Linear, nn
+from octavo import Linear, nn
+from octavo.nn import FloatLinear, LayerNorm
 from reference import assert_same_bits
 
 WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4) / 16

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import FloatLinear, Linear, SparseLinear, _backend
+from octavo import Linear, _backend
+from octavo.nn import FloatLinear, SparseLinear
 from reference import assert_same_bits
 
 SIZES = [(1, 17, 33), (1, 64, 64), (3, 5, 1), (9, 33, 131), (40, 31, 64), (0, 3, 5), (3, 4, 0)]

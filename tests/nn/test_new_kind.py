@@ -101,7 +101,7 @@ def test_a_new_kind_is_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch, tmp_pa
     contract.test_tiny_weights(kind, (0, 5))
     layer = contract.make(kind)
     assert repr(layer) == f"Linear(in_features={K}, out_features={N}, kind='fixed16')"
-    made: Any = plain_layer("name", octavo.FloatLinear(*contract.numbers()), kind)
+    made: Any = plain_layer("name", octavo.nn.FloatLinear(*contract.numbers()), kind)
     assert_same_bits(made(contract.inputs(2, K)), layer(contract.inputs(2, K)))
     facts = layer_facts("name", layer, None, None, None)
     assert (facts.kind, facts.bits, facts.shape, facts.inputs_as) == (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import FloatLinear, Linear
-from octavo.nn import OutlierLinear
+from octavo import Linear
+from octavo.nn import FloatLinear, OutlierLinear
 from reference import assert_same_bits
 
 COLUMNS = [1, 7, 18]

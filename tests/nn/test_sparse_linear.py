@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.SparseLinear: the bits of Linear in every format, from anything sparse."""
+"""octavo.nn.SparseLinear: the bits of Linear in every format, from anything sparse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import octavo
-from octavo import Linear, QTensor, SparseLinear, SparseMatrix, _backend
+from octavo import Linear, _backend
+from octavo.nn import SparseLinear
+from octavo.qtensor import QTensor
+from octavo.sparse import SparseMatrix
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")

@@ -16,9 +16,9 @@ import model_files
 import octavo
 from bench_rows import row_json, write_results
 from octavo import cli, report
-from octavo.demo.layers import layer_errors
-from octavo.demo.run import tokenize
-from octavo.demo.sentences import SENTENCES
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import layer_errors
 from octavo.report import collect, content, facts, layer_figures, page, theme
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_it_measures_what_no_file_tells(folder: Path, tmp_path: Path) -> None:
         tmp_path / "page.html",
         model=folder,
         seconds=0.005,
-        say=lambda text, done: steps.append((text, done)),
+        progress=lambda text, done: steps.append((text, done)),
     )
     assert len(made["plots"]) == 6
     cases = [pair["case"] for pair in made["int8_pays"]]

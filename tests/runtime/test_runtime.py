@@ -66,32 +66,32 @@ def test_unknown_tiers(isa: str) -> None:
 
 @pytest.mark.usefixtures("isa")
 def test_threads() -> None:
-    before = octavo.get_num_threads()
+    before = octavo.runtime.get_num_threads()
     try:
-        octavo.set_num_threads(1)
-        assert octavo.get_num_threads() == 1
-        octavo.set_num_threads(np.int64(2))
-        assert octavo.get_num_threads() in (1, 2)
+        octavo.runtime.set_num_threads(1)
+        assert octavo.runtime.get_num_threads() == 1
+        octavo.runtime.set_num_threads(np.int64(2))
+        assert octavo.runtime.get_num_threads() in (1, 2)
     finally:
-        octavo.set_num_threads(before)
+        octavo.runtime.set_num_threads(before)
     for wrong in (0, -1, 10**6, 2**80):
         with pytest.raises(ValueError, match=r"^n: "):
-            octavo.set_num_threads(wrong)
+            octavo.runtime.set_num_threads(wrong)
     for wrong in (1.0, "2", None, True):
         with pytest.raises(TypeError, match=r"^n: "):
-            octavo.set_num_threads(wrong)  # type: ignore[arg-type]
-    assert octavo.get_num_threads() == before
+            octavo.runtime.set_num_threads(wrong)  # type: ignore[arg-type]
+    assert octavo.runtime.get_num_threads() == before
 
 
 @pytest.mark.usefixtures("isa")
 def test_cpu_info(isa: str) -> None:
-    info = octavo.cpu_info()
+    info = octavo.runtime.cpu_info()
     assert info["isa"] == isa
     assert info["backend"] == ("numpy" if isa == "numpy" else "native")
     assert info["version"] == octavo.__version__ == _backend.backend.version()
     assert info["isa_tiers"] == runtime.isa_tiers()
     assert set(info["isa_tiers"]) <= set(info["compiled_isa_tiers"])
-    assert info["num_threads"] == octavo.get_num_threads()
+    assert info["num_threads"] == octavo.runtime.get_num_threads()
     assert info["default_num_threads"] >= 1
     assert all(isinstance(value, bool) for value in info["features"].values())
     assert info["backend_reason"]
@@ -115,7 +115,10 @@ def test_the_numpy_backend_has_no_kernels() -> None:
 
 
 def test_backend_can_be_chosen() -> None:
-    code = "import octavo; i = octavo.cpu_info(); print(i['backend'], '|', i['backend_reason'])"
+    code = (
+        "from octavo.runtime import cpu_info; i = cpu_info();"
+        " print(i['backend'], '|', i['backend_reason'])"
+    )
     run = python(code, OCTAVO_BACKEND="numpy")
     assert run.stdout.split(" | ") == ["numpy", "OCTAVO_BACKEND=numpy\n"]
     run = python(code)
@@ -169,7 +172,7 @@ def test_bad_environment_stops_the_import(name: str, value: str) -> None:
 
 
 def test_environment_is_applied() -> None:
-    code = "import octavo; print(octavo.runtime.get_isa(), octavo.get_num_threads())"
+    code = "import octavo; print(octavo.runtime.get_isa(), octavo.runtime.get_num_threads())"
     for tier in TIERS[1:]:
         run = python(code, OCTAVO_ISA=tier, OCTAVO_NUM_THREADS="3")
         assert run.stdout.split() == [tier, "3"], run.stderr
@@ -229,7 +232,7 @@ def test_settings_from_many_threads() -> None:
     def work() -> None:
         try:
             for _ in range(200):
-                octavo.get_num_threads()
+                octavo.runtime.get_num_threads()
                 runtime.get_isa()
                 octavo.quantize_dynamic([[1.0, 2.0]])
         except BaseException as error:  # handed to the main thread

@@ -24,7 +24,7 @@ import os, sys, threading
 import numpy as np
 import octavo
 
-octavo.set_num_threads(3)
+octavo.runtime.set_num_threads(3)
 rng = np.random.default_rng(0)
 layer = octavo.Linear.from_float(rng.normal(0, 1, (512, 512)).astype(np.float32))
 x = rng.normal(0, 1, (200, 512)).astype(np.float32)
@@ -134,10 +134,10 @@ def test_no_thread_before_the_first_call_that_needs_one() -> None:
     before = count()
     import octavo
     print(count() - before)
-    octavo.set_num_threads(3)
+    octavo.runtime.set_num_threads(3)
     layer = octavo.Linear.from_float(np.ones((512, 512), np.float32))
     layer(np.ones((1, 512), np.float32)[:, :512])
-    octavo.set_num_threads(1)
+    octavo.runtime.set_num_threads(1)
     print(count() - before <= 2)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -152,10 +152,10 @@ def test_concurrent_callers_get_equal_results() -> None:
         for n in (64, 300, 1000)
     ]
     xs = [rng.normal(0, 1, (m, 256)).astype(np.float32) for m in (1, 17, 130)]
-    before = octavo.get_num_threads()
-    octavo.set_num_threads(1)
+    before = octavo.runtime.get_num_threads()
+    octavo.runtime.set_num_threads(1)
     wanted = {(i, j): layers[i](x) for i in range(3) for j, x in enumerate(xs)}
-    octavo.set_num_threads(3)
+    octavo.runtime.set_num_threads(3)
     errors: list[BaseException] = []
     start = threading.Barrier(6)
 
@@ -175,7 +175,7 @@ def test_concurrent_callers_get_equal_results() -> None:
         for thread in threads:
             thread.join(120)
     finally:
-        octavo.set_num_threads(before)
+        octavo.runtime.set_num_threads(before)
     assert not any(thread.is_alive() for thread in threads)
     assert not errors, errors[0]
 
@@ -184,7 +184,7 @@ def test_changing_the_number_of_threads_while_others_compute() -> None:
     rng = np.random.default_rng(2)
     layer = octavo.Linear.from_float(rng.normal(0, 1, (400, 300)).astype(np.float32))
     x = rng.normal(0, 1, (90, 300)).astype(np.float32)
-    before, wanted = octavo.get_num_threads(), layer(x)
+    before, wanted = octavo.runtime.get_num_threads(), layer(x)
     stop = threading.Event()
     wrong: list[int] = []
 
@@ -198,13 +198,13 @@ def test_changing_the_number_of_threads_while_others_compute() -> None:
         for worker in workers:
             worker.start()
         for step in range(100):
-            octavo.set_num_threads(1 + step % 5)
+            octavo.runtime.set_num_threads(1 + step % 5)
             layer(x[:5])
     finally:
         stop.set()
         for worker in workers:
             worker.join(60)
-        octavo.set_num_threads(before)
+        octavo.runtime.set_num_threads(before)
     assert not wrong
 
 

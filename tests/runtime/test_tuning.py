@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import Linear, SparseLinear, _backend, runtime, tuning
+from octavo import Linear, _backend, runtime, tuning
+from octavo.nn import SparseLinear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,7 +191,7 @@ def test_save_and_read(table: Path) -> None:
 def test_the_table_of_another_cpu_is_none(table: Path) -> None:
     tuning.save({"avx2": DEAR}, table)
     content = json.loads(table.read_text(encoding="utf-8"))
-    assert content["cpu"] == octavo.cpu_info()["cpu"]
+    assert content["cpu"] == octavo.runtime.cpu_info()["cpu"]
     content["cpu"] = "i4004"
     table.write_text(json.dumps(content), encoding="utf-8")
     tuning._saved.cache_clear()

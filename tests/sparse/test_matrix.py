@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from native import core, needs_core
-from octavo import SparseMatrix, _backend
+from octavo import _backend
+from octavo.sparse import SparseMatrix
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")

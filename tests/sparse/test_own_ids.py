@@ -64,7 +64,7 @@ TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)
     "table",
     [
         octavo.Embedding.from_float(TABLE),
-        octavo.FloatEmbedding(TABLE),
+        octavo.nn.FloatEmbedding(TABLE),
         octavo.nn.HalfEmbedding(TABLE.astype(np.float16)),
     ],
     ids=["int8", "float32", "half"],
@@ -82,7 +82,7 @@ def test_token_ids(tmp_path: Path, spoil: Callable[[Any], Any]) -> None:
 
 
 def test_csr(spoil: Callable[[Any], Any]) -> None:
-    made = octavo.SparseMatrix.from_csr
+    made = octavo.sparse.SparseMatrix.from_csr
     numbers = np.array([0.5, 2], np.float32)
     matrix = made(spoil([0, 1, 2]), [2, 0], numbers, (2, 3))
     np.testing.assert_array_equal(matrix.to_dense(), [[0, 0, 0.5], [2, 0, 0]])

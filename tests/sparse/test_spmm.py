@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import octavo
 import reference
 from guard import guarded, guarded_empty
-from octavo import SparseMatrix, _backend, functional
+from octavo import _backend, functional
+from octavo.sparse import SparseMatrix
 from reference import assert_same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")
@@ -38,12 +39,12 @@ def test_bits(rng: np.random.Generator, threads: int, shape: tuple[int, int], ze
     x = rng.normal(0, 1, (shape[1], max(COLUMNS))).astype(np.float32)
     expected = reference.spmm(weight, x)
     for m in COLUMNS:
-        assert_same_bits(octavo.spmm(a, x[:, :m]), expected[:, :m])
-        assert_same_bits(octavo.spmm(a, x[:, :m].copy()), expected[:, :m])
+        assert_same_bits(octavo.sparse.spmm(a, x[:, :m]), expected[:, :m])
+        assert_same_bits(octavo.sparse.spmm(a, x[:, :m].copy()), expected[:, :m])
         assert_same_bits(functional.sparse_linear(x[:, :m].T, a), expected[:, :m].T)
         assert_same_bits(functional.sparse_linear(x.T[:m].copy(), a), expected[:, :m].T)
-    assert_same_bits(octavo.spmm(a, x[:, 4]), expected[:, 4])
-    assert_same_bits(octavo.spmm(a, x[:, 5].copy()), expected[:, 5])
+    assert_same_bits(octavo.sparse.spmm(a, x[:, 4]), expected[:, 4])
+    assert_same_bits(octavo.sparse.spmm(a, x[:, 5].copy()), expected[:, 5])
 
 
 def test_long_work_is_split(rng: np.random.Generator, threads: int) -> None:
@@ -53,12 +54,14 @@ def test_long_work_is_split(rng: np.random.Generator, threads: int) -> None:
     exact = weight.astype(float) @ x.astype(float)
     products = np.abs(weight).astype(float) @ np.abs(x).astype(float)
     counts = np.count_nonzero(weight, axis=1)[:, None]
-    result = octavo.spmm(a, x)
+    result = octavo.sparse.spmm(a, x)
     assert (np.abs(result - exact) <= ((1 + 2.0**-24) ** counts - 1) * products).all()
-    assert_same_bits(octavo.spmm(a, x[:, 0]), result[:, 0])
-    assert_same_bits(octavo.spmm(a, x[:, ::3]), result[:, ::3])
-    assert_same_bits(octavo.spmm(a, x[:, ::-1]), result[:, ::-1])
-    assert_same_bits(octavo.spmm(a, np.broadcast_to(x[:, :1], (900, 70)))[:, 69], result[:, 0])
+    assert_same_bits(octavo.sparse.spmm(a, x[:, 0]), result[:, 0])
+    assert_same_bits(octavo.sparse.spmm(a, x[:, ::3]), result[:, ::3])
+    assert_same_bits(octavo.sparse.spmm(a, x[:, ::-1]), result[:, ::-1])
+    assert_same_bits(
+        octavo.sparse.spmm(a, np.broadcast_to(x[:, :1], (900, 70)))[:, 69], result[:, 0]
+    )
 
 
 def test_more_columns_than_are_packed_at_once(rng: np.random.Generator, threads: int) -> None:
@@ -66,7 +69,7 @@ def test_more_columns_than_are_packed_at_once(rng: np.random.Generator, threads:
     x = rng.normal(0, 1, (9000, 500)).astype(np.float32)
     a = SparseMatrix.from_dense(weight)
     expected = reference.spmm(weight, x)
-    assert_same_bits(octavo.spmm(a, x), expected)
+    assert_same_bits(octavo.sparse.spmm(a, x), expected)
     assert_same_bits(functional.sparse_linear(x.T, a), expected.T)
 
 
@@ -82,8 +85,10 @@ def test_stored_zeros_meet_infinities(rng: np.random.Generator) -> None:
     x = np.array([[np.inf, 1], [0, -1], [2, np.nan]], np.float32)
     stored = np.array([[1, 0, 1], [0, 1, 0]], bool)
     expected = reference.spmm(np.array([[0, 0, 1], [0, np.inf, 0]], np.float32), x, stored)
-    assert_same_bits(octavo.spmm(a, x), expected)
-    assert_same_bits(octavo.spmm(a, np.repeat(x, 20, axis=1)), np.repeat(expected, 20, axis=1))
+    assert_same_bits(octavo.sparse.spmm(a, x), expected)
+    assert_same_bits(
+        octavo.sparse.spmm(a, np.repeat(x, 20, axis=1)), np.repeat(expected, 20, axis=1)
+    )
 
 
 @pytest.mark.parametrize("front", [False, True])
@@ -114,7 +119,7 @@ def test_sparse_is_dense(n: int, k: int, m: int, tenths: int, seed: int) -> None
     x = rng.integers(-9, 10, (k, m)).astype(np.float32)
     a = SparseMatrix.from_dense(weight)
     assert_same_bits(a.to_dense(), weight)
-    assert_same_bits(octavo.spmm(a, x), (weight.astype(float) @ x + 0.0).astype(np.float32))
+    assert_same_bits(octavo.sparse.spmm(a, x), (weight.astype(float) @ x + 0.0).astype(np.float32))
 
 
 def test_layer_shapes(rng: np.random.Generator) -> None:
@@ -125,7 +130,7 @@ def test_layer_shapes(rng: np.random.Generator) -> None:
     assert_same_bits(functional.sparse_linear(x, a), expected)
     assert_same_bits(functional.sparse_linear(x[1, 2], a), expected[1, 2])
     assert functional.sparse_linear(np.zeros((0, 5, 10), np.float32), a).shape == (0, 5, 6)
-    assert octavo.spmm(a, x[0].T.astype(np.float16)).dtype == np.float32
+    assert octavo.sparse.spmm(a, x[0].T.astype(np.float16)).dtype == np.float32
 
 
 def test_foreign_matrices_are_converted(rng: np.random.Generator) -> None:
@@ -133,7 +138,7 @@ def test_foreign_matrices_are_converted(rng: np.random.Generator) -> None:
     weight = pruned(rng, (6, 10), 0.5)
     x = rng.normal(0, 1, (10, 3)).astype(np.float32)
     expected = reference.spmm(weight, x)
-    assert_same_bits(octavo.spmm(sparse.csc_array(weight), x), expected)
+    assert_same_bits(octavo.sparse.spmm(sparse.csc_array(weight), x), expected)
     assert_same_bits(functional.sparse_linear(x.T, sparse.coo_matrix(weight)), expected.T)
 
 
@@ -141,16 +146,16 @@ def test_refusals(rng: np.random.Generator) -> None:
     a = SparseMatrix.from_dense(np.eye(2, 3, dtype=np.float32))
     x = np.zeros((3, 2), np.float32)
     with pytest.raises(TypeError, match=r"^x: expected float32 or float16, got float64"):
-        octavo.spmm(a, x.astype(float))
+        octavo.sparse.spmm(a, x.astype(float))
     with pytest.raises(TypeError, match=r"^x: .*int64"):
         functional.sparse_linear(x.astype(np.int64).T, a)
     with pytest.raises(TypeError, match=r"^a: expected a SparseMatrix.* got an array of float32"):
-        octavo.spmm(np.eye(3, dtype=np.float32), x)
+        octavo.sparse.spmm(np.eye(3, dtype=np.float32), x)
     with pytest.raises(TypeError, match=r"^weight: expected a SparseMatrix"):
         functional.sparse_linear(x.T, None)
     for wrong in (x.T, np.zeros((3, 1, 1), np.float32), np.float32(1)):
         with pytest.raises(ValueError, match=r"^x: expected shape \(3, M\) or \(3,\), got"):
-            octavo.spmm(a, wrong)
+            octavo.sparse.spmm(a, wrong)
     for wrong in (x, np.float32(1)):
         with pytest.raises(ValueError, match=r"^x: expected shape \(..., 3\), got"):
             functional.sparse_linear(wrong, a)

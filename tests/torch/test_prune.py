@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from octavo import pruning
+from octavo.algorithms import pruning
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")

@@ -10,7 +10,7 @@ import pytest
 
 import model_files
 import octavo
-from octavo import sharing
+from octavo.algorithms import sharing
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_zero_stays() -> None:
     layer(torch.randn(4, 16)).square().sum().backward()
     step.step()
     after = layer.to_octavo()
-    assert isinstance(after, octavo.SparseLinear)
+    assert isinstance(after, octavo.nn.SparseLinear)
     assert (after.weight_codes[codes == 0] == 0).all()
     assert not np.array_equal(np.unique(after.weight_codes), book)
 

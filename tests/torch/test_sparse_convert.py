@@ -164,7 +164,7 @@ def test_a_sparse_encoder_is_the_models_own_layer() -> None:
     assert type(ours) is ot.SparseLinear
     assert theirs is ours._weight.layer
     activated = encoder.encoder.layer[0].intermediate.dense
-    assert isinstance(activated, octavo.SparseLinear)
+    assert isinstance(activated, octavo.nn.SparseLinear)
     ids, mask = model_files.batch()
     with torch.no_grad():
         wanted = model(torch.tensor(ids), torch.tensor(mask)).last_hidden_state.numpy()

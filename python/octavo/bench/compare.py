@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octavo.bench.report import table
+from octavo.timing import geometric_mean
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +20,6 @@ __all__ = [
     "Comparison",
     "changed_machine",
     "compare",
-    "geometric_mean",
     "read",
     "slower",
     "text",
@@ -69,19 +68,6 @@ class Comparison:
             if engine in change.key[2]
         ]
         return {"schema": 1, "bench": "compare", "rows": rows}
-
-
-def geometric_mean(values: list[float]) -> float:
-    """Return the geometric mean (NaN for an empty list).
-
-    Examples
-    --------
-    >>> round(geometric_mean([1.0, 4.0]), 6)
-    2.0
-    """
-    if not values:
-        return math.nan
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _rows(document: Mapping[str, Any], name: str) -> dict[tuple[str, ...], Mapping[str, Any]]:

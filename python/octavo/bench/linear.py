@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import Linear
-from octavo.bench import roofline, timing
+from octavo import Linear, timing
+from octavo.bench import roofline
 from octavo.bench.options import Options, configurations
 from octavo.bench.report import Row, make_row
 
@@ -85,7 +85,7 @@ def relative_error(result: Any, reference: np.ndarray[Any, Any]) -> float:
 
 
 def checker(problem: Problem, limit: float = MAX_RELATIVE_ERROR) -> Callable[[str, Any], None]:
-    """Return a check for :func:`octavo.bench.timing.run` against the float32 result."""
+    """Return a check for :func:`octavo.timing.run` against the float32 result."""
     reference = problem.numpy()
 
     def check(name: str, result: Any) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo.bench import roofline, timing
+from octavo import timing
+from octavo.bench import roofline
 from octavo.bench.options import Options, configurations
 from octavo.bench.report import Row, make_row
 
@@ -60,7 +61,7 @@ def check_cosine(reference: Any, name: str, result: Any) -> None:
 def run(options: Options) -> Iterator[Row]:
     """Yield the rows, float32 and int8 for each shape, tier and thread count."""
     from octavo import compress, models
-    from octavo.demo.source import default_model
+    from octavo.data.default_model import default_model
 
     folder = options.model or str(default_model())
     full = models.load(folder)

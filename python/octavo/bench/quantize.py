@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import functional
-from octavo.bench import roofline, timing
+from octavo import functional, timing
+from octavo.bench import roofline
 from octavo.bench.options import Options, configurations
 from octavo.bench.report import Row, make_row
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
 
-    from octavo.bench.timing import Timing
+    from octavo.timing import Timing
 
 SCHEMA = 1
 COLUMNS = (

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import _backend, runtime, tuning
-from octavo.bench import timing
+from octavo import _backend, runtime, timing, tuning
 from octavo.nn import SparseLinear
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ def command(
 
     Size, latency and the error of each layer, against the model's float32 self.
     """
-    from octavo.demo import default_model, run_demo
+    from octavo.data.default_model import default_model
+    from octavo.demo import run_demo
     from octavo.demo.table import render
 
     with Progress() as progress:

@@ -60,7 +60,7 @@ def command(
             bench=bench or [],
             title=title,
             seconds=0.03 if quick else 0.3,
-            say=progress,
+            progress=progress,
         )
     if as_json:
         put_json(result)

@@ -13,16 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from octavo import _checks, nn
-from octavo.compression.calibration import calls_of
-from octavo.compression.context import Calibration, freeze
+from octavo.compression.calibration_context import Calibration, freeze
+from octavo.compression.entry import compress
 from octavo.compression.int8 import int8_layer
 from octavo.compression.recipe import Quantize, Recipe, read_recipe
+from octavo.data.calls import calls_of
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
-from octavo.models.tree import map_layers
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from octavo.compression.calibration import CalibrationData
+    from octavo.data.sources import CalibrationData
 
 __all__ = ["Converter", "Optimize"]
 
@@ -33,7 +34,7 @@ class Optimize(str, Enum):
     Examples
     --------
     >>> import octavo
-    >>> octavo.Optimize.FLOAT16.value
+    >>> octavo.compression.Optimize.FLOAT16.value
     'fp16'
     """
 
@@ -65,12 +66,12 @@ class Converter:
     --------
     >>> import numpy as np, octavo
     >>> rng = np.random.default_rng(0)
-    >>> layer = octavo.FloatLinear(rng.standard_normal((4, 8)).astype(np.float32))
+    >>> layer = octavo.nn.FloatLinear(rng.standard_normal((4, 8)).astype(np.float32))
     >>> def typical_inputs():
     ...     for _ in range(100):
     ...         yield [rng.standard_normal((1, 8)).astype(np.float32)]
-    >>> converter = octavo.Converter.from_model(layer)
-    >>> converter.optimizations = [octavo.Optimize.DEFAULT]
+    >>> converter = octavo.compression.Converter.from_model(layer)
+    >>> converter.optimizations = [octavo.compression.Optimize.DEFAULT]
     >>> converter.representative_dataset = typical_inputs
     >>> converter.convert()
     Linear(in_features=8, out_features=4, bias=False)
@@ -138,8 +139,6 @@ class Converter:
         OSError
             If the model's folder cannot be read.
         """
-        from octavo.compression import compress
-
         recipe, data = self.recipe, self.representative_dataset
         if recipe is None:
             if data is not None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
+from octavo.algorithms.smoothing import equalizing_scale
 from octavo.compression.smooth import fold_pair
-from octavo.smoothing import equalizing_scale
 
 if TYPE_CHECKING:
     from octavo.compression.work import Work

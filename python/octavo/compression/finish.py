@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from octavo import nn
 from octavo.compression.int8 import int8_layer
-from octavo.compression.names import Names
+from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.plain import plain_layer
 from octavo.compression.share import Sharing
 from octavo.compression.work import LayerPlan
-from octavo.models.encoder import OUTPUT_LAYER
-from octavo.models.tree import map_layers
+from octavo.models.config import OUTPUT_LAYER
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ class Finish:
     def __init__(self, recipe: Recipe, on_layer: Callable[[str], None] | None) -> None:
         self._recipe = recipe
         self._on_layer = on_layer
-        self._kept = Names(recipe.quantize.exclude, "quantize.exclude", "layers")
+        self._kept = NamePatterns(recipe.quantize.exclude, "quantize.exclude", "layers")
         self._sharing = Sharing(recipe.share)
 
     def __call__(self, name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:

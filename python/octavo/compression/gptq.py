@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import functional, nn, pruning
+from octavo import functional, nn
+from octavo.algorithms import pruning
+from octavo.algorithms.pruning import InputHessian, OutputFit
+from octavo.algorithms.pruning.arguments import DAMPING
+from octavo.algorithms.rounding import gptq
+from octavo.algorithms.sharing import share
 from octavo.compression.finish import Finish
 from octavo.compression.sequential import Statistics, fit_in_order
-from octavo.pruning import InputHessian, OutputFit
-from octavo.pruning._arguments import DAMPING
-from octavo.rounding import gptq
-from octavo.sharing import share
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -42,7 +43,7 @@ def round_weights(work: Work) -> None:
         With calibration data. Its plans are filled in.
     """
     if work.recipe.quantize.rounding == "gptq":
-        fit_in_order(work.model, work.batches, _Rounder(work), work.say)
+        fit_in_order(work.model, work.batches, _Rounder(work), work.progress)
 
 
 class _Rounder:

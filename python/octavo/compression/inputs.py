@@ -11,8 +11,8 @@ from octavo.nn import hooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from octavo.compression.calibration import Batch, Batches
     from octavo.compression.ranges import Float32
+    from octavo.data.batches import Batch, Batches
     from octavo.models.encoder import Encoder
     from octavo.nn.hooks import See
 

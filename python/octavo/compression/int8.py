@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.algorithms.rounding import nearest_rows
 from octavo.compression.work import LayerPlan
-from octavo.models.encoder import OUTPUT_LAYER
-from octavo.rounding import nearest_rows
+from octavo.models.config import OUTPUT_LAYER
 
 __all__ = ["int8_layer", "own_norm"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.observers import OBSERVERS
 from octavo.compression.finish import Finish
 from octavo.compression.inputs import run_with_heads
-from octavo.compression.names import Names
+from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.ranges import InputObservers
 from octavo.nn import hooks
-from octavo.observers import OBSERVERS
 
 if TYPE_CHECKING:
+    from octavo.algorithms.observers import Observer
     from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
-    from octavo.observers import Observer
 
 __all__ = ["make_observer", "observe"]
 
@@ -59,7 +59,7 @@ def observe(work: Work) -> None:
     total = work.batches.known_length
     with hooks.watching(work.model, names, see):
         for index, batch in enumerate(work.batches):
-            work.say("observing activations", index / total if total else 0.0)
+            work.progress("observing activations", index / total if total else 0.0)
             mask = batch.mask
             run_with_heads(work.model, batch)
             ranges.forget()
@@ -76,7 +76,7 @@ def observe(work: Work) -> None:
 
 def _static_layers(work: Work) -> list[str]:
     quantize = work.recipe.quantize
-    dynamic = Names(quantize.dynamic, "quantize.dynamic", "float linear layers")
+    dynamic = NamePatterns(quantize.dynamic, "quantize.dynamic", "float linear layers")
     finish = Finish(work.recipe, None)
     names = [
         name

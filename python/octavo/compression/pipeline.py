@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from octavo import nn
-from octavo.compression.calibration import Batches, batches_of
-from octavo.compression.correct import correct_biases
+from octavo.compression.bias_correction import correct_biases
 from octavo.compression.equalize import equalize
 from octavo.compression.finish import Forms
 from octavo.compression.gptq import round_weights
@@ -27,23 +26,24 @@ from octavo.compression.prune import (
 from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import meet
 from octavo.compression.work import Work
+from octavo.data.batches import Batches, batches_of
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
-from octavo.models.tree import map_layers, untied
+from octavo.nn.tree import map_layers, untied
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from typing import Any
 
-    from octavo.compression.calibration import CalibrationData
     from octavo.compression.finish import Finish
     from octavo.compression.recipe import Prune, Recipe
     from octavo.compression.target import Target
+    from octavo.data.sources import CalibrationData
 
     Model = Encoder | str | os.PathLike[str]
     Transform = Callable[[str, nn.Module], nn.Module]
-    Say = Callable[[str, float], None]
+    Progress = Callable[[str, float], None]
 
 __all__ = ["prepared", "run"]
 
@@ -63,7 +63,7 @@ def run(
     calibration: CalibrationData,
     target: Target | None,
     finish: Finish,
-    say: Say,
+    progress: Progress,
 ) -> Encoder:
     """Return the compressed copy of a model.
 
@@ -76,7 +76,7 @@ def run(
     target : Target, optional
         Goes with calibration data.
     finish : Finish
-    say : callable
+    progress : callable
     """
     prune = recipe.prune
     chosen = None if prune is None else Chosen(prune)
@@ -84,7 +84,7 @@ def run(
         made = _layer_by_layer(model, prune, chosen, finish, finish.pruned)
         made.recipe = recipe.to_dict()
     else:
-        made = _in_stages(model, recipe, calibration, target, chosen, finish, say)
+        made = _in_stages(model, recipe, calibration, target, chosen, finish, progress)
     finish.check()
     if chosen is not None:
         chosen.check()
@@ -98,14 +98,14 @@ def _in_stages(
     target: Target | None,
     chosen: Chosen | None,
     finish: Finish,
-    say: Say,
+    progress: Progress,
 ) -> Encoder:
     applied = recipe.to_dict()
-    work = _loaded(model, recipe, calibration, say, once=recipe.passes == 1 and target is None)
+    work = _loaded(model, recipe, calibration, progress, once=recipe.passes == 1 and target is None)
     prune = recipe.prune
     if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
         batches = work.batches
-        made = prune_in_order(work.model, batches, prune, chosen, finish, finish.pruned, say)
+        made = prune_in_order(work.model, batches, prune, chosen, finish, finish.pruned, progress)
     else:
         _go_through_stages(work, chosen)
         forms = Forms(work, finish)
@@ -119,15 +119,17 @@ def _in_stages(
     return made
 
 
-def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Say) -> Work:
+def prepared(
+    model: Model, recipe: Recipe, calibration: CalibrationData, progress: Progress
+) -> Work:
     """Return a model as it is after all stages, with the plans of its layers.
 
     Parameters
     ----------
-    model, recipe, calibration, say
+    model, recipe, calibration, progress
         As for `run`.
     """
-    work = _loaded(model, recipe, calibration, say, once=False)
+    work = _loaded(model, recipe, calibration, progress, once=False)
     chosen = None if recipe.prune is None else Chosen(recipe.prune)
     _go_through_stages(work, chosen)
     if chosen is not None:
@@ -136,13 +138,13 @@ def prepared(model: Model, recipe: Recipe, calibration: CalibrationData, say: Sa
 
 
 def _loaded(
-    model: Model, recipe: Recipe, calibration: CalibrationData, say: Say, *, once: bool
+    model: Model, recipe: Recipe, calibration: CalibrationData, progress: Progress, *, once: bool
 ) -> Work:
     loaded = untied(model if isinstance(model, Encoder) else load(model))
     batches = Batches([])
     if calibration is not None:
         batches = batches_of(calibration, loaded, once=once)
-    return Work(recipe, loaded, loaded, batches, say)
+    return Work(recipe, loaded, loaded, batches, progress)
 
 
 def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
@@ -163,7 +165,7 @@ def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
         work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
     else:
         kept = list(work.batches)
-        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.say)
+        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.progress)
 
 
 def _layer_by_layer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from octavo import nn
 from octavo.compression.int8 import int8_layer, own_norm
-from octavo.models.encoder import OUTPUT_LAYER
+from octavo.models.config import OUTPUT_LAYER
 from octavo.nn.weights import weight_class
 
 __all__ = ["plain_layer"]

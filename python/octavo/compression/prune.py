@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn, pruning
-from octavo.compression.names import Names
+from octavo import nn
+from octavo.algorithms import pruning
+from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
+from octavo.algorithms.pruning.arguments import DAMPING
+from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.sequential import Statistics, fit_in_order, require_finite
-from octavo.models.encoder import HEADS
-from octavo.pruning import InputHessian, InputNorms, OutputFit
-from octavo.pruning._arguments import DAMPING
+from octavo.models.config import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from octavo.compression.calibration import Batch
     from octavo.compression.recipe import Prune
+    from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["Chosen", "global_masks", "masked", "prune_in_order", "prune_layer"]
@@ -30,7 +31,7 @@ class Chosen:
     """Which layers a recipe prunes; it remembers which of the excluded names it met."""
 
     def __init__(self, prune: Prune) -> None:
-        self._excluded = Names(prune.exclude, "prune.exclude", "float linear layers")
+        self._excluded = NamePatterns(prune.exclude, "prune.exclude", "float linear layers")
         self._found = False
 
     def __call__(self, name: str, layer: nn.Module) -> bool:
@@ -55,7 +56,7 @@ def prune_in_order(
     chosen: Chosen,
     finish: Callable[[str, nn.Module], nn.Module],
     finish_pruned: Callable[[str, nn.Linear], nn.Module],
-    say: Callable[[str, float], None],
+    progress: Callable[[str, float], None],
 ) -> Encoder:
     """Return a copy of a model, pruned with statistics of its own inputs; see `fit_in_order`.
 
@@ -72,10 +73,10 @@ def prune_in_order(
         ``finish(name, layer)`` makes the final form of a layer that is not pruned.
     finish_pruned : callable
         The same for a pruned one.
-    say : callable
+    progress : callable
         Gets what is going on and the share that is done.
     """
-    return fit_in_order(model, batches, _Pruner(prune, chosen, finish, finish_pruned), say)
+    return fit_in_order(model, batches, _Pruner(prune, chosen, finish, finish_pruned), progress)
 
 
 class _Pruner:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.observers import Observer
+    from octavo.algorithms.observers import Observer
 
 __all__ = ["Float32", "InputObservers", "token_rows"]
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.compression.ranges import Float32, token_rows
-from octavo.models.tree import map_layers
 from octavo.nn import hooks
-from octavo.pruning import InputHessian, InputNorms, OutputFit
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from octavo.compression.calibration import Batch
+    from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["Fitter", "Statistics", "fit_in_order", "require_finite"]
 
-Say = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 Inputs = list[tuple[Any, ...]]
 """What a block or head is called with, batch by batch."""
 
@@ -70,7 +70,9 @@ def require_finite(name: str, layer: nn.Linear) -> None:
         raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
 
 
-def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: Say) -> Encoder:
+def fit_in_order(
+    model: Encoder, batches: Iterable[Batch], fitter: Fitter, progress: Progress
+) -> Encoder:
     """Return a copy of a model whose layers are fitted with statistics of its own inputs.
 
     A block's layers are fitted in the order in which they are called; the calibration data then
@@ -84,7 +86,7 @@ def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: 
     batches : iterable of Batch
         Gone through once.
     fitter : Fitter
-    say : callable
+    progress : callable
         Gets what is going on and the share that is done.
     """
     blocks = dict(model.blocks())
@@ -107,10 +109,10 @@ def fit_in_order(model: Encoder, batches: Iterable[Batch], fitter: Fitter, say: 
         original = model.get_submodule(name)
         work = _Part(name, made.get_submodule(name), original, fitter)
 
-        def progress(layer: str, share: float, before: int = index) -> None:
-            say(f"{fitter.doing} {layer}", (before + share) / len(parts))
+        def part_done(layer: str, share: float, before: int = index) -> None:
+            progress(f"{fitter.doing} {layer}", (before + share) / len(parts))
 
-        for layer_name, statistics in work.statistics(inputs, wanted, masks, progress):
+        for layer_name, statistics in work.statistics(inputs, wanted, masks, part_done):
             fitted = fitter.fit(layer_name, work.layer(layer_name), statistics)
             work.replace(layer_name, fitted)
         finished = work.finished()
@@ -169,7 +171,7 @@ class _Part:
         return map_layers(self._module, transform)
 
     def statistics(
-        self, inputs: Inputs, wanted: Inputs, masks: list[Any], progress: Say
+        self, inputs: Inputs, wanted: Inputs, masks: list[Any], progress: Progress
     ) -> Iterator[tuple[str, Statistics]]:
         """Yield the layers in the order of their calls, and the statistics of each.
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn, sharing
-from octavo.compression.names import Names
-from octavo.models.encoder import OUTPUT_LAYER
+from octavo import nn
+from octavo.algorithms import sharing
+from octavo.compression.name_patterns import NamePatterns
+from octavo.models.config import OUTPUT_LAYER
 
 if TYPE_CHECKING:
     from octavo.compression.recipe import Share
@@ -31,7 +32,7 @@ class Sharing:
     def __init__(self, share: Share | None) -> None:
         self._share = share
         exclude = () if share is None else share.exclude
-        self._kept = Names(exclude, "share.exclude", "linear layers or embeddings")
+        self._kept = NamePatterns(exclude, "share.exclude", "linear layers or embeddings")
 
     def clusters(self, name: str, layer: nn.Module) -> int | None:
         """Return how many codes a layer may have; None if it does not share."""

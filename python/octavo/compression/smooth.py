@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from octavo import nn
+from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
+from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.finish import Finish
 from octavo.compression.inputs import see_inputs
-from octavo.models.tree import map_layers
-from octavo.smoothing import InputRanges, best_multiplier, fold, outlier_columns
-from octavo.smoothing.migrate import smoothing_multiplier
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def smooth(work: Work) -> None:
     ranges = _ranges(work)
     found = {}
     for index, (name, inputs) in enumerate(ranges.items()):
-        work.say(f"smoothing {name}", (1 + index / len(ranges)) / 2)
+        work.progress(f"smoothing {name}", (1 + index / len(ranges)) / 2)
         found[name] = _multiplier(work, name, inputs)
     first_of = {second: first for first, second in work.model.pairs()}
     for name, multiplier in found.items():
@@ -109,7 +109,7 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
         work.batches,
         ranges,
         see,
-        lambda share: work.say("looking at inputs", share / 2),
+        lambda share: work.progress("looking at inputs", share / 2),
     )
     return ranges
 

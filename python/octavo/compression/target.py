@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import _checks
-from octavo.compression.alone import agreement, vectors_of, work_sensitivity
-from octavo.compression.correct import correct_biases
+from octavo.compression.bias_correction import correct_biases
+from octavo.compression.sensitivity import agreement, vectors_of, work_sensitivity
 
 if TYPE_CHECKING:
     from octavo.compression.finish import Forms
@@ -188,7 +188,7 @@ class _Search:
         value = self._measure(made, count)
         self._tried[count] = value
         bound = self._target.at_least
-        self._work.say(
+        self._work.progress(
             f"{self._target.name} {value:.5g} of {bound:.5g} with {_layers(count)} in "
             f"{self._forms.keep}",
             min(1.0, len(self._tried) / 12),

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from octavo.compression.calibration import Batches
     from octavo.compression.recipe import Recipe
+    from octavo.data.batches import Batches
     from octavo.models.encoder import Encoder
 
 __all__ = ["LayerPlan", "Work"]
@@ -71,7 +71,7 @@ class Work:
         Float. A stage that changes weights replaces it by a changed copy.
     batches : Batches
         The calibration data; each iteration is a pass over it.
-    say : callable
+    progress : callable
         Gets what is going on and the share of the stage that is done.
     plans : dict
         By layer name.
@@ -81,5 +81,5 @@ class Work:
     original: Encoder
     model: Encoder
     batches: Batches
-    say: Callable[[str, float], None]
+    progress: Callable[[str, float], None]
     plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
+from octavo.data.default_model import default_model
 from octavo.demo.run import DemoResult, run_demo
-from octavo.demo.source import default_model
 
 __all__ = ["DemoResult", "default_model", "run_demo"]

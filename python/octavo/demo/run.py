@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn, runtime
+from octavo.algorithms.measures import cosines
 from octavo.compression import compress
-from octavo.demo.layers import LayerError, layer_errors
-from octavo.demo.sentences import SENTENCES
-from octavo.evaluation.measures import cosines
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.io.side_files import weight_bytes
-from octavo.io.text import tokenize
 from octavo.models.loader import load
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["DemoResult", "Latency", "cosines", "run_demo", "tokenize"]
 LENGTHS = (16, 64, 128, 256)
 _SECONDS = 1.0
 
-Say = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Gets a line about each step as it starts, and the share of the work that is done."""
 
 # Where each step starts, for the time left: measured with the default model.
@@ -77,7 +77,7 @@ def _silent(_: str, __: float) -> None:
 
 
 def run_demo(
-    folder: Path, say: Say = _silent, seconds: float = _SECONDS, recipe: str = "int8"
+    folder: Path, progress: Progress = _silent, seconds: float = _SECONDS, recipe: str = "int8"
 ) -> DemoResult:
     """Compress the model in `folder` and compare it with its float32 self.
 
@@ -85,14 +85,14 @@ def run_demo(
     ----------
     folder : pathlib.Path
         A float model folder with a ``tokenizer.json``.
-    say : callable
-        ``say(text, done)``, called as each step starts.
+    progress : callable
+        ``progress(text, done)``, called as each step starts.
     seconds : float
         Time for the latency of each length.
     recipe : str
         As `octavo.compress` takes it; the columns are called int8 whatever it prunes before.
     """
-    say("reading the model", 0.0)
+    progress("reading the model", 0.0)
     model = load(folder)
     if not any(nn.is_linear(layer, "float32") for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
@@ -105,23 +105,23 @@ def run_demo(
         nonlocal layers
         layers += 1
         step = (_COMPARING - _COMPRESSING) * min(1.0, layers / leaves)
-        say(f"compressing: layer {layers}, {name}", _COMPRESSING + step)
+        progress(f"compressing: layer {layers}, {name}", _COMPRESSING + step)
 
     with tempfile.TemporaryDirectory(prefix="octavo-") as place:
         artifact = Path(place) / "int8"
         compress(model, recipe, on_layer=count).save(artifact)
         small = load(artifact)
         small_bytes = weight_bytes(artifact)
-    say("comparing sentence vectors", _COMPARING)
+    progress("comparing sentence vectors", _COMPARING)
     agreement = cosines(model.encode(ids, mask), small.encode(ids, mask))
-    say("measuring the error of each layer", _LAYERS)
+    progress("measuring the error of each layer", _LAYERS)
     errors = layer_errors(model, small, ids, mask)
-    say("measuring the machine's limits", _LIMITS)
+    progress("measuring the machine's limits", _LIMITS)
     roofline = _roofline()
     latency = []
     lengths = [n for n in LENGTHS if n <= model.config.positions]
     for index, tokens in enumerate(lengths):
-        say(f"timing {tokens} tokens", _TIMING + (1 - _TIMING) * index / len(lengths))
+        progress(f"timing {tokens} tokens", _TIMING + (1 - _TIMING) * index / len(lengths))
         latency.append(_latency(model, small, tokens, roofline, seconds))
     info = runtime.cpu_info()
     return DemoResult(
@@ -149,7 +149,8 @@ def _roofline() -> dict[str, Any]:
 def _latency(
     model: Encoder, small: Encoder, tokens: int, roofline: dict[str, Any], seconds: float
 ) -> Latency:
-    from octavo.bench import blas, timing
+    from octavo import timing
+    from octavo.bench import blas
 
     rng = np.random.default_rng(tokens)
     ids = rng.integers(0, model.config.vocab_size, (1, tokens))

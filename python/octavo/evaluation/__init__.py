@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo.evaluation.data import read_data
-from octavo.evaluation.measures import cosines, sqnr_db
+from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.data.labelled import read_data
+from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.models.encoder import Encoder, mean_of_tokens
 from octavo.models.loader import load
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from octavo.evaluation.data import Data
+    from octavo.data.labelled import Data
 
     Model = Encoder | str | os.PathLike[str]
     Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
-__all__ = ["Evaluation", "cosines", "evaluate", "sqnr_db"]
+__all__ = ["Evaluation", "LayerError", "evaluate", "layer_errors"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def evaluate(
     Examples
     --------
     >>> import octavo
-    >>> octavo.evaluate("some/folder", ["a sentence"])
+    >>> octavo.evaluation.evaluate("some/folder", ["a sentence"])
     Traceback (most recent call last):
     ...
     FileNotFoundError: no such folder: some/folder
@@ -123,19 +124,19 @@ def evaluate(
     wanted = _classes(rows, measured)
     if wanted is not None and measured.classifier is None and lessons is None:
         raise ValueError("train: expected labelled data, the model has no classification head")
-    say = on_progress or (lambda _, __: None)
+    progress = on_progress or (lambda _, __: None)
     # The model, the reference, and the training data, which are larger.
     share = 1 / (1 + (other is not None) + 4 * (lessons is not None))
     start = time.perf_counter()
-    mine = _outputs(measured, rows, say, "the model", 0.0, share)
+    mine = _outputs(measured, rows, progress, "the model", 0.0, share)
     seconds = time.perf_counter() - start
     theirs = None
     if other is not None:
-        theirs = _outputs(other, rows, say, "the reference", share, 2 * share)
+        theirs = _outputs(other, rows, progress, "the reference", share, 2 * share)
     kind, guesses, reference_guesses = None, None, None
     if lessons is not None and (measured.classifier is None or wanted is not None):
         teacher = measured if other is None else other
-        inputs = _outputs(teacher, lessons, say, "the training data", 1 - 4 * share, 1.0)[0]
+        inputs = _outputs(teacher, lessons, progress, "the training data", 1 - 4 * share, 1.0)[0]
         probe = _probe(inputs, lessons, teacher)
         kind, guesses = "probe", probe.predict(mine[0])
         reference_guesses = None if theirs is None else probe.predict(theirs[0])
@@ -182,7 +183,7 @@ def _classes(rows: Data, model: Encoder) -> NDArray[np.int64] | None:
 def _outputs(
     model: Encoder,
     rows: Data,
-    say: Callable[[str, float], None],
+    progress: Callable[[str, float], None],
     what: str,
     start: float,
     end: float,
@@ -192,7 +193,7 @@ def _outputs(
     logits = None
     done = 0
     for positions, inputs in rows.batches(model):
-        say(f"evaluating {what}", start + (end - start) * done / len(rows))
+        progress(f"evaluating {what}", start + (end - start) * done / len(rows))
         hidden = model(*inputs)
         vectors[positions] = mean_of_tokens(hidden, inputs[1])
         if model.classifier is not None and hidden.size:

@@ -11,8 +11,8 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022.
 
 from __future__ import annotations
 
+from octavo.lora.adapted import merge
 from octavo.lora.adapter import Adapter
 from octavo.lora.low_rank import LowRank
-from octavo.lora.merging import merge
 
 __all__ = ["Adapter", "LowRank", "merge"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
 
     from octavo import nn
-    from octavo.models.encoder import Encoder
+    from octavo.lora.adaptable import Adaptable
     from octavo.nn import SidePath
 
 __all__ = ["Adapters"]
@@ -26,11 +26,11 @@ class Adapters:
 
     Parameters
     ----------
-    model : Encoder
+    model : Adaptable
         Its layers are wrapped as adapters come, and restored when the last one goes.
     """
 
-    def __init__(self, model: Encoder) -> None:
+    def __init__(self, model: Adaptable) -> None:
         self._model = model
         self.by_name: dict[str, Adapter] = {}
         self.switch = Switch()

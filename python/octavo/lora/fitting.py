@@ -10,14 +10,14 @@ from octavo.lora.heads import NoHead, is_head, new_head
 from octavo.lora.layer import base_of
 
 if TYPE_CHECKING:
+    from octavo.lora.adaptable import Adaptable
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
-    from octavo.models.encoder import Encoder
 
 __all__ = ["fitting_modules", "fitting_pairs"]
 
 
-def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
+def fitting_pairs(model: Adaptable, adapter: Adapter) -> dict[str, LowRank]:
     """Return the low-rank pairs of an adapter by the names that layers have in `model`.
 
     Raises
@@ -47,7 +47,7 @@ def fitting_pairs(model: Encoder, adapter: Adapter) -> dict[str, LowRank]:
     return found
 
 
-def fitting_modules(model: Encoder, adapter: Adapter) -> dict[str, nn.Module]:
+def fitting_modules(model: Adaptable, adapter: Adapter) -> dict[str, nn.Module]:
     """Return the layers of `model` that an adapter replaces, in the adapter's version.
 
     A classification head may be new to the model. What else the adapter has beyond the model stays
@@ -64,7 +64,7 @@ def fitting_modules(model: Encoder, adapter: Adapter) -> dict[str, nn.Module]:
         name = _own_name(model, full)
         layer: Any = leaves.get(name)
         if layer is None or isinstance(layer, NoHead):
-            head = new_head(model, name, tensors) if is_head(name) else None
+            head = new_head(model, name, tensors) if is_head(model, name) else None
             if head is not None:
                 found[name] = head
             elif f"{name}.".startswith(model.prefixes()):
@@ -83,7 +83,7 @@ def fitting_modules(model: Encoder, adapter: Adapter) -> dict[str, nn.Module]:
     return found
 
 
-def _leaves(model: Encoder) -> dict[str, nn.Module]:
+def _leaves(model: Adaptable) -> dict[str, nn.Module]:
     return {
         name: base_of(module)
         for name, module in model.named_modules()
@@ -91,7 +91,7 @@ def _leaves(model: Encoder) -> dict[str, nn.Module]:
     }
 
 
-def _own_name(model: Encoder, full: str) -> str:
+def _own_name(model: Adaptable, full: str) -> str:
     """Return a layer's name without the model's own, as ``bert.`` in a model with a head."""
     return full.removeprefix(f"{model.config.model_type}.")
 

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo import nn
-from octavo.models.encoder import HEADS, OUTPUT_LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from octavo.models.encoder import Encoder
+    from octavo.lora.adaptable import Adaptable
 
 __all__ = ["NoHead", "is_head", "new_head", "take_heads"]
 
@@ -34,12 +33,12 @@ class NoHead(nn.Module):
         return 0
 
 
-def is_head(name: str) -> bool:
+def is_head(model: Adaptable, name: str) -> bool:
     """Whether a layer belongs to a classification head."""
-    return f"{name}.".startswith(HEADS)
+    return f"{name}.".startswith(model.head_prefixes)
 
 
-def new_head(model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
+def new_head(model: Adaptable, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
     """Return a layer of a head for a model without one; None if the model has no place for it.
 
     Raises
@@ -53,7 +52,7 @@ def new_head(model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]) -> 
         raise ValueError(
             f"adapter of another base: layer {name!r} reads a pooler, which is missing"
         )
-    activation = "none" if name == OUTPUT_LAYER else "relu"
+    activation = "none" if name == model.output_layer else "relu"
     made = nn.FloatLinear.from_state_dict(tensors, activation=activation)
     if made.in_features != model.config.hidden_size:
         raise ValueError(
@@ -63,12 +62,12 @@ def new_head(model: Encoder, name: str, tensors: Mapping[str, NDArray[Any]]) -> 
     return made
 
 
-def take_heads(model: Encoder, versions: Mapping[str, nn.Module]) -> None:
+def take_heads(model: Adaptable, versions: Mapping[str, nn.Module]) -> None:
     """Make the heads among `versions` a model's own, and let its config tell."""
     for name, layer in versions.items():
-        if is_head(name) and vars(model).get(name) is None:
+        if is_head(model, name) and vars(model).get(name) is None:
             setattr(model, name, layer)
-    output = vars(model)[OUTPUT_LAYER]
+    output = vars(model)[model.output_layer]
     if nn.is_linear(output, "float32") and output.out_features != model.config.labels:
         names = {str(i): f"LABEL_{i}" for i in range(output.out_features)}
         numbers = {label: int(index) for index, label in names.items()}

@@ -3,76 +3,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo import nn
-from octavo.lora.adapter import Adapter
+from octavo.lora.adaptable import Adaptable
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
-from octavo.models.encoder import Encoder
-from octavo.models.tree import map_layers
+from octavo.nn.tree import map_layers
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
+    from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
-__all__ = ["merge", "rounding_error", "with_weight"]
+__all__ = ["merged", "rounding_error", "with_weight"]
 
 Array = NDArray[Any]
+Model = TypeVar("Model", bound=Adaptable)
 
 
-def merge(
-    model: Encoder,
-    adapter: str | os.PathLike[str] | Adapter,
-    *,
-    on_layer: Callable[[str, float], None] | None = None,
-) -> Encoder:
-    """Add an adapter to the weights of a model.
-
-    Float layers take the sum.  Int8 layers are dequantized, changed and quantized anew, with a
-    scale per output channel; layers that hold only their non-zero weights become dense, for the sum
-    has no zeros.  A classification head of the adapter becomes the model's.
-
-    Parameters
-    ----------
-    model : Encoder
-        Left as it is, its own adapters too; layers that do not change are shared.
-    adapter : Adapter, or path of its folder
-    on_layer : callable, optional
-        Called with each changed layer's name and what its rounding lost: the norm of the error over
-        the norm of the float sum, 0 for float layers.
-
-    Returns
-    -------
-    Encoder
-        Without adapters.
-
-    Raises
-    ------
-    TypeError
-        If `model` is no encoder.
-    ValueError
-        If the adapter is of another base, or its sum with the base is not finite.
-
-    Examples
-    --------
-    >>> import octavo
-    >>> octavo.lora.merge("some/folder", "some/adapter")
-    Traceback (most recent call last):
-    ...
-    TypeError: model: expected an octavo.models encoder, got str
-    """
-    if not isinstance(model, Encoder):
-        raise TypeError(f"model: expected an octavo.models encoder, got {type(model).__name__}")
-    source = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
-    pairs, versions = fitting_pairs(model, source), fitting_modules(model, source)
+def merged(model: Model, adapter: Adapter, on_layer: Callable[[str, float], None] | None) -> Model:
+    """Return a copy of a model with an adapter in its weights; see `octavo.lora.merge`."""
+    pairs, versions = fitting_pairs(model, adapter), fitting_modules(model, adapter)
 
     def transform(name: str, layer: nn.Module) -> nn.Module:
         base = base_of(layer)
@@ -85,7 +43,6 @@ def merge(
     made = map_layers(model, transform)
     for name in [name for name, layer in made.named_children() if isinstance(layer, NoHead)]:
         setattr(made, name, None)
-    made._adapters = None
     take_heads(made, versions)
     return made
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from octavo import nn
-from octavo.nn import LinearOptions, SidePath, _state
+from octavo import _checks, nn
+from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, weight_class
 
 if TYPE_CHECKING:
     from octavo.io.checkpoint import Checkpoint
     from octavo.io.compressed_tensors import QuantizationConfig, Scheme
+    from octavo.models.encoder import Encoder
     from octavo.nn.weights import Weight
 
-__all__ = ["CheckpointBuilder", "LayerSource", "LayerSpec", "SpecBuilder"]
+__all__ = ["CheckpointBuilder", "LayerSource", "LayerSpec", "layer_specs"]
 
 Array = npt.NDArray[Any]
 Transform = Callable[[str, nn.Module], nn.Module]
@@ -49,7 +50,7 @@ class LayerSource(Protocol):
         """Return a layer norm with weight and bias."""
 
 
-class SpecBuilder:
+class _SpecBuilder:
     """A `LayerSource` that only writes down what it is asked for."""
 
     def __init__(self, has: Callable[[str], bool]) -> None:
@@ -67,6 +68,16 @@ class SpecBuilder:
     def layer_norm(self, name: str, size: int, epsilon: float) -> None:
         """Note a layer norm."""
         self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
+
+
+def layer_specs(model: Encoder) -> dict[str, LayerSpec]:
+    """List the layers that a model's architecture asks for, by their names in a checkpoint."""
+    has_pooler = getattr(model, "pooler", None) is not None
+    builder = _SpecBuilder(lambda name: name == "pooler.dense" and has_pooler)
+    # The architecture's own class: one that is made of it may be made another way.
+    family = next(cls for cls in type(model).__mro__ if "architecture" in vars(cls))
+    family(model.config, builder)
+    return builder.specs
 
 
 class CheckpointBuilder:
@@ -253,7 +264,7 @@ def _int8_options(
     if scheme.static:
         found["input_scale"] = reader.scale("input_scale", 1)
         if not scheme.symmetric:
-            found["input_zero_point"] = _state.scalar(
+            found["input_zero_point"] = _checks.only_value(
                 reader.raw("input_zero_point"), "input_zero_point"
             )
     if scheme.multiplier:

@@ -8,6 +8,11 @@ from typing import Any
 
 __all__ = ["EncoderConfig", "read_config"]
 
+HEADS = ("classifier.", "pre_classifier.")
+"""Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
+OUTPUT_LAYER = "classifier"
+"""The layer that gives the logits."""
+
 # Hugging Face's names for activations -> ours.
 _ACTIVATIONS = {
     "gelu": "gelu",

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._checks import as_array, as_bool, as_ids, check_shape
-from octavo.models.adapted import Adapted
+from octavo.lora.adapted import Adapted
+from octavo.models.config import HEADS, OUTPUT_LAYER
 
 if TYPE_CHECKING:
     import os
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
     from octavo import nn
     from octavo.models.config import EncoderConfig
 
-__all__ = ["HEADS", "OUTPUT_LAYER", "Encoder", "mean_of_tokens"]
-
-HEADS = ("classifier.", "pre_classifier.")
-"""Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
-OUTPUT_LAYER = "classifier"
-"""The layer that gives the logits."""
+__all__ = ["Encoder", "mean_of_tokens"]
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -54,6 +50,8 @@ class Encoder(Adapted):
     """
 
     architecture = ""
+    head_prefixes = HEADS
+    output_layer = OUTPUT_LAYER
 
     def __init__(self, config: EncoderConfig) -> None:
         self.config = config

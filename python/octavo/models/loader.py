@@ -12,10 +12,9 @@ from octavo.io.compressed_tensors import read_description
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import read_consistently
 from octavo.models.bert import BertModel
-from octavo.models.build import CheckpointBuilder, LayerSpec, SpecBuilder, Transform
-from octavo.models.config import EncoderConfig, read_config
+from octavo.models.build import CheckpointBuilder, Transform
+from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
-from octavo.models.encoder import HEADS
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
-__all__ = ["build", "layer_specs", "load", "load_with"]
+__all__ = ["build", "load", "load_with"]
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
     "bert": BertModel,
@@ -43,9 +42,9 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
 
     Weights stored as float32 stay in the memory-mapped file; other float types are converted,
     except that 16 bits stay 16 bits where octavo wrote them (`octavo.nn.HalfLinear`).
-    Linear layers whose int8 codes are stored sparse become `octavo.SparseLinear`, with the format
-    that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before 0.14 is
-    read too, float or int8.
+    Linear layers whose int8 codes are stored sparse become `octavo.nn.SparseLinear`, with the
+    format that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before
+    0.14 is read too, float or int8.
 
     All files are of one save, also when another process or thread saves into the same folder while
     it is read.
@@ -137,11 +136,3 @@ def _read(folder: OpenFolder) -> _Stored:
 def build(config: EncoderConfig, source: LayerSource) -> Encoder:
     """Make the model that a config describes, of the layers of any source."""
     return _MODELS[config.model_type](config, source)
-
-
-def layer_specs(config: EncoderConfig, model: nn.Module) -> dict[str, LayerSpec]:
-    """List the layers that `model`'s architecture asks for, by their names in a checkpoint."""
-    has_pooler = getattr(model, "pooler", None) is not None
-    builder = SpecBuilder(lambda name: name == "pooler.dense" and has_pooler)
-    _MODELS[config.model_type](config, builder)
-    return builder.specs

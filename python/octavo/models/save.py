@@ -12,8 +12,8 @@ from octavo.io.compressed_tensors import Scheme
 from octavo.io.description import describe
 from octavo.io.folder import check_replaceable, replaced_folder, write_files, write_json
 from octavo.io.safetensors import TensorPlan, write_tensor_file
-from octavo.models.encoder import HEADS
-from octavo.models.loader import layer_specs
+from octavo.models.build import layer_specs
+from octavo.models.config import HEADS
 from octavo.nn.weights import StoredTensor
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def save_model(
     """
     model.require_no_adapters()
     check_replaceable(folder)
-    specs = layer_specs(model.config, model)
+    specs = layer_specs(model)
     prefix = "" if model.classifier is None else f"{model.config.model_type}."
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))

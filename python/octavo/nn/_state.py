@@ -35,11 +35,3 @@ def parameter(value: Any, shape: tuple[int | None, ...], name: str) -> Array:
     array = _checks.as_float32(value, name, float64=True)
     _checks.check_shape(array, shape, name)
     return np.ascontiguousarray(array)
-
-
-def scalar(value: Any, name: str) -> Any:
-    """Return the only element of an array of size 1."""
-    array = _checks.as_array(value, name)
-    if array.size != 1:
-        raise ValueError(f"{name}: expected one value, got shape {array.shape}")
-    return array.reshape(()).item()

@@ -166,7 +166,7 @@ class FloatEmbedding(Embedding):
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> octavo.FloatEmbedding(np.eye(2, dtype=np.float32))([[1]])
+    >>> octavo.nn.FloatEmbedding(np.eye(2, dtype=np.float32))([[1]])
     array([[[0., 1.]]], dtype=float32)
     """
 
@@ -226,7 +226,7 @@ def is_embedding(layer: object, *kinds: str) -> TypeGuard[Embedding]:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> octavo.nn.is_embedding(octavo.FloatEmbedding(np.eye(2)), "float32", "float16")
+    >>> octavo.nn.is_embedding(octavo.nn.FloatEmbedding(np.eye(2)), "float32", "float16")
     True
     """
     return isinstance(layer, Embedding) and (not kinds or layer.kind in kinds)

@@ -87,7 +87,7 @@ def register(
     --------
     >>> import numpy as np, octavo
     >>> from octavo.nn import hooks
-    >>> layer = octavo.FloatLinear(np.eye(2, dtype=np.float32))
+    >>> layer = octavo.nn.FloatLinear(np.eye(2, dtype=np.float32))
     >>> with hooks.register(layer, lambda module, args, kwargs: print(args[0].shape)):
     ...     y = layer(np.ones((3, 2), np.float32))
     (3, 2)
@@ -113,7 +113,7 @@ def watching(module: Module, names: Iterable[str], see: See) -> Iterator[None]:
     module : Module
     names : iterable of str
         Paths of layers below it; one that has several is seen under all of them with each call,
-        unless `octavo.models.tree.untied` parts them before.
+        unless `octavo.nn.tree.untied` parts them before.
     see : callable
         ``see(name, x, residual)``, before the layer computes.  May raise `Reached` to end the run,
         and the body of the ``with`` statement.

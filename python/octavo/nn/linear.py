@@ -113,7 +113,7 @@ class Linear(LinearParts):
         made = weight_class(kind or cls.kinds[0])
         optional = [name for name in (*_STATIC, "input_multiplier") if name in made.takes]
         _state.check_keys(state, made.keys, ("bias", *optional))
-        static = {key: _state.scalar(state[key], key) for key in _STATIC if key in state}
+        static = {key: _checks.only_value(state[key], key) for key in _STATIC if key in state}
         own, form = _split({**config, **static})
         own = own.replace(input_multiplier=state.get("input_multiplier"))
         tensors = {key: state[key] for key in made.keys}
@@ -182,7 +182,7 @@ def is_linear(layer: object, *kinds: str) -> TypeGuard[Linear]:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> octavo.nn.is_linear(octavo.FloatLinear(np.eye(2)), "int8")
+    >>> octavo.nn.is_linear(octavo.nn.FloatLinear(np.eye(2)), "int8")
     False
     """
     return isinstance(layer, Linear) and (not kinds or layer.kind in kinds)

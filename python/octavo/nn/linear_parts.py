@@ -164,7 +164,7 @@ class LinearParts(Weighted):
         Examples
         --------
         >>> import numpy as np, octavo
-        >>> layer = octavo.SparseLinear.from_float(np.eye(64, dtype=np.float32))
+        >>> layer = octavo.nn.SparseLinear.from_float(np.eye(64, dtype=np.float32))
         >>> layer.with_format("bitmap").format
         'bitmap'
         """

@@ -31,7 +31,7 @@ class LayerNorm(Module):
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> norm = octavo.LayerNorm(np.ones(2, np.float32), np.zeros(2, np.float32), eps=0.0)
+    >>> norm = octavo.nn.LayerNorm(np.ones(2, np.float32), np.zeros(2, np.float32), eps=0.0)
     >>> norm(np.array([[1.0, 3.0]], np.float32))
     array([[-1.,  1.]], dtype=float32)
     """

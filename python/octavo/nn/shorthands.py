@@ -14,8 +14,8 @@ from octavo.nn.linear import Linear
 from octavo.nn.options import OPTIONS, LinearOptions, checked_multiplier
 from octavo.nn.side_paths import SidePath, checked_columns
 from octavo.nn.weights import FloatWeight, Int8Weight
+from octavo.nn.weights.codes import quantized_weight
 from octavo.nn.weights.half import half_weight
-from octavo.nn.weights.int8 import quantized_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class FloatLinear(Linear):
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> layer = octavo.FloatLinear(np.eye(2, dtype=np.float32), activation="relu")
+    >>> layer = octavo.nn.FloatLinear(np.eye(2, dtype=np.float32), activation="relu")
     >>> layer(np.array([[-1.0, 2.0]], np.float32))
     array([[0., 2.]], dtype=float32)
     """
@@ -133,7 +133,7 @@ class OutlierLinear(Linear):
     may depend on the machine and on the number of rows.
 
     LLM.int8() looks for columns that reach 6.0 while it runs; here they are fixed when the layer is
-    made, from calibration data (`octavo.smoothing.outlier_columns`).
+    made, from calibration data (`octavo.algorithms.smoothing.outlier_columns`).
 
     Examples
     --------
@@ -258,7 +258,7 @@ class OutlierLinear(Linear):
         optional = ("bias", "input_scale", "input_zero_point", "input_multiplier")
         required = ("weight", "weight_scale", "outlier_columns", "outlier_weight")
         _state.check_keys(state, required, optional)
-        static = {key: _state.scalar(state[key], key) for key in optional[1:3] if key in state}
+        static = {key: _checks.only_value(state[key], key) for key in optional[1:3] if key in state}
         return cls.from_quantized(
             state["weight"],
             state["weight_scale"],

@@ -45,14 +45,15 @@ class SparseLinear(Linear):
         bytes; elsewhere it costs time.
     ``"bsr16x4"``
         The blocks of 16 outputs by 4 inputs that are not all zero, 66 bytes each.  Any weight
-        fits; it pays where whole blocks were pruned (`octavo.pruning.block` with 16 rows, or a
-        multiple, and 4 columns, or a multiple; 64 columns for AMX).
+        fits; it pays where whole blocks were pruned (`octavo.algorithms.pruning.block` with 16
+        rows, or a multiple, and 4 columns, or a multiple; 64 columns for AMX).
     ``"bsr1x4"``
         The blocks of 1 output by 4 inputs that are not all zero, 6 bytes each: for weights pruned
-        so (`octavo.pruning.block` with 4 columns and any number of rows).
+        so (`octavo.algorithms.pruning.block` with 4 columns and any number of rows).
     ``"bsr4x1"``
         The blocks of 4 outputs by 1 input that are not all zero, 6 bytes each: for weights pruned
-        so (`octavo.pruning.block` with 4 rows, or a multiple, and any number of columns).
+        so (`octavo.algorithms.pruning.block` with 4 rows, or a multiple, and any number of
+        columns).
     ``"dense"``
         Every code, as in `Linear`.
     ``"auto"``
@@ -66,7 +67,7 @@ class SparseLinear(Linear):
     >>> import numpy as np, octavo
     >>> weight = np.zeros((256, 256), np.float32)
     >>> weight[:, ::10] = 1.0
-    >>> layer = octavo.SparseLinear.from_float(weight, format="windowed64")
+    >>> layer = octavo.nn.SparseLinear.from_float(weight, format="windowed64")
     >>> layer
     SparseLinear(in_features=256, out_features=256, bias=False, sparsity=0.90, format='windowed64')
     >>> layer.nbytes < octavo.Linear.from_float(weight).nbytes / 2

@@ -19,8 +19,8 @@ from octavo.report import theme
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octavo.compression.calibration import CalibrationData
-    from octavo.report.collect import Say
+    from octavo.data.sources import CalibrationData
+    from octavo.report.collect import Progress
     from octavo.report.facts import ModelFacts
 
 __all__ = ["MAX_BYTES", "write"]
@@ -43,7 +43,7 @@ def write(
     calibration: CalibrationData | None = None,
     title: str | None = None,
     seconds: float = 0.3,
-    say: Say = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> dict[str, Any]:
     """Write a report; the file appears whole or not at all.
 
@@ -65,8 +65,8 @@ def write(
         Heading of the page (default: the model's name, or the machine's).
     seconds : float
         Time for each engine and case, where something is timed.
-    say : callable
-        ``say(text, done)``, called as each step starts.
+    progress : callable
+        ``progress(text, done)``, called as each step starts.
 
     Returns
     -------
@@ -98,8 +98,8 @@ def write(
         raise ValueError("calibration: it goes with a model")
     given = [bench] if isinstance(bench, (str, os.PathLike)) else bench
     sources = model, reference, calibration
-    facts, documents = _gather(sources, [_read(file) for file in given], seconds, say)
-    say("drawing", 1.0)
+    facts, documents = _gather(sources, [_read(file) for file in given], seconds, progress)
+    progress("drawing", 1.0)
     from octavo.report import content, page, tables
 
     rows = [row for document in documents for row in document["rows"]]
@@ -125,7 +125,7 @@ def _gather(
     sources: tuple[Any, Any, Any],
     documents: list[dict[str, Any]],
     seconds: float,
-    say: Say,
+    progress: Progress,
 ) -> tuple[ModelFacts | None, list[dict[str, Any]]]:
     """Look at the model, and time what no document tells.
 
@@ -140,11 +140,13 @@ def _gather(
         start = 1.0 if documents else _LOOKING
         twin = None if reference is None else Path(reference)
         facts = collect_model(
-            Path(model), twin, lambda text, done: say(text, done * start), calibration
+            Path(model), twin, lambda text, done: progress(text, done * start), calibration
         )
     if not documents:
         rest = 1 - start
-        documents = [measure(facts, lambda text, done: say(text, start + done * rest), seconds)]
+        documents = [
+            measure(facts, lambda text, done: progress(text, start + done * rest), seconds)
+        ]
     return facts, documents
 
 

@@ -11,23 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.algorithms.measures import cosines
 from octavo.compression import compress
-from octavo.compression.calibration import CalibrationData, batches_of
-from octavo.demo.layers import layer_errors
-from octavo.demo.run import cosines, tokenize
-from octavo.demo.sentences import SENTENCES
+from octavo.data.batches import batches_of
+from octavo.data.sentences import SENTENCES
+from octavo.data.tokenizer import tokenize
+from octavo.evaluation.layers import layer_errors
 from octavo.io.side_files import weight_bytes
 from octavo.models.loader import load
-from octavo.models.tree import untied
 from octavo.nn import hooks
+from octavo.nn.tree import untied
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
 
 if TYPE_CHECKING:
+    from octavo.data.sources import CalibrationData
     from octavo.models.encoder import Encoder
 
-__all__ = ["Say", "collect_model"]
+__all__ = ["Progress", "collect_model"]
 
-Say = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Gets a line about each step as it starts, and the share of the work that is done."""
 
 _TOKENS, _RANDOM_BATCH = 128, (8, 64)
@@ -39,7 +41,7 @@ _SAMPLES = 200_000
 def collect_model(
     folder: str | Path,
     reference: str | Path | None = None,
-    say: Say = lambda *_: None,
+    progress: Progress = lambda *_: None,
     calibration: CalibrationData | None = None,
 ) -> ModelFacts:
     """Look at a model folder: a float model, which is compressed for it, or an artifact.
@@ -50,8 +52,8 @@ def collect_model(
         The model.
     reference : str or Path, optional
         The float model of an artifact; without it, an artifact's errors are not known.
-    say : callable
-        ``say(text, done)``, called as each step starts.
+    progress : callable
+        ``progress(text, done)``, called as each step starts.
     calibration : optional
         Inputs to measure on, as `octavo.compress` takes them (default: built-in sentences).
 
@@ -61,7 +63,7 @@ def collect_model(
         If `reference` is given for a float model, is no float model, or has other sizes; or for
         calibration data that do not fit.
     """
-    say("reading the model", 0.0)
+    progress("reading the model", 0.0)
     model = load(folder)
     full: Encoder | None = None
     if _is_int8(model):
@@ -71,17 +73,17 @@ def collect_model(
     elif reference is not None:
         raise ValueError(f"reference: {folder} is a float model already")
     else:
-        say("compressing", 0.05)
+        progress("compressing", 0.05)
         full, small, stored = model, compress(model), 0
     if calibration is None:
         ids, mask, text = _sample(Path(folder), model)
     else:
         ids, mask, text = _given(calibration, model)
-    say("measuring the range of each layer's input", 0.3)
+    progress("measuring the range of each layer's input", 0.3)
     ranges, clipped = _inputs(full or small, small, ids, mask)
     errors, mean, least = {}, None, None
     if full is not None:
-        say("measuring the error of each layer", 0.5)
+        progress("measuring the error of each layer", 0.5)
         errors = {error.name: error for error in layer_errors(full, small, ids, mask)}
         agreement = cosines(full.encode(ids, mask), small.encode(ids, mask))
         mean, least = float(agreement.mean()), float(agreement.min())

@@ -8,10 +8,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from octavo.bench import pays
-from octavo.bench.compare import geometric_mean
 from octavo.bench.report import duration
 from octavo.report import figures, layer_figures, theme
 from octavo.report.page import Card, Plot
+from octavo.timing import geometric_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo.demo.layers import held_as, zeros_in
-from octavo.nn.weights.int8 import largest_code
+from octavo.evaluation.layers import held_as, zeros_in
+from octavo.nn.weights.codes import largest_code
 from octavo.report.speed import over_dense
 
 __all__ = ["LayerFacts", "ModelFacts", "Range", "layer_facts", "layer_kind", "split_name"]

@@ -6,14 +6,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn, runtime
-from octavo.bench import linear, report, roofline, timing
+from octavo import nn, runtime, timing
+from octavo.bench import linear, report, roofline
 from octavo.bench import model as whole
 from octavo.bench.blas import limited
 from octavo.bench.options import Options
 
 if TYPE_CHECKING:
-    from octavo.report.collect import Say
+    from octavo.report.collect import Progress
     from octavo.report.facts import ModelFacts
 
 __all__ = ["measure"]
@@ -23,15 +23,15 @@ _ROWS = (1, 128)
 _USUAL = ((1, 384, 384), (128, 384, 384), (1, 768, 768), (128, 768, 768), (128, 3072, 768))
 
 
-def measure(facts: ModelFacts | None, say: Say, seconds: float = 0.3) -> dict[str, Any]:
+def measure(facts: ModelFacts | None, progress: Progress, seconds: float = 0.3) -> dict[str, Any]:
     """Time the model of `facts`, and its linear layers against NumPy's float32.
 
     Parameters
     ----------
     facts : ModelFacts or None
         Without a model, some usual layers are timed.
-    say : callable
-        ``say(text, done)``, called as each step starts.
+    progress : callable
+        ``progress(text, done)``, called as each step starts.
     seconds : float
         Time for each engine and case.
 
@@ -40,7 +40,7 @@ def measure(facts: ModelFacts | None, say: Say, seconds: float = 0.3) -> dict[st
     dict
         A document as the benchmarks write it.
     """
-    say("measuring the machine's limits", 0.0)
+    progress("measuring the machine's limits", 0.0)
     limits = roofline.measure()
     rows: list[report.Row] = []
     lengths = [] if facts is None else _lengths(facts)
@@ -48,10 +48,10 @@ def measure(facts: ModelFacts | None, say: Say, seconds: float = 0.3) -> dict[st
     steps = len(lengths) + len(shapes)
     for index, tokens in enumerate(lengths):
         assert facts is not None
-        say(f"timing {tokens} tokens", index / steps)
+        progress(f"timing {tokens} tokens", index / steps)
         rows += _model_rows(facts, tokens, limits, seconds)
     for index, shape in enumerate(shapes, len(lengths)):
-        say(f"timing {'x'.join(map(str, shape))}", index / steps)
+        progress(f"timing {'x'.join(map(str, shape))}", index / steps)
         rows += linear.run(Options(shapes=(shape,), rounds=5, seconds=seconds))
     return report.document("report", rows, {"seconds": seconds}, roofline=limits)
 

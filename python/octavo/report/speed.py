@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from octavo.bench import timing
+from octavo import timing
 
 if TYPE_CHECKING:
     from octavo.nn import Linear
@@ -31,7 +31,7 @@ def over_dense(layer: Linear, seconds: float = 0.03) -> float:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> layer = octavo.SparseLinear.from_float(np.eye(64, dtype=np.float32), format="windowed64")
+    >>> layer = octavo.nn.SparseLinear.from_float(np.eye(64, dtype=np.float32), format="windowed64")
     >>> over_dense(layer, seconds=0.001) > 0
     True
     """

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 class SparseMatrix:
     """An immutable (N, K) float32 matrix of non-zeros in any places, N being outputs.
 
-    Made by `from_dense`, `from_csr`, `from_scipy` or `from_torch`; used by `octavo.spmm` and
+    Made by `from_dense`, `from_csr`, `from_scipy` or `from_torch`; used by `octavo.sparse.spmm` and
     `octavo.functional.sparse_linear`.  It holds blocks of 128 rows by 256 columns, in them slices
     of eight rows of about the same length: a byte for a column, four for a value, 5.2 to 5.5 bytes
     for a non-zero at 80 to 95% zeros.
@@ -31,10 +31,10 @@ class SparseMatrix:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> a = octavo.SparseMatrix.from_dense(np.array([[0, 2, 0], [1, 0, -1]], np.float32))
+    >>> a = octavo.sparse.SparseMatrix.from_dense(np.array([[0, 2, 0], [1, 0, -1]], np.float32))
     >>> a
     SparseMatrix(shape=(2, 3), nnz=3, density=50.0%)
-    >>> octavo.spmm(a, np.ones((3, 1), np.float32))
+    >>> octavo.sparse.spmm(a, np.ones((3, 1), np.float32))
     array([[2.],
            [0.]], dtype=float32)
     """
@@ -113,7 +113,7 @@ class SparseMatrix:
         Examples
         --------
         >>> import octavo
-        >>> a = octavo.SparseMatrix.from_csr([0, 1, 1], [2], [0.5], (2, 3))
+        >>> a = octavo.sparse.SparseMatrix.from_csr([0, 1, 1], [2], [0.5], (2, 3))
         >>> a.to_dense()
         array([[0. , 0. , 0.5],
                [0. , 0. , 0. ]], dtype=float32)

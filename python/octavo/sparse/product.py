@@ -45,8 +45,8 @@ def spmm(a: Any, x: ArrayLike) -> Array:
     Examples
     --------
     >>> import numpy as np, octavo
-    >>> a = octavo.SparseMatrix.from_dense([[0.0, 2.0], [3.0, 0.0]])
-    >>> octavo.spmm(a, np.array([1.0, 10.0], np.float32))
+    >>> a = octavo.sparse.SparseMatrix.from_dense([[0.0, 2.0], [3.0, 0.0]])
+    >>> octavo.sparse.spmm(a, np.array([1.0, 10.0], np.float32))
     array([20.,  3.], dtype=float32)
     """
     matrix = _sparse(a, "a")
@@ -85,7 +85,7 @@ def sparse_linear(x: ArrayLike, weight: Any) -> Array:
     Examples
     --------
     >>> import numpy as np, octavo.functional as F
-    >>> from octavo import SparseMatrix
+    >>> from octavo.sparse import SparseMatrix
     >>> weight = SparseMatrix.from_dense([[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]])
     >>> F.sparse_linear(np.array([1.0, 10.0], np.float32), weight)
     array([20.,  3.,  0.], dtype=float32)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo.bench import timing
-from octavo.bench.compare import geometric_mean
+from octavo import timing
+from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
 from octavo.torch._tensors import FLOATS, unusable
 from octavo.torch.linear import Linear

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from octavo.nn import LinearOptions
-from octavo.nn.weights.int8 import quantized_weight
+from octavo.nn.weights.codes import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import make_permanent, stored_weight
 from octavo.torch._tensors import to_numpy

@@ -12,8 +12,7 @@ import torch
 from octavo import nn
 from octavo.io.bitmap import is_smaller
 from octavo.io.side_files import side_files
-from octavo.models.config import read_config
-from octavo.models.encoder import HEADS
+from octavo.models.config import HEADS, read_config
 from octavo.models.loader import build
 from octavo.nn.weights import Int8Weight
 from octavo.torch._pruned import stored_weight, weight_of

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from octavo import _checks
-from octavo.pruning import _select
+from octavo.algorithms.pruning import selection as _select
 from octavo.torch._pruned import refresh
 
 if TYPE_CHECKING:

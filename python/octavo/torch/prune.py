@@ -41,7 +41,7 @@ from torch.nn.utils.prune import (
 )
 
 from octavo import _checks
-from octavo.pruning import _select
+from octavo.algorithms.pruning import selection as _select
 from octavo.torch.gradual import GradualPruning
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from octavo import nn as layers
-from octavo import sharing
-from octavo.models.tree import map_layers
+from octavo.algorithms import sharing
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ class SharedLinear(_Shared):
     Examples
     --------
     >>> import numpy as np, torch
-    >>> from octavo import sharing
+    >>> from octavo.algorithms import sharing
     >>> from octavo.torch import SharedLinear
     >>> codes, scale, codebook = sharing.share(np.eye(4, dtype=np.float32), 4)
     >>> layer = SharedLinear(codes, scale)

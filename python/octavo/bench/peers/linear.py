@@ -6,9 +6,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import Linear, runtime
+from octavo import Linear, runtime, timing
 from octavo.bench import linear as ours
-from octavo.bench import machine, roofline, timing
+from octavo.bench import machine, roofline
 from octavo.bench.blas import limited
 from octavo.bench.peers import base
 from octavo.bench.report import Row, make_row

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octavo import compress, models, runtime
+from octavo import compress, models, runtime, timing
 from octavo.bench import model as ours
-from octavo.bench import roofline, timing
+from octavo.bench import roofline
 from octavo.bench.blas import limited
 from octavo.bench.peers import encoders
 from octavo.bench.peers.base import attempt
 from octavo.bench.report import Row, make_row
-from octavo.demo.source import default_model
+from octavo.data.default_model import default_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,8 +6,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import runtime
-from octavo.bench import machine, roofline, timing
+from octavo import runtime, timing
+from octavo.bench import machine, roofline
 from octavo.bench import quantize as ours
 from octavo.bench.blas import limited
 from octavo.bench.peers import conversions

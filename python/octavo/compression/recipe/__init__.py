@@ -11,8 +11,8 @@ from typing import Any
 
 from octavo.compression.recipe.prune import Prune
 from octavo.compression.recipe.quantize import Quantize
+from octavo.compression.recipe.recipe import Recipe, from_fields
 from octavo.compression.recipe.share import Share
-from octavo.compression.recipe.whole import Recipe, from_fields
 
 __all__ = ["PRESETS", "Prune", "Quantize", "Recipe", "Share", "read_recipe"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from octavo import _checks
+from octavo.algorithms.pruning import selection
 from octavo.compression.recipe import _fields
-from octavo.pruning import _select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,12 +72,12 @@ class Prune:
         if self.pattern is None and self.sparsity is None:
             raise ValueError("recipe: expected prune.sparsity or prune.pattern, got neither")
         if self.pattern is not None:
-            _named("recipe: prune.pattern", _select.group_of, *self.pattern)
+            _named("recipe: prune.pattern", selection.group_of, *self.pattern)
         if self.block is not None:
-            _named("recipe: prune.block", _select.block_of, *self.block)
+            _named("recipe: prune.block", selection.block_of, *self.block)
         if (
             self.sparsity is not None
-            and _select.share(self.sparsity, "recipe: prune.sparsity") == 0
+            and selection.share(self.sparsity, "recipe: prune.sparsity") == 0
         ):
             raise ValueError("recipe: prune.sparsity: expected a value in (0, 1), got 0.0")
         if self.scope == "global" and self.pattern is not None:

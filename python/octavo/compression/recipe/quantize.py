@@ -48,8 +48,8 @@ class Quantize:
         Of GPTQ.
     smooth : float or "auto", optional
         Scale is moved from the activations to the weights, channel by channel: with SmoothQuant's
-        alpha in (0, 1], or as `octavo.smoothing.best_multiplier` finds it for each layer. Needs
-        calibration data.
+        alpha in (0, 1], or as `octavo.algorithms.smoothing.best_multiplier` finds it for each
+        layer. Needs calibration data.
     equalize : bool
         Whether the ranges of channels between neighbouring layers are evened out first.
     correct_bias : bool

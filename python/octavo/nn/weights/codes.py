@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How int8 codes are written: as they are, with a bitmap, or with a codebook."""
+"""How int8 codes are made, and how they are written: as they are, or with a bitmap or codebook."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from octavo import _checks
 from octavo.nn.weights.base import StoredTensor
+from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bitmap_layout", "bitmap_parts", "code_tensors", "form_of", "from_bitmap", "is_smaller"]
 
+Array = NDArray[Any]
 Codes = NDArray[np.int8]
 
 # What reads and writes files is imported when there are some: layers do without.
@@ -144,3 +147,26 @@ def from_bitmap(parts: Mapping[str, Any], shape: tuple[int, int]) -> Codes:
 
 def _fail(part: str, what: str) -> NoReturn:
     raise ValueError(f"weight_{part}: {what}")
+
+
+def largest_code(codes: Array) -> int:
+    """Return the largest magnitude of codes."""
+    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
+
+
+def quantized_weight(weight: ArrayLike) -> tuple[Array, Array]:
+    """Codes (N, K) and scales (N,) of a float weight."""
+    values = _checks.as_float32(weight, "weight", float64=True)
+    _checks.check_shape(values, (None, None), "weight")
+    _checks.check_finite(values, "weight")
+    q = quantize(values, axis=0)
+    return q.data, q.scale
+
+
+def scale_of_rows(scale: ArrayLike, n: int) -> Array:
+    """Return the scales as (N,); one value stands for all rows."""
+    array = _checks.as_float32(scale, "scale", float64=True)
+    if array.shape not in ((n,), (n, 1), (), (1,)):
+        raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
+    _checks.check_scale(array, "scale")
+    return np.array(np.broadcast_to(array.reshape(-1), (n,)))

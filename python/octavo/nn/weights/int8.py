@@ -19,8 +19,10 @@ from octavo.nn.weights.codes import (
     form_of,
     from_bitmap,
     is_smaller,
+    largest_code,
+    quantized_weight,
+    scale_of_rows,
 )
-from octavo.qtensor import quantize
 from octavo.sparse.dense import as_dense
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from octavo.nn.options import LinearOptions
 
-__all__ = ["FORMATS", "Int8Weight", "largest_code", "quantized_weight"]
+__all__ = ["FORMATS", "Int8Weight"]
 
 Array = NDArray[Any]
 
@@ -110,7 +112,7 @@ class Int8Weight(Weight):
         _checks.check_shape(array, (None, None), "codes")
         if array.size and array.min() < -127:
             raise ValueError("codes: expected values in [-127, 127], got -128")
-        array, scales = np.ascontiguousarray(array), _scale_of_rows(scale, len(array))
+        array, scales = np.ascontiguousarray(array), scale_of_rows(scale, len(array))
         if format == "auto":
             format = tuning.choose(array, rows)
         elif rows is not None:
@@ -288,26 +290,3 @@ class Int8Weight(Weight):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_codes": self.codes, "_scale": self.scale, "_packed": None}
-
-
-def largest_code(codes: Array) -> int:
-    """Return the largest magnitude of codes."""
-    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
-
-
-def quantized_weight(weight: ArrayLike) -> tuple[Array, Array]:
-    """Codes (N, K) and scales (N,) of a float weight."""
-    values = _checks.as_float32(weight, "weight", float64=True)
-    _checks.check_shape(values, (None, None), "weight")
-    _checks.check_finite(values, "weight")
-    q = quantize(values, axis=0)
-    return q.data, q.scale
-
-
-def _scale_of_rows(scale: ArrayLike, n: int) -> Array:
-    """Return the scales as (N,); one value stands for all rows."""
-    array = _checks.as_float32(scale, "scale", float64=True)
-    if array.shape not in ((n,), (n, 1), (), (1,)):
-        raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
-    _checks.check_scale(array, "scale")
-    return np.array(np.broadcast_to(array.reshape(-1), (n,)))

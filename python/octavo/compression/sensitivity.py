@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each layer costs the model's output if it alone is quantized."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.data.batches import Batch
+from octavo.models.encoder import mean_of_tokens
+from octavo.nn.tree import map_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from octavo import nn
+    from octavo.compression.work import Work
+    from octavo.models.encoder import Encoder
+
+__all__ = ["LayerSensitivity", "Sensitivity", "agreement", "vectors_of", "work_sensitivity"]
+
+MOST_TOKENS = 4096
+"""More calibration tokens than these would take longer, and hardly change the order."""
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """What comes out of the model while one layer is quantized and all others are float.
+
+    Attributes
+    ----------
+    name, kind : str
+        The layer, and whether it is "linear" or "embedding".
+    cosine, cosine_min : float
+        Of the sentence vectors with those of the float model: mean and least.
+    sqnr_db : float
+        Signal-to-quantization-noise ratio of the sentence vectors, in decibels. For a layer of a
+        head, which they do not pass, all three are those of the head's output.
+    float_bytes, nbytes : int
+        Size of the layer in float32, and quantized.
+    """
+
+    name: str
+    kind: str
+    cosine: float
+    cosine_min: float
+    sqnr_db: float
+    float_bytes: int
+    nbytes: int
+
+
+class Sensitivity:
+    """The layers of a model, the most sensitive first.
+
+    Behaves as a sequence of `LayerSensitivity`; printed, it is a table.
+
+    Parameters
+    ----------
+    rows : sequence of LayerSensitivity
+        In any order.
+
+    Examples
+    --------
+    >>> from octavo.compression import LayerSensitivity, Sensitivity
+    >>> table = Sensitivity([
+    ...     LayerSensitivity("a", "linear", 0.9999, 0.9998, 38.0, 4096, 1088),
+    ...     LayerSensitivity("b", "linear", 0.9981, 0.9972, 25.5, 4096, 1088),
+    ... ])
+    >>> print(table)
+    layer  kind    cosine   least    SQNR, dB  float32, kB  quantized, kB
+    b      linear  0.99810  0.99720  25.5      4.1          1.1
+    a      linear  0.99990  0.99980  38.0      4.1          1.1
+    >>> table[0].name, len(table)
+    ('b', 2)
+    """
+
+    def __init__(self, rows: Sequence[LayerSensitivity]) -> None:
+        self._rows = tuple(sorted(rows, key=lambda row: row.sqnr_db))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[LayerSensitivity]:
+        return iter(self._rows)
+
+    def __getitem__(self, index: int) -> LayerSensitivity:
+        return self._rows[index]
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the fields of each layer by its name, in order; ready for JSON.
+
+        Examples
+        --------
+        >>> from octavo.compression import LayerSensitivity, Sensitivity
+        >>> row = LayerSensitivity("a", "linear", 0.9999, 0.9998, 38.0, 4096, 1088)
+        >>> Sensitivity([row]).to_dict()["a"]["sqnr_db"]
+        38.0
+        """
+        fields = {}
+        for row in self._rows:
+            values = asdict(row)
+            name = values.pop("name")
+            if math.isinf(row.sqnr_db):
+                values["sqnr_db"] = None
+            fields[name] = values
+        return fields
+
+    def __str__(self) -> str:
+        header = ("layer", "kind", "cosine", "least", "SQNR, dB", "float32, kB", "quantized, kB")
+        lines = [header, *(_cells(row) for row in self._rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+    def __repr__(self) -> str:
+        return f"<Sensitivity of {len(self)} layers>"
+
+
+def _cells(row: LayerSensitivity) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.kind,
+        f"{row.cosine:.5f}",
+        f"{row.cosine_min:.5f}",
+        f"{row.sqnr_db:.1f}",
+        f"{row.float_bytes / 1e3:.1f}",
+        f"{row.nbytes / 1e3:.1f}",
+    )
+
+
+def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
+    """Return the mean and the least cosine of rows, and the SQNR of all in decibels.
+
+    Parameters
+    ----------
+    wanted, got : float32 arrays, shape (rows, size)
+        NaN anywhere gives NaN.
+    """
+    cosine = cosines(wanted, got)
+    return float(cosine.mean()), float(cosine.min()), sqnr_db(wanted, got)
+
+
+def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
+    """Return the sentence vectors of batches, (rows, hidden_size)."""
+    return np.concatenate([mean_of_tokens(model.forward(*batch), batch.mask) for batch in batches])
+
+
+def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module]) -> Sensitivity:
+    """Measure each layer of a prepared compression alone.
+
+    What comes out of the blocks before a layer's is computed once; only its own block and those
+    behind it run again.
+
+    Parameters
+    ----------
+    work : Work
+        Its model is what the others stay; its batches, or a sample of them, are run.
+    convert : callable
+        ``convert(name, layer)`` gives the quantized form. A layer that it hands back is left out.
+    """
+    batches = _sample(list(work.batches))
+    probe = _Probe(work.model, batches)
+    names = [name for name, layer in work.model.named_modules() if _kind(layer)]
+    rows = []
+    for index, name in enumerate(names):
+        work.progress(f"measuring {name} alone", index / len(names))
+        layer: Any = work.model.get_submodule(name)
+        quantized: Any = convert(name, layer)
+        if quantized is layer:
+            continue
+        found = probe.measure(name, quantized)
+        if found is not None:
+            size, small = _size(layer), _size(quantized)
+            rows.append(LayerSensitivity(name, _kind(layer), *found, size, small))
+    return Sensitivity(rows)
+
+
+def _size(layer: Any) -> int:
+    return sum(int(value.nbytes) for value in layer.state_dict().values())
+
+
+def _kind(layer: nn.Module) -> str:
+    return layer.role if layer.kind == "float32" else ""
+
+
+def _sample(batches: Iterable[Batch]) -> list[Batch]:
+    """Return every n-th row of the batches, so that at most `MOST_TOKENS` are left."""
+    total = sum(int(batch.mask.sum()) for batch in batches)
+    step = -(-total // MOST_TOKENS)
+    if step <= 1:
+        return list(batches)
+    chosen = []
+    start = 0
+    for batch in batches:
+        kept = slice((-start) % step, None, step)
+        start += len(batch.ids)
+        if len(batch.ids[kept]):
+            types = None if batch.types is None else batch.types[kept]
+            chosen.append(Batch(batch.ids[kept], batch.mask[kept], types))
+    return chosen
+
+
+class _Probe:
+    """A float model and what goes into each of its blocks.
+
+    Parameters
+    ----------
+    model : Encoder
+    batches : sequence of Batch
+    """
+
+    def __init__(self, model: Encoder, batches: Sequence[Batch]) -> None:
+        self._model, self._batches = model, batches
+        self._blocks = model.blocks()
+        self._heads = dict(model.heads())
+        states = [model.embed(batch.ids, batch.types) for batch in batches]
+        self._inputs = []
+        for _, block in self._blocks:
+            self._inputs.append(states)
+            states = self._through(block, states)
+        self._last = states
+        self._wanted = self._vectors(states)
+
+    def measure(self, name: str, layer: nn.Module) -> tuple[float, float, float] | None:
+        """Return the agreement with one layer replaced; None if no output depends on it."""
+        for head, module in self._heads.items():
+            if name.startswith(f"{head}."):
+                changed = _with(module, name.removeprefix(f"{head}."), layer)
+                return agreement(self._headed(module), self._headed(changed))
+        for index, (block, module) in enumerate(self._blocks):
+            if name.startswith(f"{block}."):
+                changed = _with(module, name.removeprefix(f"{block}."), layer)
+                return self._rest(index + 1, self._through(changed, self._inputs[index]))
+        if not name.startswith("embeddings."):
+            return None
+        model = _with(self._model, name, layer)
+        return self._rest(0, [model.embed(batch.ids, batch.types) for batch in self._batches])
+
+    def _rest(self, start: int, states: list[Float32]) -> tuple[float, float, float]:
+        for _, block in self._blocks[start:]:
+            states = self._through(block, states)
+        return agreement(self._wanted, self._vectors(states))
+
+    def _through(self, block: Any, states: list[Float32]) -> list[Float32]:
+        return [
+            block(hidden, batch.mask) for hidden, batch in zip(states, self._batches, strict=True)
+        ]
+
+    def _vectors(self, states: list[Float32]) -> Float32:
+        return np.concatenate(
+            [
+                mean_of_tokens(hidden, batch.mask)
+                for hidden, batch in zip(states, self._batches, strict=True)
+            ]
+        )
+
+    def _headed(self, head: Any) -> Float32:
+        return np.concatenate([head(hidden) for hidden in self._last])
+
+
+def _with(module: Any, path: str, layer: nn.Module) -> Any:
+    """Return a copy of a module with another layer at one place."""
+    return map_layers(module, lambda name, leaf: layer if name == path else leaf)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interleaved timing: candidates take turns, round after round, in one process.
+
+Whatever drifts during a run (clock, temperature, neighbours) then meets all candidates alike, and
+the ratio of two medians stays meaningful where two separate runs would not.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MIN_TURN_SECONDS = 1e-3
+"""A turn is made of at least this much work, so that the clock's own cost does not show."""
+
+LONG_CALL_SECONDS = 0.05
+"""A call longer than this needs no warm-up of its own at the start of a turn."""
+
+SLOW_CALL_SECONDS = 0.5
+"""A candidate whose single call is longer than this takes part in the first rounds only."""
+
+SLOW_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per call of one candidate, one figure a round."""
+
+    rounds: tuple[float, ...]
+    calls: int = 1
+
+    @property
+    def median(self) -> float:
+        """The usual round."""
+        return statistics.median(self.rounds)
+
+    @property
+    def low(self) -> float:
+        """The fastest round."""
+        return min(self.rounds)
+
+    @property
+    def high(self) -> float:
+        """The slowest round."""
+        return max(self.rounds)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The result of :func:`run`: a `Timing` per candidate and the median of each probe."""
+
+    timings: dict[str, Timing]
+    probes: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Collect once, then keep the garbage collector away from the timed region."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def settle(limit: float = 0.5, chunk: float = 0.005) -> float:
+    """Sleep until no thread of this process burns CPU; return the seconds that took.
+
+    Thread pools spin for a while after a call (some for more than 100 ms). The next candidate must
+    not share its cores with them, so each turn starts when the previous pool is asleep.
+    """
+    start = time.perf_counter()
+    while time.perf_counter() - start < limit:
+        wall, cpu = time.perf_counter(), time.process_time()
+        time.sleep(chunk)
+        if time.process_time() - cpu < 0.05 * (time.perf_counter() - wall):
+            break
+    return time.perf_counter() - start
+
+
+def _turn(function: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in repeat(None, calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def estimate(function: Callable[[], object]) -> float:
+    """Seconds per call, from a doubling number of calls until a millisecond is filled."""
+    calls = 1
+    while True:
+        seconds = _turn(function, calls)
+        if seconds * calls >= MIN_TURN_SECONDS or calls >= 1 << 20:
+            return seconds
+        calls *= 2
+
+
+class _Candidate:
+    """One function and the turns it has taken."""
+
+    def __init__(
+        self, name: str, function: Callable[[], Any], once: float, rounds: int, seconds: float
+    ) -> None:
+        self.name = name
+        self._function = function
+        self._calls = max(1, min(1 << 20, int(seconds / rounds / max(once, 1e-9))))
+        self._turns = rounds if once < SLOW_CALL_SECONDS else min(rounds, SLOW_ROUNDS)
+        self._warm = once < LONG_CALL_SECONDS
+        self._seconds: list[float] = []
+
+    def take_turn(self, index: int) -> bool:
+        """Time one turn; False if this candidate sits out round `index`."""
+        if index >= self._turns:
+            return False
+        if self._warm:
+            self._function()  # untimed: wakes the pool, brings the operands back into cache
+        self._seconds.append(_turn(self._function, self._calls))
+        return True
+
+    def timing(self) -> Timing:
+        """Return the turns taken so far."""
+        return Timing(tuple(self._seconds), self._calls)
+
+
+def run(
+    candidates: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int = 7,
+    seconds: float = 0.3,
+    check: Callable[[str, Any], None] | None = None,
+    probes: Mapping[str, Callable[[], float]] | None = None,
+    settled: bool = False,
+) -> Measurement:
+    """Time `candidates` in turns.
+
+    Parameters
+    ----------
+    candidates : mapping of name to function without arguments
+    rounds : int
+        Turns of each candidate; each turn gives one figure.
+    seconds : float
+        Time a candidate gets over all rounds, as far as whole calls allow.
+    check : callable, optional
+        ``check(name, result)`` runs on each candidate's result before anything is timed; it raises
+        for a wrong answer.
+    probes : mapping of name to function, optional
+        Functions that return a rate (GOP/s, GB/s), asked once a round; the median is kept.
+    settled : bool
+        Wait before each turn until the thread pool of the turn before is asleep.
+
+    Returns
+    -------
+    Measurement
+
+    Examples
+    --------
+    >>> result = run({"a": lambda: sum(range(100))}, rounds=3, seconds=0.003)
+    >>> len(result.timings["a"].rounds), result.timings["a"].low > 0
+    (3, True)
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+    rates: dict[str, list[float]] = {name: [] for name in probes or {}}
+    turns = []
+    with gc_paused():
+        for name, function in candidates.items():
+            result = function()
+            if check is not None:
+                check(name, result)
+            del result
+            turns.append(_Candidate(name, function, estimate(function), rounds, seconds))
+            if settled:
+                settle()
+        for index in range(rounds):
+            # Each round starts one later: nobody always follows the same neighbour's cache.
+            start = index % max(1, len(turns))
+            for candidate in turns[start:] + turns[:start]:
+                if candidate.take_turn(index) and settled:
+                    settle()
+            for name, probe in (probes or {}).items():
+                rates[name].append(probe())
+    return Measurement(
+        {candidate.name: candidate.timing() for candidate in turns},
+        {name: statistics.median(values) for name, values in rates.items()},
+    )
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Return the geometric mean (NaN for an empty list).
+
+    Examples
+    --------
+    >>> from octavo.timing import geometric_mean
+    >>> round(geometric_mean([1.0, 4.0]), 6)
+    2.0
+    """
+    if not values:
+        return math.nan
+    return math.exp(sum(map(math.log, values)) / len(values))
