@@ -246,6 +246,44 @@ def test_written_tensors_count(pair: Any) -> None:
         tensor.requires_grad_(False)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    rng = np.random.default_rng(2)
+    numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
+    table, other = (octavo.nn.Embedding.from_float(one, kind=kind) for one in numbers)
+    module, second = ot.Embedding(table), ot.Embedding(other)
+    ids = torch.from_numpy(rng.integers(0, N, (3, 5)))
+    wanted = table(ids.numpy())
+    program = torch.export.export(module, (ids,)).module()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for call in (module, compiled, program, copy.deepcopy(module)):
+        assert same(call(ids), wanted)
+    if hasattr(torch.library, "register_vmap"):
+        assert same(torch.vmap(module)(ids), wanted)
+    assert same(module.weight, table.weight)
+    assert module.nbytes == table.nbytes
+    assert not same(second(ids), wanted)
+    second.load_state_dict(module.state_dict())
+    assert same(second(ids), wanted)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+def test_tables_that_are_tied(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    rng = np.random.default_rng(2)
+    numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
+    heads = [ot.Linear(Linear.from_float(one, kind=kind)) for one in numbers]
+    tables = [ot.Embedding(head._weight) for head in heads]
+    ids = torch.arange(N)
+    for head, table in zip(heads, tables, strict=True):
+        assert same(table(ids), head.weight.numpy())
+    state = {key: value.clone() for key, value in heads[1].state_dict().items()}
+    heads[0].load_state_dict(state)
+    assert same(tables[0](ids), heads[1].weight.numpy())
+
+
 def test_what_modules_do_themselves() -> None:
     weight = np.eye(4, dtype=np.float32)
     for options in ({"activation": "relu"}, {"output_scale": 0.5}):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from octavo.nn.weights import Weight
+
 __all__ = ["Form", "beside_weight"]
 
 # Options that are numbers: int8 layers of a model in PyTorch differ in no others.
@@ -77,6 +79,11 @@ class Form(NamedTuple):
         names, kind, shape, *rest = json.loads(text)
         return tuple(names), Form(kind, tuple(shape), *rest)
 
+    def weight(self, parts: Mapping[str, torch.Tensor]) -> Weight:
+        """Return the weight alone, as `layer` makes it."""
+        arrays = {key: to_array(part) for key, part in parts.items()}
+        return weight_class(self.kind).from_parts(arrays, self.shape, **self.asked)
+
     def layer(self, parts: Mapping[str, torch.Tensor], bias: torch.Tensor | None) -> nn.Linear:
         """Return the layer with some tensors; it may use their memory.
 
@@ -87,8 +94,8 @@ class Form(NamedTuple):
         TypeError, ValueError
             If they do not fit.
         """
+        weight = self.weight(parts)
         arrays = {key: to_array(part) for key, part in parts.items()}
-        weight = weight_class(self.kind).from_parts(arrays, self.shape, **self.asked)
         options = LinearOptions(**self.options, input_multiplier=arrays.get("input_multiplier"))
         side = SidePath.from_tensors(arrays, self.shape)
         return nn.Linear.of(weight, None if bias is None else to_array(bias), options, side)

@@ -7,7 +7,7 @@ more than a small layer.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,8 +15,13 @@ from torch import Tensor
 
 from octavo import _backend, _checks
 from octavo.torch._form import Form
-from octavo.torch._tensors import FLOATS, explain, require_tensor
+from octavo.torch._tensors import FLOATS, TensorCache, explain, require_tensor
 from octavo.torch._weight import LayerMemory, layer_of, refuse_gradient, weight_of
+
+if TYPE_CHECKING:
+    from octavo.nn.weights import Weight
+
+_TABLES: TensorCache[Weight] = TensorCache()
 
 LIBRARY = torch.library.Library("octavo", "DEF")
 TAGS = (torch.Tag.pt2_compliant_tag,)
@@ -26,6 +31,7 @@ _LINEAR = "(Tensor x, Tensor[] weight, Tensor? bias, str form) -> Tensor"
 LIBRARY.define("linear" + _LINEAR, tags=TAGS)
 LIBRARY.define("linear_inference" + _LINEAR, tags=TAGS)
 LIBRARY.define("linear_weight(Tensor[] weight, str form) -> Tensor", tags=TAGS)
+LIBRARY.define("embedding(Tensor ids, Tensor[] weight, str form) -> Tensor", tags=TAGS)
 LIBRARY.define("int_mm(Tensor a, Tensor b) -> Tensor", tags=TAGS)
 
 
@@ -118,6 +124,36 @@ torch.library.register_autograd(
 )
 
 
+@torch.library.impl(LIBRARY, "embedding", "CPU")
+def _embedding(ids: Tensor, weight: list[Tensor], form: str) -> Tensor:
+    def make() -> Weight:
+        names, known = Form.read(form)
+        return known.weight(dict(zip(names, weight, strict=True)))
+
+    return look_up(ids, _TABLES.get(tuple(weight), form, make))
+
+
+def look_up(ids: Tensor, table: Weight) -> Tensor:
+    """Return rows of a table as float32."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"input: expected int64 or int32, got {ids.dtype}")
+    array = _checks.as_ids(explain(ids, "input").numpy(), "input", own=True)
+    count = table.shape[0]
+    if array.size and not 0 <= array.min() <= array.max() < count:
+        low, high = array.min(), array.max()
+        raise IndexError(f"input: expected ids in [0, {count - 1}], got {low if low < 0 else high}")
+    return torch.from_numpy(table.lookup(array))
+
+
+@torch.library.register_fake("octavo::embedding", lib=LIBRARY)
+def _embedding_fake(ids: Tensor, weight: list[Tensor], form: str) -> Tensor:  # noqa: ARG001
+    return ids.new_empty((*ids.shape, Form.read(form)[1].shape[1]), dtype=torch.float32)
+
+
+def _embedding_vmap(_: Any, dims: tuple[Any, ...], ids: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return torch.ops.octavo.embedding(ids.movedim(dims[0], 0), *rest), 0
+
+
 def _linear_vmap(_: Any, dims: tuple[Any, ...], x: Tensor, *rest: Any) -> tuple[Tensor, int]:
     """Take the axis that is mapped over for one more of rows."""
     tensors = (*dims[1], dims[2])
@@ -130,6 +166,7 @@ def _linear_vmap(_: Any, dims: tuple[Any, ...], x: Tensor, *rest: Any) -> tuple[
 if hasattr(torch.library, "register_vmap"):
     for _name in ("linear", "linear_inference"):
         torch.library.register_vmap(f"octavo::{_name}", _linear_vmap, lib=LIBRARY)
+    torch.library.register_vmap("octavo::embedding", _embedding_vmap, lib=LIBRARY)
 
 
 class Differentiable(torch.autograd.Function):

@@ -183,7 +183,7 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
     if all(c.kind == "Embedding" for c in group):
         made = Embedding.from_float(group[0].module)
         for candidate in group:
-            become_embedding(candidate.module, made.codes, made.weight_scale, weight.dtype)
+            become_embedding(candidate.module, made.table(), weight.dtype)
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = group[0].module.bias if alone else None
@@ -194,7 +194,7 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
         held = held_int8(codes, scale, bias, LinearOptions(symmetric=config.symmetric), sparse)
         for candidate in group:
             if candidate.kind == "Embedding":
-                become_embedding(candidate.module, held, held.weight_scale, weight.dtype)
+                become_embedding(candidate.module, held, weight.dtype)
             else:
                 become_linear(candidate.module, held, adds_bias=not alone)
     results = []
@@ -230,12 +230,12 @@ def become_linear(module: Any, weight: LayerMemory, *, adds_bias: bool) -> None:
     module._hold(weight, own)
 
 
-def become_embedding(module: Any, codes: Any, scale: torch.Tensor, dtype: torch.dtype) -> None:
+def become_embedding(module: Any, table: Any, dtype: torch.dtype) -> None:
     """Make an int8 table of a module with the parameter `weight`; rows come out as `dtype`."""
     del module._parameters["weight"]
     module.__class__ = Embedding
     module.dtype = dtype
-    module._hold(codes, scale)
+    module._hold(table)
 
 
 def close_fast_paths(module: nn.Module) -> None:

@@ -149,7 +149,11 @@ class ModuleSource:
             except ValueError as error:
                 raise self._error(name, str(error)) from None
         if isinstance(module, Embedding):
-            return nn.Embedding(to_numpy(module._plain_codes()), module.weight_scale.numpy())
+            weight = module._held()
+            if isinstance(weight, Int8Weight):
+                # A tied one lies packed, where looking rows up is slow.
+                return nn.Embedding(weight.codes, weight.scale)
+            return nn.Embedding.of(weight)
         if module.max_norm is not None:
             raise self._error(name, "expected max_norm None, which rewrites the table while used")
         return nn.FloatEmbedding(to_numpy(weight_of(module)))

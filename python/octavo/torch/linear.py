@@ -12,13 +12,14 @@ from torch import Tensor
 from octavo import nn
 from octavo.torch import _ops
 from octavo.torch._form import beside_weight
-from octavo.torch._module import Int8Module, has_all, require_float, take
+from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import dtypes_of, is_eager, to_numpy, to_tensor
+from octavo.torch._tensors import is_eager, to_array, to_numpy
 from octavo.torch._weight import LayerMemory
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Layout
+    from octavo.torch._tensors import Array
 
 _STATIC = ("input_scale", "input_zero_point")
 
@@ -139,69 +140,31 @@ class Linear(Int8Module):
         extra = self.bias.nbytes if self._adds_bias and self.bias is not None else 0
         return self._weight.nbytes + extra
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
+    def _stored(self) -> dict[str, Array]:
         layer = self._weight.current()
-        arrays = {**layer.held_weight.portable(), **beside_weight(layer), **layer.options.static()}
-        for name, array in arrays.items():
-            held = self._buffers.get(name)
-            tensor = to_tensor(array) if held is None else held.reshape(array.shape)
-            destination[prefix + name] = tensor
-        if self.bias is not None:
-            destination[f"{prefix}bias"] = self.bias
+        bias = {} if self.bias is None else {"bias": to_array(self.bias)}
+        return {
+            **layer.held_weight.portable(),
+            **bias,
+            **beside_weight(layer),
+            **layer.options.static(),
+        }
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],  # noqa: ARG002
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        layout = self._layout(state_dict, prefix)
-        if not has_all(state_dict, prefix, tuple(layout), strict, missing_keys, unexpected_keys):
-            return
-        taken = {
-            name: take(state_dict, prefix + name, shape, dtypes_of(dtype), error_msgs)
-            for name, (dtype, shape) in layout.items()
-        }
-        parts = {
-            name: tensor.float() if layout[name][0] == np.float32 else tensor
-            for name, tensor in taken.items()
-            if tensor is not None
-        }
-        if len(parts) < len(layout):
-            return
-        bias = parts.pop("bias", None)
-        options = {name: parts.pop(name).item() for name in _STATIC if name in parts}
-        try:
-            self._weight.replace(parts, None if self._adds_bias else bias, **options)
-        except ValueError as error:
-            error_msgs.append(f"{prefix.removesuffix('.')}: {error}")
-            return
+    def _layouts(self) -> tuple[list[Layout], Layout]:
+        layer = self._weight.layer
+        known = {**beside_weight(layer), **layer.options.static()}
+        beside: Layout = {name: (array.dtype, array.shape) for name, array in known.items()}
+        if self.bias is not None:
+            beside["bias"] = (np.dtype(np.float32), (self.out_features,))
+        return layer.held_weight.layouts(), beside
+
+    def _replace(self, parts: dict[str, Tensor]) -> None:
+        rest = dict(parts)
+        bias = rest.pop("bias", None)
+        options = {name: rest.pop(name).item() for name in _STATIC if name in rest}
+        self._weight.replace(rest, None if self._adds_bias else bias, **options)
         if self._adds_bias and self.bias is not None and bias is not None:
             self.bias.copy_(bias)
-
-    def _layout(self, state: dict[str, Any], prefix: str) -> Layout:
-        """Return what a state dict has to hold: its own layout of the weight, if it is one."""
-        layer = self._weight.layer
-        own, *others = layer.held_weight.layouts()
-
-        def has_any(names: set[str]) -> bool:
-            return any(prefix + name in state for name in names)
-
-        for other in others:
-            if has_any({*other} - {*own}) and not has_any({*own} - {*other}):
-                own = other
-        beside = {**beside_weight(layer), **layer.options.static()}
-        layout = {**own, **{name: (a.dtype, a.shape) for name, a in beside.items()}}
-        if self.bias is not None:
-            layout["bias"] = (np.dtype(np.float32), (self.out_features,))
-        return layout
 
     def __getstate__(self) -> dict[str, Any]:
         held = (*self._weight.names, *(() if self._adds_bias else ("bias",)))

@@ -163,10 +163,9 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
         if module.__dict__.pop("is_linear"):
             become_linear(module, held, adds_bias=not alone)
         elif held is None:
-            codes, scale = map(to_tensor, (table.weight_codes, table.weight_scale))
-            become_embedding(module, codes, scale, dtype)
+            become_embedding(module, table, dtype)
         else:
-            become_embedding(module, held, held.weight_scale, dtype)
+            become_embedding(module, held, dtype)
 
 
 def _in_format(layer: Any, may_be_sparse: bool) -> tuple[Any, dict[str, Any] | None]:
