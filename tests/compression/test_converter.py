@@ -202,6 +202,16 @@ def test_bad_inputs_of_modules_are_named(network: Network, rng: np.random.Genera
         converter.convert()
 
 
+def test_weights_of_another_kind(network: Network, rng: np.random.Generator) -> None:
+    converter = octavo.compression.Converter.from_model(network)
+    converter.optimizations = [octavo.compression.Optimize.FLOAT16]
+    small = converter.convert()
+    linears = [layer for _, layer in small.named_modules() if nn.is_linear(layer)]
+    assert {layer.kind for layer in linears} == {"float16"}
+    x = batches(rng, 1)[0]
+    np.testing.assert_allclose(small(x), network(x), rtol=1e-2, atol=1e-2)
+
+
 # --- the context ---
 
 

@@ -13,9 +13,10 @@ import octavo
 from octavo import nn
 from octavo.algorithms.pruning import InputHessian, OutputFit
 from octavo.compression import gptq, read_recipe
+from octavo.compression.plan import LayerPlan
 from octavo.compression.sensitivity import agreement, vectors_of
-from octavo.compression.work import LayerPlan, Work
-from octavo.data.batches import batches_of
+from octavo.compression.work import Work
+from octavo.data.batches import Batches, batches_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,28 +128,31 @@ def test_errors_name_the_layer(model: Encoder) -> None:
 
 
 def rounder(model: Encoder, recipe: Any = "int8-gptq") -> Any:
-    work = Work(read_recipe(recipe), model, model, [], lambda *_: None)
-    return gptq._Rounder(work), work.plans
+    work = Work(read_recipe(recipe), model, Batches([]))
+    return gptq._Rounder(work), work
 
 
 def test_layers_are_fitted_to_what_they_will_read(model: Encoder) -> None:
-    fitter, plans = rounder(model)
+    fitter, work = rounder(model)
+    plans = work.plans
     rng = np.random.default_rng(0)
     x = rng.standard_normal((50, 32)).astype(np.float32)
     plain = fitter.reads(QUERY, x)
     steps = (x.max(axis=1) - x.min(axis=1)) / 255
     assert 0 < np.abs(plain - x).max() <= steps.max() * 0.51
-    plans[QUERY].multiplier = np.linspace(0.5, 2, 32, dtype=np.float32)
-    np.testing.assert_allclose(fitter.scaled(QUERY, x), x * plans[QUERY].multiplier)
+    multiplier = np.linspace(0.5, 2, 32, dtype=np.float32)
+    work.replace(QUERY, work.linear(QUERY).replace(input_multiplier=multiplier))
+    np.testing.assert_allclose(fitter.scaled(QUERY, x), x * multiplier)
     plans[QUERY].input_scale, plans[QUERY].input_zero_point = 0.01, 3
-    clipped = np.clip(x * plans[QUERY].multiplier, -1.31, 1.24)
+    clipped = np.clip(x * multiplier, -1.31, 1.24)
     assert np.abs(fitter.reads(QUERY, x) - clipped).max() <= 0.00501
     other = QUERY.replace("query", "key")
     assert fitter.reading(QUERY) != fitter.reading(other)
-    plans[other] = LayerPlan(
-        multiplier=plans[QUERY].multiplier, input_scale=0.01, input_zero_point=3
-    )
+    plain_layer = work.linear(other)
+    work.replace(other, plain_layer.replace(input_multiplier=multiplier))
+    plans[other] = LayerPlan(input_scale=0.01, input_zero_point=3)
     assert fitter.reading(QUERY) == fitter.reading(other)
+    work.replace(other, plain_layer)
     plans[other] = LayerPlan(outliers=np.array([3, 8]))
     x[:, 3] *= 1000
     read = fitter.reads(other, x)
@@ -158,14 +162,15 @@ def test_layers_are_fitted_to_what_they_will_read(model: Encoder) -> None:
 
 @pytest.mark.parametrize("aim", ["layer", "model"])
 def test_codes_are_of_the_weight_that_reads_the_multiplied_input(model: Encoder, aim: str) -> None:
-    fitter, plans = rounder(model)
+    fitter, work = rounder(model)
+    plans = work.plans
     rng = np.random.default_rng(0)
     layer: Any = model.get_submodule(QUERY)
     multiplier = np.exp2(rng.uniform(-3, 3, 32)).astype(np.float32)
     x = rng.standard_normal((400, 32)).astype(np.float32) / multiplier
     wanted = layer(x)
-    plans[QUERY].multiplier = multiplier
-    divided = nn.FloatLinear(layer.weight / multiplier, layer.bias)
+    divided = nn.FloatLinear(layer.weight / multiplier, layer.bias, input_multiplier=multiplier)
+    work.replace(QUERY, divided)
     read = fitter.reads(QUERY, x)
     statistics: Any = InputHessian(32)
     if aim == "model":

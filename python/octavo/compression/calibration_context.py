@@ -7,15 +7,14 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo import _checks, nn
-from octavo.compression.int8 import int8_layer
+from octavo.compression.materialize import materialized
 from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.observe import make_observer
+from octavo.compression.plan import LayerPlan, Planner
 from octavo.compression.ranges import InputObservers
-from octavo.compression.recipe import Quantize
-from octavo.compression.work import LayerPlan
+from octavo.compression.recipe import Quantize, Recipe
 from octavo.models.encoder import Encoder
 from octavo.nn import hooks
-from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -205,16 +204,17 @@ def freeze(model: Model, calibration: Calibration) -> Model:
         raise ValueError("calibration: expected calls of the model within its context, got none")
     by_layer = {id(calibration._layers[name]): found for name, found in scales.items()}
 
-    def transform(name: str, layer: nn.Module) -> nn.Module:
-        if not nn.is_linear(layer, "float32"):
-            return int8_layer(name, layer)
-        scale, point = by_layer.get(id(layer), (None, 0))
-        plan = LayerPlan(input_scale=scale, input_zero_point=point)
-        return int8_layer(name, layer, plan=plan, symmetric=calibration.quantize.symmetric)
+    recipe = Recipe(quantize=calibration.quantize)
+    planner = Planner(recipe)
 
-    made = map_layers(model, transform)
+    def plan_of(name: str, layer: nn.Module) -> LayerPlan:
+        plan = planner(name, layer)
+        plan.input_scale, plan.input_zero_point = by_layer.get(id(layer), (None, 0))
+        return plan
+
+    made = materialized(model, plan_of)
     if isinstance(made, Encoder):
-        made.recipe = {"quantize": calibration.quantize.to_dict()}
+        made.recipe = recipe.to_dict()
     return made
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from octavo import _checks, nn
 from octavo.compression.calibration_context import Calibration, freeze
 from octavo.compression.entry import compress
-from octavo.compression.int8 import int8_layer
+from octavo.compression.materialize import materialized
+from octavo.compression.plan import Planner
 from octavo.compression.recipe import Quantize, Recipe, read_recipe
 from octavo.data.calls import calls_of
 from octavo.models.encoder import Encoder
@@ -216,16 +217,14 @@ def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> n
     static = {"activations", "observer", "symmetric", "dynamic"}
     if recipe.prune or recipe.share or set(quantize.to_dict()) - static != {"dtype"}:
         raise ValueError(
-            "optimizations: a module that is no encoder becomes int8, dynamic or static; got "
-            f"{recipe.to_dict()}"
+            "optimizations: a module that is no encoder becomes int8, dynamic or static, or gets "
+            f"weights of another kind; got {recipe.to_dict()}"
         )
     resolved = recipe.resolved(data is not None)
     if not resolved.needs_data:
         if data is not None:
             raise ValueError("calibration: expected none, this recipe does not use any")
-        return map_layers(
-            model, lambda n, layer: int8_layer(n, layer, symmetric=quantize.symmetric)
-        )
+        return materialized(model, Planner(resolved))
     # Copies of the layers: watching changes them for a while.
     twin = map_layers(
         model, lambda _, layer: copy.copy(layer) if nn.is_linear(layer, "float32") else layer

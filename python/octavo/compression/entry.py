@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from octavo.compression.finish import Finish, Forms
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import Recipe, read_recipe
 from octavo.compression.sensitivity import Sensitivity, work_sensitivity
@@ -118,7 +117,7 @@ def compress(
     elif calibration is None:
         raise ValueError("calibration: expected data, a target needs it; got none")
     progress = on_progress or (lambda _, __: None)
-    return run(model, plan, calibration, wanted, Finish(plan, on_layer), progress)
+    return run(model, plan, calibration, wanted, on_layer, progress)
 
 
 def sensitivity(
@@ -164,4 +163,4 @@ def sensitivity(
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     plan = read_recipe(recipe).resolved(has_calibration=True)
     work = prepared(model, plan, calibration, on_progress or (lambda _, __: None))
-    return work_sensitivity(work, Forms(work, Finish(plan, None)).quantized)
+    return work_sensitivity(work)

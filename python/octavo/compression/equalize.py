@@ -21,7 +21,7 @@ def equalize(work: Work) -> None:
     Parameters
     ----------
     work : Work
-        Its model is replaced.
+        Layers of its model are replaced.
 
     Raises
     ------

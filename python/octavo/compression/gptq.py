@@ -13,7 +13,6 @@ from octavo.algorithms.pruning import InputHessian, OutputFit
 from octavo.algorithms.pruning.arguments import DAMPING
 from octavo.algorithms.rounding import gptq
 from octavo.algorithms.sharing import share
-from octavo.compression.finish import Finish
 from octavo.compression.sequential import Statistics, fit_in_order
 
 if TYPE_CHECKING:
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from octavo.compression.work import LayerPlan, Work
+    from octavo.compression.plan import LayerPlan
+    from octavo.compression.work import Work
 
     Float32 = NDArray[np.float32]
 
@@ -54,14 +54,11 @@ class _Rounder:
     def __init__(self, work: Work) -> None:
         quantize = work.recipe.quantize
         self.aim: str | None = AIM
-        self._plans = work.plans
-        self._finish = Finish(work.recipe, None)
-        self._symmetric = quantize.symmetric
-        self._bits = quantize.bits
+        self._work, self._plans = work, work.plans
         self._damping = DAMPING if quantize.damping is None else quantize.damping
 
-    def chosen(self, name: str, layer: nn.Module) -> bool:
-        return self._finish.becomes_int8(name, layer, self._plans.get(name))
+    def chosen(self, name: str, _: nn.Module) -> bool:
+        return name in self._plans and self._plans[name].quantizes_input
 
     def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         width = layers[0].in_features
@@ -71,12 +68,12 @@ class _Rounder:
 
     def reading(self, name: str) -> Hashable:
         plan = self._plans[name]
-        arrays = plan.multiplier, plan.outliers
+        arrays = self._multiplier(name), plan.outliers
         parts = [None if array is None else array.tobytes() for array in arrays]
         return *parts, plan.input_scale, plan.input_zero_point
 
     def scaled(self, name: str, x: Float32) -> Float32:
-        multiplier = self._plans[name].multiplier
+        multiplier = self._multiplier(name)
         return x if multiplier is None else x * multiplier
 
     def reads(self, name: str, x: Float32) -> Float32:
@@ -87,7 +84,7 @@ class _Rounder:
         rest = np.array(rows, order="C")
         rest[:, floats] = 0
         if plan.input_scale is None:
-            codes, scale, point = functional.quantize_dynamic(rest, symmetric=self._symmetric)
+            codes, scale, point = functional.quantize_dynamic(rest, symmetric=plan.symmetric)
             exact: Float32 = (codes - point[:, None].astype(np.float32)) * scale[:, None]
         else:
             step, zero = plan.input_scale, plan.input_zero_point
@@ -99,29 +96,33 @@ class _Rounder:
     def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
         plan = self._plans[name]
         try:
-            self._fill(name, plan, layer, statistics)
+            _fill(plan, layer, statistics, self._damping)
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
-        return self._finish(name, layer, plan)
+        return self.materialize(name, layer)
 
-    def finish(self, name: str, layer: nn.Module) -> nn.Module:
-        return self._finish(name, layer, self._plans.get(name))
+    def materialize(self, name: str, layer: nn.Module) -> nn.Module:
+        return self._work.forms.form(name, layer)
 
-    def _fill(self, name: str, plan: LayerPlan, layer: nn.Linear, statistics: Statistics) -> None:
-        weight = np.asarray(layer.weight)
-        mask = weight != 0 if plan.pruned else None
-        if isinstance(statistics, OutputFit):
-            target, hessian = statistics.solve(weight, self._damping)
-            if mask is not None:
-                target = pruning.refit(target, hessian, mask, damping=self._damping)
-        else:
-            assert isinstance(statistics, InputHessian)
-            target, hessian = weight.astype(np.float64), statistics.matrix()
-        options: dict[str, Any] = {"damping": self._damping, "mask": mask}
-        clusters = self._finish.clusters(name, layer)
-        if clusters is not None:
-            _, options["scale"], options["codebook"] = share(target, clusters)
-        codes, scale = gptq(target, hessian, self._bits, **options)
-        plan.codes, plan.scale = codes, scale
-        if isinstance(statistics, OutputFit):
-            plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)
+    def _multiplier(self, name: str) -> Float32 | None:
+        return self._work.linear(name).input_multiplier
+
+
+def _fill(plan: LayerPlan, layer: nn.Linear, statistics: Statistics, damping: float) -> None:
+    """Write codes, scales and perhaps a bias into a plan."""
+    weight = np.asarray(layer.weight)
+    mask = weight != 0 if plan.pruned else None
+    if isinstance(statistics, OutputFit):
+        target, hessian = statistics.solve(weight, damping)
+        if mask is not None:
+            target = pruning.refit(target, hessian, mask, damping=damping)
+    else:
+        assert isinstance(statistics, InputHessian)
+        target, hessian = weight.astype(np.float64), statistics.matrix()
+    options: dict[str, Any] = {"damping": damping, "mask": mask}
+    if plan.clusters is not None:
+        _, options["scale"], options["codebook"] = share(target, plan.clusters)
+    codes, scale = gptq(target, hessian, plan.bits, **options)
+    plan.codes, plan.scale = codes, scale
+    if isinstance(statistics, OutputFit):
+        plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.algorithms.rounding import nearest_rows
-from octavo.compression.work import LayerPlan
+from octavo.compression.plan import LayerPlan
 from octavo.models.config import OUTPUT_LAYER
 
 __all__ = ["int8_layer", "own_norm"]
@@ -18,13 +18,7 @@ __all__ = ["int8_layer", "own_norm"]
 _BLOCK_ELEMENTS = 1 << 18
 
 
-def int8_layer(
-    name: str,
-    layer: nn.Module,
-    plan: LayerPlan | None = None,
-    symmetric: bool = False,
-    bits: int = 8,
-) -> nn.Module:
+def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:
     """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
@@ -39,10 +33,6 @@ def int8_layer(
     plan : LayerPlan, optional
         Its codes if they are not to be rounded to nearest; of a linear layer also how it quantizes
         what it reads, its outlier columns, and whether zeros are left out.
-    symmetric : bool
-        Whether a linear layer quantizes what it reads symmetrically.
-    bits : int
-        Of codes that are rounded to nearest.
     """
     plan = plan or LayerPlan()
     try:
@@ -50,9 +40,9 @@ def int8_layer(
             if name == OUTPUT_LAYER:
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
-            return _linear(layer, plan, symmetric, bits)
+            return _linear(layer, plan)
         if nn.is_embedding(layer, "float32"):
-            return nn.Embedding.from_quantized(*_codes(layer.weight, plan, bits))
+            return nn.Embedding.from_quantized(*_codes(layer.weight, plan))
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
     except ValueError as error:
@@ -60,11 +50,11 @@ def int8_layer(
     return layer
 
 
-def _linear(layer: nn.Linear, plan: LayerPlan, symmetric: bool, bits: int) -> nn.Linear:
+def _linear(layer: nn.Linear, plan: LayerPlan) -> nn.Linear:
     bias = None if layer.bias is None else _own("bias", layer.bias)
     options: dict[str, Any] = {
         "activation": layer.activation,
-        "symmetric": symmetric,
+        "symmetric": plan.symmetric,
         "input_multiplier": layer.input_multiplier,
         "input_scale": plan.input_scale,
         "input_zero_point": plan.input_zero_point,
@@ -73,22 +63,22 @@ def _linear(layer: nn.Linear, plan: LayerPlan, symmetric: bool, bits: int) -> nn
     has_codes = plan.codes is not None and plan.scale is not None
     if has_codes and plan.bias is not None:
         bias = plan.bias
-    if plan.outliers is None or not plan.outliers.size:
-        return nn.Linear.from_quantized(*_codes(layer.weight, plan, bits), bias, **options)
+    if not plan.has_outliers:
+        return nn.Linear.from_quantized(*_codes(layer.weight, plan), bias, **options)
     options["outlier_columns"] = plan.outliers
     if has_codes:
-        codes = _codes(layer.weight, plan, bits)
+        codes = _codes(layer.weight, plan)
         return nn.OutlierLinear.from_quantized(*codes, bias, **options)
     return nn.OutlierLinear.from_float(layer.weight, bias, **options)
 
 
 def _codes(
-    weight: npt.NDArray[np.float32], plan: LayerPlan, bits: int
+    weight: npt.NDArray[np.float32], plan: LayerPlan
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return the codes and scales that a plan has, or the nearest."""
     if plan.codes is not None and plan.scale is not None:
         return plan.codes, plan.scale
-    return _quantize_rows(weight, bits)
+    return _quantize_rows(weight, plan.bits)
 
 
 def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:

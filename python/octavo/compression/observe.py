@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import nn
 from octavo.algorithms.observers import OBSERVERS
-from octavo.compression.finish import Finish
 from octavo.compression.inputs import run_with_heads
-from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.ranges import InputObservers
 from octavo.nn import hooks
 
@@ -47,7 +44,7 @@ def observe(work: Work) -> None:
     quantize = work.recipe.quantize
     if quantize.activations != "static":
         return
-    names = _static_layers(work)
+    names = [name for name in work.int8_linears() if work.plans[name].static]
     ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 
@@ -74,29 +71,14 @@ def observe(work: Work) -> None:
         plan.input_scale, plan.input_zero_point = found
 
 
-def _static_layers(work: Work) -> list[str]:
-    quantize = work.recipe.quantize
-    dynamic = NamePatterns(quantize.dynamic, "quantize.dynamic", "float linear layers")
-    finish = Finish(work.recipe, None)
-    names = [
-        name
-        for name, layer in work.model.named_modules()
-        if nn.is_linear(layer, "float32")
-        and name not in dynamic
-        and finish.becomes_int8(name, layer, work.plans.get(name))
-    ]
-    dynamic.check()
-    return names
-
-
 def _factor(work: Work, name: str) -> Float32 | None:
     """Return what a layer multiplies its input by before quantizing it; 0 for outliers."""
-    plan = work.plans[name]
-    if plan.outliers is None or not plan.outliers.size:
-        return plan.multiplier
-    layer: Any = work.model.get_submodule(name)
+    plan, layer = work.plans[name], work.linear(name)
+    multiplier = layer.input_multiplier
+    if not plan.has_outliers:
+        return multiplier
     factor = np.ones(layer.in_features, np.float32)
-    if plan.multiplier is not None:
-        factor *= plan.multiplier
+    if multiplier is not None:
+        factor *= multiplier
     factor[plan.outliers] = 0
     return factor

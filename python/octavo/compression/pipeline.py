@@ -1,60 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of a model through a recipe.
+"""The way of a model through a recipe: a plan for each layer, then the stages, then its form.
 
-A recipe whose layers do not depend on each other or on data is done layer by layer as they are
-read. Everything else goes through stages that share a `Work`: prune, then change float weights,
-then look at inputs, then quantize.
+A recipe whose layers do not depend on each other or on data goes that way layer by layer, as they
+are read.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from octavo import nn
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.equalize import equalize
-from octavo.compression.finish import Forms
 from octavo.compression.gptq import round_weights
+from octavo.compression.materialize import materialize
 from octavo.compression.observe import observe
-from octavo.compression.prune import (
-    Chosen,
-    global_masks,
-    masked,
-    prune_in_order,
-    prune_layer,
-)
+from octavo.compression.plan import Planner
+from octavo.compression.prune import global_masks, prune, prune_layer
 from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import meet
 from octavo.compression.work import Work
 from octavo.data.batches import Batches, batches_of
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
-from octavo.nn.tree import map_layers, untied
+from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from typing import Any
 
-    from octavo.compression.finish import Finish
-    from octavo.compression.recipe import Prune, Recipe
+    from octavo.compression.recipe import Recipe
     from octavo.compression.target import Target
+    from octavo.compression.work import Progress
     from octavo.data.sources import CalibrationData
 
     Model = Encoder | str | os.PathLike[str]
-    Transform = Callable[[str, nn.Module], nn.Module]
-    Progress = Callable[[str, float], None]
+    OnLayer = Callable[[str], None] | None
 
 __all__ = ["prepared", "run"]
 
 STAGES: tuple[Callable[[Work], None], ...] = (
+    prune,
     equalize,
     smooth,
     find_outliers,
     observe,
     round_weights,
 )
-"""Between pruning and the final form, in this order."""
+"""Between the plan and the final form: each does its part of the recipe, or nothing."""
 
 
 def run(
@@ -62,7 +55,7 @@ def run(
     recipe: Recipe,
     calibration: CalibrationData,
     target: Target | None,
-    finish: Finish,
+    on_layer: OnLayer,
     progress: Progress,
 ) -> Encoder:
     """Return the compressed copy of a model.
@@ -75,44 +68,25 @@ def run(
     calibration : as `octavo.compress` takes it, or None
     target : Target, optional
         Goes with calibration data.
-    finish : Finish
+    on_layer : callable, optional
+        Called with each layer's name after it was converted.
     progress : callable
+        Gets what is going on and the share that is done.
     """
-    prune = recipe.prune
-    chosen = None if prune is None else Chosen(prune)
-    if recipe.quantize.is_plain and not recipe.needs_data and target is None:
-        made = _layer_by_layer(model, prune, chosen, finish, finish.pruned)
-        made.recipe = recipe.to_dict()
-    else:
-        made = _in_stages(model, recipe, calibration, target, chosen, finish, progress)
-    finish.check()
-    if chosen is not None:
-        chosen.check()
-    return made
-
-
-def _in_stages(
-    model: Model,
-    recipe: Recipe,
-    calibration: CalibrationData,
-    target: Target | None,
-    chosen: Chosen | None,
-    finish: Finish,
-    progress: Progress,
-) -> Encoder:
     applied = recipe.to_dict()
-    work = _loaded(model, recipe, calibration, progress, once=recipe.passes == 1 and target is None)
-    prune = recipe.prune
-    if prune is not None and chosen is not None and recipe.quantize.is_plain and target is None:
-        batches = work.batches
-        made = prune_in_order(work.model, batches, prune, chosen, finish, finish.pruned, progress)
+    if recipe.quantize.is_plain and not recipe.needs_data and target is None:
+        made = _layer_by_layer(model, recipe, on_layer)
+        made.recipe = applied
+        return made
+    once = recipe.passes == 1 and target is None
+    as_pruned = recipe.quantize.is_plain and target is None
+    work = _begun(model, recipe, calibration, progress, once, on_layer, as_pruned)
+    for stage in STAGES:
+        stage(work)
+    if target is None:
+        made = correct_biases(work, work.forms.model(work.model))
     else:
-        _go_through_stages(work, chosen)
-        forms = Forms(work, finish)
-        if target is None:
-            made = correct_biases(work, forms.model())
-        else:
-            made, applied["target"] = meet(work, forms, target)
+        made, applied["target"] = meet(work, target)
     if recipe.needs_data or target is not None:
         applied["calibration_tokens"] = work.batches.tokens
     made.recipe = applied
@@ -129,75 +103,51 @@ def prepared(
     model, recipe, calibration, progress
         As for `run`.
     """
-    work = _loaded(model, recipe, calibration, progress, once=False)
-    chosen = None if recipe.prune is None else Chosen(recipe.prune)
-    _go_through_stages(work, chosen)
-    if chosen is not None:
-        chosen.check()
+    work = _begun(model, recipe, calibration, progress, once=False)
+    for stage in STAGES:
+        stage(work)
     return work
 
 
-def _loaded(
-    model: Model, recipe: Recipe, calibration: CalibrationData, progress: Progress, *, once: bool
+def _begun(
+    model: Model,
+    recipe: Recipe,
+    calibration: CalibrationData,
+    progress: Progress,
+    once: bool,
+    on_layer: OnLayer = None,
+    as_pruned: bool = False,
 ) -> Work:
-    loaded = untied(model if isinstance(model, Encoder) else load(model))
+    """Open model and data, and plan every layer."""
+    loaded = model if isinstance(model, Encoder) else load(model)
     batches = Batches([])
     if calibration is not None:
         batches = batches_of(calibration, loaded, once=once)
-    return Work(recipe, loaded, loaded, batches, progress)
+    return Work(recipe, loaded, batches, progress, on_layer, as_pruned)
 
 
-def _go_through_stages(work: Work, chosen: Chosen | None) -> None:
-    if work.recipe.prune is not None and chosen is not None:
-        _prune_first(work, work.recipe.prune, chosen)
-    for stage in STAGES:
-        stage(work)
-
-
-def _prune_first(work: Work, prune: Prune, chosen: Chosen) -> None:
-    """Prune into float layers, for the stages that follow."""
-
-    def note(name: str, layer: nn.Linear) -> nn.Module:
-        work.plans[name].pruned = True
-        return layer
-
-    if prune.method == "magnitude":
-        work.model = _layer_by_layer(work.model, prune, chosen, _kept, note)
-    else:
-        kept = list(work.batches)
-        work.model = prune_in_order(work.model, kept, prune, chosen, _kept, note, work.progress)
-
-
-def _layer_by_layer(
-    model: Model,
-    prune: Prune | None,
-    chosen: Chosen | None,
-    finish: Transform,
-    finish_pruned: Callable[[str, nn.Linear], nn.Module],
-) -> Encoder:
-    """Convert without a look at data, pruning by magnitude if at all."""
-    if prune is None or chosen is None:
-        return _mapped(model, finish)
+def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Encoder:
+    """Plan, prune by magnitude and materialize each layer before the next is read."""
+    planner = Planner(recipe)
+    how = recipe.prune
     masks: dict[str, Any] = {}
-    if prune.scope == "global":
+    if how is not None and how.scope == "global":
         model = model if isinstance(model, Encoder) else load(model)
-        masks = global_masks(model.named_modules(), prune, chosen)
+        linears = ((n, layer) for n, layer in model.named_modules() if nn.is_linear(layer))
+        masks = global_masks({n: one for n, one in linears if planner(n, one).pruned}, how)
 
     def transform(name: str, layer: nn.Module) -> nn.Module:
-        if not nn.is_linear(layer, "float32") or not chosen(name, layer):
-            return finish(name, layer)
-        if prune.scope == "global":
-            return finish_pruned(name, masked(layer, masks.pop(name)))
-        return finish_pruned(name, prune_layer(name, layer, prune))
+        plan = planner(name, layer)
+        if how is not None and plan.pruned:
+            layer = prune_layer(name, cast("nn.Linear", layer), how, mask=masks.pop(name, None))
+        made = materialize(name, layer, plan)
+        if on_layer is not None:
+            on_layer(name)
+        return made
 
-    return _mapped(model, transform)
-
-
-def _mapped(model: Model, transform: Transform) -> Encoder:
     if isinstance(model, Encoder):
-        return map_layers(model, transform)
-    return load_with(model, transform)
-
-
-def _kept(_: str, layer: nn.Module) -> nn.Module:
-    return layer
+        made = map_layers(model, transform)
+    else:
+        made = load_with(model, transform)
+    planner.check()
+    return made

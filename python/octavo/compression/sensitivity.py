@@ -16,7 +16,7 @@ from octavo.models.encoder import mean_of_tokens
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from octavo import nn
     from octavo.compression.work import Work
@@ -154,7 +154,7 @@ def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
     return np.concatenate([mean_of_tokens(model.forward(*batch), batch.mask) for batch in batches])
 
 
-def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module]) -> Sensitivity:
+def work_sensitivity(work: Work) -> Sensitivity:
     """Measure each layer of a prepared compression alone.
 
     What comes out of the blocks before a layer's is computed once; only its own block and those
@@ -164,8 +164,6 @@ def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module])
     ----------
     work : Work
         Its model is what the others stay; its batches, or a sample of them, are run.
-    convert : callable
-        ``convert(name, layer)`` gives the quantized form. A layer that it hands back is left out.
     """
     batches = _sample(list(work.batches))
     probe = _Probe(work.model, batches)
@@ -174,7 +172,7 @@ def work_sensitivity(work: Work, convert: Callable[[str, nn.Module], nn.Module])
     for index, name in enumerate(names):
         work.progress(f"measuring {name} alone", index / len(names))
         layer: Any = work.model.get_submodule(name)
-        quantized: Any = convert(name, layer)
+        quantized: Any = work.forms.quantized(name, layer)
         if quantized is layer:
             continue
         found = probe.measure(name, quantized)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,12 +14,14 @@ from octavo.nn import hooks
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from octavo.compression.work import Progress
     from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
 __all__ = ["Fitter", "Statistics", "fit_in_order", "require_finite"]
 
-Progress = Callable[[str, float], None]
 Inputs = list[tuple[Any, ...]]
 """What a block or head is called with, batch by batch."""
 
@@ -43,7 +44,7 @@ class Fitter(Protocol):
     aim: str | None
 
     def chosen(self, name: str, layer: nn.Module) -> bool:
-        """Whether to fit this layer."""
+        """Whether to fit this layer; blocks are asked for too."""
 
     def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         """Return the empty statistics of layers that read the same input."""
@@ -60,7 +61,7 @@ class Fitter(Protocol):
     def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
         """Return the final form of a chosen layer."""
 
-    def finish(self, name: str, layer: nn.Module) -> nn.Module:
+    def materialize(self, name: str, layer: nn.Module) -> nn.Module:
         """Return the final form of another layer."""
 
 
@@ -96,7 +97,7 @@ def fit_in_order(
         if nn.is_linear(layer, "float32") and fitter.chosen(name, layer):
             require_finite(name, layer)
     made = map_layers(
-        model, lambda n, layer: layer if n.startswith(inside) else fitter.finish(n, layer)
+        model, lambda n, layer: layer if n.startswith(inside) else fitter.materialize(n, layer)
     )
     kept = list(batches)
     masks = [batch.mask for batch in kept]
@@ -166,7 +167,7 @@ class _Part:
 
         def transform(path: str, layer: nn.Module) -> nn.Module:
             name = self._prefix + path
-            return layer if name in self._done else self._fitter.finish(name, layer)
+            return layer if name in self._done else self._fitter.materialize(name, layer)
 
         return map_layers(self._module, transform)
 

@@ -10,9 +10,8 @@ import numpy as np
 from octavo import nn
 from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
 from octavo.algorithms.smoothing.migrate import smoothing_multiplier
-from octavo.compression.finish import Finish
 from octavo.compression.inputs import see_inputs
-from octavo.nn.tree import map_layers
+from octavo.compression.sequential import require_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
 
-__all__ = ["fold_pair", "smooth"]
+__all__ = ["find_outliers", "fold_pair", "smooth"]
 
 
 def smooth(work: Work) -> None:
@@ -29,38 +28,30 @@ def smooth(work: Work) -> None:
     With ``smooth: auto`` each layer gets the multiplier with which its own int8 output comes
     closest to the float one on the calibration data; with a number, SmoothQuant's with that alpha.
     Where the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight,
-    and costs nothing; elsewhere it stands in `LayerPlan.multiplier`.
+    and costs nothing; elsewhere the layer itself has it.
 
     Parameters
     ----------
     work : Work
-        Its model is replaced, its plans are filled in.
+        Layers of its model are replaced.
     """
     wanted = work.recipe.quantize.smooth
     if wanted is None:
         return
     ranges = _ranges(work)
-    found = {}
+    found: dict[str, Float32] = {}
     for index, (name, inputs) in enumerate(ranges.items()):
         work.progress(f"smoothing {name}", (1 + index / len(ranges)) / 2)
-        found[name] = _multiplier(work, name, inputs)
+        multiplier = _multiplier(work, name, inputs)
+        if multiplier is not None:
+            found[name] = multiplier
     first_of = {second: first for first, second in work.model.pairs()}
+    for name in [name for name in found if name in first_of]:
+        fold_pair(work, first_of[name], name, np.reciprocal(found.pop(name)))
     for name, multiplier in found.items():
-        if multiplier is None:
-            continue
-        if name in first_of:
-            fold_pair(work, first_of[name], name, np.reciprocal(multiplier))
-        else:
-            work.plans[name].multiplier = multiplier
-
-    def scaled(name: str, layer: nn.Module) -> nn.Module:
-        multiplier = work.plans[name].multiplier if name in found else None
-        if multiplier is None or not nn.is_linear(layer, "float32"):
-            return layer
+        layer = work.linear(name)
         weight = layer.held_weight.like(layer.weight / multiplier)
-        return layer.replace(weight=weight, input_multiplier=multiplier)
-
-    work.model = map_layers(work.model, scaled)
+        work.replace(name, layer.replace(weight=weight, input_multiplier=multiplier))
 
 
 def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
@@ -69,7 +60,7 @@ def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
     Parameters
     ----------
     work : Work
-        Its model is replaced by a copy with the two layers changed.
+        The two layers of its model are replaced.
     first, second : str
         A pair of `Encoder.pairs`, both float.
     scale : float32 array, shape (N,)
@@ -79,11 +70,8 @@ def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
     if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
         return
     made, bias, read = fold(before.weight, before.bias, after.weight, scale)
-    changed = {
-        first: before.replace(weight=before.held_weight.like(made), bias=bias),
-        second: after.replace(weight=after.held_weight.like(read)),
-    }
-    work.model = map_layers(work.model, lambda name, layer: changed.get(name, layer))
+    work.replace(first, before.replace(weight=before.held_weight.like(made), bias=bias))
+    work.replace(second, after.replace(weight=after.held_weight.like(read)))
     plan = work.plans[first]
     so_far = np.ones_like(scale) if plan.output_scale is None else plan.output_scale
     plan.output_scale = so_far * scale
@@ -91,15 +79,13 @@ def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
 
 def _ranges(work: Work) -> dict[str, InputRanges]:
     """Look at what the layers read that will be int8."""
-    finish = Finish(work.recipe, None)
+    layers = {name: work.linear(name) for name in work.int8_linears()}
     ranges = {
         name: InputRanges(layer.in_features, seed=work.recipe.seed)
-        for name, layer in work.model.named_modules()
-        if nn.is_linear(layer, "float32") and finish.becomes_int8(name, layer, work.plans.get(name))
+        for name, layer in layers.items()
     }
-    for name in ranges:
-        if not np.isfinite(work.model.get_submodule(name).state_dict()["weight"]).all():
-            raise ValueError(f"layer {name!r}: weight: expected finite values, got NaN or infinity")
+    for name, layer in layers.items():
+        require_finite(name, layer)
 
     def see(name: str, x: Float32, _: Float32 | None) -> None:
         ranges[name].update(x)
@@ -142,7 +128,7 @@ def find_outliers(work: Work) -> None:
     if threshold is None:
         return
     for name, inputs in _ranges(work).items():
-        plan = work.plans[name]
-        if plan.multiplier is not None:
-            inputs.scale(plan.multiplier)
-        plan.outliers = outlier_columns(inputs, threshold)
+        multiplier = work.linear(name).input_multiplier
+        if multiplier is not None:
+            inputs.scale(multiplier)
+        work.plans[name].outliers = outlier_columns(inputs, threshold)

@@ -15,7 +15,6 @@ from octavo.compression.bias_correction import correct_biases
 from octavo.compression.sensitivity import agreement, vectors_of, work_sensitivity
 
 if TYPE_CHECKING:
-    from octavo.compression.finish import Forms
     from octavo.compression.work import Work
     from octavo.models.encoder import Encoder
 
@@ -107,7 +106,7 @@ def read_target(target: object) -> Target:
     raise TypeError(f"target: expected {_FORMS}, got {type(target).__name__}")
 
 
-def meet(work: Work, forms: Forms, target: Target) -> tuple[Encoder, dict[str, Any]]:
+def meet(work: Work, target: Target) -> tuple[Encoder, dict[str, Any]]:
     """Return the compressed model with the fewest layers in float that reaches a target.
 
     Layers are kept in the order of their sensitivity, but tables of embeddings larger than any
@@ -118,8 +117,6 @@ def meet(work: Work, forms: Forms, target: Target) -> tuple[Encoder, dict[str, A
     ----------
     work : Work
         Prepared, with calibration data.
-    forms : Forms
-        Of its layers.
     target : Target
 
     Returns
@@ -134,7 +131,7 @@ def meet(work: Work, forms: Forms, target: Target) -> tuple[Encoder, dict[str, A
     RuntimeError
         If a user's metric raises, from what it raised.
     """
-    search = _Search(work, forms, target)
+    search = _Search(work, target)
     if not search.holds(0):
         search.rank()
         low, high = 0, 1
@@ -152,8 +149,8 @@ def meet(work: Work, forms: Forms, target: Target) -> tuple[Encoder, dict[str, A
 class _Search:
     """Compressed models with more and more layers in float, and what each reached."""
 
-    def __init__(self, work: Work, forms: Forms, target: Target) -> None:
-        self._work, self._forms, self._target = work, forms, target
+    def __init__(self, work: Work, target: Target) -> None:
+        self._work, self._forms, self._target = work, work.forms, target
         self._order: list[str] = []
         self._tried: dict[int, float] = {}
         self._best: tuple[int, Encoder] | None = None
@@ -172,7 +169,7 @@ class _Search:
 
     def rank(self) -> None:
         """Find the order in which layers are kept."""
-        rows = list(work_sensitivity(self._work, self._forms.quantized))
+        rows = list(work_sensitivity(self._work))
         if isinstance(self._target.metric, str):
             heads = tuple(f"{name}." for name, _ in self._work.model.heads())
             rows = [row for row in rows if not heads or not row.name.startswith(heads)]
@@ -183,7 +180,7 @@ class _Search:
 
     def holds(self, count: int) -> bool:
         """Whether the target holds with so many layers kept; ends at one model for each count."""
-        made = self._forms.model(frozenset(self._order[:count]))
+        made = self._forms.model(self._work.model, frozenset(self._order[:count]))
         made = correct_biases(self._work, made)
         value = self._measure(made, count)
         self._tried[count] = value

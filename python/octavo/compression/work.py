@@ -3,83 +3,92 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
-from numpy.typing import NDArray
+from octavo.compression.materialize import Forms
+from octavo.compression.plan import LayerPlan, Planner
+from octavo.nn.tree import map_layers, untied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from octavo import nn
     from octavo.compression.recipe import Recipe
     from octavo.data.batches import Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["LayerPlan", "Work"]
+__all__ = ["Progress", "Work"]
 
-Array = NDArray[Any]
-
-
-@dataclass
-class LayerPlan:
-    """What the stages found out about one linear layer; the last one makes the layer of it.
-
-    Attributes
-    ----------
-    pruned : bool
-        Whether its zeros are to be made use of.
-    multiplier : float32 array, shape (K,), optional
-        The layer reads ``x * multiplier``; its weight was divided by it.
-    output_scale : float32 array, shape (N,), optional
-        Weight and bias were divided by it, and the next layer makes up for that.
-    input_scale, input_zero_point : float, int, optional
-        Static quantization of what the layer reads, after the multiplier.
-    outliers : int array, optional
-        Columns that are computed in float.
-    codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
-        The quantized weight, if not rounded to nearest.
-    bias : float32 array, shape (N,), optional
-        Goes with the codes, in place of the layer's own.
-    dtype : str, optional
-        Another form than the recipe's.
-    """
-
-    pruned: bool = False
-    multiplier: Array | None = None
-    output_scale: Array | None = None
-    input_scale: float | None = None
-    input_zero_point: int = 0
-    outliers: Array | None = None
-    codes: Array | None = None
-    scale: Array | None = None
-    bias: Array | None = None
-    dtype: str | None = None
+Progress = Callable[[str, float], None]
+"""Gets what is going on and the share that is done."""
 
 
-@dataclass
 class Work:
-    """A compression under way.
+    """A compression under way; it begins with a plan for every layer.
 
-    Attributes
+    Parameters
     ----------
     recipe : Recipe
         Resolved.
-    original : Encoder
-        The model that came, as it is.
     model : Encoder
-        Float. A stage that changes weights replaces it by a changed copy.
+        Left as it is.
     batches : Batches
         The calibration data; each iteration is a pass over it.
     progress : callable
         Gets what is going on and the share of the stage that is done.
+    on_layer : callable, optional
+        Called with each layer's name after it was converted.
+    as_pruned : bool
+        Whether layers take their final form as they are pruned: those behind then see what the
+        compressed ones give.
+
+    Attributes
+    ----------
+    original : Encoder
+        The model that came, as it is.
+    model : Encoder
+        A copy, float. Stages that change weights put other layers in.
     plans : dict
-        By layer name.
+        By the names of all leaves.
+    forms : Forms
+        What the layers will be.
+
+    Raises
+    ------
+    ValueError
+        If the recipe names layers that the model does not have.
     """
 
-    recipe: Recipe
-    original: Encoder
-    model: Encoder
-    batches: Batches
-    progress: Callable[[str, float], None]
-    plans: defaultdict[str, LayerPlan] = field(default_factory=lambda: defaultdict(LayerPlan))
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Encoder,
+        batches: Batches,
+        progress: Progress = lambda _, __: None,
+        on_layer: Callable[[str], None] | None = None,
+        as_pruned: bool = False,
+    ) -> None:
+        self.recipe, self.batches, self.progress = recipe, batches, progress
+        self.as_pruned = as_pruned
+        self.original = untied(model)
+        self.plans: dict[str, LayerPlan] = {}
+        planner = Planner(recipe)
+
+        def planned(name: str, layer: nn.Module) -> nn.Module:
+            self.plans[name] = planner(name, layer)
+            return layer
+
+        self.model = map_layers(self.original, planned)
+        planner.check()
+        self.forms = Forms(self.plans, recipe.quantize.keep, on_layer)
+
+    def linear(self, name: str) -> nn.Linear:
+        """Return a linear layer as it is by now."""
+        return cast("nn.Linear", self.model.get_submodule(name))
+
+    def replace(self, name: str, layer: nn.Module) -> None:
+        """Put another layer into the model."""
+        self.model.set_submodule(name, layer)
+
+    def int8_linears(self) -> list[str]:
+        """List the layers whose input will be quantized."""
+        return [name for name, plan in self.plans.items() if plan.quantizes_input]

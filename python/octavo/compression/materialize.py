@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last stage: each float layer becomes what its plan says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from octavo import nn
+from octavo.algorithms import sharing
+from octavo.compression.int8 import int8_layer
+from octavo.compression.plain import plain_layer
+from octavo.models.config import OUTPUT_LAYER
+from octavo.nn.tree import map_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from octavo.compression.plan import LayerPlan
+    from octavo.models.encoder import Encoder
+
+__all__ = ["Forms", "materialize", "materialized"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def materialize(name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
+    """Return the final form of a layer.
+
+    Parameters
+    ----------
+    name : str
+        For error messages.
+    layer : Module
+        Any leaf of a model; what is not float keeps its form.
+    plan : LayerPlan
+    """
+    if plan.dtype == "int8":
+        return int8_layer(name, layer, _with_shared_codes(name, layer, plan))
+    # A float layer does without the multiplier that was made for int8.
+    merged = layer.merged() if nn.is_linear(layer) else layer
+    return merged if plan.dtype in ("none", "float32") else plain_layer(name, merged, plan.dtype)
+
+
+def materialized(model: Model, plan_of: Callable[[str, nn.Module], LayerPlan]) -> Model:
+    """Return a copy of a model whose layers are all in their final form.
+
+    Parameters
+    ----------
+    model : Module
+        Left as it is.
+    plan_of : callable
+        ``plan_of(name, layer)`` gives a layer's plan.
+    """
+    return map_layers(model, lambda name, layer: materialize(name, layer, plan_of(name, layer)))
+
+
+def _with_shared_codes(name: str, layer: nn.Module, plan: LayerPlan) -> LayerPlan:
+    """Return a plan with few codes, if the layer shares and nothing has rounded it yet."""
+    if plan.clusters is None or plan.codes is not None:
+        return plan
+    held: Any = layer
+    weight = held.weight
+    if plan.has_outliers:
+        weight = np.array(weight)
+        weight[:, plan.outliers] = 0
+    try:
+        shared = sharing.share(weight, plan.clusters)
+    except ValueError as error:
+        raise ValueError(f"layer {name!r}: {error}") from None
+    return replace(plan, codes=shared.codes, scale=shared.scale)
+
+
+class Forms:
+    """The final forms of a model's layers, each made once, and models of them.
+
+    Parameters
+    ----------
+    plans : mapping
+        By layer name; a layer's is complete when its form is first asked for.
+    keep : str
+        What layers become that a target keeps.
+    on_layer : callable, optional
+        Called with each layer's name after its form was made.
+    """
+
+    def __init__(
+        self, plans: Mapping[str, LayerPlan], keep: str, on_layer: Callable[[str], None] | None
+    ) -> None:
+        self.keep = keep
+        self._plans, self._on_layer = plans, on_layer
+        self._made: dict[tuple[str, bool], nn.Module] = {}
+
+    def form(self, name: str, layer: nn.Module, kept: bool = False) -> nn.Module:
+        """Return the final form of a layer, or what it is if it is kept."""
+        key = name, kept
+        if key not in self._made:
+            plan = self._plans[name]
+            if kept:
+                plan = replace(plan, dtype=self.keep)
+            self._made[key] = materialize(name, layer, plan)
+            if self._on_layer is not None and not kept:
+                self._on_layer(name)
+        return self._made[key]
+
+    def quantized(self, name: str, layer: nn.Module) -> nn.Module:
+        """Return the final form of a layer; the layer itself if it is not quantized."""
+        is_kept = self._plans[name].dtype in ("none", self.keep)
+        if is_kept or layer.kind != "float32" or name == OUTPUT_LAYER:
+            return layer
+        return self.form(name, layer)
+
+    def model(self, model: Encoder, kept: frozenset[str] = frozenset()) -> Encoder:
+        """Return a copy of a model in its final form, with some layers kept."""
+        return map_layers(model, lambda name, layer: self.form(name, layer, name in kept))
