@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from native import needs_core
+from native import core, needs_core
 from octavo import _backend, _numpy
 from octavo._numpy.fused import fused
 from reference import assert_same_bits
@@ -68,7 +68,7 @@ def test_groups_that_are_not_finite(isa: str, rng: np.random.Generator) -> None:
 @needs_core
 def test_bad_arguments(rng: np.random.Generator) -> None:
     codes, scale, x = problem(rng, 4, 20, 100, 32)
-    make = _backend.backend.packed_int4
+    make = core.packed_int4
     rest = (None, "none", None, 0)
     with pytest.raises(ValueError, match=r"group: expected 32, 64 or 128"):
         make(codes, scale, 16, *rest)

@@ -163,8 +163,8 @@ def read_description(raw: dict[str, Any]) -> QuantizationConfig | None:
         return QuantizationConfig(described)
     except ValueError as error:
         raise ValueError(
-            f"{error}; int8 checkpoints are read in the compressed-tensors convention W8A8 alone,"
-            " name the folder of the float model instead"
+            f"{error}; of compressed-tensors, W8A8 is read and 4-bit weights with activations in"
+            " groups; for other checkpoints name the folder of the float model instead"
         ) from None
 
 
