@@ -35,6 +35,25 @@ def test_a_model_comes_back_as_it_was(tmp_path: Path, family: str) -> None:
     assert formats == {"int-quantized", "pack-quantized"}
 
 
+def test_a_recipe_says_the_size_of_groups_and_what_is_kept(tmp_path: Path) -> None:
+    folder = model_files.write_random(tmp_path / "float")
+    fields = {"dtype": "int4", "group": 64, "exclude": ["*.query"], "keep": "float16"}
+    small = octavo.compress(folder, {"quantize": fields})
+    attention = small.encoder.layer[0].attention.self
+    assert (attention.query.kind, attention.key.held_weight.group) == ("float16", 64)
+    small.save(tmp_path / "small")
+    again = octavo.models.load(tmp_path / "small")
+    assert_same_bits(again(*model_files.batch()), small(*model_files.batch()))
+    for changed, message in (
+        ({"group": 48}, "quantize.group: expected 32, 64 or 128, got 48"),
+        ({"dtype": "int8", "group": 64}, "quantize.group: int8 has no group"),
+        ({"bits": 4}, "quantize.bits: int4 has no bits"),
+        ({"exclude": ["nothing"]}, "quantize.exclude"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            octavo.compress(folder, {"quantize": {"dtype": "int4", **changed}})
+
+
 def test_the_last_layer_of_a_classifier_keeps_its_bits(tmp_path: Path) -> None:
     folder = model_files.write_classifier(tmp_path / "float")
     small = octavo.compress(folder, {"quantize": "int4"})

@@ -41,7 +41,9 @@ def materialize(name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
         return int8_layer(name, layer, _with_shared_codes(name, layer, plan))
     # A float layer does without the multiplier that was made for int8.
     merged = layer.merged() if nn.is_linear(layer) else layer
-    return merged if plan.dtype in ("none", "float32") else plain_layer(name, merged, plan.dtype)
+    if plan.dtype in ("none", "float32"):
+        return merged
+    return plain_layer(name, merged, plan.dtype, plan.group)
 
 
 def materialized(model: Model, plan_of: Callable[[str, nn.Module], LayerPlan]) -> Model:
@@ -99,7 +101,7 @@ class Forms:
         if key not in self._made:
             plan = self._plans[name]
             if kept:
-                plan = replace(plan, dtype=self.keep)
+                plan = replace(plan, dtype=self.keep, group=None)
             self._made[key] = materialize(name, layer, plan)
             if self._on_layer is not None and not kept:
                 self._on_layer(name)

@@ -11,7 +11,7 @@ from octavo.nn.weights import weight_class
 __all__ = ["plain_layer"]
 
 
-def plain_layer(name: str, layer: nn.Module, kind: str) -> nn.Module:
+def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None) -> nn.Module:
     """Return a float layer with its weight of another kind.
 
     Biases and norms stay float32: together they are about a thousandth of a model, and each is
@@ -26,14 +26,19 @@ def plain_layer(name: str, layer: nn.Module, kind: str) -> nn.Module:
     kind : str
         One of `octavo.nn.weights.KINDS`.  Beside a coarse one, tables are int8, and the few weights
         that give a classifier's logits stay float32.
+    group : int, optional
+        How many inputs of a linear layer share a scale, if its kind has groups.
     """
+    options = {} if group is None else {"group": group}
     coarse = weight_class(kind).coarse
     try:
         if coarse and (name == OUTPUT_LAYER or not nn.is_linear(layer)):
             return int8_layer(name, layer)
         if nn.is_linear(layer, "float32"):
             bias = None if layer.bias is None else layer.bias.copy()
-            return layer.replace(weight=weight_class(kind).from_float(layer.weight), bias=bias)
+            return layer.replace(
+                weight=weight_class(kind).from_float(layer.weight, **options), bias=bias
+            )
         if nn.is_embedding(layer, "float32"):
             return nn.Embedding.from_float(layer.weight, kind=kind)
         if isinstance(layer, nn.LayerNorm):

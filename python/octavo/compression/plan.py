@@ -30,6 +30,8 @@ class LayerPlan:
         The kind of its weight; "none" and "float32" leave a float layer as it is.
     bits : int
         Of codes that are rounded to nearest or by GPTQ.
+    group : int, optional
+        How many inputs share a scale, for a kind of weight that has groups; None: its default.
     symmetric : bool
         Whether it quantizes what it reads symmetrically.
     pruned : bool
@@ -54,6 +56,7 @@ class LayerPlan:
 
     dtype: str = "int8"
     bits: int = 8
+    group: int | None = None
     symmetric: bool = False
     pruned: bool = False
     quantizes_input: bool = False
@@ -104,9 +107,11 @@ class Planner:
             Any leaf of a model; what is not float keeps its form, whatever the plan says.
         """
         quantize = self._recipe.quantize
+        is_kept = name in self._kept
         plan = LayerPlan(
-            quantize.keep if name in self._kept else quantize.dtype,
+            quantize.keep if is_kept else quantize.dtype,
             bits=quantize.bits,
+            group=None if is_kept else quantize.group,
             symmetric=quantize.symmetric,
         )
         if layer.kind != "float32":

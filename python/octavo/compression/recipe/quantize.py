@@ -9,6 +9,7 @@ from typing import Any
 from octavo import _checks
 from octavo.compression.recipe import _fields
 from octavo.nn.weights import KINDS
+from octavo.nn.weights.int4 import GROUPS
 
 __all__ = ["Quantize", "read_quantize"]
 
@@ -17,6 +18,7 @@ ACTIVATIONS = ("dynamic", "static")
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 ROUNDING = ("nearest", "gptq")
 KEEP = ("float32", "float16", "bfloat16")
+FIELDS_OF_INT4 = ("group", "exclude", "keep")
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,15 @@ class Quantize:
 
     Parameters
     ----------
-    dtype : "int8", "float16", "bfloat16" or "none"
-        Of the weights. All but the first compute in float32, and the fields below do not apply.
+    dtype : "int8", "int4", "float16", "bfloat16" or "none"
+        Of the weights. float16, bfloat16 and none compute in float32, and the fields below do not
+        apply. int4, for linear layers beside int8 tables, has `group`, `exclude` and `keep`.
     bits : int
         2 to 8, for the codes of the weights: they lie within ``2 ** (bits - 1) - 1`` of 0. They are
         int8 all the same and run as such; with ``store: zstd`` a code takes at most about ``bits``
         bits in the file. Below 6, round with GPTQ.
+    group : 32, 64 or 128, optional
+        Of int4: how many inputs share a scale; default: 32.
     embedding_bits : int, optional
         The same for embeddings, which are rounded to nearest; default: `bits`.
     activations : "dynamic" or "static"
@@ -71,6 +76,7 @@ class Quantize:
 
     dtype: str = "int8"
     bits: int = 8
+    group: int | None = None
     embedding_bits: int | None = None
     activations: str = "dynamic"
     observer: str | None = None
@@ -105,6 +111,8 @@ class Quantize:
             if value is not None or key == "bits":
                 number = _checks.integer(value, f"recipe: quantize.{key}", 2, 8)
                 object.__setattr__(self, key, number)
+        if self.group is not None and self.group not in GROUPS:
+            raise ValueError(f"recipe: quantize.group: expected 32, 64 or 128, got {self.group!r}")
         if self.smooth is not None and self.smooth != "auto":
             if isinstance(self.smooth, str):
                 raise ValueError(
@@ -123,8 +131,11 @@ class Quantize:
             raise ValueError(f"recipe: quantize.damping: expected at least 0, got {self.damping}")
 
     def _check_together(self) -> None:
+        if self.dtype == "int8" and self.group is not None:
+            raise ValueError("recipe: quantize.group: int8 has no group")
         if self.dtype != "int8":
-            others = [key for key in _fields.set_fields(self) if key != "dtype"]
+            own = ("dtype", *FIELDS_OF_INT4) if self.dtype == "int4" else ("dtype",)
+            others = [key for key in _fields.set_fields(self) if key not in own]
             if others:
                 raise ValueError(f"recipe: quantize.{others[0]}: {self.dtype} has no {others[0]}")
         if self.activations != "static":
