@@ -32,10 +32,14 @@ const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& for
     bad_argument("codes", ("at most " + most + " columns in the format " + format.name).c_str());
   }
   if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
-  if (n * k != 0 && std::memchr(c, 0x80, static_cast<std::size_t>(n * k)) != nullptr) {
+  return c;
+}
+
+// Throws; the GIL need not be held.
+void check_above_minus_128(const std::int8_t* codes, std::int64_t count) {
+  if (count != 0 && std::memchr(codes, 0x80, static_cast<std::size_t>(count)) != nullptr) {
     bad_argument("codes", "values above -128");
   }
-  return c;
 }
 
 LinearOptions make_options(const std::string& activation, bool symmetric,
@@ -80,6 +84,7 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
   // Sparse formats count what is not zero, then write as much.
   std::vector<std::int8_t> own;
   if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
+  check_above_minus_128(c, n * k);
   return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
 }
 
@@ -93,9 +98,6 @@ std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale
   const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
   if (n > (1 << 30) || k > (1 << 30)) bad_argument("codes", "at most 2**30 rows and columns");
-  const bool fit =
-      std::all_of(c, c + n * k, [](std::int8_t code) { return code >= -8 && code < 8; });
-  if (!fit) bad_argument("codes", "values in [-8, 7]");
   const float* s = contiguous<float>(scale, 2, "scale");
   if (scale.shape(0) != n || scale.shape(1) != ceil_div(k, group)) {
     bad_argument("scale", "one value per row and group of codes");
@@ -106,6 +108,10 @@ std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale
   const LinearOptions options =
       make_options(activation, true, std::nullopt, 0, output_scale, output_zero_point);
   const py::gil_scoped_release nogil;
+  // Another thread may still write to them: packing takes 4 bits of each, whatever they are.
+  if (!std::all_of(c, c + n * k, [](std::int8_t code) { return code >= -8 && code < 8; })) {
+    bad_argument("codes", "values in [-8, 7]");
+  }
   return std::make_unique<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group), b, options,
                                   multiplier);
 }
@@ -118,6 +124,7 @@ py::tuple format_cost(const py::array& codes, const std::string& format) {
   FormatCost cost = {};
   {
     const py::gil_scoped_release nogil;
+    check_above_minus_128(c, n * k);
     cost = weight_format.cost(c, n, k, active_isas());
   }
   return py::make_tuple(std::max<std::int64_t>(cost.units, 1), cost.nbytes);
@@ -245,12 +252,14 @@ py::array weight_scale(const py::object& owner, const Linear& linear) {
   if (weight == nullptr) return read_only(owner, linear.scale(), linear.n());
   py::array_t<float> scales({weight->n(), weight->groups()});
   weight->unpack_scales(scales.mutable_data());
+  scales.attr("setflags")(false);
   return scales;
 }
 
 // The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
-// tensors of its own: codes (panels, groups, 16, 4), or None where the weight is sparse; scale;
-// bias. Scale and bias may be written; codes may not, their column sums would no longer fit.
+// tensors of its own: codes (panels, groups, 16, 4), or None where the weight is sparse or has 4
+// bits; scale; bias. Scale and bias may be written; codes may not, their column sums would no
+// longer fit.
 py::tuple memory(const py::object& self) {
   const auto& linear = self.cast<const Linear&>();
   const auto floats = [&](const float* data) -> py::object {
@@ -282,11 +291,17 @@ ZeroPoints zero_points(const std::optional<py::array>& array, py::ssize_t count,
   return {data, size != 1};
 }
 
+// Kernels count groups of inputs in 32 bits.
+void check_inner(py::ssize_t k) {
+  if (k > INT32_MAX - 64) bad_argument("b", "at most 2**31 - 65 rows");
+}
+
 void matmul(const py::array& a, const py::array& b, const std::optional<py::array>& a_zero_point,
             const std::optional<py::array>& b_zero_point, py::array out) {
   const CodeMatrix left = code_matrix(a, "a"), right = code_matrix(b, "b");
   const py::ssize_t batch = a.shape(0), m = a.shape(1), k = a.shape(2), n = b.shape(2);
   if (b.shape(0) != batch || b.shape(1) != k) bad_argument("b", "shape (batch, K, N) that fits a");
+  if (out.size() != 0) check_inner(k);
   auto* result = writable<std::int32_t>(out, "out");
   if (out.ndim() != 3 || out.shape(0) != batch || out.shape(1) != m || out.shape(2) != n) {
     bad_argument("out", "shape (batch, M, N)");
@@ -303,6 +318,7 @@ std::unique_ptr<DenseWeight> pack_matrix(const py::array& b) {
   const auto* data = static_cast<const std::uint8_t*>(b.data());
   const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = stride_of(b, 0, 1, "b"),
                     n_stride = stride_of(b, 1, 1, "b");
+  check_inner(k);
   const py::gil_scoped_release nogil;
   return std::make_unique<DenseWeight>(data, k, n, k_stride, n_stride, std::uint8_t{0});
 }
@@ -331,8 +347,6 @@ void register_linear(py::module_& m) {
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
            "format"_a = "dense", "input_multiplier"_a = py::none())
-      .def_static("int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
-                  "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none())
       .def("call", &call, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run", &run, "x"_a, "residual"_a = py::none(), "addend"_a = py::none())
       .def("run_codes", &run_codes, "codes"_a, "scales"_a, "zero_points"_a,
@@ -371,6 +385,8 @@ void register_linear(py::module_& m) {
           "shape", [](const DenseWeight& self) { return py::make_tuple(self.k(), self.n()); });
   refuse_uninitialised<Linear>();
   refuse_uninitialised<DenseWeight>();
+  m.def("packed_int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
+        "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none());
   m.def("format_cost", &format_cost, "codes"_a, "format"_a);
   m.def("weight_formats", &format_names);
   m.def("matmul_int8", &matmul, "a"_a, "b"_a, "a_zero_point"_a, "b_zero_point"_a, "out"_a);

@@ -40,6 +40,8 @@ Plan make_plan(const AttentionShape& shape) {
   }
   plan.part_queries = round_up(ceil_div(shape.queries, parts), kAttentionRows);
   plan.parts = ceil_div(shape.queries, plan.part_queries);
+  // Threads without a task need no scratch.
+  plan.threads = static_cast<int>(std::min<std::int64_t>(plan.threads, pairs * plan.parts));
   plan.n_pad = round_up(shape.keys, kLanes);
   plan.d_pad = round_up(shape.d, kLanes);
   const auto bytes = [](std::int64_t floats) { return round_up(checked_mul(floats, 4), 64); };

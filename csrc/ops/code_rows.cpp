@@ -3,8 +3,6 @@
 
 #include <cstring>
 
-#include "memory/sizes.h"
-
 namespace octavo {
 namespace {
 
@@ -30,13 +28,13 @@ void split_signs(std::uint8_t* codes, std::int64_t k, std::uint8_t* magnitudes) 
 
 void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_t column_stride,
                 std::uint8_t flip, std::int64_t rows, std::int64_t k, const CodeBlock& block) {
-  const std::int64_t padding = round_up(k, 64) - k;
-  const std::uint8_t form_flip = block.form == AForm::kU8 ? 0x80 : 0;
+  const std::int64_t padding = padded_k(k) - k;
+  const std::uint8_t form_flip = block.form == ActivationEncoding::kU8 ? 0x80 : 0;
   for (std::int64_t r = 0; r < rows; ++r) {
     std::uint8_t* out = block.codes + r * block.stride;
     copy_row(source + r * row_stride, column_stride, flip ^ form_flip, k, out);
     std::memset(out + k, 0, static_cast<std::size_t>(padding));
-    if (block.form == AForm::kSignAbs) {
+    if (block.form == ActivationEncoding::kSignAbs) {
       split_signs(out, k, out + block.abs_offset);
       std::memset(out + block.abs_offset + k, 0, static_cast<std::size_t>(padding));
     }

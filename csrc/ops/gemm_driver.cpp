@@ -35,7 +35,7 @@ struct Plan {
 int useful_threads(const Schedule& schedule, std::int64_t n) {
   const int limit = get_num_threads();
   if (limit == 1) return 1;
-  const std::int64_t work = schedule.rows * std::max(schedule.work, n * 16);
+  const std::int64_t work = checked_mul(schedule.rows, std::max(schedule.work, n * 16));
   return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, limit));
 }
 
@@ -58,7 +58,7 @@ Plan make_plan(std::int64_t m, const Weight& weight) {
   plan.threads = useful_threads(schedule, weight.n());
   plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
   const std::int64_t k_pad = padded_k(weight.k());
-  plan.abs_offset = schedule.form == AForm::kSignAbs ? spread_stride(k_pad) : 0;
+  plan.abs_offset = schedule.form == ActivationEncoding::kSignAbs ? spread_stride(k_pad) : 0;
   plan.code_stride = spread_stride(plan.abs_offset + k_pad);
 
   const auto half_l2 = static_cast<std::int64_t>(cpu_features().l2_bytes / 2);
@@ -108,7 +108,7 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   part.codes += begin * block.stride;
   part.row_scale += begin;
   part.zero_point += begin;
-  source.fill(plan.schedule, m0 + begin, end - begin, part);
+  source.fill(m0 + begin, end - begin, part);
   plan.weight->prepare(plan.schedule, block, rows, begin, end);
 }
 
@@ -121,7 +121,7 @@ void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::in
     plan.weight->multiply(plan.schedule, block, rows, p, panels, sums, stride);
     const std::int64_t n0 = p * Weight::kPanelWidth;
     const std::int64_t columns = std::min(panels * Weight::kPanelWidth, plan.weight->n() - n0);
-    sink.take({sums, plan.schedule.group != 0, stride, m0, rows, n0, columns, &block});
+    sink.take({sums, plan.weight->group() != 0, stride, m0, rows, n0, columns, &block});
   }
 }
 

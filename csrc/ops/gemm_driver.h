@@ -14,9 +14,8 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
   // Fills rows [m0, m0 + rows) of the operand into the block's first `rows` rows, zero padding
-  // behind k included; in groups of the schedule's, if it has any.
-  virtual void fill(const Schedule& schedule, std::int64_t m0, std::int64_t rows,
-                    const CodeBlock& block) const = 0;
+  // behind k included; in the weight's groups, if it has any.
+  virtual void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const = 0;
 };
 
 // Finished sums of rows [m0, m0 + rows) x columns [n0, n0 + columns).
@@ -26,7 +25,7 @@ struct SumBlock {
   std::int64_t stride;  // elements
   std::int64_t m0, rows;
   std::int64_t n0, columns;
-  const CodeBlock* rows_info;  // row_scale and zero_point of row m0 come first
+  const CodeBlock* row_params;  // row_scale and zero_point of row m0 come first
 };
 
 class SumSink {

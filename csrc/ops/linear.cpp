@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <utility>
 
 #include "ops/code_rows.h"
@@ -16,14 +17,14 @@ class FloatRows final : public RowSource {
   FloatRows(const Rows<const float>& x, const Linear& linear)
       : x_(x),
         k_(linear.k()),
+        group_(linear.weight().group()),
         multiplier_(linear.multiplier()),
         options_(linear.options()),
         kernel_(select<QuantizeRowsArgs>(active_isas())) {}
 
-  void fill(const Schedule& schedule, std::int64_t m0, std::int64_t rows,
-            const CodeBlock& block) const override {
-    if (schedule.group != 0) {
-      fill_groups(schedule.group, m0, rows, block);
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+    if (group_ != 0) {
+      fill_groups(m0, rows, block);
       return;
     }
     QuantizeRowsArgs args = arguments(m0, rows, block);
@@ -35,18 +36,17 @@ class FloatRows final : public RowSource {
 
  private:
   // Each group of a row is quantized as a row of its own.
-  void fill_groups(std::int64_t group, std::int64_t m0, std::int64_t rows,
-                   const CodeBlock& block) const {
+  void fill_groups(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const {
     QuantizeRowsArgs args = arguments(m0, rows, block);
     args.symmetric = true;
     args.pad = false;
-    for (std::int64_t k = 0; k < k_; k += group) {
-      args.k = static_cast<std::int32_t>(std::min(group, k_ - k));
+    for (std::int64_t k = 0; k < k_; k += group_) {
+      args.k = static_cast<std::int32_t>(std::min(group_, k_ - k));
       kernel_.run(args);
-      args.x += group;
-      args.a += group;
+      args.x += group_;
+      args.a += group_;
       args.scale += block.scale_stride;
-      if (args.multiplier != nullptr) args.multiplier += group;
+      if (args.multiplier != nullptr) args.multiplier += group_;
     }
     for (std::int64_t r = 0; r < rows; ++r) {
       std::memset(block.codes + r * block.stride + k_, 0,
@@ -72,7 +72,7 @@ class FloatRows final : public RowSource {
   }
 
   const Rows<const float>& x_;
-  std::int64_t k_;
+  std::int64_t k_, group_;
   const float* multiplier_;
   const LinearOptions& options_;
   const KernelRow<QuantizeRowsArgs>& kernel_;
@@ -84,14 +84,13 @@ class GivenCodes final : public RowSource {
              const std::int32_t* zero_point)
       : codes_(codes), k_(k), row_scale_(row_scale), zero_point_(zero_point) {}
 
-  void fill(const Schedule&, std::int64_t m0, std::int64_t rows,
-            const CodeBlock& block) const override {
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(codes_.data);
     copy_codes(bytes + m0 * codes_.stride, codes_.stride, 1, 0, rows, k_, block);
-    const std::int32_t shift = block.form == AForm::kU8 ? 128 : 0;
+    const std::int32_t shift = block.form == ActivationEncoding::kU8 ? 128 : 0;
     for (std::int64_t r = 0; r < rows; ++r) {
       block.row_scale[r] = row_scale_[m0 + r];
-      block.zero_point[r] = zero_point_[m0 + r] + shift;
+      block.zero_point[r] = wrapping_add(zero_point_[m0 + r], shift);
     }
   }
 
@@ -115,9 +114,9 @@ class EpilogueSink final : public SumSink {
     args.acc_stride = block.stride;
     args.m = static_cast<std::int32_t>(block.rows);
     args.n = static_cast<std::int32_t>(block.columns);
-    args.zero_point = block.rows_info->zero_point;
+    args.zero_point = block.row_params->zero_point;
     args.col_sum = block.scaled ? nullptr : linear_.weight().col_sum() + block.n0;
-    args.row_scale = block.rows_info->row_scale;
+    args.row_scale = block.row_params->row_scale;
     args.col_scale = block.scaled ? nullptr : linear_.scale() + block.n0;
     args.bias = linear_.bias() ? linear_.bias() + block.n0 : nullptr;
     args.addend = at_block(added_.before, block);
@@ -162,7 +161,6 @@ Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const f
       scale_(copy_floats(scale, n)),
       bias_(copy_floats(bias, n)),
       multiplier_(copy_floats(multiplier, k)),
-      has_scale_(true),
       has_bias_(bias != nullptr),
       options_(options) {}
 
@@ -172,9 +170,12 @@ Linear::Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOp
       weight_(std::move(weight)),
       bias_(copy_floats(bias, n())),
       multiplier_(copy_floats(multiplier, k())),
-      has_scale_(false),
       has_bias_(bias != nullptr),
-      options_(options) {}
+      options_(options) {
+  if (weight_->group() == 0 || options.input_scale) {
+    throw std::invalid_argument("weight: expected groups of inputs, quantized when they come");
+  }
+}
 
 void Linear::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const {
   run_gemm(m, *weight_, FloatRows(x, *this), EpilogueSink(*this, added, out));
@@ -182,6 +183,9 @@ void Linear::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<v
 
 void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                        const std::int32_t* zero_point, const Added& added, Rows<void> out) const {
+  if (weight_->group() != 0) {
+    throw std::invalid_argument("self: expected a weight with one scale for each output");
+  }
   run_gemm(m, *weight_, GivenCodes(codes, k(), row_scale, zero_point),
            EpilogueSink(*this, added, out));
 }

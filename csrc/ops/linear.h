@@ -43,7 +43,8 @@ class Linear {
          const float* bias, const LinearOptions& options,
          const WeightFormat& format = weight_formats().front(), const float* multiplier = nullptr);
 
-  // A weight whose sums are scaled already. Rows are quantized symmetrically, each when it comes.
+  // A weight whose inputs come in groups: throws std::invalid_argument for others, and for static
+  // input. Rows are quantized symmetrically, when they come.
   Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOptions& options,
          const float* multiplier = nullptr);
 
@@ -51,7 +52,8 @@ class Linear {
   void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
 
   // The same from codes that are already there, with a scale and a zero point per row; what they
-  // stand for has been multiplied already.
+  // stand for has been multiplied already. Throws std::invalid_argument where inputs come in
+  // groups.
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                  const std::int32_t* zero_point, const Added& added, Rows<void> out) const;
 
@@ -60,7 +62,7 @@ class Linear {
   std::int64_t k() const { return weight_->k(); }
   const char* format() const { return format_; }
   // The scale of each output; null where the weight scales its sums.
-  const float* scale() const { return has_scale_ ? scale_.as<float>() : nullptr; }
+  const float* scale() const { return weight_->group() == 0 ? scale_.as<float>() : nullptr; }
   const float* bias() const { return has_bias_ ? bias_.as<float>() : nullptr; }
   const float* multiplier() const {
     return multiplier_.size() == 0 ? nullptr : multiplier_.as<float>();
@@ -74,7 +76,7 @@ class Linear {
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   AlignedBuffer multiplier_;
-  bool has_scale_, has_bias_;
+  bool has_bias_;
   LinearOptions options_;
 };
 

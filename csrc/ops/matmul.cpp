@@ -18,14 +18,15 @@ class MatrixRows final : public RowSource {
              std::vector<std::int32_t>* row_sum)
       : a_(a), k_(k), zero_point_(zero_point), row_sum_(row_sum) {}
 
-  void fill(const Schedule&, std::int64_t m0, std::int64_t rows,
-            const CodeBlock& block) const override {
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
     copy_codes(a_.data + m0 * a_.row_stride, a_.row_stride, a_.column_stride,
                a_.is_unsigned ? kFlip : 0, rows, k_, block);
-    // The block's codes are those of a, less 128 where a is unsigned, plus 128 for AForm::kU8.
-    const std::int32_t shift = (block.form == AForm::kU8 ? 128 : 0) - (a_.is_unsigned ? 128 : 0);
+    // The block's codes are those of a, less 128 where a is unsigned, plus 128 for
+    // ActivationEncoding::kU8.
+    const std::int32_t shift =
+        (block.form == ActivationEncoding::kU8 ? 128 : 0) - (a_.is_unsigned ? 128 : 0);
     for (std::int64_t r = 0; r < rows; ++r) {
-      block.zero_point[r] = zero_point_.at(m0 + r) + shift;
+      block.zero_point[r] = wrapping_add(zero_point_.at(m0 + r), shift);
       block.row_scale[r] = 1.0f;
       if (row_sum_ != nullptr) (*row_sum_)[m0 + r] = centred_sum(m0 + r);
     }
@@ -60,7 +61,7 @@ class IntegerSink final : public SumSink {
   void take(const SumBlock& block) const override {
     const std::int32_t* col_sum = b_.col_sum() + block.n0;
     for (std::int64_t r = 0; r < block.rows; ++r) {
-      const auto zero_point = static_cast<std::uint32_t>(block.rows_info->zero_point[r]);
+      const auto zero_point = static_cast<std::uint32_t>(block.row_params->zero_point[r]);
       const std::int32_t* sums = block.sums + r * block.stride;
       std::int32_t* out = out_ + (block.m0 + r) * b_.n() + block.n0;
       for (std::int64_t c = 0; c < block.columns; ++c) {
@@ -94,7 +95,7 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
   std::vector<std::int32_t> b_zero(static_cast<std::size_t>(n));
   bool b_centred = true;
   for (std::int64_t i = 0; i < n; ++i) {
-    b_zero[i] = b_zero_point.at(i) - b_shift;
+    b_zero[i] = wrapping_add(b_zero_point.at(i), -b_shift);
     b_centred = b_centred && b_zero[i] == 0;
   }
   std::vector<std::int32_t> row_sum(b_centred ? 0 : static_cast<std::size_t>(m));

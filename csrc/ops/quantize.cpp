@@ -138,7 +138,7 @@ void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool 
     args.symmetric = symmetric;
     args.static_scale = nullptr;
     args.static_zero_point = 0;
-    args.form = AForm::kS8;
+    args.form = ActivationEncoding::kS8;
     args.a = reinterpret_cast<std::uint8_t*>(codes) + m0 * k;
     args.a_stride = k;
     args.a_abs_offset = 0;

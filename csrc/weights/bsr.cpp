@@ -253,7 +253,7 @@ Schedule BsrWeight<R, C>::schedule(std::int64_t m, IsaMask mask) const {
 template <int R, int C>
 void BsrWeight<R, C>::prepare(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
                               std::int64_t begin, std::int64_t end) const {
-  if (begin == end) return;
+  if (begin == end || k() == 0) return;
   if constexpr (R != 16 && C == 4) {
     // Four codes are moved as if they were a float: transpose_f32 keeps bits.
     TransposeF32Args args;

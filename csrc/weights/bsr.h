@@ -6,7 +6,7 @@
 // they make zero. One layout serves all tiers.
 //
 //   | code          | first            | paired       | negative_sum | col_sum | index          |
-//     bytes x units   block rows         as many,       16 x panels    n         C: places x units
+//     bytes x units   block rows         as many,       16 x panels    n         4 / C x units
 //                     x parts + 1        or none
 //     1 byte each     4 bytes each       4              4              4         2
 //
@@ -15,11 +15,11 @@
 // kernels' headers draw them), and as many column indexes, in blocks, as it has blocks; the last
 // unit of a block row is filled up with zeros that share an index.
 //
-//   block   kernel family     bytes of a unit   indexes   pairs   inputs of a part
-//   16x4    gemm_bsr16x4_s8    64                1         no      all
+//   block   kernel family         bytes of a unit   indexes   pairs   inputs of a part
+//   16x4    gemm_bsr16x4_s8       64                1         no      all
 //   1x4     broadcast_bsr1x4_s8   4                 1         yes     all
-//   4x1     broadcast_bsr4x1_s8  16                4         yes     4096
-//   1x1     broadcast_bsr4x1_s8  4                 4         no      768
+//   4x1     broadcast_bsr4x1_s8   16                4         yes     4096
+//   1x1     broadcast_bsr4x1_s8   4                 4         no      768
 //
 // k is padded with zeros to groups of 4, n to panels of 16 columns. Where inputs come in parts, so
 // that a tile's share of one stays in L1 (24 KB for 32 rows of 768; block rows of 4 outputs read a
@@ -63,9 +63,7 @@ class BsrWeight final : public Weight {
   std::size_t nbytes() const override { return buffer_.size(); }
   void unpack(std::int8_t* out) const override;
 
-  // From panel p on, in one part, as the family's kernels take it.
-  using Panels =
-      std::conditional_t<R == 16, BsrPanels, std::conditional_t<C == 4, BsrPanels, BsrPanels>>;
+  // From panel p on, in one part.
   BsrPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t part = 0) const;
 
   Schedule schedule(std::int64_t m, IsaMask mask) const override;

@@ -10,7 +10,7 @@ namespace octavo {
 // lie side by side (transpose_s8). For Weight::prepare().
 inline void fill_byte_tile(IsaMask mask, const CodeBlock& block, std::int64_t rows,
                            std::int64_t begin, std::int64_t end, std::int64_t k) {
-  if (begin == end) return;
+  if (begin == end || k == 0) return;
   TransposeS8Args args;
   args.a = block.codes + begin * block.stride;
   args.a_stride = block.stride;

@@ -193,7 +193,7 @@ Schedule DenseWeight::schedule(std::int64_t m, IsaMask mask) const {
   Schedule schedule = {};
   schedule.rows = m;
   schedule.mask = mask;
-  schedule.work = n() * k();
+  schedule.work = checked_mul(n(), k());
   schedule.form = kernel.form;
   schedule.row_unit = std::max(kernel.mr, kernel.m_align);
   schedule.block_rows = kernel.block_rows;

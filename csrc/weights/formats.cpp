@@ -11,7 +11,7 @@ namespace {
 
 // The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
 constexpr std::int64_t kMostInputs = 66311;
-// Sparse formats name inputs in 16 bits.
+// Windows and the indexes of bsr4x1 and bsr1x1 have 16 bits; the others have the same bound.
 constexpr std::int64_t kMostSparseInputs = 65536;
 
 template <class Type>

@@ -71,11 +71,10 @@ Schedule Int4Weight::schedule(std::int64_t m, IsaMask mask) const {
   schedule.rows = m;
   schedule.mask = mask;
   schedule.work = n() * k();
-  schedule.form = select<GemmS4Args>(mask).form;
+  schedule.form = ActivationEncoding::kS8;
   schedule.row_unit = 1;
   schedule.block_rows = kRowsAtOnce;
   schedule.panels_at_once = panels();
-  schedule.group = group_;
   schedule.groups = groups();
   return schedule;
 }

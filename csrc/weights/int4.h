@@ -22,7 +22,7 @@ class Int4Weight final : public Weight {
   Int4Weight(const std::int8_t* codes, const float* scale, std::int64_t n, std::int64_t k,
              std::int64_t group);
 
-  std::int64_t group() const { return group_; }
+  std::int64_t group() const override { return group_; }
   std::int64_t groups() const { return ceil_div(k(), group_); }
   std::size_t nbytes() const override { return codes_.size() + scales_.size(); }
   // Sums need no correction: rows have no zero points.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every int8 weight is to the driver (ops/gemm_driver): a matrix of n outputs by k inputs that
-// rows of codes are multiplied with, panel by panel. How it is held, and by which kernels it is
-// read, is its own business; weights/formats.inc lists the ways.
+// What every weight of codes is to the driver (ops/gemm_driver): a matrix of n outputs by k inputs
+// that rows of codes are multiplied with, panel by panel. How it is held, and by which kernels it
+// is read, is its own business; weights/formats.inc lists the ways for int8, weights/int4.h is
+// another.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -17,13 +18,13 @@ inline std::int64_t padded_k(std::int64_t k) { return round_up(std::max<std::int
 
 // Codes of a stretch of rows in scratch, in the form of the chosen kernel.
 struct CodeBlock {
-  AForm form;
+  ActivationEncoding form;
   std::int64_t stride;      // bytes from row to row
-  std::int64_t abs_offset;  // of the |code| plane of AForm::kSignAbs
+  std::int64_t abs_offset;  // of the |code| plane of ActivationEncoding::kSignAbs
   std::uint8_t* codes;
   float* row_scale;           // of each row; of each row in group 0, then in group 1, ...
   std::int64_t scale_stride;  // from group to group
-  std::int32_t* zero_point;   // in the form's domain: signed, plus 128 for AForm::kU8
+  std::int32_t* zero_point;   // in the form's domain: signed, plus 128 for ActivationEncoding::kU8
   std::uint8_t* tile;         // Schedule::tile_bytes of its own
 };
 
@@ -32,17 +33,14 @@ struct Schedule {
   std::int64_t rows;            // of the whole product
   IsaMask mask;                 // the kernels that may be used
   std::int64_t work;            // multiply-adds per row
-  AForm form;                   // of the codes
+  ActivationEncoding form;      // of the codes
   std::int64_t row_unit;        // blocks of rows are cut and padded to it
   std::int64_t block_rows;      // most rows that read the weight together
   std::int64_t panels_at_once;  // most panels per call of multiply()
   std::int64_t fill_unit = 1;   // parts of a block that threads fill are cut to it
   std::int64_t tile_bytes = 0;  // of a block, for prepare()
   bool even_blocks = true;      // 100 rows on two threads: 2 x 52, not 64 + 36
-  // Inputs that share a scale, on both sides. Where they are not all of a row (0), codes are
-  // symmetric and sums are float32, scaled already.
-  std::int64_t group = 0;
-  std::int64_t groups = 1;  // of a row
+  std::int64_t groups = 1;      // of inputs that share a scale, in a row (Weight::group)
 };
 
 // Immutable and safe to read from many threads.
@@ -60,7 +58,10 @@ class Weight {
   std::int64_t panels() const { return ceil_div(n_, kPanelWidth); }
   std::int64_t k_groups() const { return ceil_div(k_, kGroup); }
   virtual std::size_t nbytes() const = 0;
-  // One int32 (modulo 2^32) per output.
+  // Inputs that share a scale, on both sides; 0: all of a row. Where they come in groups, codes are
+  // symmetric (ActivationEncoding::kS8) and sums are float32, scaled already.
+  virtual std::int64_t group() const { return 0; }
+  // One int32 (modulo 2^32) per output; null where inputs come in groups.
   virtual const std::int32_t* col_sum() const = 0;
   // Row-major (n, k) codes, as given to the constructor.
   virtual void unpack(std::int8_t* out) const = 0;
@@ -73,7 +74,8 @@ class Weight {
   virtual void prepare(const Schedule&, const CodeBlock&, std::int64_t /*rows*/,
                        std::int64_t /*begin*/, std::int64_t /*end*/) const {}
 
-  // sums (rows padded to row_unit, whole panels) = codes of a block x panels [p, p + panels).
+  // sums (rows padded to row_unit, whole panels) = codes of a block x panels [p, p + panels):
+  // int32, or float32 in the same memory.
   virtual void multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
                         std::int64_t p, std::int64_t panels, std::int32_t* sums,
                         std::int64_t stride) const = 0;

@@ -21,17 +21,6 @@ class PackedLinear:
         format: str = "dense",
         input_multiplier: NDArray[np.float32] | None = None,
     ) -> None: ...
-    @staticmethod
-    def int4(
-        codes: NDArray[np.int8],
-        scale: NDArray[np.float32],
-        group: int,
-        bias: NDArray[np.float32] | None,
-        activation: str,
-        output_scale: float | None,
-        output_zero_point: int,
-        input_multiplier: NDArray[np.float32] | None = None,
-    ) -> PackedLinear: ...
     def call(self, x: object, residual: object = None, addend: object = None) -> Array | None: ...
     def run(
         self,
@@ -91,6 +80,16 @@ class SparseF32:
     @property
     def nbytes(self) -> int: ...
 
+def packed_int4(
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    group: int,
+    bias: NDArray[np.float32] | None,
+    activation: str,
+    output_scale: float | None,
+    output_zero_point: int,
+    input_multiplier: NDArray[np.float32] | None = None,
+) -> PackedLinear: ...
 def format_cost(codes: NDArray[np.int8], format: str) -> tuple[int, int]: ...
 def weight_formats() -> list[str]: ...
 def matmul_int8(

@@ -12,7 +12,7 @@
 
 namespace octavo_test {
 
-using octavo::AForm;
+using octavo::ActivationEncoding;
 
 enum class Pattern {
   kRandom,
@@ -69,14 +69,16 @@ inline Matrix make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
 
 // Rows of codes as bytes of a form, zero-padded to 64.
 struct Codes {
-  Codes(std::int64_t m, std::int64_t k, AForm form, Pattern pattern, Edge edge, Random& random)
+  Codes(std::int64_t m, std::int64_t k, ActivationEncoding form, Pattern pattern, Edge edge,
+        Random& random)
       : k_pad(round_up(std::max<std::int64_t>(k, 1), 64)), bytes(m * k_pad, edge) {
     bytes.fill(0);
     for (std::int64_t i = 0; i < m; ++i) {
       for (std::int64_t j = 0; j < k; ++j) {
         const bool low = pattern == Pattern::kExtremes;
         const std::int64_t code = low ? -128 : random.between(-128, 127);
-        bytes[i * k_pad + j] = static_cast<std::uint8_t>(code + (form == AForm::kU8 ? 128 : 0));
+        bytes[i * k_pad + j] =
+            static_cast<std::uint8_t>(code + (form == ActivationEncoding::kU8 ? 128 : 0));
       }
     }
   }
@@ -103,12 +105,12 @@ struct GuardedGroups {
   Panels whole;
 };
 
-inline std::int32_t naive_sum(Codes& a, AForm form, std::int64_t m, const Matrix& w,
+inline std::int32_t naive_sum(Codes& a, ActivationEncoding form, std::int64_t m, const Matrix& w,
                               std::int64_t n) {
   std::uint32_t sum = 0;
   for (std::int64_t k = 0; n < w.n && k < w.k; ++k) {
     const std::uint8_t byte = a.bytes[m * a.k_pad + k];
-    const int code = form == AForm::kU8 ? byte : static_cast<std::int8_t>(byte);
+    const int code = form == ActivationEncoding::kU8 ? byte : static_cast<std::int8_t>(byte);
     sum += static_cast<std::uint32_t>(code * w.codes[static_cast<std::size_t>(n * w.k + k)]);
   }
   return static_cast<std::int32_t>(sum);
@@ -128,8 +130,9 @@ void check_codes(const Packed& packed, const Matrix& w, const std::string& what)
 }
 
 // Checks m rows of sums over whole panels.
-inline void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a, AForm form,
-                       std::int64_t m, const Matrix& w, const std::string& what) {
+inline void check_sums(const std::int32_t* c, std::int64_t stride, Codes& a,
+                       ActivationEncoding form, std::int64_t m, const Matrix& w,
+                       const std::string& what) {
   const std::int64_t width = round_up(w.n, 16);
   std::vector<std::int32_t> expected(static_cast<std::size_t>(width));
   for (std::int64_t i = 0; i < m; ++i) {

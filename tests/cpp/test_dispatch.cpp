@@ -218,14 +218,14 @@ void test_slot_pairs() {
 // A tier that lacks the partner falls back with both kernels.
 void test_a_missing_partner() {
   const std::vector<GatherS8Row> gathers = {
-      {{{}, AForm::kU8, 26}, Isa::Avx512Vnni, "u8", nullptr},
-      {{{}, AForm::kS8, 26}, Isa::Avx2, "s8", nullptr},
-      {{{}, AForm::kS8, 26}, Isa::Scalar, "scalar", nullptr},
+      {{{}, ActivationEncoding::kU8, 26}, Isa::Avx512Vnni, "u8", nullptr},
+      {{{}, ActivationEncoding::kS8, 26}, Isa::Avx2, "s8", nullptr},
+      {{{}, ActivationEncoding::kS8, 26}, Isa::Scalar, "scalar", nullptr},
   };
   const std::vector<BroadcastWindowedS8Row> spreads = {
-      {{{}, AForm::kU8}, Isa::AvxVnni, "u8", nullptr},
-      {{{}, AForm::kS8}, Isa::Avx2, "s8", nullptr},
-      {{{}, AForm::kS8}, Isa::Scalar, "scalar", nullptr},
+      {{{}, ActivationEncoding::kU8}, Isa::AvxVnni, "u8", nullptr},
+      {{{}, ActivationEncoding::kS8}, Isa::Avx2, "s8", nullptr},
+      {{{}, ActivationEncoding::kS8}, Isa::Scalar, "scalar", nullptr},
   };
   const IsaMask avx2 = closure_of("avx2"), avx512 = closure_of("avx512vnni");
   const auto names = [&](IsaMask mask) {

@@ -77,7 +77,7 @@ Problem make_problem(const GemmS8Row& row, std::int64_t m, std::int64_t n, std::
 struct Operands {
   Operands(const GemmS8Row& row, const Problem& p, const DenseWeight& packed, Edge edge)
       : k_pad(round_up(p.k, 64)),
-        a_stride(row.form == AForm::kSignAbs ? 2 * k_pad : k_pad),
+        a_stride(row.form == ActivationEncoding::kSignAbs ? 2 * k_pad : k_pad),
         a(round_up(p.m, row.m_align) * a_stride, edge),
         b(packed.code_bytes(), edge),
         orders(packed.order_count() * order_bytes, edge) {
@@ -87,8 +87,8 @@ struct Operands {
       for (std::int64_t k = 0; k < p.k; ++k) {
         const int value = p.a[static_cast<std::size_t>(m * p.k + k)];
         std::uint8_t* at = a.data() + m * a_stride + k;
-        *at = static_cast<std::uint8_t>(row.form == AForm::kU8 ? value + 128 : value);
-        if (row.form == AForm::kSignAbs) {
+        *at = static_cast<std::uint8_t>(row.form == ActivationEncoding::kU8 ? value + 128 : value);
+        if (row.form == ActivationEncoding::kSignAbs) {
           at[0] = value < 0 ? 255 : 0;
           at[k_pad] = static_cast<std::uint8_t>(std::abs(value));
         }
@@ -109,7 +109,7 @@ struct Operands {
 std::int32_t expected_sum(const GemmS8Row& row, const Problem& p, std::int64_t m, std::int64_t n,
                           std::int32_t before) {
   std::uint32_t sum = static_cast<std::uint32_t>(before);
-  const int shift = row.form == AForm::kU8 ? 128 : 0;
+  const int shift = row.form == ActivationEncoding::kU8 ? 128 : 0;
   for (std::int64_t k = 0; n < p.n && k < p.k; ++k) {
     const int a = p.a[static_cast<std::size_t>(m * p.k + k)] + shift;
     sum += static_cast<std::uint32_t>(a * p.b[static_cast<std::size_t>(n * p.k + k)]);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "check.h"
+#include "dispatch/isa.h"
 #include "ops/attention.h"
 #include "ops/float_rows.h"
 #include "ops/linear.h"
@@ -60,6 +61,41 @@ void test_wrapping_sizes() {
   check(items_per_task(100, 100 * 768, 32768) == 42, "rows of a task");
   matmul_int8(1, 0, kHuge / 4, 1, {&byte, 0, 0, false}, 0, {&byte, 0, 0, false}, 0, {}, {},
               nullptr);
+}
+
+// Zero points that no checked caller has: sums are right modulo 2^32.
+void test_zero_points() {
+  constexpr std::int32_t kLowest = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int32_t kHighest = std::numeric_limits<std::int32_t>::max();
+  const std::uint8_t a[4] = {1, 2, 3, 4}, b[4] = {5, 6, 7, 8};
+  for (const bool is_unsigned : {false, true}) {
+    for (const std::int32_t point : {kLowest, kHighest, 0}) {
+      std::int32_t out = 0;
+      matmul_int8(1, 1, 4, 1, {a, 4, 1, is_unsigned}, 0, {b, 1, 1, is_unsigned}, 0, {&point, false},
+                  {&point, false}, &out);
+      std::uint32_t expected = 0;
+      for (int i = 0; i < 4; ++i) {
+        expected +=
+            (a[i] - static_cast<std::uint32_t>(point)) * (b[i] - static_cast<std::uint32_t>(point));
+      }
+      check(static_cast<std::uint32_t>(out) == expected, "a product with extreme zero points");
+    }
+  }
+  const std::int8_t codes[4] = {1, -2, 3, -4};
+  const float scale = 1.0f;
+  const Linear linear(codes, 1, 4, &scale, nullptr, {});
+  for (const std::int32_t point : {kLowest, kHighest}) {
+    float out = 0;
+    linear.run_codes(1, {codes, 4}, &scale, &point, {}, {&out, 1});
+    const auto sum = static_cast<std::int32_t>(30u - static_cast<std::uint32_t>(point) * -2u);
+    check(out == static_cast<float>(sum), "rows of codes with extreme zero points");
+    LinearOptions options;
+    options.input_scale = 1.0f;
+    options.input_zero_point = point;
+    const float x[4] = {1, 2, 3, 4};
+    Linear(codes, 1, 4, &scale, nullptr, options).run(1, {x, 4}, {}, {&out, 1});
+    check(out == out, "an extreme static zero point");
+  }
 }
 
 void test_foreign_booleans() {
@@ -180,6 +216,12 @@ void test_float_modes() {}
 void test_hostile() {
   test_wrapping_sizes();
   test_foreign_booleans();
+  for (const IsaInfo& info : isa_table()) {
+    if (!(detected_isas() & bit(info.isa))) continue;
+    force_isa(info.token);
+    test_zero_points();
+  }
+  force_isa(nullptr);
   test_float_modes();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // 4-bit weights with scales in groups: the packing, every kernel row on guarded memory, the layer.
 #include <cmath>
+#include <stdexcept>
 
 #include "bench.h"
 #include "guarded.h"
@@ -144,9 +145,39 @@ void check_layer(const Problem& p) {
   check_same(out.data(), expected.data(), p.m * p.n, p.name() + " layer");
 }
 
+// What only other weights can do.
+void check_refusals() {
+  Random random(3);
+  const Problem p(1, 16, 64, 32, false, random);
+  const auto refused = [](const auto& call, const std::string& what) {
+    try {
+      call();
+    } catch (const std::invalid_argument&) {
+      check(true, what);
+      return;
+    }
+    check(false, what);
+  };
+  const auto int4 = [&] {
+    return std::make_unique<Int4Weight>(p.codes.data(), p.scales.data(), p.n, p.k, p.group);
+  };
+  LinearOptions fixed;
+  fixed.input_scale = 0.1f;
+  refused([&] { Linear(int4(), nullptr, fixed); }, "a fixed scale of the input");
+  refused([&] { Linear(weight_formats().front().pack(p.codes.data(), p.n, p.k), nullptr, {}); },
+          "a weight without scales");
+  const Linear layer(int4(), nullptr, {});
+  const float scale = 1.0f;
+  const std::int32_t point = 0;
+  std::vector<float> out(16);
+  refused([&] { layer.run_codes(1, {p.codes.data(), p.k}, &scale, &point, {}, {out.data(), p.n}); },
+          "codes with one scale a row");
+}
+
 }  // namespace
 
 void test_int4() {
+  check_refusals();
   Random random(20261129);
   for (const std::int64_t group : {32, 64, 128}) {
     for (const std::int64_t n : {0, 1, 15, 16, 17, 50}) {
@@ -164,6 +195,8 @@ void test_int4() {
         set_num_threads(m == 5 ? 1 : 3);
         check_layer({m, 50, 200, group, false, random});
         check_layer({m, 33, 1, group, false, random});
+        // Rows that are filled in four parts, columns that are split over threads.
+        check_layer({m, 50, 264, group, false, random});
       }
     }
   }

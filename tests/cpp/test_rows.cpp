@@ -41,7 +41,7 @@ constexpr int kKinds = 15;
 
 struct RowsCase {
   std::int64_t k;
-  AForm form;
+  ActivationEncoding form;
   bool symmetric;
   bool is_static;
   bool pad;
@@ -67,9 +67,9 @@ std::vector<std::uint8_t> expected_bytes(const RowsCase& c, const RowCodes& row,
   for (std::int64_t i = 0; i < k_pad; ++i) {
     if (i >= c.k && !c.pad) break;
     const int code = i < c.k ? row.codes[static_cast<std::size_t>(i)] : 0;
-    const int shift = c.form == AForm::kU8 && i < c.k ? 128 : 0;
+    const int shift = c.form == ActivationEncoding::kU8 && i < c.k ? 128 : 0;
     bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(code + shift);
-    if (c.form == AForm::kSignAbs) {
+    if (c.form == ActivationEncoding::kSignAbs) {
       bytes[static_cast<std::size_t>(i)] = code < 0 ? 255 : 0;
       bytes[static_cast<std::size_t>(k_pad + i)] = static_cast<std::uint8_t>(std::abs(code));
     }
@@ -82,7 +82,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
   const float static_scale = 0.0371f;
   const int static_zero_point = -7;
   const std::int64_t k_pad = round_up(c.k, 64);
-  const std::int64_t width = c.form == AForm::kSignAbs ? 2 * k_pad : k_pad;
+  const std::int64_t width = c.form == ActivationEncoding::kSignAbs ? 2 * k_pad : k_pad;
   const std::int64_t x_stride = c.edge == Edge::kEnd ? c.k : c.k + 3;
   Guarded<float> x(kKinds * x_stride - (x_stride - c.k), c.edge);
   Guarded<std::uint8_t> a(kKinds * width, c.edge);
@@ -124,7 +124,7 @@ void check_rows(const KernelRow<QuantizeRowsArgs>& kernel, const RowsCase& c, Ra
     const std::vector<std::uint8_t> bytes = expected_bytes(c, expected, width, kFilling);
     check_same(a.data() + m * width, bytes.data(), width, what);
     check(same_bits(scale[m], expected.scale), what + " scale");
-    check(zero_point[m] == expected.zero_point + (c.form == AForm::kU8 ? 128 : 0),
+    check(zero_point[m] == expected.zero_point + (c.form == ActivationEncoding::kU8 ? 128 : 0),
           what + " zero point");
   }
   time_case(std::string(kernel.name) + " m=" + std::to_string(kKinds) +
@@ -237,7 +237,8 @@ void test_quantize_rows() {
   using Row = KernelRow<QuantizeRowsArgs>;
   const auto checks = [&](const Row& kernel) {
     for (const std::int64_t k : {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 131}) {
-      for (const AForm form : {AForm::kS8, AForm::kSignAbs, AForm::kU8}) {
+      for (const ActivationEncoding form :
+           {ActivationEncoding::kS8, ActivationEncoding::kSignAbs, ActivationEncoding::kU8}) {
         for (const Edge edge : {Edge::kEnd, Edge::kFront}) {
           const bool pad = (k % 2 == 0) == (edge == Edge::kEnd);
           for (const bool scaled : {false, true}) {
@@ -250,8 +251,8 @@ void test_quantize_rows() {
     }
   };
   for_each_row<QuantizeRowsArgs>(checks, [&](const Row& kernel) {
-    check_rows(kernel, {768, AForm::kU8, false, false, true, Edge::kEnd}, random);
-    check_rows(kernel, {768, AForm::kU8, false, true, true, Edge::kEnd}, random);
+    check_rows(kernel, {768, ActivationEncoding::kU8, false, false, true, Edge::kEnd}, random);
+    check_rows(kernel, {768, ActivationEncoding::kU8, false, true, true, Edge::kEnd}, random);
   });
 }
 

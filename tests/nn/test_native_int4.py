@@ -26,7 +26,7 @@ def problem(rng: np.random.Generator, m: int, n: int, k: int, group: int) -> Any
 def test_the_definition(isa: str, threads: int, rng: np.random.Generator, group: int) -> None:
     for m, n, k in ((1, 1, 1), (3, 17, 33), (1, 64, 256), (70, 50, 300), (0, 5, 40)):
         codes, scale, x = problem(rng, m, n, k, group)
-        layer = _backend.backend.PackedLinear.int4(codes, scale, group, None, "none", None, 0)
+        layer = _backend.backend.packed_int4(codes, scale, group, None, "none", None, 0)
         expected = np.zeros((m, n), F32)
         for g in range(scale.shape[1]):
             part = slice(g * group, (g + 1) * group)
@@ -49,8 +49,8 @@ def test_bias_activation_and_what_is_added(
     residual, addend = (rng.standard_normal((40, 50)).astype(F32) for _ in range(2))
     for output in ((None, 0), (0.05, 3)):
         arguments = (codes, scale, 64, bias, activation, *output, multiplier)
-        twin = _numpy.PackedLinear.int4(*arguments)
-        layer = _backend.backend.PackedLinear.int4(*arguments)
+        twin = _numpy.packed_int4(*arguments)
+        layer = _backend.backend.packed_int4(*arguments)
         assert_same_bits(layer.run(x, residual, addend), twin.run(x, residual, addend))
         assert_same_bits(layer.call(x[None]), twin.run(x)[None])
 
@@ -59,7 +59,7 @@ def test_groups_that_are_not_finite(isa: str, rng: np.random.Generator) -> None:
     codes, scale, x = problem(rng, 4, 20, 100, 32)
     x[1, 70], x[2, 0] = np.nan, np.inf
     x[3] = 0
-    y = _backend.backend.PackedLinear.int4(codes, scale, 32, None, "none", None, 0).run(x)
+    y = _backend.backend.packed_int4(codes, scale, 32, None, "none", None, 0).run(x)
     assert np.isnan(y[1:3]).all()
     assert np.isfinite(y[0]).all()
     assert not y[3].any()
@@ -68,7 +68,7 @@ def test_groups_that_are_not_finite(isa: str, rng: np.random.Generator) -> None:
 @needs_core
 def test_bad_arguments(rng: np.random.Generator) -> None:
     codes, scale, x = problem(rng, 4, 20, 100, 32)
-    make = _backend.backend.PackedLinear.int4
+    make = _backend.backend.packed_int4
     rest = (None, "none", None, 0)
     with pytest.raises(ValueError, match=r"group: expected 32, 64 or 128"):
         make(codes, scale, 16, *rest)

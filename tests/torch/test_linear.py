@@ -38,6 +38,11 @@ def layers(n: int = 40, k: int = 70, bias: bool = True, **options: bool):
     return plain, twin, octavo.Linear.from_float(weight, biases, **options)
 
 
+def arguments(layer: ot.Linear) -> tuple[list[torch.Tensor], torch.Tensor | None, str]:
+    """What a graph hands to the operator after `x`."""
+    return [layer.packed, layer.weight_scale], layer.bias, layer._weight.text
+
+
 def model() -> torch.nn.Module:
     made = torch.nn.Sequential(
         torch.nn.Linear(192, 256), torch.nn.GELU(), torch.nn.Linear(256, 192, bias=False)
@@ -55,9 +60,7 @@ def test_equals_the_numpy_layer(shape, bias, symmetric) -> None:
     y = twin(x)
     assert y.dtype == torch.float32
     np.testing.assert_array_equal(y.numpy(), reference(x.numpy()))
-    through_operator = torch.ops.octavo.linear(
-        x, twin.packed, twin.weight_scale, twin.bias, 70, symmetric
-    )
+    through_operator = torch.ops.octavo.linear(x, *arguments(twin))
     assert torch.equal(through_operator, y)
 
 
@@ -65,8 +68,9 @@ def test_every_tier(isa) -> None:
     _, twin, reference = layers()
     x = torch.randn(9, 70)
     np.testing.assert_array_equal(twin(x).numpy(), reference(x.numpy()))
-    codes = ot._weight.plain_codes(twin.packed, 40, 70)
-    np.testing.assert_array_equal(codes.numpy(), reference.weight_codes)
+    parts = {"packed": twin.packed.numpy(), "weight_scale": twin.weight_scale.numpy()}
+    weight = octavo.nn.weights.Int8Weight.from_parts(parts, (40, 70))
+    np.testing.assert_array_equal(weight.codes, reference.weight_codes)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -247,13 +251,14 @@ def test_copied_tensors_are_packed_once_and_let_go() -> None:
     cache = ot._weight._COPIES
     before = len(cache)
     packed, scale, bias = twin.packed.clone(), twin.weight_scale.clone(), twin.bias.clone()
+    text = twin._weight.text
     for _ in range(3):
-        y = torch.ops.octavo.linear(x, packed, scale, bias, 70, False)
+        y = torch.ops.octavo.linear(x, [packed, scale], bias, text)
         assert torch.equal(y, twin(x))
         assert len(cache) == before + 1
     bias.zero_()
-    y = torch.ops.octavo.linear(x, packed, scale, bias, 70, False)
-    without = torch.ops.octavo.linear(x, twin.packed, twin.weight_scale, None, 70, False)
+    y = torch.ops.octavo.linear(x, [packed, scale], bias, text)
+    without = torch.ops.octavo.linear(x, [twin.packed, twin.weight_scale], None, text)
     assert torch.equal(y, without)
     assert len(cache) == before + 2
     del packed, scale, bias, twin
@@ -262,16 +267,15 @@ def test_copied_tensors_are_packed_once_and_let_go() -> None:
 
 def test_operators_pass_pytorchs_own_checks() -> None:
     _, twin, _ = layers(n=20, k=12)
-    arguments = (twin.packed, twin.weight_scale, twin.bias, 12, False)
     x = torch.randn(3, 12)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(
         torch.ops.octavo.linear.default,
-        (x.clone().requires_grad_(), *arguments),
+        (x.clone().requires_grad_(), *arguments(twin)),
         test_utils=(*checks, "test_aot_dispatch_dynamic"),
     )
     torch.library.opcheck(
-        torch.ops.octavo.linear_inference.default, (x, *arguments), test_utils=checks
+        torch.ops.octavo.linear_inference.default, (x, *arguments(twin)), test_utils=checks
     )
     a = torch.randint(-128, 128, (3, 12), dtype=torch.int8)
     torch.library.opcheck(torch.ops.octavo.int_mm.default, (a, a.t()), test_utils=checks)

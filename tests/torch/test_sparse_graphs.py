@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node"),
     pytest.mark.filterwarnings("ignore:Node .* does not reference an nn.Module"),
 ]
-COPIES = ot._sparse_weight._COPIES
+COPIES = ot._weight._COPIES
 TELLS = hasattr(torch.compiler, "is_exporting")
 
 
@@ -52,16 +52,18 @@ def model(share: float = 0.8) -> Any:
 
 def parts(made: Any) -> tuple[Any, ...]:
     """What a graph hands to the operator after `x`."""
-    made._weight.make_parts()
-    tensors = (made._weight.bitmap, made._weight.values, made.weight_scale, made.bias)
-    return (*tensors, made.in_features, made.symmetric)
+    memory = made._weight
+    memory.make_parts()
+    names = (*memory.part_names, *memory.names)
+    assert names == ("weight_shape", "weight_bitmap", "weight_values", "weight_scale")
+    return [getattr(memory, name) for name in names], made.bias, memory.part_text
 
 
 def test_compile_keeps_one_graph() -> None:
     made = model()
     x = torch.randn(4, 192)
     y = made(x)
-    assert made[0]._weight.bitmap is None
+    assert not made[0]._weight.part_names
     graphs = []
 
     def backend(graph, _inputs):
@@ -74,9 +76,9 @@ def test_compile_keeps_one_graph() -> None:
         assert torch.equal(compiled(x), y)
     assert len(graphs) == 1
     called = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
-    assert sum("octavo.sparse_linear" in target for target in called) == 2
+    assert sum("octavo.linear" in target for target in called) == 2
     assert len(COPIES) == before
-    assert (made[0]._weight.bitmap is None) == TELLS
+    assert (not made[0]._weight.part_names) == TELLS
 
 
 @pytest.mark.skipif(not TELLS, reason="needs to know what is compiled for export")
@@ -124,7 +126,7 @@ x, y = torch.load(sys.argv[2])
 run = program.module()
 assert torch.equal(run(x), y), "first call"
 assert torch.equal(run(x), y), "second call"
-copies = octavo.torch._sparse_weight._COPIES
+copies = octavo.torch._weight._COPIES
 assert len(copies) == 2, len(copies)
 """
 
@@ -136,7 +138,7 @@ def test_export_survives_the_process(tmp_path, strict) -> None:
     batch = torch.export.Dim("batch", min=2, max=64)
     program = torch.export.export(made, (x,), dynamic_shapes=({0: batch},), strict=strict)
     targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    assert sum("octavo.sparse_linear" in target for target in targets) == 2
+    assert sum("octavo.linear" in target for target in targets) == 2
     other = torch.randn(7, 192)
     before = len(COPIES)
     with torch.no_grad():
@@ -157,9 +159,8 @@ def test_export_survives_the_process(tmp_path, strict) -> None:
 def test_a_static_input_scale() -> None:
     made = layer()
     weight = made._weight
-    options = ot._weight.Options(False, 0.03, 7)
-    weight.replace(weight.codes(), weight.scale.clone(), weight.bias.clone(), options)
-    made._hold(weight, None)
+    numbers = {"weight": weight.codes(), "weight_scale": made.weight_scale}
+    weight.replace(numbers, weight.bias, input_scale=0.03, input_zero_point=7)
     x = torch.randn(4, 70)
     compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x), made(x))
@@ -187,29 +188,29 @@ def test_copied_tensors_are_packed_once_and_let_go() -> None:
     made = layer()
     x = torch.randn(2, 70)
     before = len(COPIES)
-    bitmap, values, scale, bias, *options = parts(made)
-    call = torch.ops.octavo.sparse_linear
-    assert torch.equal(call(x, bitmap, values, scale, bias, *options), made(x))
+    tensors, bias, text = parts(made)
+    call = torch.ops.octavo.linear
+    assert torch.equal(call(x, tensors, bias, text), made(x))
     assert len(COPIES) == before
-    bitmap, values, scale, bias = (t.clone() for t in (bitmap, values, scale, bias))
+    tensors, bias = [tensor.clone() for tensor in tensors], bias.clone()
     for _ in range(3):
-        assert torch.equal(call(x, bitmap, values, scale, bias, *options), made(x))
+        assert torch.equal(call(x, tensors, bias, text), made(x))
         assert len(COPIES) == before + 1
     bias.zero_()
-    y = call(x, bitmap, values, scale, bias, *options)
-    assert torch.equal(y, call(x, *parts(made)[:3], None, *options))
+    y = call(x, tensors, bias, text)
+    assert torch.equal(y, call(x, parts(made)[0], None, text))
     assert len(COPIES) == before + 2
-    del bitmap, values, scale, bias, made
+    del tensors, bias, made
     assert len(COPIES) == before
 
 
 def test_written_parts_are_no_longer_the_layers() -> None:
     made = layer()
     x = torch.randn(2, 70)
-    bitmap, values, scale, bias, *options = parts(made)
+    tensors, bias, text = parts(made)
     expected = made(x)
-    values.neg_()
-    y = torch.ops.octavo.sparse_linear(x, bitmap, values, scale, bias, *options)
+    made._weight.weight_values.neg_()
+    y = torch.ops.octavo.linear(x, tensors, bias, text)
     torch.testing.assert_close(y - bias, bias - expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(made(x), expected)
 
@@ -217,7 +218,7 @@ def test_written_parts_are_no_longer_the_layers() -> None:
 def test_parts_that_contradict_each_other() -> None:
     made = layer()
     x = torch.randn(2, 70)
-    bitmap, values, scale, bias = parts(made)[:4]
+    (shape, bitmap, values, scale), bias, _ = parts(made)
     for wrong, error, match in (
         (
             {"bitmap": bitmap[:, :8]},
@@ -225,7 +226,7 @@ def test_parts_that_contradict_each_other() -> None:
             r"bitmap: expected shape \(any, 9\), got \(40, ",
         ),
         ({"bitmap": bitmap[0]}, ValueError, r"bitmap: expected shape \(any, 9\), got \(9,\)"),
-        ({"bitmap": bitmap.char()}, TypeError, "bitmap: expected torch.uint8, got torch.int8"),
+        ({"bitmap": bitmap.char()}, TypeError, "bitmap: expected uint8, got int8"),
         ({"bitmap": bitmap | 64}, ValueError, "bitmap: expected zero bits behind column 70, got"),
         (
             {"bitmap": bitmap & 254},
@@ -240,31 +241,37 @@ def test_parts_that_contradict_each_other() -> None:
             r"values: expected \d+ values .*, got 0",
         ),
         ({"values": values[None]}, ValueError, r"values: expected shape \(any,\), got \(1, "),
-        ({"values": values.int()}, TypeError, "values: expected torch.int8, got torch.int32"),
+        ({"values": values.int()}, TypeError, "values: expected int8, got int32"),
         ({"values": values * 0}, ValueError, r"values: expected codes in \[-127, 127\] without 0"),
         ({"values": values * 0 - 128}, ValueError, "values: expected codes in .*got -128 at 0"),
-        ({"scale": scale[1:]}, ValueError, r"scale: expected shape \(40,\), got \(39,\)"),
+        ({"scale": scale[1:]}, ValueError, r"scale: expected shape \(40,\).*, got \(39,\)"),
         ({"scale": scale * 0}, ValueError, "scale: expected positive finite values, got 0"),
         ({"bias": bias[1:]}, ValueError, r"bias: expected shape \(40,\), got \(39,\)"),
-        ({"bitmap": None}, ValueError, "scale: expected that of a living .*got another tensor"),
-        ({"values": None}, ValueError, "scale: expected that of a living .*got another tensor"),
+        ({"shape": shape.flip(0)}, ValueError, r"weight_shape: expected \[40, 70\], got \[70, 40"),
+        ({"bitmap": None}, ValueError, "expected the tensors of a living .*got others without"),
+        ({"values": None}, ValueError, "expected the tensors of a living .*got others without"),
         (
             {"bitmap": None, "values": None, "scale": scale.clone()},
             ValueError,
-            r"scale: expected that of a living octavo.*got another tensor.*torch\.export",
+            r"expected the tensors of a living octavo.*got others without.*torch\.export",
         ),
-        ({"in_features": 71}, ValueError, r"x: expected shape \(\.\.\., 71\), got \(2, 70\)"),
+        ({"in_features": 71}, ValueError, r"weight_shape: expected \[40, 71\], got \[40, 70\]"),
+        (
+            {"in_features": 71, "shape": torch.tensor([40, 71])},
+            ValueError,
+            r"x: expected shape \(\.\.\., 71\), got \(2, 70\)",
+        ),
         ({"in_features": -70}, ValueError, "in_features: expected at least 0, got -70"),
     ):
-        given = {"bitmap": bitmap, "values": values, "scale": scale, "bias": bias}
-        given |= {"in_features": 70, "symmetric": False, **wrong}
+        given = {"shape": shape, "bitmap": bitmap, "values": values, "scale": scale} | wrong
+        own_bias, k = given.pop("bias", bias), given.pop("in_features", 70)
+        tensors = {f"weight_{key}": part for key, part in given.items() if part is not None}
+        text = made._weight.form._replace(shape=(40, k)).text((*tensors,))
         with pytest.raises(error, match=match):
-            torch.ops.octavo.sparse_linear(x, **given)
-        if not {"bias", "in_features"} & set(wrong) and "positive" not in match:
+            torch.ops.octavo.linear(x, [*tensors.values()], own_bias, text)
+        if not match.startswith(("bias", "x:")):
             with pytest.raises(error, match=match):
-                torch.ops.octavo.sparse_weight(
-                    *(given[key] for key in ("bitmap", "values", "scale", "in_features"))
-                )
+                torch.ops.octavo.linear_weight([*tensors.values()], text)
 
 
 def test_operators_pass_pytorchs_own_checks() -> None:
@@ -273,16 +280,14 @@ def test_operators_pass_pytorchs_own_checks() -> None:
     x = torch.randn(3, 12)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(
-        torch.ops.octavo.sparse_linear.default,
+        torch.ops.octavo.linear.default,
         (x.clone().requires_grad_(), *arguments),
         test_utils=(*checks, "test_aot_dispatch_dynamic"),
     )
     torch.library.opcheck(
-        torch.ops.octavo.sparse_linear_inference.default, (x, *arguments), test_utils=checks
+        torch.ops.octavo.linear_inference.default, (x, *arguments), test_utils=checks
     )
-    torch.library.opcheck(
-        torch.ops.octavo.sparse_weight.default, (*arguments[:3], 12), test_utils=checks
-    )
+    torch.library.opcheck(torch.ops.octavo.linear_weight.default, arguments[::2], test_utils=checks)
 
 
 def test_tracing_does_not_bake_the_result_in() -> None:

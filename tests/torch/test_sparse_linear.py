@@ -49,9 +49,8 @@ def pair(format: str = "windowed16", **options: Any) -> tuple[Any, Any]:
 def static(layer: Any, scale: float, point: int) -> Any:
     """The layer with a fixed scale of its input."""
     weight = layer._weight
-    options = ot._weight.Options(layer.symmetric, scale, point)
-    weight.replace(weight.codes(), weight.scale.clone(), weight.bias.clone(), options)
-    layer._hold(weight, None)
+    parts = {"weight": weight.codes(), "weight_scale": layer.weight_scale}
+    weight.replace(parts, weight.bias, input_scale=scale, input_zero_point=point)
     return layer
 
 
@@ -70,7 +69,7 @@ def sparse_model() -> Any:
 
 def has_parts(layer: Any) -> bool:
     """Whether it holds what graphs read."""
-    return layer._weight.bitmap is not None
+    return bool(layer._weight.part_names)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -119,7 +118,7 @@ def test_what_a_layer_tells() -> None:
     assert made.nbytes == made._weight.layer.nbytes
     before = made.nbytes
     made._weight.make_parts()
-    assert made.nbytes - before == N * 9 + np.count_nonzero(codes)
+    assert made.nbytes - before == 16 + N * 9 + np.count_nonzero(codes)
     assert made._weight.layer.weight_codes.tolist() == codes.tolist()
 
 

@@ -15,8 +15,6 @@ import octavo
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 
-from octavo.torch._weight import PackedWeight  # noqa: E402
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
@@ -28,7 +26,7 @@ def layers(scale: float = 0.02, zero_point: int = -31):
     weight, bias = torch.randn(40, 70).numpy(), torch.randn(40).numpy()
     options = {"input_scale": scale, "input_zero_point": zero_point}
     return octavo.Linear.from_float(weight, bias, **options), ot.Linear(
-        PackedWeight(octavo.Linear.from_float(weight, bias, **options))
+        octavo.Linear.from_float(weight, bias, **options)
     )
 
 
@@ -44,7 +42,7 @@ def test_equals_the_numpy_layer_by_every_way() -> None:
     exported = torch.export.export(layer, (x,))
     np.testing.assert_array_equal(exported.module()(x).numpy(), wanted)
     copied = torch.ops.octavo.linear(
-        x, layer.packed.clone(), layer.weight_scale, layer.bias, 70, False, 0.02, -31
+        x, [layer.packed.clone(), layer.weight_scale], layer.bias, layer._weight.text
     )
     np.testing.assert_array_equal(copied.numpy(), wanted)
 
@@ -113,7 +111,7 @@ def test_an_encoder_keeps_it() -> None:
                 input_zero_point=-3,
             )
             owner, _, last = name.rpartition(".")
-            setattr(model.get_submodule(owner), last, ot.Linear(PackedWeight(made)))
+            setattr(model.get_submodule(owner), last, ot.Linear(made))
     encoder = ot.to_encoder(model)
     ids, mask = model_files.batch()
     with torch.no_grad():

@@ -123,18 +123,7 @@ def _changed(**fields: Any) -> dict[str, Any]:
         ({"group__weights__strategy": "group"}, "strategy is 'group'"),
         ({"group__weights__type": "float"}, "type is 'float'"),
         ({"group__input_activations": None}, "W8A16"),
-        (
-            {
-                "group__input_activations": {
-                    "num_bits": 8,
-                    "type": "int",
-                    "symmetric": True,
-                    "dynamic": False,
-                    "strategy": "tensor",
-                }
-            },
-            "static W8A8",
-        ),
+        ({"sparsity_config": {"format": "sparse-bitmask"}}, "format is 'sparse-bitmask'"),
         ({"config_groups": {}}, "config_groups must be a non-empty object"),
         ({"group__targets": ["re:.*LayerNorm", "Conv1d"]}, "no layer of this model is among"),
     ],
@@ -157,7 +146,7 @@ def test_float_weights_that_claim_to_be_int8(bert: Path) -> None:
     }
     st.save_file(tensors, path, {"format": "pt"})
     set_quantization(bert, model_files.W8A8)
-    with pytest.raises(ValueError, match=r"weight: expected torch.int8 .* got torch.float32"):
+    with pytest.raises(ValueError, match=r"weight' has type F32, expected I8"):
         load(bert, quantization_config=OctavoConfig())
 
 

@@ -42,9 +42,9 @@ struct BroadcastBsr1x4S8Args {
 
 template <>
 struct KernelColumns<BroadcastBsr1x4S8Args> : PlainColumns {
-  int most_rows;  // of a full tile
-  int lanes;      // rows of a vector: a tile has a multiple of them
-  AForm form;     // of the tile
+  int most_rows;            // of a full tile
+  int lanes;                // rows of a vector: a tile has a multiple of them
+  ActivationEncoding form;  // of the tile
 };
 using BroadcastBsr1x4S8Row = KernelRow<BroadcastBsr1x4S8Args>;
 

@@ -36,7 +36,8 @@ static inline void add_unit(const uint8_t* tile, const uint16_t* index, const in
 }
 
 // The sums of the four columns of a block row for 64 rows.
-static inline void set_of_64(const BroadcastBsr4x1S8Args& args, int s, int32_t (*out)[kRows]) {
+static inline void four_columns_64(const BroadcastBsr4x1S8Args& args, int s,
+                                   int32_t (*out)[kRows]) {
   __m512i sum[4][4];
   OCTAVO_UNROLL
   for (int j = 0; j < 4; ++j) {
@@ -57,8 +58,8 @@ static inline void set_of_64(const BroadcastBsr4x1S8Args& args, int s, int32_t (
 static inline void all_sets_of_64(const BroadcastBsr4x1S8Args& args) {
   for (int s = 0; s < 4 * args.b.panels; s += 2) {
     alignas(64) int32_t sum[8][kRows];
-    set_of_64(args, s, sum);
-    set_of_64(args, s + 1, sum + 4);
+    four_columns_64(args, s, sum);
+    four_columns_64(args, s + 1, sum + 4);
     for (int i = 0; i < 8; ++i) {
       const int m = 32 * (i % 2) + 4 * (i / 2);
       if (m >= args.m) continue;
@@ -68,7 +69,7 @@ static inline void all_sets_of_64(const BroadcastBsr4x1S8Args& args) {
   }
 }
 
-// Sets of one column have an unpack for every two rows: ymm registers, whose unpacks have two
+// Block rows of one column have an unpack for every two rows: ymm registers, whose unpacks have two
 // ports, are no slower.
 static inline void two_halves(BroadcastBsr4x1S8Args args) {
   const int32_t m = args.m;

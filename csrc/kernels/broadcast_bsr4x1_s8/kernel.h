@@ -48,10 +48,10 @@ struct BroadcastBsr4x1S8Args {
 
 template <>
 struct KernelColumns<BroadcastBsr4x1S8Args> : PlainColumns {
-  int most_rows;   // of a tile
-  int fours_rows;  // from so many rows on a tile pays with block rows of four,
-  int ones_rows;   // and with block rows of one
-  AForm form;      // of the codes
+  int most_rows;            // of a tile
+  int fours_rows;           // from so many rows on a tile pays with block rows of four,
+  int ones_rows;            // and with block rows of one
+  ActivationEncoding form;  // of the codes
 };
 using BroadcastBsr4x1S8Row = KernelRow<BroadcastBsr4x1S8Args>;
 

@@ -27,7 +27,7 @@ static inline __m128i sum_of_halves(__m256i v) {
 }
 
 // Sets of four columns, two units at a time: the codes of a unit meet all its columns.
-static inline void row_by_sets_of_four(const BroadcastBsr4x1S8Args& args) {
+static inline void row_by_fours(const BroadcastBsr4x1S8Args& args) {
   const __m256i first_then_second = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
   for (int s = 0; s < 4 * args.b.panels; ++s) {
     const uint32_t t = args.b.first[s];
@@ -50,8 +50,8 @@ static inline void row_by_sets_of_four(const BroadcastBsr4x1S8Args& args) {
   }
 }
 
-// Sets of one column, four units at a time. (Running sums over all columns, whose differences are
-// the columns, are no faster.)
+// Block rows of one column, four units at a time. (Running sums over all columns, whose differences
+// are the columns, are no faster.)
 static inline void row_by_columns(const BroadcastBsr4x1S8Args& args) {
   for (int n = 0; n < 16 * args.b.panels; ++n) {
     const uint32_t t = args.b.first[n];
@@ -79,7 +79,7 @@ static inline void row_by_columns(const BroadcastBsr4x1S8Args& args) {
 
 static inline void one_row(const BroadcastBsr4x1S8Args& args) {
   if (args.b.outputs == 4) {
-    row_by_sets_of_four(args);
+    row_by_fours(args);
   } else {
     row_by_columns(args);
   }

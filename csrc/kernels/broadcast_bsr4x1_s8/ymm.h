@@ -16,7 +16,7 @@
 namespace octavo {
 namespace {
 
-constexpr uint32_t kSquaresAtOnce = 64;  // 8 KB of groups
+constexpr uint32_t kUnitsAtOnce = 64;  // 8 KB of groups
 
 static inline __m128i load64(const void* p) { return _mm_loadl_epi64((const __m128i*)p); }
 
@@ -103,10 +103,10 @@ static inline __m256i start_of(const BroadcastBsr4x1S8Args& args, int n) {
 
 // The sums of the four columns of a block row for 8 * Vectors rows.
 template <int Rows, int Vectors>
-static inline void set_of_columns(const BroadcastBsr4x1S8Args& args, int s,
-                                  int32_t (*sum)[8 * Vectors]) {
+static inline void four_columns(const BroadcastBsr4x1S8Args& args, int s,
+                                int32_t (*sum)[8 * Vectors]) {
   constexpr int kColumns = Vectors == 4 ? 1 : 4;
-  alignas(32) uint8_t group[kSquaresAtOnce * 32 * Vectors];
+  alignas(32) uint8_t group[kUnitsAtOnce * 32 * Vectors];
   for (int j = 0; j < 4; ++j) {
     const __m256i start = start_of(args, 4 * s + j);
     for (int v = 0; v < Vectors; ++v) store256(sum[j] + 8 * v, start);
@@ -114,8 +114,8 @@ static inline void set_of_columns(const BroadcastBsr4x1S8Args& args, int s,
   uint32_t left = args.b.first[s + 1] - args.b.first[s];
   // What has sums of its own for each of two needs no sums that fit.
   uint32_t paired = kPairSums > 1 ? left / 2 * 2 : args.b.paired[s];
-  for (uint32_t t = args.b.first[s]; left > 0; t += kSquaresAtOnce) {
-    const uint32_t units = left < kSquaresAtOnce ? left : kSquaresAtOnce;
+  for (uint32_t t = args.b.first[s]; left > 0; t += kUnitsAtOnce) {
+    const uint32_t units = left < kUnitsAtOnce ? left : kUnitsAtOnce;
     const uint32_t twos = paired < units ? paired : units;
     for (uint32_t i = 0; i < units; ++i) {
       __m256i unit[Vectors];
@@ -157,8 +157,8 @@ static inline void all_columns(const BroadcastBsr4x1S8Args& args) {
   for (int n = 0; n < 16 * args.b.panels; n += 8) {
     alignas(32) int32_t sum[8][8 * Vectors];
     if (args.b.outputs == 4) {
-      set_of_columns<Rows, Vectors>(args, n / 4, sum);
-      set_of_columns<Rows, Vectors>(args, n / 4 + 1, sum + 4);
+      four_columns<Rows, Vectors>(args, n / 4, sum);
+      four_columns<Rows, Vectors>(args, n / 4 + 1, sum + 4);
     } else {
       for (int i = 0; i < 8; ++i) single_column<Rows, Vectors>(args, n + i, sum[i]);
     }

@@ -29,7 +29,7 @@ struct BroadcastWindowedS8Args {
 // A tile is made of the codes that gather_s8 is given, so the two are chosen together.
 template <>
 struct KernelColumns<BroadcastWindowedS8Args> : PlainColumns {
-  AForm form;  // of the tile
+  ActivationEncoding form;  // of the tile
 
   bool fits() const = delete;
   bool reads_codes_of(const KernelColumns<GatherS8Args>& gather) const {

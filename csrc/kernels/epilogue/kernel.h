@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernel family epilogue: the int32 sums of a GEMM block to its output. Shared by the dense product
-// and by every other producer of int32 sums.
+// Kernel family epilogue: the sums of a GEMM block to its output. Shared by every producer of sums.
 //
-//   t = float32(acc[m][n] - zero_point[m] * col_sum[n])      (int32, wrapping; exact in bounds)
-//   y = t * (row_scale[m] * col_scale[n]), or acc[m][n] as it is where it is float32, scaled
-//   already y += bias[n];  y += addend[m][n];  y = activation(y) y += residual[m][n] out = y, or
-//   clip(rint(y / out_scale) + out_zero_point) as int8
+//   t = float32(acc[m][n] - zero_point[m] * col_sum[n])    int32, wrapping; exact in bounds
+//   y = t * (row_scale[m] * col_scale[n])                  or acc[m][n] itself where it is scaled
+//   y += bias[n]
+//   y += addend[m][n]
+//   y = activation(y)
+//   y += residual[m][n]
+//   out = y                                                or its int8 code
 //
 // Each operation is rounded to float32. A null bias, addend or residual is skipped, not added
 // as zero. `n` need not be a multiple of 16; arrays over n may end exactly at n. acc rows are whole

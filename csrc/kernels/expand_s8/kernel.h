@@ -19,7 +19,7 @@
 
 namespace octavo {
 
-// A stretch of panels of a PackedBitmap, from the start of a block of groups on.
+// A stretch of panels of a BitmapWeight, from the start of a block of groups on.
 struct BitmapPanels {
   static constexpr int kBlockGroups = 64;
   const uint64_t* mask;

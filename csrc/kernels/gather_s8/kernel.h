@@ -56,8 +56,8 @@ struct GatherS8Args {
 
 template <>
 struct KernelColumns<GatherS8Args> : PlainColumns {
-  AForm form;          // of a
-  int broadcast_rows;  // from so many rows on, broadcast_windowed_s8 is faster
+  ActivationEncoding form;  // of a
+  int broadcast_rows;       // from so many rows on, broadcast_windowed_s8 is faster
 };
 using GatherS8Row = KernelRow<GatherS8Args>;
 

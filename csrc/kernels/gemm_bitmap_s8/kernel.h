@@ -28,8 +28,8 @@ struct GemmBitmapS8Args {
 
 template <>
 struct KernelColumns<GemmBitmapS8Args> : PlainColumns {
-  AForm form;     // of a
-  int most_rows;  // beyond, expand_s8 and gemm_s8 are faster
+  ActivationEncoding form;  // of a
+  int most_rows;            // beyond, expand_s8 and gemm_s8 are faster
 };
 using GemmBitmapS8Row = KernelRow<GemmBitmapS8Args>;
 

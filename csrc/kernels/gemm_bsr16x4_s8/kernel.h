@@ -40,11 +40,11 @@ struct GemmBsr16x4S8Args {
 
 template <>
 struct KernelColumns<GemmBsr16x4S8Args> : PlainColumns {
-  int mr;        // rows per block
-  int m_align;   // rows that c and a are padded to
-  int min_m;     // smallest m it is meant for
-  int min_fill;  // fewest blocks in a tile, on average
-  AForm form;    // of a
+  int mr;                   // rows per block
+  int m_align;              // rows that c and a are padded to
+  int min_m;                // smallest m it is meant for
+  int min_fill;             // fewest blocks in a tile, on average
+  ActivationEncoding form;  // of a
 
   bool fits(int64_t rows, int64_t blocks, int64_t tiles) const {
     return rows >= min_m && blocks >= min_fill * tiles;

@@ -19,8 +19,9 @@
 // b_panel_stride bytes apart. b_scale has 16 floats per group of a panel, 0 for columns that are
 // none.
 //
-// a has one row of signed codes per output row, zero-padded to a multiple of 64 bytes (AForm::kS8).
-// c is written for m rows and whole panels. Sums of a group are at most 128 * 8 * 128 = 2^17.
+// a has one row of signed codes per output row (ActivationEncoding::kS8), zero-padded to a multiple
+// of 64 bytes whatever the group: a last group of 128 may end behind them. c is written for m rows
+// and whole panels. Sums of a group are at most 128 * 8 * 128 = 2^17.
 #pragma once
 #include <stdint.h>
 
@@ -46,10 +47,6 @@ struct GemmS4Args {
   int32_t group;
 };
 
-template <>
-struct KernelColumns<GemmS4Args> : PlainColumns {
-  AForm form;  // of a
-};
 using GemmS4Row = KernelRow<GemmS4Args>;
 
 }  // namespace octavo

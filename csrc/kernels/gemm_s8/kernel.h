@@ -57,15 +57,15 @@ struct GemmS8Args {
   bool accumulate;
 };
 
-enum class AForm : uint8_t { kS8, kSignAbs, kU8 };
+enum class ActivationEncoding : uint8_t { kS8, kSignAbs, kU8 };
 
 template <>
 struct KernelColumns<GemmS8Args> : PlainColumns {
-  int mr;          // rows per block
-  int m_align;     // rows that c and a are padded to
-  int min_m;       // smallest m it is meant for
-  int block_rows;  // rows of a block that read one panel after another
-  AForm form;      // of a
+  int mr;                   // rows per block
+  int m_align;              // rows that c and a are padded to
+  int min_m;                // smallest m it is meant for
+  int block_rows;           // rows of a block that read one panel after another
+  ActivationEncoding form;  // of a
 
   bool fits(int64_t rows) const { return rows >= min_m; }
 };

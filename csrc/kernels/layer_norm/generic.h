@@ -50,7 +50,7 @@ static inline void sum_rows(const LayerNormArgs& args, int64_t m, NormRows<Rows>
 }
 
 template <int Rows>
-static inline void broadcast_rows(const LayerNormArgs& args, NormRows<Rows>& rows) {
+static inline void variance_of_rows(const LayerNormArgs& args, NormRows<Rows>& rows) {
   F16 sum[Rows];
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) sum[r] = set1(0.0f);
@@ -100,7 +100,7 @@ static inline void norm_rows(const LayerNormArgs& args, int64_t m) {
     rows.v[r] = args.residual ? rows.out[r] : args.x + (m + r) * args.x_stride;
   }
   sum_rows<Rows>(args, m, rows);
-  broadcast_rows<Rows>(args, rows);
+  variance_of_rows<Rows>(args, rows);
   write_rows<Rows>(args, rows);
 }
 

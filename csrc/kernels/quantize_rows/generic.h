@@ -85,13 +85,14 @@ static inline RowCode row_code(float lo, float hi, bool symmetric) {
 
 // One stretch of codes in the form asked for, saturated to 8 bits.
 template <bool Whole>
-static inline void put_codes(uint8_t* a, int64_t abs_offset, AForm form, I16 code, int n) {
-  if (form == AForm::kU8) {
+static inline void put_codes(uint8_t* a, int64_t abs_offset, ActivationEncoding form, I16 code,
+                             int n) {
+  if (form == ActivationEncoding::kU8) {
     const I16 shifted = add_i(code, set1_i(128));
     Whole ? store_u8(a, shifted) : store_u8_n(a, shifted, n);
     return;
   }
-  if (form == AForm::kSignAbs) {
+  if (form == ActivationEncoding::kSignAbs) {
     Whole ? store_sign_abs(a, a + abs_offset, code) : store_sign_abs_n(a, a + abs_offset, code, n);
     return;
   }
@@ -131,7 +132,7 @@ static inline void zero_fill(uint8_t* p, int64_t from, int64_t to) {
 template <bool Scaled>
 static inline void quantize_rows_scaled(const QuantizeRowsArgs& args) {
   const int64_t k_pad = ((int64_t)args.k + 63) / 64 * 64;
-  const int32_t form_shift = args.form == AForm::kU8 ? 128 : 0;
+  const int32_t form_shift = args.form == ActivationEncoding::kU8 ? 128 : 0;
   for (int m = 0; m < args.m; ++m) {
     const Row<Scaled> row = {args.x + m * args.x_stride, args.multiplier};
     uint8_t* a = args.a + m * args.a_stride;
@@ -151,17 +152,18 @@ static inline void quantize_rows_scaled(const QuantizeRowsArgs& args) {
     if (!finite) {
       code.scale = NAN;
       zero_fill(a, 0, args.k);
-      if (args.form == AForm::kSignAbs) zero_fill(a + args.a_abs_offset, 0, args.k);
-      if (args.form == AForm::kU8) {
+      if (args.form == ActivationEncoding::kSignAbs) zero_fill(a + args.a_abs_offset, 0, args.k);
+      if (args.form == ActivationEncoding::kU8) {
         for (int i = 0; i < args.k; ++i) a[i] = 128;
       }
     }
     if (args.pad) {
       zero_fill(a, args.k, k_pad);
-      if (args.form == AForm::kSignAbs) zero_fill(a + args.a_abs_offset, args.k, k_pad);
+      if (args.form == ActivationEncoding::kSignAbs)
+        zero_fill(a + args.a_abs_offset, args.k, k_pad);
     }
     args.scale[m] = code.scale;
-    args.zero_point[m] = code.zero_point + form_shift;
+    args.zero_point[m] = (int32_t)((uint32_t)code.zero_point + (uint32_t)form_shift);
   }
 }
 

@@ -29,7 +29,7 @@ struct QuantizeRowsArgs {
   bool symmetric;
   const float* static_scale;  // one value, or null for dynamic
   int32_t static_zero_point;  // in the signed domain
-  AForm form;
+  ActivationEncoding form;
   uint8_t* a;
   int64_t a_stride;  // bytes; at least k rounded up to 64 (twice that for kSignAbs)
   int64_t a_abs_offset;

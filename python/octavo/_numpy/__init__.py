@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy import float_ops, linear, quantize
+from octavo._numpy.int4 import PackedInt4
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
@@ -35,6 +36,7 @@ embedding = in_default_mode(linear.embedding)
 layer_norm = in_default_mode(float_ops.layer_norm)
 quantize_dynamic = in_default_mode(quantize.quantize_dynamic)
 quantize_linear = in_default_mode(quantize.quantize_linear)
+packed_int4 = PackedInt4
 softmax = in_default_mode(float_ops.softmax)
 widen = in_default_mode(quantize.widen)
 
@@ -58,6 +60,7 @@ __all__ = [
     "kernels",
     "layer_norm",
     "matmul_int8",
+    "packed_int4",
     "quantize_dynamic",
     "quantize_linear",
     "set_isa",

@@ -120,25 +120,6 @@ class PackedLinear:
         self._input = _parameters(input_scale, input_zero_point)
         self._output = _parameters(output_scale, output_zero_point)
 
-    @staticmethod
-    def int4(
-        codes: Array,
-        scale: Array,
-        group: int,
-        bias: Array | None,
-        activation: str,
-        output_scale: float | None,
-        output_zero_point: int,
-        input_multiplier: Array | None = None,
-    ) -> PackedLinear:
-        """4-bit codes (N, K) with a scale for each group of `group` inputs, (N, groups)."""
-        from octavo._numpy.int4 import PackedInt4
-
-        return PackedInt4(
-            *(codes, scale, group, bias, activation, output_scale, output_zero_point),
-            input_multiplier,
-        )
-
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K): output features, input features."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
-__all__ = ["merged", "rounding_error"]
+__all__ = ["merged", "rounding_error", "with_weight"]
 
 Array = NDArray[Any]
 Model = TypeVar("Model", bound=Adaptable)
@@ -62,11 +62,11 @@ def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:
             bias = change if bias is None else bias + change
     if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
         raise ValueError(f"layer {name!r}: expected finite weights with the adapter, got infinity")
-    made = _with_weight(layer, weight, bias)
+    made = with_weight(layer, weight, bias)
     return made, _relative(weight, made.weight) if layer.kind != "float32" else 0.0
 
 
-def _with_weight(layer: nn.Linear, weight: Array, bias: Array | None) -> nn.Linear:
+def with_weight(layer: nn.Linear, weight: Array, bias: Array | None) -> nn.Linear:
     """Return a layer like `layer` with another weight and bias, dense."""
     multiplier, stored, side = None, weight, layer.side_path
     if layer.options.input_multiplier is not None:

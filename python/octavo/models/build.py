@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo.nn import LinearOptions, SidePath
-from octavo.nn.side_paths import checked_columns
 from octavo.nn.weights import KINDS, weight_class
 
 if TYPE_CHECKING:
@@ -115,7 +114,15 @@ class CheckpointBuilder:
         keys = {cls.keys[0] for cls in KINDS.values()}
         return any(f"{name}.{key}" in self._checkpoint for key in keys)
 
-    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
+    def linear(
+        self,
+        name: str,
+        outputs: int,
+        inputs: int,
+        activation: str = "none",
+        *,
+        has_bias: bool = True,
+    ) -> nn.Module:
         """Read a linear layer: int8 if the checkpoint says so, else float."""
         scheme = self._scheme(name, "Linear")
         if scheme is not None and not scheme.has_activations:
@@ -125,13 +132,18 @@ class CheckpointBuilder:
             )
         reader = _Reader(self._checkpoint, name, self._used)
         weight = self._weight(reader, scheme, (outputs, inputs), "linear")
-        bias = reader.float32("bias", (outputs,))
+        bias = reader.float32("bias", (outputs,)) if has_bias else None
         options, side = LinearOptions(activation=activation), None
         if scheme is not None:
-            if not np.isfinite(bias).all():
+            if bias is not None and not np.isfinite(bias).all():
                 raise ValueError(f"tensor {reader.name('bias')!r} holds NaN or infinity")
             options = _int8_options(reader, scheme, inputs, options)
-            side = _outliers(reader, inputs, outputs) if scheme.outliers else None
+            if scheme.outliers:
+                tensors = {
+                    "outlier_columns": reader.raw("outlier_columns"),
+                    "outlier_weight": reader.float32("outlier_weight"),
+                }
+                side = SidePath.from_tensors(tensors, (outputs, inputs))
         return self._finish(name, nn.Linear.of(weight, bias, options, side))
 
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
@@ -258,11 +270,3 @@ def _int8_options(
     if scheme.multiplier:
         found["input_multiplier"] = reader.float32("input_multiplier", (inputs,))
     return options.replace(**found)
-
-
-def _outliers(reader: _Reader, inputs: int, outputs: int) -> SidePath:
-    """Read the columns that a layer computes in float."""
-    columns = checked_columns(reader.raw("outlier_columns"), inputs)
-    weight = reader.float32("outlier_weight", (outputs, columns.size))
-    _checks.check_finite(weight, "outlier_weight")
-    return SidePath([weight.T], columns)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
     from octavo.nn.weights import Stored
 
-__all__ = ["save_model"]
+__all__ = ["save_model", "scheme_of"]
 
 _ROLES = {"linear": "a Linear", "embedding": "an Embedding", "layer_norm": "a LayerNorm"}
 _NAMES = {"linear": "Linear", "embedding": "Embedding"}
@@ -185,7 +185,7 @@ def _config(
         if weight.scheme is None:
             floats.append((name, _NAMES[layer.role]))
         else:
-            quantized.append((name, _NAMES[layer.role], _scheme(layer, weight.scheme)))
+            quantized.append((name, _NAMES[layer.role], scheme_of(layer, weight.scheme)))
     if quantized:
         kinds = {kind for _, kind, _ in quantized}
         ignore = [name for name, kind in floats if kind in kinds]
@@ -199,7 +199,8 @@ def _torch_dtype(layers: list[Any]) -> str:
     return found.pop() if found in ({"float16"}, {"bfloat16"}) else "float32"
 
 
-def _scheme(layer: Any, of_weight: dict[str, Any]) -> Scheme:
+def scheme_of(layer: Any, of_weight: dict[str, Any]) -> Scheme:
+    """Return how a layer is quantized, with what its weight says of that (`Stored.scheme`)."""
     if layer.role == "embedding":
         return Scheme(has_activations=False, **of_weight)
     options = layer.options

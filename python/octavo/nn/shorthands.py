@@ -14,8 +14,8 @@ from octavo.nn.linear import Linear
 from octavo.nn.options import OPTIONS, LinearOptions, checked_multiplier
 from octavo.nn.side_paths import SidePath, checked_columns
 from octavo.nn.weights import FloatWeight, Int8Weight
+from octavo.nn.weights.codes import quantized_weight
 from octavo.nn.weights.half import half_weight
-from octavo.nn.weights.int8 import quantized_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo.nn import _state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["SidePath", "checked_columns"]
 
@@ -110,6 +111,23 @@ class SidePath:
             owned = weight.copy() if weight.base is not None else weight
             return {"outlier_columns": self.columns.copy(), "outlier_weight": owned}
         raise ValueError("side_path: expected outlier columns, an adapter has files of its own")
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Any], shape: tuple[int, int]) -> SidePath | None:
+        """Return the path of `tensors()` beside a weight of a shape, checked; None if it has none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For columns that are not ascending integers of the layer's inputs, or other weights.
+        """
+        if "outlier_columns" not in tensors:
+            return None
+        columns = checked_columns(tensors["outlier_columns"], shape[1])
+        size = (shape[0], columns.size)
+        weight = _state.parameter(tensors["outlier_weight"], size, "outlier_weight")
+        _checks.check_finite(weight, "outlier_weight")
+        return cls([weight.T], columns)
 
     def described(self) -> dict[str, str]:
         """Return what the repr of a layer tells of it."""

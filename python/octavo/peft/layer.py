@@ -10,12 +10,12 @@ import torch
 from peft.tuners.lora import layer as peft_layer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
-from octavo import nn
+from octavo.lora.merging import with_weight
 from octavo.torch._tensors import to_numpy
+from octavo.torch._weight import LayerMemory
 
 if TYPE_CHECKING:
     from octavo.torch import Linear
-    from octavo.torch._weight import LayerWeight
 
 __all__ = ["LoraLinear", "require_supported"]
 
@@ -87,7 +87,7 @@ class LoraLinear(peft_layer.Linear):
     def __init__(self, base_layer: Linear, adapter_name: str, config: Any, **options: Any) -> None:
         """Take what peft hands to its own layer."""
         super().__init__(base_layer, adapter_name, config=config, **options)
-        self._original: tuple[LayerWeight, torch.Tensor | None] | None = None
+        self._original: tuple[LayerMemory, torch.Tensor | None] | None = None
 
     def update_layer(self, adapter_name: str, r: int, *args: Any, **options: Any) -> None:
         """Add an adapter.
@@ -120,16 +120,13 @@ class LoraLinear(peft_layer.Linear):
         if not names:
             return
         weight, bias = self.float_sum([*self.merged_adapters, *names])
-        held = self.base_layer._weight
-        made = nn.Linear.from_float(
-            to_numpy(weight),
-            None if bias is None else to_numpy(bias),
-            format="auto" if held.layer.held_weight.leaves_zeros_out else None,
-            **held.options._asdict(),
-        )
+        layer = self.base_layer._weight.layer
+        made = with_weight(layer, to_numpy(weight), None if bias is None else to_numpy(bias))
+        if layer.held_weight.leaves_zeros_out:
+            made = made.with_format()
         if self._original is None:
             self._original = self._base_numbers()
-        self.base_layer._hold(type(held)(made), None)
+        self.base_layer._hold(LayerMemory(made), None)
         self.merged_adapters.extend(names)
 
     def unmerge(self) -> None:
@@ -150,9 +147,9 @@ class LoraLinear(peft_layer.Linear):
         ValueError
             If they are not finite, or an adapter has a bias and the base none.
         """
-        packed, own = self._original or self._base_numbers()
-        weight = packed.codes().float().mul_(packed.scale[:, None])
-        stored = packed.bias if own is None else own
+        memory, own = self._original or self._base_numbers()
+        weight = torch.tensor(memory.current().weight)
+        stored = memory.bias if own is None else own
         bias = None if stored is None else stored.clone()
         for name in names:
             weight += self.get_delta_weight(name).to(torch.float32)
@@ -167,7 +164,7 @@ class LoraLinear(peft_layer.Linear):
                 raise ValueError(f"adapter {name!r}: expected finite weights, got NaN or infinity")
         return weight, bias
 
-    def _base_numbers(self) -> tuple[LayerWeight, torch.Tensor | None]:
+    def _base_numbers(self) -> tuple[LayerMemory, torch.Tensor | None]:
         base = self.base_layer
         return base._weight, base.bias if base._adds_bias else None
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.evaluation.layers import held_as, zeros_in
-from octavo.nn.weights.int8 import largest_code
+from octavo.nn.weights.codes import largest_code
 from octavo.report.speed import over_dense
 
 __all__ = ["LayerFacts", "ModelFacts", "Range", "layer_facts", "layer_kind", "split_name"]

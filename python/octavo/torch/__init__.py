@@ -7,15 +7,17 @@ exact integer product, and `plug_in` puts it under libraries that compute with `
 `prune` holds pruning while training, `prune_` applies it to a whole model.  `distill` trains a
 small model to give what a large one gives, `student_of` makes one of its layers.
 
-How a packed weight is a tensor
--------------------------------
-A layer keeps its weight once, in the memory that the kernels read, and that memory is also a torch
-tensor: int8, of shape (panels, groups, width, group).  The operators of `torch.ops.octavo` take
-tensors only, so `torch.compile` and `torch.export` treat the weight like any other.  An operator
-that is handed the layer's own memory computes with it; a copy (in an exported program loaded in
-another process, say) is packed again on first use and kept as long as the copy lives.
-The memory of a sparse layer depends on its format. Compiled graphs know it by its scales; exported
-programs hold a bitmap and the non-zero codes, which are made when one is first traced.
+How a weight is a tensor
+------------------------
+A layer keeps its weight once, in the memory that it computes with, and that memory is also a torch
+tensor (or some): of a dense int8 weight the packed codes, of shape (panels, groups, width, group),
+and the scales.  The operators of `torch.ops.octavo` take a list of tensors and a text that says
+what they are, so `torch.compile` and `torch.export` treat a weight of any kind like any other
+tensors.  An operator that is handed a layer's own memory computes with the layer; copies (in an
+exported program loaded in another process, say) become a layer on first use, kept as long as the
+copies live.
+The memory of a weight without zeros depends on its format. Compiled graphs know it by its scales;
+exported programs hold a bitmap and the non-zero codes, which are made when one is first traced.
 State dicts and pickles hold plain codes and scales, the same on every machine.
 """
 

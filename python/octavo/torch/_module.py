@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from octavo.torch._tensors import unusable
+from octavo.torch._tensors import dtypes_of, to_tensor, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
+    from octavo.nn.weights import Layout
+    from octavo.torch._tensors import Array
 
 
 class Int8Module(torch.nn.Module):
@@ -32,6 +36,56 @@ class Int8Module(torch.nn.Module):
 
     def _float_dtype_changed(self, dtype: torch.dtype) -> None:
         """Take note of what the floats around this layer became."""
+
+    def _stored(self) -> dict[str, Array]:
+        """Return the arrays that state dicts hold."""
+        raise NotImplementedError
+
+    def _layouts(self) -> tuple[list[Layout], Layout]:
+        """Return how weights may come in a state dict, its own way first; and what is beside."""
+        raise NotImplementedError
+
+    def _replace(self, parts: dict[str, torch.Tensor]) -> None:
+        """Take other numbers; ValueError if they are no such layer."""
+        raise NotImplementedError
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, array in self._stored().items():
+            held = self._buffers.get(name)
+            tensor = to_tensor(array) if held is None else held.reshape(array.shape)
+            destination[prefix + name] = tensor
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],  # noqa: ARG002
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        (own, *others), beside = self._layouts()
+        found = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
+        for other in others:
+            if found & ({*other} - {*own}) and not found & ({*own} - {*other}):
+                own = other
+        layout = {**own, **beside}
+        if not has_all(state_dict, prefix, tuple(layout), strict, missing_keys, unexpected_keys):
+            return
+        parts = {}
+        for name, (dtype, shape) in layout.items():
+            part = take(state_dict, prefix + name, shape, dtypes_of(dtype), error_msgs)
+            if part is not None:
+                parts[name] = part.float() if dtype == np.float32 else part
+        if len(parts) == len(layout):
+            try:
+                self._replace(parts)
+            except ValueError as error:
+                error_msgs.append(f"{prefix.removesuffix('.')}: {error}")
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Refuse True: integers do not train.  Gradients pass to the input all the same."""

@@ -7,26 +7,31 @@ more than a small layer.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from octavo import _backend, _checks
-from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor
-from octavo.torch._weight import Options, dequantized, layer_of, plain_codes, refuse_gradient
+from octavo.torch._form import Form
+from octavo.torch._tensors import FLOATS, TensorCache, explain, require_tensor
+from octavo.torch._weight import LayerMemory, layer_of, refuse_gradient, weight_of
+
+if TYPE_CHECKING:
+    from octavo.nn.weights import Weight
+
+_TABLES: TensorCache[Weight] = TensorCache()
 
 LIBRARY = torch.library.Library("octavo", "DEF")
 TAGS = (torch.Tag.pt2_compliant_tag,)
-_LINEAR = (
-    "(Tensor x, Tensor packed, Tensor scale, Tensor? bias, SymInt in_features, bool symmetric,"
-    " float? input_scale=None, int input_zero_point=0) -> Tensor"
-)
+_LINEAR = "(Tensor x, Tensor[] weight, Tensor? bias, str form) -> Tensor"
 # Two operators that compute the same: a gradient registered from Python costs each call 10 us, also
 # the calls that need none.
 LIBRARY.define("linear" + _LINEAR, tags=TAGS)
 LIBRARY.define("linear_inference" + _LINEAR, tags=TAGS)
+LIBRARY.define("linear_weight(Tensor[] weight, str form) -> Tensor", tags=TAGS)
+LIBRARY.define("embedding(Tensor ids, Tensor[] weight, str form) -> Tensor", tags=TAGS)
 LIBRARY.define("int_mm(Tensor a, Tensor b) -> Tensor", tags=TAGS)
 
 
@@ -66,21 +71,14 @@ def linear_operator(x: Tensor) -> Any:
 
 @torch.library.impl(LIBRARY, "linear", "CPU")
 @torch.library.impl(LIBRARY, "linear_inference", "CPU")
-def _linear(
-    x: Tensor,
-    packed: Tensor,
-    scale: Tensor,
-    bias: Tensor | None,
-    in_features: int,
-    symmetric: bool,
-    input_scale: float | None = None,
-    input_zero_point: int = 0,
-) -> Tensor:
-    options = Options(symmetric, input_scale, input_zero_point)
-    layer, adds_bias = layer_of(packed, scale, bias, in_features, options)
-    if not adds_bias:
-        return apply(layer, x)
-    return add_bias(layer, x, bias)
+def _linear(x: Tensor, weight: list[Tensor], bias: Tensor | None, form: str) -> Tensor:
+    layer, adds_bias = layer_of(weight, form, bias)
+    return add_bias(layer, x, bias) if adds_bias else apply(layer, x)
+
+
+@torch.library.impl(LIBRARY, "linear_weight", "CPU")
+def _weight(weight: list[Tensor], form: str) -> Tensor:
+    return weight_of(weight, form)
 
 
 def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,52 +89,108 @@ def add_bias(layer: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     return apply(layer, x.float()).add_(bias).to(x.dtype)
 
 
-def empty_result(x: Tensor, scale: Tensor, in_features: int) -> Tensor:
-    """Return what a linear operator's fake kernel does; refuses what the real one would."""
-    check_float(x)
-    torch._check(
-        x.shape[-1] == in_features,
-        lambda: f"x: expected shape (..., {in_features}), got {tuple(x.shape)}",
-    )
-    return x.new_empty((*x.shape[:-1], scale.shape[0]))
-
-
 @torch.library.register_fake("octavo::linear", lib=LIBRARY)
 @torch.library.register_fake("octavo::linear_inference", lib=LIBRARY)
-def _linear_fake(
-    x: Tensor,
-    packed: Tensor,  # noqa: ARG001
-    scale: Tensor,
-    bias: Tensor | None,  # noqa: ARG001
-    in_features: int,
-    symmetric: bool,  # noqa: ARG001
-    input_scale: float | None = None,  # noqa: ARG001
-    input_zero_point: int = 0,  # noqa: ARG001
-) -> Tensor:
-    return empty_result(x, scale, in_features)
+def _linear_fake(x: Tensor, weight: list[Tensor], bias: Tensor | None, form: str) -> Tensor:  # noqa: ARG001
+    n, k = Form.read(form)[1].shape
+    check_float(x)
+    torch._check(
+        x.shape[-1] == k,
+        lambda: f"x: expected shape (..., {k}), got {tuple(x.shape)}",
+    )
+    return x.new_empty((*x.shape[:-1], n))
+
+
+@torch.library.register_fake("octavo::linear_weight", lib=LIBRARY)
+def _weight_fake(weight: list[Tensor], form: str) -> Tensor:
+    return weight[0].new_empty(Form.read(form)[1].shape, dtype=torch.float32)
 
 
 def _linear_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    x, packed, scale, _, in_features = inputs[:5]
-    ctx.save_for_backward(packed, scale)
-    ctx.in_features = in_features
+    x, weight, _, ctx.form = inputs
+    ctx.save_for_backward(*weight)  # which tells if somebody writes to them meanwhile
     ctx.dtype = x.dtype
 
 
 def _linear_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     """Let the rounding of activations pass gradients through: dx = dy @ dequantized weight."""
-    packed, scale = ctx.saved_tensors
-    if is_plain(gradient):
-        weight = dequantized(packed, scale, ctx.in_features)
-    else:
-        codes = plain_codes(packed, scale.shape[0], ctx.in_features)
-        weight = codes.to(torch.float32) * scale[:, None]
-    return (gradient.float() @ weight).to(ctx.dtype), *[None] * 7
+    tensors = list(ctx.saved_tensors)
+    weight = torch.ops.octavo.linear_weight.default(tensors, ctx.form)
+    return (gradient.float() @ weight).to(ctx.dtype), [None] * len(tensors), None, None
 
 
 torch.library.register_autograd(
     "octavo::linear", _linear_backward, setup_context=_linear_context, lib=LIBRARY
 )
+
+
+@torch.library.impl(LIBRARY, "embedding", "CPU")
+def _embedding(ids: Tensor, weight: list[Tensor], form: str) -> Tensor:
+    def make() -> Weight:
+        names, known = Form.read(form)
+        return known.weight(dict(zip(names, weight, strict=True)))
+
+    return look_up(ids, _TABLES.get(tuple(weight), form, make))
+
+
+def look_up(ids: Tensor, table: Weight) -> Tensor:
+    """Return rows of a table as float32."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"input: expected int64 or int32, got {ids.dtype}")
+    array = _checks.as_ids(explain(ids, "input").numpy(), "input", own=True)
+    count = table.shape[0]
+    if array.size and not 0 <= array.min() <= array.max() < count:
+        low, high = array.min(), array.max()
+        raise IndexError(f"input: expected ids in [0, {count - 1}], got {low if low < 0 else high}")
+    return torch.from_numpy(table.lookup(array))
+
+
+@torch.library.register_fake("octavo::embedding", lib=LIBRARY)
+def _embedding_fake(ids: Tensor, weight: list[Tensor], form: str) -> Tensor:  # noqa: ARG001
+    return ids.new_empty((*ids.shape, Form.read(form)[1].shape[1]), dtype=torch.float32)
+
+
+def _embedding_vmap(_: Any, dims: tuple[Any, ...], ids: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return torch.ops.octavo.embedding(ids.movedim(dims[0], 0), *rest), 0
+
+
+def _linear_vmap(_: Any, dims: tuple[Any, ...], x: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    """Take the axis that is mapped over for one more of rows."""
+    tensors = (*dims[1], dims[2])
+    if any(dim is not None for dim in tensors):
+        raise ValueError("weight: expected one for all of torch.vmap, got one for each")
+    return linear_operator(x)(x.movedim(dims[0], 0), *rest), 0
+
+
+# PyTorch 2.4 and 2.5 have no such function, and no vmap over operators that take lists.
+if hasattr(torch.library, "register_vmap"):
+    for _name in ("linear", "linear_inference"):
+        torch.library.register_vmap(f"octavo::{_name}", _linear_vmap, lib=LIBRARY)
+    torch.library.register_vmap("octavo::embedding", _embedding_vmap, lib=LIBRARY)
+
+
+class Differentiable(torch.autograd.Function):
+    """An eager call with a gradient, past the dispatcher."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, memory: LayerMemory, bias: Tensor | None) -> Tensor:
+        """Apply the layer, and add a bias if one is given."""
+        ctx.memory, ctx.dtype = memory, x.dtype
+        ctx.save_for_backward(*(getattr(memory, name) for name in memory.names))
+        return call(memory, x, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Do what `_linear_backward` does."""
+        _ = ctx.saved_tensors
+        weight = torch.from_numpy(ctx.memory.current().weight)
+        return (gradients[0].float() @ weight).to(ctx.dtype), None, None
+
+
+def call(memory: LayerMemory, x: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply a layer to a tensor that nobody traces, and add a bias if one is given."""
+    layer = memory.current()
+    return apply(layer, x) if bias is None else add_bias(layer, x, bias)
 
 
 def check_codes(tensor: Tensor, name: str, dtypes: tuple[torch.dtype, ...]) -> None:

@@ -27,6 +27,31 @@ def to_numpy(tensor: torch.Tensor) -> Array:
     return np.from_dlpack(plain)
 
 
+def to_array(tensor: torch.Tensor) -> Array:
+    """Return the tensor's memory as an array as octavo has them: bfloat16 as uint16."""
+    plain = tensor.detach()
+    if plain.dtype == torch.bfloat16:
+        bits: Array = np.from_dlpack(plain.view(torch.int16)).view(np.uint16)
+        return bits
+    return np.from_dlpack(plain)
+
+
+def to_tensor(array: Array) -> torch.Tensor:
+    """Return an array's memory as a tensor, or a copy if it is read-only; uint16 as bfloat16."""
+    if array.dtype == np.uint16:
+        return to_tensor(array.view(np.int16)).view(torch.bfloat16)
+    # What traces operators sees torch.from_numpy and makes something else of its result; not so
+    # DLPack.
+    return torch.from_dlpack(array if array.flags.writeable else array.copy())
+
+
+def dtypes_of(dtype: np.dtype[Any]) -> tuple[torch.dtype, ...]:
+    """Return the types of the tensors that can be read as arrays of a type: floats as float32."""
+    if dtype == np.float32:
+        return FLOATS
+    return (to_tensor(np.empty(0, dtype)).dtype,)
+
+
 def unusable(tensor: torch.Tensor) -> str | None:
     """Return why the numbers of a tensor cannot be read here, and what to do; None if they can."""
     if tensor.is_meta:

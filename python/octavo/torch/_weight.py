@@ -1,83 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight of one linear layer, packed once, and the tensors that are its memory."""
+"""A linear layer of octavo, and the tensors that are its memory."""
 
 from __future__ import annotations
 
+import threading
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from octavo import nn
-from octavo.torch._tensors import Array, TensorCache, to_numpy
+from octavo import nn, tuning
+from octavo._formats import DENSE
+from octavo.nn.weights import Int8Weight
+from octavo.torch._form import Form, beside_weight
+from octavo.torch._tensors import TensorCache, to_array, to_numpy, to_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-# Where a packed weight lies -> the weight. An entry lives as long as its memory, so an address
+    from octavo.torch._tensors import Array
+
+__all__ = ["LayerMemory", "held_int8", "layer_of", "refuse_gradient", "weight_of"]
+
+# Where a tensor of a layer lies -> the layer. An entry lives as long as its memory, so an address
 # found here is never another's.
-_BY_ADDRESS: weakref.WeakValueDictionary[int, PackedWeight] = weakref.WeakValueDictionary()
+_BY_ADDRESS: weakref.WeakValueDictionary[int, LayerMemory] = weakref.WeakValueDictionary()
+
+_COPIES: TensorCache[nn.Linear] = TensorCache()
+
+_MAKING = threading.Lock()
 
 
-class Options(NamedTuple):
-    """How a layer quantizes what it reads.
-
-    Attributes
-    ----------
-    symmetric : bool
-        Rows by their largest magnitude instead of their own range.
-    input_scale, input_zero_point : float, int
-        Fixed for all rows, instead of each row's own.
-    """
-
-    symmetric: bool = False
-    input_scale: float | None = None
-    input_zero_point: int = 0
-
-
-class LayerWeight:
+class LayerMemory:
     """What computes a layer, shared by all modules whose weights are tied.
+
+    Parameters
+    ----------
+    layer : octavo.Linear
+        With a weight of any kind.
+    asked : dict, optional
+        How other numbers of the same shape are held: what the weight's `from_parts` takes.
 
     Attributes
     ----------
     layer : octavo.Linear
-        What computes.
-    options : Options
-        How it quantizes what it reads.
+    form : Form
     shape : tuple of int
         (out_features, in_features)
-    scale : float32 tensor, shape (out_features,)
+    names : tuple of str
+        The tensors over the layer's memory, which are attributes with these names: what is written
+        to them counts in the next call.
+    part_names : tuple of str
+        The tensors that tell the rest of the weight where memory does not tell it all: programs
+        that leave this process hold them. Attributes too, once `make_parts` was called.
+    text, part_text : str
+        What operators take with the tensors of `names`, or with those of both.
     bias : float32 tensor, shape (out_features,), or None
-        Both are the layer's memory: what is written to scale and bias counts in the next call.
+    weight_scale, packed : tensor
+        Of an int8 weight, and of a dense one.
     """
 
-    scale: torch.Tensor
     bias: torch.Tensor | None
+    weight_scale: torch.Tensor
+    packed: torch.Tensor
 
-    def __init__(self, layer: nn.Linear) -> None:
-        self.options = Options(*(getattr(layer.options, key) for key in Options._fields))
+    def __init__(self, layer: nn.Linear, asked: dict[str, Any] | None = None) -> None:
+        self._asked, self._address = asked, 0
+        self.part_names: tuple[str, ...] = ()
         self._view(layer)
 
     def _view(self, layer: nn.Linear) -> None:
-        self.layer = layer
-        bound: Any = layer._bound
-        codes, scale, bias = bound.memory()
-        self._show("scale", scale)
-        self._show("bias", bias)
-        self.shape = layer.out_features, layer.in_features
-        self.signature = (self.scale.data_ptr(), *self.shape, self.options)
-        self._view_codes(codes)
-
-    def _view_codes(self, codes: Array | None) -> None:
-        """Take the memory of the layer's codes, None if they are not dense."""
-        raise NotImplementedError
+        self.form = Form.of(layer, self._asked)
+        self.layer, self.shape = layer, layer.shape
+        memory = layer.held_weight.memory(layer._bound)
+        arrays = {**memory.tensors, **beside_weight(layer)}
+        self.whole, self.names = memory.whole, tuple(arrays)
+        for name, array in {**arrays, "bias": memory.bias}.items():
+            self._show(name, array)
+        self.text = self.form.text(self.names)
+        if self.part_names:
+            self._show_parts()
+        self._note_versions()
+        _BY_ADDRESS.pop(self._address, None)
+        self._places = [_place(getattr(self, name)) for name in self.names]
+        self._address = next((place[0] for place in self._places if 0 not in place[1]), 0)
+        if self._address:  # no outputs lie at no address
+            _BY_ADDRESS[self._address] = self
 
     def _show(self, name: str, array: Array | None) -> None:
         """Let the attribute `name` be a tensor over an array."""
-        # Inference tensors could not take part in autograd later, and count no writes. What traces
-        # operators sees torch.from_numpy and makes something else of its result; not so DLPack.
+        # Inference tensors could not take part in autograd later, and count no writes.
         with torch.inference_mode(False):
-            fresh = None if array is None else torch.from_dlpack(array)
+            fresh = None if array is None else to_tensor(array)
         held = getattr(self, name, None)
         if held is None:
             setattr(self, name, fresh)
@@ -85,168 +99,193 @@ class LayerWeight:
             # The tensor object stays: modules and compiled graphs hold it.
             held.data = fresh
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return what a module holds as buffers, beside the bias."""
-        return {"weight_scale": self.scale}
+    def _note_versions(self) -> None:
+        tensors = [*(getattr(self, name) for name in self.names), self.bias]
+        self._versions = [(t, t._version) for t in tensors if t is not None]
+
+    def _show_parts(self) -> None:
+        parts = self.layer.held_weight.portable()
+        self.part_names = tuple(name for name in parts if name not in self.names)
+        for name in self.part_names:
+            self._show(name, parts[name])
+        self.part_text = self.form.text((*self.part_names, *self.names))
+        self._part_versions = [getattr(self, name)._version for name in self.part_names]
+
+    def make_parts(self) -> bool:
+        """Make what `part_names` says, once."""
+        with _MAKING:
+            if not self.part_names and not self.whole:
+                self._show_parts()
+        return True
+
+    # What torch.compiler.assume_constant_result would set, without importing the compiler: it calls
+    # this while it traces, and finds the tensors as attributes afterwards.
+    make_parts._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes, the scales and the bias."""
-        return self.layer.nbytes
+        """Bytes of the layer, and of what was made for export."""
+        return self.layer.nbytes + sum(getattr(self, name).nbytes for name in self.part_names)
 
     def codes(self) -> torch.Tensor:
-        """Return the codes, (out_features, in_features) int8, as a fresh tensor."""
-        return torch.from_numpy(self.layer.weight_codes)
+        """Return the codes of an int8 weight, (out_features, in_features), as a fresh tensor."""
+        return torch.from_numpy(self.current().weight_codes)
 
     def current(self) -> nn.Linear:
-        """Return the layer; refuses floats that somebody wants gradients for."""
-        if self.scale.requires_grad or (self.bias is not None and self.bias.requires_grad):
-            refuse_gradient()
+        """Return the layer, made anew if somebody wrote to its tensors in place.
+
+        Raises
+        ------
+        ValueError
+            If somebody wants gradients for one of them.
+        """
+        for tensor, version in self._versions:
+            if tensor.requires_grad:
+                refuse_gradient()
+            if tensor._version != version:
+                self._view(self.form.layer(self._tensors(), self.bias))
+                break
         return self.layer
 
-    def serving(
-        self,
-        scale: torch.Tensor,
-        bias: torch.Tensor | None,
-        in_features: int,
-        options: Options,
-    ) -> tuple[nn.Linear, bool] | None:
-        """Return the layer, and whether the bias is still to be added; None for other tensors."""
-        if self.signature != (scale.data_ptr(), scale.numel(), in_features, options):
-            return None
-        if self.bias is None:
-            return self.current(), bias is not None
-        if bias is None or bias.data_ptr() != self.bias.data_ptr():
-            return None
-        return self.current(), False
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Return the tensors that make the layer."""
+        rest = {} if self.whole else self.layer.held_weight.portable()
+        parts = {name: to_tensor(array) for name, array in rest.items()}
+        return {**parts, **{name: getattr(self, name).detach() for name in self.names}}
+
+    def owns(self, tensors: Sequence[torch.Tensor], text: str) -> bool:
+        """Whether these are the layer's own tensors, and nobody wrote to its parts."""
+        own = self._places
+        if text != self.text:
+            if not self.part_names or text != self.part_text:
+                return False
+            parts = [getattr(self, name) for name in self.part_names]
+            if self._part_versions != [part._version for part in parts]:
+                return False
+            own = [*map(_place, parts), *own]
+        return own == list(map(_place, tensors))
 
     def replace(
         self,
-        codes: torch.Tensor,
-        scale: torch.Tensor,
+        parts: dict[str, torch.Tensor],
         bias: torch.Tensor | None,
-        options: Options | None = None,
+        **options: Any,
     ) -> None:
-        """Take other numbers of the same shape; all modules that share this see them."""
-        wanted = options or self.options
-        layer = self._layer(codes, scale, bias, wanted)
-        self.options = wanted
-        self._view(layer)
+        """Take other numbers of the same shape; all modules that share this see them.
 
-    def _layer(
-        self,
-        codes: torch.Tensor,
-        scale: torch.Tensor,
-        bias: torch.Tensor | None,
-        options: Options,
-    ) -> nn.Linear:
-        return layer_from(codes, scale, bias, options)
+        Parameters
+        ----------
+        parts : dict of str to tensor
+            The weight as one of its layouts has it, and what is beside it; copied.
+        bias : tensor or None
+        **options
+            Those of the layer that change.
+        """
+        form = self.form._replace(options={**self.form.options, **options})
+        copies = {name: part.clone() for name, part in parts.items()}
+        self._view(form.layer(copies, None if bias is None else bias.clone()))
 
-
-class PackedWeight(LayerWeight):
-    """A dense weight.
-
-    Attributes
-    ----------
-    packed : int8 tensor, shape (panels, groups, width, group)
-        The layer's own memory; element (p, g, i, j) is code (p * width + i, g * group + j).
-    """
-
-    packed: torch.Tensor
-
-    def _view_codes(self, codes: Array | None) -> None:
-        held = getattr(self, "packed", None)
-        if held is not None:
-            _BY_ADDRESS.pop(held.data_ptr(), None)
-        self._show("packed", codes)
-        self._version = self.packed._version
-        _BY_ADDRESS[self.packed.data_ptr()] = self
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return what a module holds as buffers, beside the bias."""
-        return {"packed": self.packed, **super().tensors()}
-
-    def current(self) -> nn.Linear:
-        """Return the layer; it is packed anew if somebody wrote to the codes in place."""
-        super().current()
-        if self.packed._version != self._version:
-            self.replace(plain_codes(self.packed, *self.shape), self.scale, self.bias)
-        return self.layer
-
-    def __reduce__(self) -> tuple[Callable[..., PackedWeight], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., LayerMemory], tuple[Any, ...]]:
+        layer = self.current()
+        arrays = {**layer.held_weight.portable(), **beside_weight(layer)}
+        parts = {name: to_tensor(array).clone() for name, array in arrays.items()}
         bias = None if self.bias is None else self.bias.clone()
-        return _rebuild, (self.codes(), self.scale.clone(), bias, self.options)
+        return _rebuild, (self.form, self._asked, parts, bias)
+
+
+def _rebuild(
+    form: Form,
+    asked: dict[str, Any] | None,
+    parts: dict[str, torch.Tensor],
+    bias: torch.Tensor | None,
+) -> LayerMemory:
+    return LayerMemory(form.layer(parts, bias), asked)
 
 
 def refuse_gradient() -> NoReturn:
-    """Raise for floats of an int8 layer that somebody wants gradients for."""
+    """Raise for tensors of an int8 layer that somebody wants gradients for."""
     raise ValueError(
         "requires_grad: expected False for the scales and the bias of an int8 layer, got True:"
         " they do not train; train what stands before the layer, or beside it"
     )
 
 
-def _rebuild(
-    codes: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor | None, options: Options
-) -> PackedWeight:
-    return PackedWeight(layer_from(codes, scale, bias, options))
-
-
-def layer_from(
+def held_int8(
     codes: torch.Tensor,
     scale: torch.Tensor,
     bias: torch.Tensor | None,
-    options: Options,
-    **form: Any,
-) -> nn.Linear:
-    """Make what computes; `form` is what its weight takes: format, rows."""
-    biases = None if bias is None else to_numpy(bias)
-    return nn.Linear.from_quantized(
-        to_numpy(codes), to_numpy(scale), biases, **options._asdict(), **form
-    )
+    options: nn.LinearOptions,
+    sparse: str,
+) -> LayerMemory:
+    """Hold quantized numbers in the form that is fastest and no slower for any number of rows.
 
-
-def plain_codes(packed: torch.Tensor, out_features: int, in_features: int) -> torch.Tensor:
-    """Return packed codes as (out_features, in_features) int8, by operators that trace."""
-    panels, groups, width, group = packed.shape
-    flat = packed.transpose(1, 2).reshape(panels * width, groups * group)
-    return flat[:out_features, :in_features]
-
-
-def dequantized(packed: torch.Tensor, scale: torch.Tensor, in_features: int) -> torch.Tensor:
-    """Return packed codes as a float32 weight; what lies in a layer's memory is unpacked by it."""
-    weight = _BY_ADDRESS.get(packed.data_ptr())
-    if weight is None or weight.packed.shape != packed.shape or not packed.is_contiguous():
-        codes = plain_codes(packed, scale.shape[0], in_features)
-    else:
-        codes = torch.from_numpy(weight.current().weight_codes)
-    return codes.to(torch.float32).mul_(scale[:, None])
-
-
-_COPIES: TensorCache[nn.Linear] = TensorCache()
+    Parameters
+    ----------
+    codes : int8 tensor, shape (N, K)
+    scale : float tensor, shape (N,)
+    bias : float tensor, shape (N,), or None
+    options : LinearOptions
+    sparse : "auto", "never" or "always"
+        As in `octavo.torch.Int8Dynamic`.
+    """
+    array = to_array(codes)
+    format = DENSE if sparse == "never" else tuning.choose(array)
+    is_sparse = format != DENSE or sparse == "always"
+    weight = Int8Weight.from_quantized(array, to_numpy(scale), format=format if is_sparse else None)
+    layer = nn.Linear.of(weight, None if bias is None else to_numpy(bias), options)
+    return LayerMemory(layer, {"format": "auto"} if is_sparse else None)
 
 
 def layer_of(
-    packed: torch.Tensor,
-    scale: torch.Tensor,
-    bias: torch.Tensor | None,
-    in_features: int,
-    options: Options,
+    tensors: Sequence[torch.Tensor], text: str, bias: torch.Tensor | None
 ) -> tuple[nn.Linear, bool]:
     """Return the layer whose memory the tensors are, and whether the bias is still to be added.
 
     Tensors that are copies (of an exported program, say) get a layer of their own, kept as long
     as they live.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For copies that do not fit each other.
     """
-    weight = _BY_ADDRESS.get(packed.data_ptr())
-    if weight is not None and packed.shape == weight.packed.shape and packed.is_contiguous():
-        found = weight.serving(scale, bias, in_features, options)
-        if found is not None:
-            return found
-    tensors = (packed, scale) if bias is None else (packed, scale, bias)
+    held = _owner(tensors, text)
+    if held is not None:
+        if held.bias is None:
+            return held.current(), bias is not None
+        if bias is not None and bias.data_ptr() == held.bias.data_ptr():
+            return held.current(), False
+    known = tuple(tensors) if bias is None else (*tensors, bias)
+    return _COPIES.get(known, text, lambda: _copy(tensors, text, bias)), False
 
-    def make() -> nn.Linear:
-        codes = plain_codes(packed, scale.shape[0], in_features)
-        return layer_from(codes, scale, bias, options)
 
-    return _COPIES.get(tensors, (in_features, options), make), False
+def weight_of(tensors: Sequence[torch.Tensor], text: str) -> torch.Tensor:
+    """Return what the layer whose memory the tensors are multiplies with, as a fresh tensor."""
+    held = _owner(tensors, text)
+    layer = _copy(tensors, text, None) if held is None else held.current()
+    return torch.tensor(layer.weight)
+
+
+def _owner(tensors: Sequence[torch.Tensor], text: str) -> LayerMemory | None:
+    for tensor in tensors:
+        held = _BY_ADDRESS.get(tensor.data_ptr())
+        if held is not None and held.owns(tensors, text):
+            return held
+    return None
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, tuple[int, ...], bool]:
+    """Return where the numbers of a tensor lie, and whether side by side."""
+    return tensor.data_ptr(), tensor.shape, tensor.is_contiguous()
+
+
+def _copy(tensors: Sequence[torch.Tensor], text: str, bias: torch.Tensor | None) -> nn.Linear:
+    names, form = Form.read(text)
+    try:
+        return form.layer(dict(zip(names, tensors, strict=True)), bias)
+    except KeyError as error:
+        raise ValueError(
+            f"weight: expected the tensors of a living octavo.torch layer, got others without"
+            f" {error}: a compiled graph works with the layers that it was compiled from; use"
+            " torch.export for one that is moved"
+        ) from None

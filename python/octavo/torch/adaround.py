@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from octavo.nn import LinearOptions
 from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_of
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
 from octavo.torch._rounding import InputMoments, learn_rounding
-from octavo.torch._sparse_weight import weight_from
-from octavo.torch._weight import LayerWeight, Options
+from octavo.torch._weight import LayerMemory, held_int8
 from octavo.torch.config import AdaRound
 from octavo.torch.convert import (
     become_linear,
@@ -108,7 +108,7 @@ def adaround_(
 def _convert(
     module: nn.Module,
     groups: list[list[Candidate]],
-    made: dict[str, LayerWeight],
+    made: dict[str, LayerMemory],
     config: AdaRound,
 ) -> list[Converted]:
     """Make the layers int8, in the model itself."""
@@ -131,7 +131,7 @@ def _is_single(group: list[Candidate]) -> bool:
     return len(group) == 1 and group[0].kind == "Linear"
 
 
-def _become(candidate: Candidate, weight: LayerWeight) -> Converted:
+def _become(candidate: Candidate, weight: LayerMemory) -> Converted:
     layer = candidate.module
     make_permanent(layer)
     before = layer.weight.nbytes + (0 if layer.bias is None else layer.bias.nbytes)
@@ -165,9 +165,9 @@ class _Rounding:
             if not _is_single(group):
                 convert_group(group, config)
 
-    def run(self, say: Callable[[str, float], None]) -> dict[str, LayerWeight]:
+    def run(self, say: Callable[[str, float], None]) -> dict[str, LayerMemory]:
         """Return the packed weight of each layer."""
-        made: dict[str, LayerWeight] = {}
+        made: dict[str, LayerMemory] = {}
         with evaluating(self._float), evaluating(self._int8):
             close_fast_paths(self._int8)
             groups = input_groups(self._float, list(self._copies), self._batches)
@@ -193,7 +193,7 @@ class _Rounding:
                 moments.update(one, fake_rows(other, self._config.symmetric))
         return moments
 
-    def _rounded(self, name: str, inputs: InputMoments) -> LayerWeight:
+    def _rounded(self, name: str, inputs: InputMoments) -> LayerMemory:
         config = self._config
         layer: Any = self._copies[name].module
         weight = layer.weight.detach().float()
@@ -207,8 +207,8 @@ class _Rounding:
         bias = None if layer.bias is None else layer.bias.detach().float()
         if has_bias:
             bias = bias + _shift(weight, codes * scale, moments)
-        options = Options(config.symmetric)
-        return weight_from(codes.to(torch.int8), scale[:, 0], bias, options, config.sparse)
+        options = LinearOptions(symmetric=config.symmetric)
+        return held_int8(codes.to(torch.int8), scale[:, 0], bias, options, config.sparse)
 
 
 def _shift(weight: torch.Tensor, rounded: torch.Tensor, moments: Moments) -> torch.Tensor:

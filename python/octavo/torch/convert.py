@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from octavo.nn.weights.int8 import quantized_weight
+from octavo.nn import LinearOptions
+from octavo.nn.weights.codes import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import make_permanent, stored_weight
-from octavo.torch._sparse_weight import SparseWeight, weight_from
 from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import LayerWeight, Options
+from octavo.torch._weight import LayerMemory, held_int8
 from octavo.torch.config import Int8Dynamic, config_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
@@ -183,7 +183,7 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
     if all(c.kind == "Embedding" for c in group):
         made = Embedding.from_float(group[0].module)
         for candidate in group:
-            become_embedding(candidate.module, made.codes, made.weight_scale, weight.dtype)
+            become_embedding(candidate.module, made.table(), weight.dtype)
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = group[0].module.bias if alone else None
@@ -191,10 +191,10 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
         # A table looks rows up in a dense weight.
         has_table = any(candidate.kind == "Embedding" for candidate in group)
         sparse = "never" if has_table else config.sparse
-        held = weight_from(codes, scale, bias, Options(config.symmetric), sparse)
+        held = held_int8(codes, scale, bias, LinearOptions(symmetric=config.symmetric), sparse)
         for candidate in group:
             if candidate.kind == "Embedding":
-                become_embedding(candidate.module, held, held.scale, weight.dtype)
+                become_embedding(candidate.module, held, weight.dtype)
             else:
                 become_linear(candidate.module, held, adds_bias=not alone)
     results = []
@@ -218,11 +218,11 @@ def _has_bias(module: Any) -> bool:
     return getattr(module, "bias", None) is not None
 
 
-def become_linear(module: Any, weight: LayerWeight, *, adds_bias: bool) -> None:
+def become_linear(module: Any, weight: LayerMemory, *, adds_bias: bool) -> None:
     """Make an int8 layer of a module with the parameters `weight` and `bias`."""
     bias = module._parameters.pop("bias")
     del module._parameters["weight"]
-    module.__class__ = SparseLinear if isinstance(weight, SparseWeight) else Linear
+    module.__class__ = SparseLinear if weight.layer.held_weight.leaves_zeros_out else Linear
     own = None
     if adds_bias and bias is not None:
         with torch.inference_mode(False):
@@ -230,12 +230,12 @@ def become_linear(module: Any, weight: LayerWeight, *, adds_bias: bool) -> None:
     module._hold(weight, own)
 
 
-def become_embedding(module: Any, codes: Any, scale: torch.Tensor, dtype: torch.dtype) -> None:
+def become_embedding(module: Any, table: Any, dtype: torch.dtype) -> None:
     """Make an int8 table of a module with the parameter `weight`; rows come out as `dtype`."""
     del module._parameters["weight"]
     module.__class__ = Embedding
     module.dtype = dtype
-    module._hold(codes, scale)
+    module._hold(table)
 
 
 def close_fast_paths(module: nn.Module) -> None:

@@ -1,21 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The int8 embedding table as a torch module."""
+"""The embedding table as a torch module."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from octavo import _backend, _checks, nn
-from octavo.torch._module import Int8Module, has_all, require_float, take
+from octavo import nn
+from octavo.torch import _ops
+from octavo.torch._form import Form
+from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import FLOATS, explain, is_plain, require_tensor, to_numpy
-from octavo.torch._weight import PackedWeight, plain_codes
+from octavo.torch._tensors import FLOATS, is_plain, require_tensor, to_numpy, to_tensor, version_of
+from octavo.torch._weight import LayerMemory
+
+if TYPE_CHECKING:
+    from octavo.nn.weights import Layout, Weight
+    from octavo.torch._tensors import Array
 
 functional = torch.nn.functional
+
+
+class Table(NamedTuple):
+    """A weight of any kind as tensors, which several modules may share."""
+
+    form: Form
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, table: nn.Embedding) -> Table:
+        """Return that of a table of `octavo.nn`; it may share the memory."""
+        weight = table.held_weight
+        with torch.inference_mode(False):
+            tensors = {key: to_tensor(array) for key, array in weight.tensors().items()}
+        return cls(Form(weight.kind, weight.shape, weight.form(), {}), tensors)
 
 
 class Embedding(Int8Module):
@@ -37,19 +57,19 @@ class Embedding(Int8Module):
 
     codes: Tensor
     weight_scale: Tensor
+    _made: tuple[Weight | None, tuple[tuple[int, int], ...]]
 
     def __init__(
         self,
-        codes: Tensor | PackedWeight,
-        scale: Tensor,
+        table: nn.Embedding | Table | LayerMemory,
         *,
         dtype: torch.dtype = torch.float32,
         padding_idx: int | None = None,
     ) -> None:
-        """Hold int8 codes (num_embeddings, embedding_dim), or the weight of a tied linear layer."""
+        """Hold a table of `octavo.nn`, or the weight of a tied linear layer."""
         super().__init__()
         self.dtype, self.padding_idx = dtype, padding_idx
-        self._hold(codes, scale)
+        self._hold(table)
 
     @classmethod
     def from_float(cls, module: torch.nn.Embedding) -> Embedding:
@@ -64,19 +84,45 @@ class Embedding(Int8Module):
         """
         require_float(module, torch.nn.Embedding)
         table = nn.Embedding.from_float(to_numpy(weight_of(module)))
-        with torch.inference_mode(False):
-            codes = torch.from_numpy(table.weight_codes)
-            scale = torch.from_numpy(table.weight_scale)
-        made = cls(codes, scale, dtype=module.weight.dtype, padding_idx=module.padding_idx)
+        made = cls(table, dtype=module.weight.dtype, padding_idx=module.padding_idx)
         return made.train(module.training)
 
-    def _hold(self, codes: Tensor | PackedWeight, scale: Tensor) -> None:
-        self._weight = codes if isinstance(codes, PackedWeight) else None
-        tensor = codes.packed if isinstance(codes, PackedWeight) else codes
-        shape = codes.shape
-        self.num_embeddings, self.embedding_dim = int(shape[0]), int(shape[1])
-        self.register_buffer("codes", tensor, persistent=False)
-        self.register_buffer("weight_scale", scale, persistent=False)
+    def _hold(self, table: nn.Embedding | Table | LayerMemory) -> None:
+        if isinstance(table, nn.Embedding):
+            table = Table.of(table)
+        if isinstance(table, LayerMemory) and table.form.kind != "int8":
+            table = Table(table.form, {name: getattr(table, name) for name in table.names})
+        self._weight = table if isinstance(table, LayerMemory) else None
+        self._form, self._made = table.form, (None, ())
+        self.num_embeddings, self.embedding_dim = table.form.shape
+        if isinstance(table, LayerMemory):
+            tensors = {"weight": table.packed, "weight_scale": table.weight_scale}
+        else:
+            tensors = table.tensors
+        self._text = table.form.text((*tensors,))
+        # `weight` is the table as floats.
+        self._names = {key: "codes" if key == "weight" else key for key in tensors}
+        for key, tensor in tensors.items():
+            self.register_buffer(self._names[key], tensor, persistent=False)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {key: getattr(self, name) for key, name in self._names.items()}
+
+    def table(self) -> Table | LayerMemory:
+        """Return what another module holds to share this one's tensors."""
+        return self._weight or Table(self._form, self._tensors())
+
+    def _held(self) -> Weight:
+        """Return what looks rows up, made anew if somebody wrote to the tensors in place."""
+        if self._weight is not None:
+            return self._weight.current().held_weight
+        tensors = self._tensors()
+        versions = tuple((t.data_ptr(), version_of(t)) for t in tensors.values())
+        weight, seen = self._made
+        if weight is None or seen != versions:
+            weight = self._form.weight(tensors)
+            self._made = weight, versions
+        return weight
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name torch.nn.Embedding has)
         """Look up rows.
@@ -89,96 +135,58 @@ class Embedding(Int8Module):
         -------
         tensor, shape (*input.shape, embedding_dim)
         """
-        if self._weight is None and not torch.compiler.is_compiling() and is_plain(input):
-            return self._look_up(input)
+        if self._weight is None:
+            if not torch.compiler.is_compiling() and is_plain(input):
+                rows = _ops.look_up(input, self._held())
+            else:
+                require_tensor(input, "input")
+                tensors = [getattr(self, name) for name in self._names.values()]
+                rows = torch.ops.octavo.embedding(input, tensors, self._text)
+            return rows.to(self.dtype)
         require_tensor(input, "input")
         scale = functional.embedding(input, self.weight_scale[:, None])
-        if self._weight is None:
-            rows = functional.embedding(input, self.codes)
-        else:
-            width = self.codes.shape[2]
-            rows = self.codes[input // width, :, input % width].flatten(-2)
-            rows = rows[..., : self.embedding_dim]
+        width = self.codes.shape[2]
+        rows = self.codes[input // width, :, input % width].flatten(-2)
+        rows = rows[..., : self.embedding_dim]
         return (rows.to(torch.float32) * scale).to(self.dtype)
-
-    def _look_up(self, ids: Tensor) -> Tensor:
-        """Do it in one pass, for a table of its own."""
-        if ids.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"input: expected int64 or int32, got {ids.dtype}")
-        array = _checks.as_ids(explain(ids, "input").numpy(), "input", own=True)
-        if array.size and not 0 <= array.min() <= array.max() < self.num_embeddings:
-            low, high = array.min(), array.max()
-            raise IndexError(
-                f"input: expected ids in [0, {self.num_embeddings - 1}],"
-                f" got {low if low < 0 else high}"
-            )
-        out = np.empty((array.size, self.embedding_dim), np.float32)
-        codes, scale = self.codes.numpy(), self.weight_scale.numpy()
-        _backend.backend.embedding(codes, scale, np.ravel(array), out)
-        rows = torch.from_numpy(out.reshape(*array.shape, self.embedding_dim))
-        return rows if self.dtype == torch.float32 else rows.to(self.dtype)
-
-    def _plain_codes(self) -> Tensor:
-        if self._weight is None:
-            return self.codes
-        return plain_codes(self.codes, self.num_embeddings, self.embedding_dim)
 
     @property
     def weight(self) -> Tensor:
         """The table as float32, computed on every access."""
-        return self._plain_codes().float().mul_(self.weight_scale[:, None])
+        return torch.tensor(self._held().dequantized())
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes and the scales."""
-        return self.codes.nbytes + self.weight_scale.nbytes
+        """Bytes of the tensors: codes and scales."""
+        return sum(tensor.nbytes for tensor in self._tensors().values())
 
     def _float_dtype_changed(self, dtype: torch.dtype) -> None:
         if dtype in FLOATS:
             self.dtype = dtype
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = self._plain_codes()
-        destination[f"{prefix}weight_scale"] = self.weight_scale[:, None]
+    def _stored(self) -> dict[str, Array]:
+        return self._held().portable()
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],  # noqa: ARG002
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        names = ("weight", "weight_scale")
-        if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
+    def _layouts(self) -> tuple[list[Layout], Layout]:
+        return self._held().layouts()[:1], {}
+
+    def _replace(self, parts: dict[str, Tensor]) -> None:
+        if self._weight is not None:
+            self._weight.replace(parts, self._weight.bias)
             return
-        n, d = self.num_embeddings, self.embedding_dim
-        codes = take(state_dict, f"{prefix}weight", (n, d), (torch.int8,), error_msgs)
-        scale = take(state_dict, f"{prefix}weight_scale", (n, 1), FLOATS, error_msgs)
-        if codes is None or scale is None:
-            return
-        if self._weight is None:
-            self.codes.copy_(codes)
-            self.weight_scale.copy_(scale[:, 0])
-        else:
-            self._weight.replace(codes, scale[:, 0], self._weight.bias)
+        arrays = self._form.weight(parts).tensors().values()
+        for tensor, array in zip(self._tensors().values(), arrays, strict=True):
+            tensor.copy_(to_tensor(array).reshape(tensor.shape))
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._weight is None:
-            return self.__dict__
-        held = ("codes", "weight_scale")
-        buffers = {name: b for name, b in self._buffers.items() if name not in held}
-        return {**self.__dict__, "_buffers": buffers}
+        shared = () if self._weight is None else tuple(self._names.values())
+        buffers = {name: b for name, b in self._buffers.items() if name not in shared}
+        return {**self.__dict__, "_buffers": buffers, "_made": (None, ())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._weight is not None:
-            self._hold(self._weight, self._weight.scale)
+            self._hold(self._weight)
 
     def extra_repr(self) -> str:
         """Describe the table as `torch.nn.Embedding` does."""

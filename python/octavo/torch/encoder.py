@@ -14,6 +14,7 @@ from octavo.io.bitmap import is_smaller
 from octavo.io.side_files import side_files
 from octavo.models.config import HEADS, read_config
 from octavo.models.loader import build
+from octavo.nn.weights import Int8Weight
 from octavo.torch._pruned import stored_weight, weight_of
 from octavo.torch._tensors import to_numpy, unusable
 from octavo.torch.embedding import Embedding
@@ -132,7 +133,7 @@ class ModuleSource:
         self._check(name, (module.out_features, module.in_features), (outputs, inputs))
         if isinstance(module, (Linear, QatLinear)):
             try:
-                return _int8_linear(module, activation)
+                return _numpy_linear(module, activation)
             except ValueError as error:
                 raise self._error(name, str(error)) from None
         bias = None if module.bias is None else to_numpy(module.bias)
@@ -148,7 +149,11 @@ class ModuleSource:
             except ValueError as error:
                 raise self._error(name, str(error)) from None
         if isinstance(module, Embedding):
-            return nn.Embedding(to_numpy(module._plain_codes()), module.weight_scale.numpy())
+            weight = module._held()
+            if isinstance(weight, Int8Weight):
+                # A tied one lies packed, where looking rows up is slow.
+                return nn.Embedding(weight.codes, weight.scale)
+            return nn.Embedding.of(weight)
         if module.max_norm is not None:
             raise self._error(name, "expected max_norm None, which rewrites the table while used")
         return nn.FloatEmbedding(to_numpy(weight_of(module)))
@@ -207,20 +212,21 @@ class ModuleSource:
         return ValueError(f"model: layer {prefix + name!r}: {what}")
 
 
-def _int8_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
-    """Return the NumPy layer of an int8 one: the same object if it does the same."""
+def _numpy_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
+    """Return the NumPy layer of one in PyTorch: the same object if it does the same."""
+    changes: dict[str, Any] = {}
     if isinstance(module, QatLinear):
-        codes, scale = map(to_numpy, module.int8_weight())
-        options, same = module.input_options(), None
+        weight = Int8Weight.from_quantized(*map(to_numpy, module.int8_weight()))
+        layer = nn.Linear.of(weight, None, module.input_options())
     else:
-        codes, scale = to_numpy(module._weight.codes()), to_numpy(module.weight_scale)
-        options = module._weight.options
-        same = None if module._adds_bias else module._weight.current()
-    sparse = is_smaller(codes)
-    if same is not None and activation == "none" and same.held_weight.leaves_zeros_out == sparse:
-        return same
-    form = {"format": "auto"} if sparse else {}
-    bias = None if module.bias is None else to_numpy(module.bias)
-    return nn.Linear.from_quantized(
-        codes, scale, bias, activation=activation, **form, **options._asdict()
-    )
+        layer = module._weight.current()
+    if module.bias is not None and layer.bias is None:
+        changes["bias"] = to_numpy(module.bias)
+    if activation != "none":
+        changes["activation"] = activation
+    if layer.kind == "int8":
+        codes, scale = layer.weight_codes, layer.weight_scale
+        if layer.held_weight.leaves_zeros_out != is_smaller(codes):
+            format = "auto" if is_smaller(codes) else None
+            changes["weight"] = Int8Weight.from_quantized(codes, scale, format=format)
+    return layer.replace(**changes) if changes else layer

@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from octavo import nn
-from octavo.torch import _codes, _ops
-from octavo.torch._module import Int8Module, has_all, require_float, take
+from octavo.torch import _ops
+from octavo.torch._form import beside_weight
+from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import FLOATS, is_plain, to_numpy
-from octavo.torch._weight import LayerWeight, Options, PackedWeight
+from octavo.torch._tensors import is_eager, to_array, to_numpy
+from octavo.torch._weight import LayerMemory
 
-# Held by the weight, which pickles them as plain codes.
-_WEIGHT_BUFFERS = ("packed", "weight_scale")
+if TYPE_CHECKING:
+    from octavo.nn.weights import Layout
+    from octavo.torch._tensors import Array
+
+_STATIC = ("input_scale", "input_zero_point")
+
+# Older releases of PyTorch do not tell whether what they compile is for export.
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class Linear(Int8Module):
@@ -41,16 +49,13 @@ class Linear(Int8Module):
     {'weight': torch.int8, 'weight_scale': torch.float32, 'bias': torch.float32}
     """
 
-    packed: Tensor
     weight_scale: Tensor
     bias: Tensor | None
 
-    _code_names: ClassVar[tuple[str, ...]] = _codes.DENSE
-
-    def __init__(self, weight: LayerWeight, bias: Tensor | None = None) -> None:
-        """Hold a packed weight; `bias` is added on top, for weights that several modules share."""
+    def __init__(self, layer: nn.Linear | LayerMemory, bias: Tensor | None = None) -> None:
+        """Hold a layer of `octavo.nn`; `bias` is added on top, for weights that modules share."""
         super().__init__()
-        self._hold(weight, bias)
+        self._hold(LayerMemory(layer) if isinstance(layer, nn.Linear) else layer, bias)
 
     @classmethod
     def from_float(cls, module: torch.nn.Linear, *, symmetric: bool = False) -> Linear:
@@ -73,16 +78,15 @@ class Linear(Int8Module):
         require_float(module, torch.nn.Linear)
         bias = None if module.bias is None else to_numpy(module.bias)
         layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
-        return cls(PackedWeight(layer)).train(module.training)
+        return cls(layer).train(module.training)
 
-    def _hold(self, weight: LayerWeight, bias: Tensor | None) -> None:
-        self._weight = weight
+    def _hold(self, memory: LayerMemory, bias: Tensor | None) -> None:
+        self._weight = memory
         self._adds_bias = bias is not None
-        self.symmetric, self.input_scale, self.input_zero_point = weight.options
-        self.out_features, self.in_features = weight.shape
-        own = weight.bias if bias is None else bias
-        for name, tensor in {**weight.tensors(), "bias": own}.items():
-            self.register_buffer(name, tensor, persistent=False)
+        self.out_features, self.in_features = memory.shape
+        for name in memory.names:
+            self.register_buffer(name, getattr(memory, name), persistent=False)
+        self.register_buffer("bias", memory.bias if bias is None else bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.
@@ -95,25 +99,40 @@ class Linear(Int8Module):
         -------
         tensor, shape (..., out_features), the dtype of `x`
         """
-        if torch.compiler.is_compiling() or not is_plain(x):
-            return _ops.linear_operator(x)(
-                x,
-                self.packed,
-                self.weight_scale,
-                self.bias,
-                self.in_features,
-                self.symmetric,
-                self.input_scale,
-                self.input_zero_point,
-            )
-        if self._adds_bias:
-            return _ops.add_bias(self._weight.current(), x, self.bias)
-        return _ops.apply(self._weight.current(), x)
+        memory = self._weight
+        if torch.compiler.is_compiling() or not is_eager(x):
+            operator = _ops.linear_operator(x)
+            # A compiled graph works with this layer, which the tensors over its memory tell.
+            text, tensors = memory.text, [getattr(self, name) for name in memory.names]
+            if not memory.whole and (_is_exporting() or not torch.compiler.is_compiling()):
+                memory.make_parts()
+                parts = [getattr(memory, name) for name in memory.part_names]
+                text, tensors = memory.part_text, [*parts, *tensors]
+            return operator(x, tensors, self.bias, text)
+        bias = self.bias if self._adds_bias else None
+        if x.requires_grad and torch.is_grad_enabled():
+            return _ops.Differentiable.apply(x, memory, bias)
+        return _ops.call(memory, x, bias)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether rows of `x` are quantized by their largest magnitude."""
+        return self._weight.layer.options.symmetric
+
+    @property
+    def input_scale(self) -> float | None:
+        """The fixed scale of `x`; None if each row has its own."""
+        return self._weight.layer.options.input_scale
+
+    @property
+    def input_zero_point(self) -> int:
+        """The fixed zero point of `x`."""
+        return self._weight.layer.options.input_zero_point
 
     @property
     def weight(self) -> Tensor:
-        """The weight as float32, (out_features, in_features), computed on every access."""
-        return self._weight.codes().float().mul_(self.weight_scale[:, None])
+        """What `x` is multiplied by, float32 (out_features, in_features), made on every access."""
+        return torch.tensor(self._weight.current().weight)
 
     @property
     def nbytes(self) -> int:
@@ -121,72 +140,34 @@ class Linear(Int8Module):
         extra = self.bias.nbytes if self._adds_bias and self.bias is not None else 0
         return self._weight.nbytes + extra
 
-    def _stored_codes(self) -> dict[str, Tensor]:
-        """Return the codes as state dicts have them."""
-        return {"weight": self._weight.codes()}
+    def _stored(self) -> dict[str, Array]:
+        layer = self._weight.current()
+        bias = {} if self.bias is None else {"bias": to_array(self.bias)}
+        return {
+            **layer.held_weight.portable(),
+            **bias,
+            **beside_weight(layer),
+            **layer.options.static(),
+        }
 
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name, tensor in self._stored_codes().items():
-            destination[prefix + name] = tensor
-        destination[f"{prefix}weight_scale"] = self.weight_scale[:, None]
+    def _layouts(self) -> tuple[list[Layout], Layout]:
+        layer = self._weight.layer
+        known = {**beside_weight(layer), **layer.options.static()}
+        beside: Layout = {name: (array.dtype, array.shape) for name, array in known.items()}
         if self.bias is not None:
-            destination[f"{prefix}bias"] = self.bias
-        if self.input_scale is not None:
-            destination[f"{prefix}input_scale"] = torch.tensor([self.input_scale])
-            point = torch.tensor([self.input_zero_point], dtype=torch.int8)
-            destination[f"{prefix}input_zero_point"] = point
+            beside["bias"] = (np.dtype(np.float32), (self.out_features,))
+        return layer.held_weight.layouts(), beside
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],  # noqa: ARG002
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        code_names = _codes.names_in(state_dict, prefix, self._code_names)
-        names = (*code_names, "weight_scale") + ("bias",) * (self.bias is not None)
-        names += ("input_scale", "input_zero_point") * (self.input_scale is not None)
-        n, k = self.out_features, self.in_features
-        if not has_all(state_dict, prefix, names, strict, missing_keys, unexpected_keys):
-            return
-        codes = _codes.take_codes(state_dict, prefix, code_names, (n, k), error_msgs)
-        scale = take(state_dict, f"{prefix}weight_scale", (n, 1), FLOATS, error_msgs)
-        bias = None
-        if self.bias is not None:
-            bias = take(state_dict, f"{prefix}bias", (n,), FLOATS, error_msgs)
-        options: Options | None = self._weight.options
-        if self.input_scale is not None:
-            options = self._static_options(state_dict, prefix, error_msgs)
-        absent = (bias is None and self.bias is not None) or options is None
-        if codes is None or scale is None or absent:
-            return
-        try:
-            inside = None if self._adds_bias else bias
-            self._weight.replace(codes, scale[:, 0], inside, options)
-        except ValueError as error:
-            error_msgs.append(f"{prefix}weight: {error}")
-            return
-        self.symmetric, self.input_scale, self.input_zero_point = self._weight.options
+    def _replace(self, parts: dict[str, Tensor]) -> None:
+        rest = dict(parts)
+        bias = rest.pop("bias", None)
+        options = {name: rest.pop(name).item() for name in _STATIC if name in rest}
+        self._weight.replace(rest, None if self._adds_bias else bias, **options)
         if self._adds_bias and self.bias is not None and bias is not None:
             self.bias.copy_(bias)
 
-    def _static_options(
-        self, state: dict[str, Any], prefix: str, errors: list[str]
-    ) -> Options | None:
-        scale = take(state, f"{prefix}input_scale", (1,), FLOATS, errors)
-        point = take(state, f"{prefix}input_zero_point", (1,), (torch.int8,), errors)
-        if scale is None or point is None:
-            return None
-        return Options(self.symmetric, float(scale), int(point))
-
     def __getstate__(self) -> dict[str, Any]:
-        held = _WEIGHT_BUFFERS + ("bias",) * (not self._adds_bias)
+        held = (*self._weight.names, *(() if self._adds_bias else ("bias",)))
         buffers = {name: b for name, b in self._buffers.items() if name not in held}
         return {**self.__dict__, "_buffers": buffers}
 
@@ -195,9 +176,19 @@ class Linear(Int8Module):
         self._hold(self._weight, self._buffers.pop("bias", None))
 
     def extra_repr(self) -> str:
-        """Describe the layer as `torch.nn.Linear` does."""
-        text = f"in_features={self.in_features}, out_features={self.out_features}"
-        text += f", bias={self.bias is not None}"
+        """Describe the layer as `torch.nn.Linear` does, and what is special about it."""
+        layer = self._weight.layer
+        parts: dict[str, Any] = {"in_features": self.in_features, "out_features": self.out_features}
+        parts["bias"] = self.bias is not None
+        if layer.kind != "int8":
+            parts["kind"] = repr(layer.kind)
         if self.input_scale is not None:
-            text += f", input_scale={self.input_scale:.4g}"
-        return text + ", symmetric=True" * self.symmetric
+            parts["input_scale"] = f"{self.input_scale:.4g}"
+        if self.symmetric:
+            parts["symmetric"] = True
+        if layer.options.input_multiplier is not None:
+            parts["input_multiplier"] = True
+        parts |= layer.held_weight.described()
+        if layer.side_path is not None:
+            parts |= layer.side_path.described()
+        return ", ".join(f"{name}={value}" for name, value in parts.items())

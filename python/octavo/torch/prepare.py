@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from octavo import nn as layers
 from octavo.torch._checks import shape_of
 from octavo.torch._pruned import make_permanent
-from octavo.torch._sparse_weight import weight_from
-from octavo.torch._tensors import unusable
+from octavo.torch._tensors import to_numpy, unusable
+from octavo.torch._weight import held_int8
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
     become_embedding,
@@ -157,7 +158,7 @@ def convert_qat_(module: nn.Module) -> Summary:
 
 
 def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
-    """Return what a layer becomes: a packed weight, or codes and scales."""
+    """Return what a layer becomes: a packed weight, or a table."""
     where = f"{name}: " if name else ""
     for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
         problem = None if tensor is None else unusable(tensor)
@@ -166,8 +167,8 @@ def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
     try:
         codes, scale = part.int8_weight()
         if isinstance(part, QatEmbedding):
-            return codes, scale
-        return weight_from(codes, scale, part.bias, part.input_options(), part.sparse)
+            return layers.Embedding(*map(to_numpy, (codes, scale)))
+        return held_int8(codes, scale, part.bias, part.input_options(), part.sparse)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None
 
@@ -182,8 +183,7 @@ def _become(part: Any, made: Any) -> None:
     if isinstance(part, QatLinear):
         become_linear(part, made, adds_bias=False)
     else:
-        codes, scale = made
-        become_embedding(part, codes, scale, dtype)
+        become_embedding(part, made, dtype)
 
 
 def _kind(part: nn.Module) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from octavo.nn import LinearOptions
 from octavo.torch._fake import (
     fake_rows,
     fake_tensor,
@@ -17,7 +18,6 @@ from octavo.torch._fake import (
     weight_scale,
 )
 from octavo.torch._pruned import weight_of
-from octavo.torch._weight import Options
 
 if TYPE_CHECKING:
     from octavo.torch.config import Int8Training
@@ -131,7 +131,7 @@ class QatLinear(_Prepared, nn.Linear):
         return scale * self.input_log_scale.exp(), zero_point
 
     @torch.no_grad()
-    def input_options(self) -> Options:
+    def input_options(self) -> LinearOptions:
         """Return how the int8 layer quantizes its input.
 
         Raises
@@ -140,11 +140,15 @@ class QatLinear(_Prepared, nn.Linear):
             If no data ever reached a layer with static activations, or its scale is not finite.
         """
         if not self.is_static:
-            return Options(self.symmetric)
+            return LinearOptions(symmetric=self.symmetric)
         if self._watched == 0:
             raise ValueError("no data ever reached this layer, so its input has no scale")
         scale, zero_point = self._input_grid()
-        return Options(self.symmetric, float(scale), int(zero_point))
+        return LinearOptions(
+            symmetric=self.symmetric,
+            input_scale=float(scale),
+            input_zero_point=int(zero_point),
+        )
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         super()._load_from_state_dict(*arguments, **options)

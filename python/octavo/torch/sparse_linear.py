@@ -3,27 +3,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from octavo import nn
-from octavo.torch import _codes, _ops
 from octavo.torch._module import require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._sparse_ops import sparse_operator
-from octavo.torch._sparse_weight import SparseWeight
-from octavo.torch._tensors import is_eager, to_numpy
+from octavo.torch._tensors import to_numpy
+from octavo.torch._weight import LayerMemory
 from octavo.torch.linear import Linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["SparseLinear"]
-
-# Older releases of PyTorch do not tell whether what they compile is for export.
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class SparseLinear(Linear):
@@ -61,9 +55,6 @@ class SparseLinear(Linear):
     >>> layer(torch.randn(2, 7, 512)).shape
     torch.Size([2, 7, 512])
     """
-
-    _weight: SparseWeight
-    _code_names = _codes.SPARSE
 
     @classmethod
     def from_float(
@@ -105,45 +96,8 @@ class SparseLinear(Linear):
             rows=rows,
             symmetric=symmetric,
         )
-        return cls(SparseWeight(layer, format, rows)).train(module.training)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer.
-
-        Parameters
-        ----------
-        x : tensor, shape (..., in_features), float32, bfloat16 or float16
-
-        Returns
-        -------
-        tensor, shape (..., out_features), the dtype of `x`
-        """
-        if torch.compiler.is_compiling() or not is_eager(x):
-            operator = sparse_operator(x)
-            # A compiled graph works with this layer, which its scales tell.
-            bitmap = values = None
-            if _is_exporting() or not torch.compiler.is_compiling():
-                self._weight.make_parts()
-                bitmap, values = self._weight.bitmap, self._weight.values
-            return operator(
-                x,
-                bitmap,
-                values,
-                self.weight_scale,
-                self.bias,
-                self.in_features,
-                self.symmetric,
-                self.input_scale,
-                self.input_zero_point,
-            )
-        if x.requires_grad and torch.is_grad_enabled():
-            return _Differentiable.apply(x, self)
-        return self._call(x)
-
-    def _call(self, x: Tensor) -> Tensor:
-        if self._adds_bias:
-            return _ops.add_bias(self._weight.current(), x, self.bias)
-        return _ops.apply(self._weight.current(), x)
+        memory = LayerMemory(layer, {"format": format, "rows": rows})
+        return cls(memory).train(module.training)
 
     @property
     def format(self) -> str:
@@ -154,29 +108,3 @@ class SparseLinear(Linear):
     def sparsity(self) -> float:
         """The share of weights that are zero."""
         return float(self._weight.layer.sparsity)
-
-    def _stored_codes(self) -> dict[str, Tensor]:
-        bitmap, values = _codes.parts_of(self._weight.layer.weight_codes)
-        shape = torch.tensor(self._weight.shape)
-        return dict(zip(_codes.SPARSE, (shape, bitmap, values), strict=True))
-
-    def extra_repr(self) -> str:
-        """Describe the layer as `Linear` does, and its zeros."""
-        return f"{super().extra_repr()}, sparsity={self.sparsity:.2f}, format={self.format!r}"
-
-
-class _Differentiable(torch.autograd.Function):
-    """An eager call with a gradient, which needs no tensors of the codes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: SparseLinear) -> Tensor:
-        ctx.weight, ctx.dtype = layer._weight, x.dtype
-        ctx.save_for_backward(layer.weight_scale)  # which tells if somebody writes to it meanwhile
-        return layer._call(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Let the rounding of activations pass gradients through: dx = dy @ dequantized weight."""
-        (scale,) = ctx.saved_tensors
-        weight = ctx.weight.codes().float().mul_(scale[:, None])
-        return (gradients[0].float() @ weight).to(ctx.dtype), None

@@ -11,19 +11,23 @@ from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
 from octavo.io.safetensors import TensorFile
 from octavo.io.snapshot import read_consistently, stamp_of
+from octavo.models.save import scheme_of
 from octavo.torch import Embedding, Linear
+from octavo.transformers.compressed import COMPRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from octavo.io.safetensors import TensorInfo
     from octavo.io.snapshot import OpenFolder, Stamp
 
-__all__ = ["Layout", "Save", "description", "require_float", "stored_names"]
+__all__ = ["Layout", "Save", "description", "require_float", "stored_tensors"]
 
 _HELP = (
-    "octavo reads compressed-tensors W8A8 (format int-quantized); load the float checkpoint with"
-    " OctavoConfig(), or this one with its own library and without OctavoConfig"
+    "octavo reads compressed-tensors W8A8 (format int-quantized) and what octavo.compress writes;"
+    " load the float checkpoint with OctavoConfig(), or this one with its own library and without"
+    " OctavoConfig"
 )
 
 
@@ -46,60 +50,50 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            unusual = QuantizationConfig(config).unusual
-            if unusual is not None:
-                raise ValueError(f"quantization_config: the format {unusual!r} is octavo's own")
-            groups = config["config_groups"].items()
-            # One by one, so that the strategy of the group that counts is known.
-            self._groups = [
-                (QuantizationConfig({**config, "config_groups": {name: group}}), _strategy(group))
-                for name, group in groups
-            ]
+            self._config = QuantizationConfig(config)
+            if self._config.unusual == "sparse-bitmask":
+                raise ValueError("quantization_config: sparsity_config.format is 'sparse-bitmask'")
         except ValueError as error:
             raise ValueError(f"{error}; {_HELP}") from error
 
     def layers(
-        self, model: nn.Module, stored: set[str] | None = None
-    ) -> Iterator[tuple[nn.Module, Scheme, bool]]:
-        """Yield module, scheme and whether scales are per channel, for each int8 layer.
+        self, model: nn.Module, stored: dict[str, TensorInfo]
+    ) -> Iterator[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]:
+        """Yield module, scheme and its tensors in the files, for each int8 layer.
 
-        With the names of the tensors that are `stored`, a head that the checkpoint knows nothing of
-        is left float: it is new in this model, and has to be trained.
+        A head that the files know nothing of is left float: it is new in this model, and has to be
+        trained.
         """
         prefix = getattr(model, "base_model_prefix", "") + "."
         has_head = isinstance(getattr(model, prefix[:-1], None), nn.Module)
+        tensors: dict[str, dict[str, TensorInfo]] = {}
+        for key, info in stored.items():
+            owner, _, last = key.rpartition(".")
+            tensors.setdefault(owner, {})[last] = info
         for name, module in model.named_modules():
             weight = module._parameters.get("weight")
             if weight is None or weight.ndim < 2:
                 continue
             names = (name, name.removeprefix(prefix) if name.startswith(prefix) else prefix + name)
-            found = self._find(names, type(module).__name__)
-            if found is None:
+            scheme = self._config.scheme(names, type(module).__name__)
+            if scheme is None:
                 continue
-            outside = stored is not None and has_head and not name.startswith(prefix)
-            if outside and not any(key.startswith(f"{name}.") for key in stored or ()):
+            known = next((tensors[one] for one in names if one in tensors), {})
+            if stored and has_head and not name.startswith(prefix) and not known:
                 continue
-            scheme, per_channel = found
             _require_readable(name, module, scheme)
-            yield module, scheme, per_channel
-
-    def _find(self, names: tuple[str, ...], kind: str) -> tuple[Scheme, bool] | None:
-        for config, strategy in self._groups:
-            scheme = config.scheme(names, kind)
-            if scheme is not None:
-                return scheme, strategy == "channel"
-        return None
+            yield module, scheme, known
 
 
-def stored_names(folder: Path) -> set[str] | None:
-    """Return the names of all tensors in a folder; None if they are not to be had there."""
-    return read_consistently(folder, _names) if folder.is_dir() else None
+def stored_tensors(folder: Path) -> dict[str, TensorInfo]:
+    """Return all tensors in a folder by name; none if they are not to be had there."""
+    return read_consistently(folder, _tensors) if folder.is_dir() else {}
 
 
-def _names(folder: OpenFolder) -> set[str] | None:
+def _tensors(folder: OpenFolder) -> dict[str, TensorInfo]:
     files = [file for file in folder.names() if file.endswith(".safetensors")]
     opened = [TensorFile(folder.path / file, folder.open(file)) for file in files]
-    return {name for file in opened for name in file} if files else None
+    return {name: info for file in opened for name, info in file.tensors.items()}
 
 
 class Save:
@@ -119,7 +113,7 @@ class Save:
         self._stamps = self._now()
 
     def _now(self) -> dict[str, Stamp]:
-        names = ("config.json", "*.safetensors", "*.safetensors.index.json")
+        names = ("config.json", "*.safetensors", COMPRESSED, "*.safetensors.index.json")
         files = [path for name in names for path in self.folder.glob(name)]
         try:
             return {path.name: stamp_of(path.stat()) for path in files}
@@ -162,11 +156,6 @@ def _other_method(name: Any) -> ValueError:
     return ValueError(f"quantization_config: the checkpoint is quantized with {name!r}; {_HELP}")
 
 
-def _strategy(group: Any) -> str:
-    # A preset, given as a list of targets, means one scale per channel.
-    return str(group["weights"]["strategy"]) if isinstance(group, dict) else "channel"
-
-
 def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
     if type(module) not in (nn.Linear, nn.Embedding):
         kind = type(module).__name__
@@ -175,8 +164,6 @@ def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
         return
     if not scheme.has_activations:
         raise ValueError(f"{name}: int8 weights with float activations (W8A16); {_HELP}")
-    if scheme.static:
-        raise ValueError(f"{name}: activations with stored scales (static W8A8); {_HELP}")
 
 
 def description(model: nn.Module) -> dict[str, Any]:
@@ -185,9 +172,8 @@ def description(model: nn.Module) -> dict[str, Any]:
     floats: list[tuple[str, str]] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):
-            static = module.input_scale is not None
-            symmetric = not module.input_zero_point if static else module.symmetric
-            quantized.append((name, "Linear", Scheme(symmetric=symmetric, static=static)))
+            layer = module._weight.layer
+            quantized.append((name, "Linear", scheme_of(layer, {"kind": layer.kind})))
         elif isinstance(module, Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
         elif type(module) in (nn.Linear, nn.Embedding):

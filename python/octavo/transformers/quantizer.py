@@ -13,16 +13,18 @@ import torch
 from torch import nn
 from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
+from transformers.utils import cached_file
 
-from octavo.torch import Embedding, Linear, SparseLinear, Summary, quantize_
-from octavo.torch._codes import SPARSE
+from octavo.torch import Embedding, Linear, Summary, quantize_
+from octavo.torch._tensors import to_tensor
 from octavo.transformers.checkpoint import (
     Layout,
     Save,
     description,
     require_float,
-    stored_names,
+    stored_tensors,
 )
+from octavo.transformers.compressed import discard, origin_of, weights_of
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
 from octavo.transformers.stored import finish, prepare, require_present, unfilled
 
@@ -59,6 +61,7 @@ class OctavoQuantizer(HfQuantizer):
         self.summary: Summary | None = None
         self._told_missing = False
         self._save: Save | None = None
+        self._weights = Path()
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Refuse every place but the CPU."""
@@ -99,14 +102,15 @@ class OctavoQuantizer(HfQuantizer):
         return missing_keys
 
     def _process_model_before_weight_loading(self, model: Any, **options: Any) -> nn.Module:
-        folder = _folder_of(model, options.get("checkpoint_files"))
+        self._weights = weights_of(_folder_of(model, options.get("checkpoint_files")))
+        folder = origin_of(self._weights)
         if self._save is not None:
             self._save.require_current(folder)
         self._save = Save(folder)
         if self._layout is None:
             require_float(folder)
         else:
-            layers = list(self._layout.layers(model, stored_names(folder)))
+            layers = list(self._layout.layers(model, stored_tensors(self._weights)))
             if not layers:
                 raise ValueError(
                     "quantization_config: no layer of this model is among the checkpoint's"
@@ -123,7 +127,7 @@ class OctavoQuantizer(HfQuantizer):
         if self._layout is not None:
             if not self._told_missing:
                 require_present(model, unfilled(model))
-            finish(model)
+            finish(model, origin_of(self._weights))
         else:
             skipped = _names_to_skip(model, config.modules_to_not_convert)
             self.summary = quantize_(
@@ -132,6 +136,7 @@ class OctavoQuantizer(HfQuantizer):
                 lambda _part, name: not any(_is_below(name, skip) for skip in skipped),
             )
             _require_gain(self.summary)
+        discard(self._weights)
         config.stored = description(model)
         model.config.quantization_config = config
         return model
@@ -145,14 +150,14 @@ class OctavoQuantizer(HfQuantizer):
         for name, module in model.named_modules():
             if not isinstance(module, (Embedding, Linear)) or module._weight is None:
                 continue
-            if isinstance(module, SparseLinear):
-                for key in SPARSE:
-                    del state[f"{name}.{key}"]
-                state[f"{name}.weight"] = module._weight.codes()
+            weight = module._weight.current().held_weight
+            for key in weight.portable():
+                del state[f"{name}.{key}"]
+            # Arrays of their own: files hold each tensor for itself.
+            tensors = {key: to_tensor(array) for key, array in weight.tensors().items()}
             if id(module._weight) in seen:
-                del state[f"{name}.weight"]
-            # Views of one memory; files hold each tensor on its own.
-            state[f"{name}.weight_scale"] = state[f"{name}.weight_scale"].clone()
+                tensors.pop("weight", None)
+            state |= {f"{name}.{key}": tensor.clone() for key, tensor in tensors.items()}
             seen.add(id(module._weight))
         return state, {}
 
@@ -173,7 +178,13 @@ class OctavoQuantizer(HfQuantizer):
 
 def _folder_of(model: Any, files: list[str] | None) -> Path:
     """Return where the checkpoint lies; transformers 4 does not hand its files over."""
-    return Path(files[0]).parent if files else Path(model.config.name_or_path)
+    if files:
+        return Path(files[0]).parent
+    name, commit = model.config.name_or_path, getattr(model.config, "_commit_hash", None)
+    if Path(name).is_dir():
+        return Path(name)
+    config = cached_file(name, "config.json", local_files_only=True, _commit_hash=commit)
+    return Path(config).parent
 
 
 def _names_to_skip(model: Any, names: list[str] | None) -> list[str]:

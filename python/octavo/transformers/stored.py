@@ -2,24 +2,33 @@
 """Layers of an int8 checkpoint while it is loaded: the tensors of the file, by their names in it.
 
 transformers fills the parameters of a model that is built without data.  So each int8 layer is,
-until then, a module with the parameters that the file has; afterwards it becomes octavo's layer.
-The module object stays the same throughout.
+until then, a module with the parameters that the file has; afterwards they are read as
+`octavo.models.load` reads a file, and it becomes octavo's layer.  The module object stays the same
+throughout.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from octavo.torch._sparse_weight import weight_from
-from octavo.torch._tensors import FLOATS
-from octavo.torch._weight import Options
+from octavo import tuning
+from octavo._formats import DENSE
+from octavo.io.checkpoint import Checkpoint
+from octavo.io.header import DTYPES, NAMES, TensorInfo
+from octavo.models.build import CheckpointBuilder
+from octavo.nn.weights import Int8Weight
+from octavo.torch._tensors import to_array, to_tensor
+from octavo.torch._weight import LayerMemory
 from octavo.torch.convert import become_embedding, become_linear
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from octavo.io.compressed_tensors import Scheme
 
@@ -27,40 +36,59 @@ __all__ = ["Stored", "finish", "prepare", "require_present", "unfilled"]
 
 
 class Stored(nn.Module):
-    """Codes, scales and bias of one layer, as they lie in the file."""
+    """The tensors of one layer, as they lie in the file."""
 
-    weight: nn.Parameter
-    weight_scale: nn.Parameter
-    bias: nn.Parameter | None
-    symmetric: bool
+    scheme: Scheme
     is_linear: bool
     float_weight: list[nn.Parameter]
 
 
-def prepare(layers: Iterable[tuple[nn.Module, Scheme, bool]]) -> None:
-    """Make float layers without data wait for int8 tensors; tied weights stay tied.
+def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]) -> None:
+    """Make float layers without data wait for the tensors of the file; tied weights stay tied.
 
     Parameters
     ----------
-    layers : iterable of (module, scheme, per_channel)
+    layers : iterable of (module, scheme, tensors)
     """
     tied: dict[int, nn.Parameter] = {}
-    for module, scheme, per_channel in layers:
+    for module, scheme, tensors in layers:
         made: Any = module
-        weight = made.weight
+        weight, bias = made.weight, made._parameters.get("bias")
         # The float weight is kept along, so that its id stays its own.
-        made.float_weight = [weight]
-        made.is_linear, made.symmetric = isinstance(module, nn.Linear), scheme.symmetric
+        made.float_weight, made.scheme = [weight], scheme
+        made.is_linear = isinstance(module, nn.Linear)
         made.__class__ = Stored
-        made.weight = tied.setdefault(id(weight), _empty(tuple(weight.shape), torch.int8))
-        rows = weight.shape[0]
-        made.weight_scale = _empty((rows, 1) if per_channel else (1,), torch.float32)
-        if made._parameters.get("bias") is not None:
-            made.bias = _empty((rows,), torch.float32)
+        made._parameters.clear()
+        wanted = _expected(scheme, tuple(weight.shape), bias is not None)
+        wanted |= {key: (one.dtype, one.shape) for key, one in tensors.items() if key != "bias"}
+        for key, (dtype, shape) in wanted.items():
+            empty = torch.empty(shape, dtype=_torch_dtype(dtype), device="meta")
+            parameter = nn.Parameter(empty, requires_grad=False)
+            if key == "weight":
+                parameter = tied.setdefault(id(weight), parameter)
+            made.register_parameter(key, parameter)
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape, dtype=dtype, device="meta"), requires_grad=False)
+def _expected(
+    scheme: Scheme, shape: tuple[int, int], has_bias: bool
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return what the checkpoint's config promises, with the types that such tensors have."""
+    n, k = shape
+    packed = scheme.bitmap or scheme.codebook
+    found: dict[str, tuple[str, tuple[int, ...]]] = {"weight_scale": ("F32", (n, 1))}
+    if not packed:
+        found["weight"] = ("I8", (n, k))
+    if has_bias:
+        found["bias"] = ("F32", (n,))
+    if scheme.static:
+        found["input_scale"] = ("F32", (1,))
+    if scheme.multiplier:
+        found["input_multiplier"] = ("F32", (k,))
+    return found
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    return to_tensor(np.empty(0, np.dtype(DTYPES[name]))).dtype
 
 
 def require_present(model: nn.Module, missing: list[str]) -> None:
@@ -91,8 +119,14 @@ def unfilled(model: nn.Module) -> list[str]:
     ]
 
 
-def finish(model: nn.Module) -> None:
+def finish(model: nn.Module, folder: Path) -> None:
     """Make octavo's layers of all `Stored` ones; a weight that several share is packed once.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    folder : pathlib.Path
+        Where the tensors were, for messages.
 
     Raises
     ------
@@ -102,41 +136,83 @@ def finish(model: nn.Module) -> None:
     groups: dict[int, list[tuple[str, Any]]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Stored):
-            groups.setdefault(id(module.weight), []).append((name, module))
+            shared = module._parameters.get("weight")
+            key = id(module) if shared is None else id(shared)
+            groups.setdefault(key, []).append((name, module))
     for group in groups.values():
-        name, first = group[0]
-        codes, scale = _tensors(name, first)
-        try:
-            _become([module for _, module in group], codes, scale)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        _become(group, folder)
 
 
-def _become(modules: list[Any], codes: torch.Tensor, scale: torch.Tensor) -> None:
-    linears = [module for module in modules if module.is_linear]
-    alone = len(modules) == 1 and bool(linears) and linears[0]._parameters.get("bias") is not None
+def _become(group: list[tuple[str, Any]], folder: Path) -> None:
+    modules = [module for _, module in group]
+    linear = next(((name, module) for name, module in group if module.is_linear), None)
+    alone = len(group) == 1
     held: Any = None
-    if linears:
-        bias = linears[0].bias if alone else None
-        # A table looks rows up in a dense weight.
-        sparse = "auto" if len(linears) == len(modules) else "never"
-        held = weight_from(codes, scale, bias, Options(linears[0].symmetric), sparse)
+    if linear is None:
+        table = _read(*group[0], folder)
+    else:
+        layer = _read(*linear, folder, has_bias=alone and "bias" in linear[1]._parameters)
+        held = LayerMemory(*_in_format(layer, all(module.is_linear for module in modules)))
     for module in modules:
-        del module._parameters["weight_scale"], module.symmetric
+        bias = module._parameters.get("bias")
+        module._parameters.clear()
+        module.register_parameter("weight", None)
+        module.register_parameter("bias", bias)
         dtype = module.__dict__.pop("float_weight")[0].dtype
+        del module.scheme
         if module.__dict__.pop("is_linear"):
             become_linear(module, held, adds_bias=not alone)
+        elif held is None:
+            become_embedding(module, table, dtype)
         else:
-            become_embedding(module, codes if held is None else held, scale, dtype)
+            become_embedding(module, held, dtype)
 
 
-def _tensors(name: str, module: Stored) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return codes and one scale a row."""
-    codes, scale = module.weight.detach(), module.weight_scale.detach()
-    if codes.dtype != torch.int8:
-        raise ValueError(
-            f"{name}.weight: expected torch.int8 as the checkpoint's config says, got {codes.dtype}"
-        )
-    if scale.dtype not in FLOATS:
-        raise ValueError(f"{name}.weight_scale: expected floats, got {scale.dtype}")
-    return codes, scale.float().reshape(-1).expand(codes.shape[0]).contiguous()
+def _in_format(layer: Any, may_be_sparse: bool) -> tuple[Any, dict[str, Any] | None]:
+    """Return a layer in the format that is the fastest, and how other numbers are to be held."""
+    if layer.kind != "int8":
+        return layer, None
+    sparse = layer.held_weight.leaves_zeros_out
+    if may_be_sparse and not sparse and tuning.choose(layer.weight_codes) != DENSE:
+        layer, sparse = layer.with_format(), True
+    elif sparse and not may_be_sparse:
+        # A table looks rows up in a dense weight.
+        weight = Int8Weight.from_quantized(layer.weight_codes, layer.weight_scale)
+        layer, sparse = layer.replace(weight=weight), False
+    return layer, {"format": "auto"} if sparse else None
+
+
+class _Loaded:
+    """Tensors in memory, to be read like those of a file."""
+
+    def __init__(self, path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        self.path, self._arrays = path, {name: to_array(t) for name, t in tensors.items()}
+        names = {name: _dtype_name(tensor) for name, tensor in tensors.items()}
+        self.tensors = {
+            name: TensorInfo(names[name], array.shape, 0, array.nbytes)
+            for name, array in self._arrays.items()
+        }
+
+    def array(self, name: str) -> Any:
+        return self._arrays[name]
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    if tensor.dtype == torch.bfloat16:
+        return "BF16"
+    return NAMES[to_array(tensor).dtype.str]
+
+
+def _read(name: str, module: Any, folder: Path, has_bias: bool = False) -> Any:
+    """Read a layer of its tensors."""
+    tensors = {f"{name}.{key}": t for key, t in module._parameters.items() if t is not None}
+    files: Any = dict.fromkeys(tensors, _Loaded(folder, tensors))
+    known: Any = SimpleNamespace(scheme=lambda *_: module.scheme)
+    shape = tuple(module.float_weight[0].shape)
+    try:
+        builder = CheckpointBuilder(Checkpoint(folder, files=files), known)
+        if module.is_linear:
+            return builder.linear(name, *shape, has_bias=has_bias)
+        return builder.embedding(name, *shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -4,7 +4,15 @@
 from __future__ import annotations
 
 from octavo import _checks
-from octavo.nn.weights.base import Bound, Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.base import (
+    Bound,
+    Layout,
+    Memory,
+    Stored,
+    StoredTensor,
+    TensorReader,
+    Weight,
+)
 from octavo.nn.weights.float32 import FloatWeight
 from octavo.nn.weights.half import BFloat16Weight, Float16Weight, HalfWeight
 from octavo.nn.weights.int4 import Int4Weight
@@ -19,6 +27,8 @@ __all__ = [
     "HalfWeight",
     "Int4Weight",
     "Int8Weight",
+    "Layout",
+    "Memory",
     "Stored",
     "StoredTensor",
     "TensorReader",

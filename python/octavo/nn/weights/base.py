@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from octavo.nn.options import LinearOptions
 
-__all__ = ["Bound", "Stored", "StoredTensor", "TensorReader", "Weight"]
+__all__ = ["Bound", "Layout", "Memory", "Stored", "StoredTensor", "TensorReader", "Weight"]
 
 Array = NDArray[Any]
 W = TypeVar("W", bound="Weight")
+# Modules of PyTorch have a `weight` that is something else.
+_SHOWN = {"weight": "packed"}
+
+Layout = dict[str, tuple[np.dtype[Any], tuple[int | None, ...]]]
+"""Type and shape of each tensor that holds a weight; None stands for any size."""
 
 
 class Bound(Protocol):
@@ -47,6 +52,23 @@ class Bound(Protocol):
 
     def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
         """Apply the layer to rows (M, K), with what is added to the result, (M, N)."""
+
+
+class Memory(NamedTuple):
+    """The arrays by which another framework knows a weight that a layer computes with.
+
+    Attributes
+    ----------
+    tensors : dict of str to array
+        Named as nothing that a module of such a framework has.
+    bias : array or None
+    whole : bool
+        Whether `Weight.from_parts` can make the weight of copies of them.
+    """
+
+    tensors: dict[str, Array]
+    bias: Array | None
+    whole: bool = True
 
 
 class StoredTensor(NamedTuple):
@@ -193,6 +215,38 @@ class Weight(ABC):
     def form(self) -> dict[str, Any]:
         """Return what `from_tensors` needs beside them."""
         return {}
+
+    def portable(self) -> dict[str, Array]:
+        """Return what state dicts and programs of other frameworks hold of it, on every machine."""
+        return self.tensors()
+
+    def layouts(self) -> list[Layout]:
+        """List how weights of its shape may come: as `portable` gives this one, then others."""
+        return [{key: (array.dtype, array.shape) for key, array in self.portable().items()}]
+
+    def memory(self, bound: Bound) -> Memory:
+        """Return the arrays that a layer computes with, as far as they can be shown."""
+        tensors = {_SHOWN.get(key, key): array for key, array in self.tensors().items()}
+        return Memory(tensors, bound.bias)
+
+    @classmethod
+    def from_parts(
+        cls: type[W], parts: Mapping[str, Any], shape: tuple[int, int], **form: Any
+    ) -> W:
+        """Make one of copies of `memory` or `portable`, checked.
+
+        Raises
+        ------
+        KeyError
+            If there are too few.
+        TypeError, ValueError
+            If they are no such weight of this shape.
+        """
+        tensors = {key: parts[key if key in parts else _SHOWN.get(key, key)] for key in cls.keys}
+        made = cls.from_tensors(tensors, **form)
+        if made.shape != shape:
+            raise ValueError(f"weight: expected shape {shape}, got {made.shape}")
+        return made
 
     @abstractmethod
     def stored(self, store: str, shares: bool) -> Stored:

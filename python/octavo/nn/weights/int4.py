@@ -186,7 +186,7 @@ class Int4Weight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Any:
         """Return the packed layer; `call` is the native call itself."""
-        native = _backend.backend.PackedLinear.int4(
+        native = _backend.backend.packed_int4(
             self.codes,
             self.scale,
             self.group,

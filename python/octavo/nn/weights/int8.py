@@ -11,9 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from octavo import _backend, _checks, tuning
 from octavo._formats import DENSE, SPARSE_FORMATS
 from octavo.nn.options import OPTIONS
-from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
-from octavo.nn.weights.codes import code_tensors, form_of, is_smaller
-from octavo.qtensor import quantize
+from octavo.nn.weights.base import Layout, Memory, Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.codes import (
+    bitmap_layout,
+    bitmap_parts,
+    code_tensors,
+    form_of,
+    from_bitmap,
+    is_smaller,
+    largest_code,
+    quantized_weight,
+    scale_of_rows,
+)
 from octavo.sparse.dense import as_dense
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
     from octavo.nn.options import LinearOptions
 
-__all__ = ["FORMATS", "Int8Weight", "largest_code", "quantized_weight"]
+__all__ = ["FORMATS", "Int8Weight"]
 
 Array = NDArray[Any]
 
@@ -103,7 +112,7 @@ class Int8Weight(Weight):
         _checks.check_shape(array, (None, None), "codes")
         if array.size and array.min() < -127:
             raise ValueError("codes: expected values in [-127, 127], got -128")
-        array, scales = np.ascontiguousarray(array), _scale_of_rows(scale, len(array))
+        array, scales = np.ascontiguousarray(array), scale_of_rows(scale, len(array))
         if format == "auto":
             format = tuning.choose(array, rows)
         elif rows is not None:
@@ -187,6 +196,50 @@ class Int8Weight(Weight):
         scale = self.scale[:, None]
         return {"weight": self.codes, "weight_scale": scale if scale.flags.writeable else +scale}
 
+    def portable(self) -> dict[str, Array]:
+        """Return codes and scales; of a weight that leaves zeros out, a bitmap and the others."""
+        tensors = self.tensors()
+        if not self.leaves_zeros_out:
+            return tensors
+        return {**bitmap_parts(tensors["weight"]), "weight_scale": tensors["weight_scale"]}
+
+    def layouts(self) -> list[Layout]:
+        """List both ways; any int8 weight is read from either."""
+        n, k = self.shape
+        scale: Layout = {"weight_scale": (np.dtype(np.float32), (n, 1))}
+        dense: Layout = {"weight": (np.dtype(np.int8), (n, k)), **scale}
+        sparse = {**bitmap_layout((n, k)), **scale}
+        return [sparse, dense] if self.leaves_zeros_out else [dense, sparse]
+
+    def memory(self, bound: Any) -> Memory:
+        """Return the packed codes (panels, groups, width, group) and the scales, both writable.
+
+        Element (p, g, i, j) is code (p * width + i, g * group + j).  The memory of codes without
+        zeros depends on the format, and is not shown.
+        """
+        codes, scale, bias = bound.memory()
+        if self.leaves_zeros_out:
+            return Memory({"weight_scale": scale}, bias, whole=False)
+        return Memory({"packed": codes, "weight_scale": scale}, bias)
+
+    @classmethod
+    def from_parts(
+        cls, parts: Mapping[str, Any], shape: tuple[int, int], **form: Any
+    ) -> Int8Weight:
+        """Make one of packed or plain codes, or a bitmap and the codes that are not zero."""
+        n, k = shape
+        if not n:
+            codes: Array = np.empty(shape, np.int8)
+        elif "packed" in parts:
+            panels, groups, width, group = parts["packed"].shape
+            rows = parts["packed"].transpose(0, 2, 1, 3).reshape(panels * width, groups * group)
+            codes = rows[:n, :k]
+        else:
+            codes = from_bitmap(parts, shape) if "weight_bitmap" in parts else parts["weight"]
+        if codes.shape != shape:
+            raise ValueError(f"weight: expected shape {shape}, got {codes.shape}")
+        return cls.from_quantized(codes, parts["weight_scale"], **form)
+
     def form(self) -> dict[str, Any]:
         """Return the format, of a weight that leaves zeros out."""
         return {} if self._format is None else {"format": self._format}
@@ -237,26 +290,3 @@ class Int8Weight(Weight):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_codes": self.codes, "_scale": self.scale, "_packed": None}
-
-
-def largest_code(codes: Array) -> int:
-    """Return the largest magnitude of codes."""
-    return max(-int(codes.min(initial=0)), int(codes.max(initial=0)))
-
-
-def quantized_weight(weight: ArrayLike) -> tuple[Array, Array]:
-    """Codes (N, K) and scales (N,) of a float weight."""
-    values = _checks.as_float32(weight, "weight", float64=True)
-    _checks.check_shape(values, (None, None), "weight")
-    _checks.check_finite(values, "weight")
-    q = quantize(values, axis=0)
-    return q.data, q.scale
-
-
-def _scale_of_rows(scale: ArrayLike, n: int) -> Array:
-    """Return the scales as (N,); one value stands for all rows."""
-    array = _checks.as_float32(scale, "scale", float64=True)
-    if array.shape not in ((n,), (n, 1), (), (1,)):
-        raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
-    _checks.check_scale(array, "scale")
-    return np.array(np.broadcast_to(array.reshape(-1), (n,)))

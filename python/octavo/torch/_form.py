@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a linear layer is no tensor, as a text that operators take."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from octavo import nn
+from octavo.nn import LinearOptions, SidePath
+from octavo.nn.weights import weight_class
+from octavo.torch._tensors import to_array
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from octavo.nn.weights import Weight
+
+__all__ = ["Form", "beside_weight"]
+
+# Options that are numbers: int8 layers of a model in PyTorch differ in no others.
+_NUMBERS = ("symmetric", "input_scale", "input_zero_point")
+
+
+class Form(NamedTuple):
+    """A linear layer without its tensors.
+
+    Attributes
+    ----------
+    kind : str
+        The weight's, as `octavo.nn.weights` calls it.
+    shape : tuple of int
+        (out_features, in_features)
+    asked : dict
+        How the weight is held, as its `from_parts` takes it.
+    options : dict
+        Of the layer.
+    """
+
+    kind: str
+    shape: tuple[int, int]
+    asked: dict[str, Any]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: nn.Linear, asked: dict[str, Any] | None = None) -> Form:
+        """Return that of a layer.
+
+        Parameters
+        ----------
+        layer : octavo.Linear
+        asked : dict, optional
+            How the weight is to be held; by default as it is.
+
+        Raises
+        ------
+        ValueError
+            If the layer does what modules of PyTorch do themselves.
+        """
+        for name, default in (("activation", "none"), ("output_scale", None)):
+            value = getattr(layer.options, name)
+            if value != default:
+                raise ValueError(f"{name}: expected {default} for a torch module, got {value!r}")
+        options = {name: getattr(layer.options, name) for name in _NUMBERS}
+        weight = layer.held_weight
+        return cls(weight.kind, weight.shape, weight.form() if asked is None else asked, options)
+
+    def text(self, names: tuple[str, ...]) -> str:
+        """Return it as operators take it, together with the names of the tensors they get."""
+        return json.dumps([names, *self])
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def read(text: str) -> tuple[tuple[str, ...], Form]:
+        """Return the names of the tensors, and the form, of a text."""
+        names, kind, shape, *rest = json.loads(text)
+        return tuple(names), Form(kind, tuple(shape), *rest)
+
+    def weight(self, parts: Mapping[str, torch.Tensor]) -> Weight:
+        """Return the weight alone, as `layer` makes it."""
+        arrays = {key: to_array(part) for key, part in parts.items()}
+        return weight_class(self.kind).from_parts(arrays, self.shape, **self.asked)
+
+    def layer(self, parts: Mapping[str, torch.Tensor], bias: torch.Tensor | None) -> nn.Linear:
+        """Return the layer with some tensors; it may use their memory.
+
+        Raises
+        ------
+        KeyError
+            If there are too few tensors.
+        TypeError, ValueError
+            If they do not fit.
+        """
+        weight = self.weight(parts)
+        arrays = {key: to_array(part) for key, part in parts.items()}
+        options = LinearOptions(**self.options, input_multiplier=arrays.get("input_multiplier"))
+        side = SidePath.from_tensors(arrays, self.shape)
+        return nn.Linear.of(weight, None if bias is None else to_array(bias), options, side)
+
+
+def beside_weight(layer: nn.Linear) -> dict[str, Any]:
+    """Return the arrays of a layer beside weight and bias."""
+    known = {"bias", *layer.options.static()}
+    return {key: value for key, value in layer.state_beside_weight().items() if key not in known}

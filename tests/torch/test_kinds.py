@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""octavo.torch.Linear over every kind of weight, also one that octavo does not have."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import octavo
+from octavo.nn import Linear
+from octavo.nn.weights import KINDS, FloatWeight, Weight
+from octavo.nn.weights.product import FloatProduct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+torch = pytest.importorskip("torch", reason="needs PyTorch")
+ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
+
+# PyTorch's own deprecations, met while it imports its compiler.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
+    pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume"),
+]
+N, K, GROUP = 40, 64, 32
+
+
+class Pairs(Weight):
+    """Two codes of 4 bits a byte, with a scale for each group of inputs."""
+
+    kind = "pairs"
+    keys = ("weight_packed", "weight_scale")
+    bits = 4
+
+    def __init__(self, packed: Any, scale: Any) -> None:
+        self.packed, self.scale = packed, scale
+        self.shape = packed.shape[0], 2 * packed.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.packed.nbytes + self.scale.nbytes)
+
+    @classmethod
+    def from_float(cls, values: Any) -> Pairs:
+        groups = FloatWeight(values).values.reshape(len(values), -1, GROUP)
+        scale = np.abs(groups).max(axis=2) / np.float32(7)
+        codes = np.rint(groups / scale[:, :, None]).astype(np.int8) + 8
+        codes = codes.reshape(values.shape).view(np.uint8)
+        return cls(codes[:, ::2] | codes[:, 1::2] << 4, scale)
+
+    @classmethod
+    def from_tensors(cls, tensors: Any) -> Pairs:
+        scale = np.asarray(tensors["weight_scale"])
+        if not (scale > 0).all():
+            raise ValueError("weight_scale: expected positive values")
+        return cls(np.asarray(tensors["weight_packed"]), scale)
+
+    @classmethod
+    def read(cls, tensors: Any, shape: tuple[int, int], role: str) -> Pairs:
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Any]:
+        return {"weight_packed": self.packed, "weight_scale": self.scale}
+
+    def stored(self, store: str, shares: bool) -> Any:
+        raise NotImplementedError
+
+    def bind(self, bias: Any, options: Any) -> FloatProduct:
+        return FloatProduct(lambda x: x @ self.dequantized().T, self.nbytes, bias, options)
+
+    def dequantized(self) -> Any:
+        codes = np.stack([self.packed & 15, self.packed >> 4], axis=2).reshape(self.shape)
+        return (codes.astype(np.float32) - 8) * self.scale.repeat(GROUP, axis=1)
+
+    def like(self, values: Any) -> Pairs:
+        return Pairs.from_float(values)
+
+    def lookup(self, ids: Any) -> Any:
+        return self.dequantized()[ids]
+
+
+def columns(**options: Any) -> Any:
+    return lambda w, b: octavo.nn.OutlierLinear.from_float(w, b, outlier_columns=[3, 9], **options)
+
+
+def int8(**options: Any) -> Any:
+    return lambda w, b: Linear.from_float(w, b, **options)
+
+
+def of_kind(kind: str) -> Any:
+    return lambda w, b: Linear.from_float(w, b, kind=kind)
+
+
+MULTIPLIER = np.linspace(0.5, 2, K, dtype=np.float32)
+LAYERS: dict[str, Any] = {
+    **{kind: of_kind(kind) for kind in KINDS},
+    Pairs.kind: of_kind(Pairs.kind),
+    "sparse": int8(format="auto"),
+    "static": int8(input_scale=0.03, input_zero_point=4),
+    "multiplier": int8(input_multiplier=MULTIPLIER),
+    "columns": columns(),
+    "all of it": columns(input_multiplier=MULTIPLIER, input_scale=0.03, format="auto"),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What sort of layer."""
+    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    yield request.param
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def pair(name: str) -> tuple[Any, Any]:
+    """A layer and its module."""
+    layer = made(name, 0)
+    return layer, ot.Linear(layer)
+
+
+@pytest.fixture
+def second(name: str) -> Any:
+    """A module of the same sort, with other numbers."""
+    return ot.Linear(made(name, 5))
+
+
+def made(name: str, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((N, K)).astype(np.float32)
+    weight[:, ::3] *= rng.random((N, weight[:, ::3].shape[1])) < 0.2
+    return LAYERS[name](weight, rng.standard_normal(N).astype(np.float32))
+
+
+def inputs(*shape: int) -> Any:
+    return torch.from_numpy(np.random.default_rng(1).standard_normal(shape).astype(np.float32))
+
+
+def same(y: Any, wanted: Any) -> bool:
+    return bool(np.array_equal(y.detach().numpy(), wanted))
+
+
+def test_computes_what_the_layer_computes(pair: Any) -> None:
+    layer, module = pair
+    for shape in ((K,), (3, K), (2, 5, K), (0, K)):
+        assert same(module(inputs(*shape)), layer(inputs(*shape).numpy()))
+    half = inputs(4, K).bfloat16()
+    wanted = torch.from_numpy(layer(half.float().numpy()))
+    assert torch.equal(module(half), wanted.bfloat16())
+    assert same(module.weight, layer.weight)
+    assert module.nbytes == layer.nbytes
+    assert f"in_features={K}, out_features={N}, bias=True" in repr(module)
+    assert (f"kind='{layer.kind}'" in repr(module)) == (layer.kind != "int8")
+
+
+def test_gradients(pair: Any) -> None:
+    layer, module = pair
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    x = inputs(3, K)
+    gradient = torch.ones(3, N)
+    for call in (module, compiled):
+        given = x.clone().requires_grad_()
+        y = call(given)
+        assert same(y, layer(x.numpy()))
+        y.backward(gradient)
+        torch.testing.assert_close(given.grad, gradient @ torch.tensor(layer.weight))
+
+
+def test_graphs(pair: Any) -> None:
+    layer, module = pair
+    x = inputs(3, K)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    program = torch.export.export(module, (x,))
+    gc.collect()  # what other tests' programs left
+    before = len(ot._weight._COPIES)
+    for call in (compiled, program.module(), torch.jit.trace(module, (x,))):
+        assert same(call(inputs(3, K)), layer(x.numpy()))
+    assert len(ot._weight._COPIES) == before
+    if hasattr(torch.library, "register_vmap"):
+        assert same(torch.vmap(module)(x), layer(x.numpy()))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    moved = torch.export.load(file).module()
+    assert same(moved(x), layer(x.numpy()))
+    assert len(ot._weight._COPIES) == before + 1
+
+
+def test_states(pair: Any, second: Any) -> None:
+    layer, module = pair
+    x = inputs(3, K)
+    state = module.state_dict()
+    for key, value in state.items():
+        if layer.kind == "bfloat16" and key == "weight":
+            assert value.dtype == torch.bfloat16
+    assert not same(second(x), layer(x.numpy()))
+    held = second.bias
+    second.load_state_dict({key: value.clone() for key, value in state.items()}, strict=True)
+    assert second.bias is held
+    assert same(second(x), layer(x.numpy()))
+    assert second.state_dict().keys() == state.keys()
+    wrong = {key: value[:1] for key, value in state.items()}
+    with pytest.raises(RuntimeError, match="expected shape"):
+        second.load_state_dict(wrong)
+    for key in state:
+        with pytest.raises(RuntimeError, match=rf"Missing key.*{key}"):
+            second.load_state_dict({k: v for k, v in state.items() if k != key})
+    assert same(second(x), layer(x.numpy()))
+
+
+def test_copies_are_their_own(pair: Any, second: Any) -> None:
+    layer, module = pair
+    x = inputs(3, K)
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert same(twin(x), layer(x.numpy()))
+        assert repr(twin) == repr(module)
+        twin.load_state_dict(second.state_dict())
+        assert not same(twin(x), layer(x.numpy()))
+    assert same(module(x), layer(x.numpy()))
+
+
+def test_written_tensors_count(pair: Any) -> None:
+    _, module = pair
+    x = inputs(3, K)
+    before = module(x)
+    module.bias.add_(1)
+    torch.testing.assert_close(module(x), before + 1)
+    for name in module._weight.names:
+        tensor = getattr(module, name)
+        if not tensor.dtype.is_floating_point or name == "outlier_weight":
+            continue
+        before = module(x) - module.bias
+        tensor.mul_(2)
+        after = module(x) - module.bias
+        assert not torch.equal(after, before)
+        assert torch.equal(torch.compile(module, backend="aot_eager")(x) - module.bias, after)
+        tensor.requires_grad_(True)
+        with pytest.raises(ValueError, match="do not train"):
+            module(x)
+        tensor.requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    rng = np.random.default_rng(2)
+    numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
+    table, other = (octavo.nn.Embedding.from_float(one, kind=kind) for one in numbers)
+    module, second = ot.Embedding(table), ot.Embedding(other)
+    ids = torch.from_numpy(rng.integers(0, N, (3, 5)))
+    wanted = table(ids.numpy())
+    program = torch.export.export(module, (ids,)).module()
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for call in (module, compiled, program, copy.deepcopy(module)):
+        assert same(call(ids), wanted)
+    if hasattr(torch.library, "register_vmap"):
+        assert same(torch.vmap(module)(ids), wanted)
+    assert same(module.weight, table.weight)
+    assert module.nbytes == table.nbytes
+    assert not same(second(ids), wanted)
+    second.load_state_dict(module.state_dict())
+    assert same(second(ids), wanted)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+def test_tables_that_are_tied(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    rng = np.random.default_rng(2)
+    numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
+    heads = [ot.Linear(Linear.from_float(one, kind=kind)) for one in numbers]
+    tables = [ot.Embedding(head._weight) for head in heads]
+    ids = torch.arange(N)
+    for head, table in zip(heads, tables, strict=True):
+        assert same(table(ids), head.weight.numpy())
+    state = {key: value.clone() for key, value in heads[1].state_dict().items()}
+    heads[0].load_state_dict(state)
+    assert same(tables[0](ids), heads[1].weight.numpy())
+
+
+def test_what_modules_do_themselves() -> None:
+    weight = np.eye(4, dtype=np.float32)
+    for options in ({"activation": "relu"}, {"output_scale": 0.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))}: expected None|none for a"):
+            ot.Linear(Linear.from_float(weight, **options))
