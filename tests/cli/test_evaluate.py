@@ -86,6 +86,22 @@ def test_a_probe(tmp_path: Path) -> None:
     assert 0 <= seen[0] <= seen[-1] < 1
 
 
+def test_a_file_of_ids_and_labels(folder: Path, tmp_path: Path) -> None:
+    """The reader is the one of calibration data: rows of ids may differ in length."""
+    rows = [[2, 7, 3], [2, 8, 9, 10, 3], [2, 3]]
+    lines = [{"input_ids": ids, "label": label} for label, ids in enumerate(rows)]
+    path = tmp_path / "ids.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    ids, mask = np.zeros((3, 5), np.int64), np.zeros((3, 5), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)], mask[index, : len(row)] = row, 1
+    expected = {"input_ids": ids, "attention_mask": mask, "labels": [0, 1, 2]}
+    found = octavo.evaluation.evaluate(folder, path, reference=folder)
+    assert found.rows == 3
+    assert found.accuracy == octavo.evaluation.evaluate(folder, expected).accuracy
+    assert found.cosine_min == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("kind", ["tsv", "jsonl", "named"])
 def test_files(folder: Path, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("tokenizers", reason="needs the extra `models`")

@@ -108,9 +108,9 @@ def read_data(data: object, labels: object, name: str) -> Data:
     Parameters
     ----------
     data : path, sequence of str, or mapping of arrays
-        A ``.tsv`` file has a label, a tab and a sentence a line; ``.jsonl`` objects with "text" and
-        perhaps "label"; ``.txt`` a sentence a line; ``.npz`` input_ids, perhaps attention_mask,
-        token_type_ids and labels.
+        A ``.tsv`` file has a label, a tab and a sentence a line; ``.jsonl`` objects with "text" or
+        "input_ids" and perhaps "label"; ``.txt`` a sentence a line; ``.npz`` input_ids, perhaps
+        attention_mask, token_type_ids and labels.
     labels : sequence, optional
         A number or a name for each row, if the data has none.
     name : str

@@ -84,9 +84,9 @@ def evaluate(
     model : Encoder or path
         What is measured.
     data : path, list of sentences, or dict of arrays
-        A ``.tsv`` file has a label, a tab and a sentence a line; ``.jsonl`` objects with "text" and
-        perhaps "label"; ``.txt`` a sentence a line; ``.npz``, and a dict, input_ids and perhaps
-        attention_mask, token_type_ids and labels.
+        A ``.tsv`` file has a label, a tab and a sentence a line; ``.jsonl`` objects with "text" or
+        "input_ids" and perhaps "label"; ``.txt`` a sentence a line; ``.npz``, and a dict, input_ids
+        and perhaps attention_mask, token_type_ids and labels.
     labels : sequence, optional
         A number, or a name that the model's config knows, for each row, if `data` has none.
     reference : Encoder or path, optional
