@@ -247,16 +247,6 @@ def test_other_sparse_formats_are_named(tmp_path: Path) -> None:
         octavo.models.load(folder)
 
 
-def test_transformers_refuses_bitmaps(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    pytest.importorskip("torch")
-    from octavo.transformers.checkpoint import Layout
-
-    sparse_model(tmp_path / "float").save(tmp_path / "sparse")
-    with pytest.raises(ValueError, match="octavo-bitmap"):
-        Layout(config_of(tmp_path / "sparse")["quantization_config"])
-
-
 def test_a_bitmap_without_int8_is_refused(tmp_path: Path) -> None:
     sparse_model(tmp_path / "float").save(tmp_path / "sparse")
     config = config_of(tmp_path / "sparse")

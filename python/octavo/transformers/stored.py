@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from octavo.io.compressed_tensors import Scheme
 
+_OPTIONAL = ("weight_zero_point", "input_zero_point", "bias")
+
 __all__ = ["Stored", "finish", "prepare", "require_present", "unfilled"]
 
 
@@ -212,7 +214,11 @@ def _read(name: str, module: Any, folder: Path, has_bias: bool = False) -> Any:
     try:
         builder = CheckpointBuilder(Checkpoint(folder, files=files), known)
         if module.is_linear:
-            return builder.linear(name, *shape, has_bias=has_bias)
-        return builder.embedding(name, *shape)
+            layer = builder.linear(name, *shape, has_bias=has_bias)
+        else:
+            layer = builder.embedding(name, *shape)
+        # What the config does not announce would be left out without a word.
+        builder.check_complete((f"{name}.",), _OPTIONAL)
+        return layer
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
