@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
 from octavo.nn import LinearOptions, SidePath
+from octavo.nn.options import OPTIONS
 from octavo.nn.weights import weight_class
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Form", "beside_weight"]
 
-# Options that are numbers: int8 layers of a model in PyTorch differ in no others.
-_NUMBERS = ("symmetric", "input_scale", "input_zero_point")
+# What modules of PyTorch do themselves, and what is a tensor.
+_OTHERS = ("activation", "output_scale", "output_zero_point", "input_multiplier")
+_NUMBERS = tuple(name for name in OPTIONS if name not in _OTHERS)
 
 
 class Form(NamedTuple):

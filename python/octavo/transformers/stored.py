@@ -76,10 +76,11 @@ def _expected(
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return what the checkpoint's config promises, with the types that such tensors have."""
     n, k = shape
-    packed = scheme.bitmap or scheme.codebook
-    found: dict[str, tuple[str, tuple[int, ...]]] = {"weight_scale": ("F32", (n, 1))}
-    if not packed:
-        found["weight"] = ("I8", (n, k))
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if scheme.kind == "int8":
+        found["weight_scale"] = ("F32", (n, 1))
+        if not (scheme.bitmap or scheme.codebook):
+            found["weight"] = ("I8", (n, k))
     if has_bias:
         found["bias"] = ("F32", (n,))
     if scheme.static:
@@ -149,12 +150,11 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
     modules = [module for _, module in group]
     linear = next(((name, module) for name, module in group if module.is_linear), None)
     alone = len(group) == 1
-    held: Any = None
     if linear is None:
-        table = _read(*group[0], folder)
+        made = _read(*group[0], folder)
     else:
         layer = _read(*linear, folder, has_bias=alone and "bias" in linear[1]._parameters)
-        held = LayerMemory(*_in_format(layer, all(module.is_linear for module in modules)))
+        made = LayerMemory(*_in_format(layer, all(module.is_linear for module in modules)))
     for module in modules:
         bias = module._parameters.get("bias")
         module._parameters.clear()
@@ -163,11 +163,9 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
         dtype = module.__dict__.pop("float_weight")[0].dtype
         del module.scheme
         if module.__dict__.pop("is_linear"):
-            become_linear(module, held, adds_bias=not alone)
-        elif held is None:
-            become_embedding(module, table, dtype)
+            become_linear(module, made, adds_bias=not alone)
         else:
-            become_embedding(module, held, dtype)
+            become_embedding(module, made, dtype)
 
 
 def _in_format(layer: Any, may_be_sparse: bool) -> tuple[Any, dict[str, Any] | None]:
