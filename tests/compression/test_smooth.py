@@ -272,17 +272,6 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
             octavo.compress(model, recipe, calibration=data)
 
 
-def test_transformers_refuses_multipliers(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    from octavo.transformers.checkpoint import Layout
-
-    small = octavo.compress(loaded(tmp_path / "m"), "int8-smooth", calibration=DATA)
-    small.save(tmp_path / "s")
-    config = json.loads((tmp_path / "s" / "config.json").read_text(encoding="utf-8"))
-    with pytest.raises(ValueError, match="'octavo-multiplier' is octavo's own"):
-        Layout(config["quantization_config"])
-
-
 def test_a_multiplier_that_is_missing_or_not_announced(tmp_path: Path) -> None:
     import safetensors.numpy
 

@@ -190,6 +190,9 @@ def test_graphs(pair: Any) -> None:
     moved = torch.export.load(file).module()
     assert same(moved(x), layer(x.numpy()))
     assert len(ot._weight._COPIES) == before + 1
+    del moved
+    gc.collect()
+    assert len(ot._weight._COPIES) == before
 
 
 def test_states(pair: Any, second: Any) -> None:
@@ -254,6 +257,8 @@ def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     table, other = (octavo.nn.Embedding.from_float(one, kind=kind) for one in numbers)
     module, second = ot.Embedding(table), ot.Embedding(other)
     ids = torch.from_numpy(rng.integers(0, N, (3, 5)))
+    gc.collect()
+    before = len(ot._ops._TABLES)
     wanted = table(ids.numpy())
     program = torch.export.export(module, (ids,)).module()
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
@@ -267,6 +272,9 @@ def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     second.load_state_dict(module.state_dict())
     assert same(second(ids), wanted)
     torch._dynamo.reset()
+    del module, program, compiled, call
+    gc.collect()
+    assert len(ot._ops._TABLES) == before
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])

@@ -16,6 +16,7 @@ transformers = pytest.importorskip("transformers", reason="needs transformers")
 st = pytest.importorskip("safetensors.torch", reason="needs safetensors")
 
 import model_files  # noqa: E402
+import octavo  # noqa: E402
 from octavo.transformers import OctavoConfig  # noqa: E402
 
 if TYPE_CHECKING:
@@ -167,6 +168,16 @@ def test_scales_that_are_no_scales(int8: Path) -> None:
     st.save_file(tensors, path, {"format": "pt"})
     with pytest.raises(ValueError, match=f"{name}: .*scale"):
         load(int8)
+
+
+def test_what_the_config_does_not_announce(bert: Path) -> None:
+    path = bert.parent / "out"
+    calibration = {"input_ids": [list(range(3, 20))]}
+    octavo.compress(bert, {"quantize": {"outliers": 1.0}}, calibration=calibration).save(path)
+    config = (path / "config.json").read_text()
+    (path / "config.json").write_text(config.replace("octavo-outliers", "int-quantized"))
+    with pytest.raises(ValueError, match=r"outlier_\w+' has no place in the model"):
+        load(path, quantization_config=OctavoConfig())
 
 
 def test_options_that_an_int8_checkpoint_decides(int8: Path) -> None:

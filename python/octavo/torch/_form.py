@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
 from octavo.nn import LinearOptions, SidePath
+from octavo.nn.options import OPTIONS
 from octavo.nn.weights import weight_class
-from octavo.torch._tensors import to_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import torch
-
     from octavo.nn.weights import Weight
+    from octavo.torch._tensors import Array
 
 __all__ = ["Form", "beside_weight"]
 
-# Options that are numbers: int8 layers of a model in PyTorch differ in no others.
-_NUMBERS = ("symmetric", "input_scale", "input_zero_point")
+# What modules of PyTorch do themselves, and what is a tensor.
+_OTHERS = ("activation", "output_scale", "output_zero_point", "input_multiplier")
+_NUMBERS = tuple(name for name in OPTIONS if name not in _OTHERS)
 
 
 class Form(NamedTuple):
@@ -79,26 +79,24 @@ class Form(NamedTuple):
         names, kind, shape, *rest = json.loads(text)
         return tuple(names), Form(kind, tuple(shape), *rest)
 
-    def weight(self, parts: Mapping[str, torch.Tensor]) -> Weight:
+    def weight(self, arrays: Mapping[str, Array]) -> Weight:
         """Return the weight alone, as `layer` makes it."""
-        arrays = {key: to_array(part) for key, part in parts.items()}
         return weight_class(self.kind).from_parts(arrays, self.shape, **self.asked)
 
-    def layer(self, parts: Mapping[str, torch.Tensor], bias: torch.Tensor | None) -> nn.Linear:
-        """Return the layer with some tensors; it may use their memory.
+    def layer(self, arrays: Mapping[str, Array], bias: Array | None) -> nn.Linear:
+        """Return the layer with some arrays; it may use their memory.
 
         Raises
         ------
         KeyError
-            If there are too few tensors.
+            If there are too few.
         TypeError, ValueError
             If they do not fit.
         """
-        weight = self.weight(parts)
-        arrays = {key: to_array(part) for key, part in parts.items()}
+        weight = self.weight(arrays)
         options = LinearOptions(**self.options, input_multiplier=arrays.get("input_multiplier"))
         side = SidePath.from_tensors(arrays, self.shape)
-        return nn.Linear.of(weight, None if bias is None else to_array(bias), options, side)
+        return nn.Linear.of(weight, bias, options, side)
 
 
 def beside_weight(layer: nn.Linear) -> dict[str, Any]:

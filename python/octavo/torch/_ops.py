@@ -15,7 +15,7 @@ from torch import Tensor
 
 from octavo import _backend, _checks
 from octavo.torch._form import Form
-from octavo.torch._tensors import FLOATS, TensorCache, explain, require_tensor
+from octavo.torch._tensors import FLOATS, TensorCache, borrowed, explain, require_tensor
 from octavo.torch._weight import LayerMemory, layer_of, refuse_gradient, weight_of
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ torch.library.register_autograd(
 def _embedding(ids: Tensor, weight: list[Tensor], form: str) -> Tensor:
     def make() -> Weight:
         names, known = Form.read(form)
-        return known.weight(dict(zip(names, weight, strict=True)))
+        return known.weight(dict(zip(names, map(borrowed, weight), strict=True)))
 
     return look_up(ids, _TABLES.get(tuple(weight), form, make))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,6 +35,15 @@ def to_array(tensor: torch.Tensor) -> Array:
         bits: Array = np.from_dlpack(plain.view(torch.int16)).view(np.uint16)
         return bits
     return np.from_dlpack(plain)
+
+
+def borrowed(tensor: torch.Tensor) -> Array:
+    """Do what `to_array` does, without keeping the memory: for what goes when the tensor does."""
+    plain = to_array(tensor.contiguous())
+    if not (plain.size and tensor.is_contiguous()):
+        return plain
+    memory: Any = (ctypes.c_char * plain.nbytes).from_address(tensor.data_ptr())
+    return np.frombuffer(memory, plain.dtype).reshape(plain.shape)
 
 
 def to_tensor(array: Array) -> torch.Tensor:
@@ -114,7 +124,7 @@ class TensorCache(Generic[T]):
     """Values made from tensors, kept while the tensors live and hold the same numbers.
 
     A tensor is known by its storage, its place in it, and the count of writes to it.  The value
-    goes when a storage does.
+    goes when a storage does, so it must not keep one alive: `borrowed`.
     """
 
     def __init__(self) -> None:

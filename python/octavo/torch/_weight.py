@@ -13,7 +13,7 @@ from octavo import nn, tuning
 from octavo._formats import DENSE
 from octavo.nn.weights import Int8Weight
 from octavo.torch._form import Form, beside_weight
-from octavo.torch._tensors import TensorCache, to_array, to_numpy, to_tensor
+from octavo.torch._tensors import TensorCache, borrowed, to_array, to_numpy, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,9 +93,9 @@ class LayerMemory:
         with torch.inference_mode(False):
             fresh = None if array is None else to_tensor(array)
         held = getattr(self, name, None)
-        if held is None:
+        if held is None or fresh is None:
             setattr(self, name, fresh)
-        else:
+        elif _place(held) != _place(fresh):
             # The tensor object stays: modules and compiled graphs hold it.
             held.data = fresh
 
@@ -143,15 +143,11 @@ class LayerMemory:
             if tensor.requires_grad:
                 refuse_gradient()
             if tensor._version != version:
-                self._view(self.form.layer(self._tensors(), self.bias))
+                rest = {} if self.whole else self.layer.held_weight.portable()
+                arrays = {name: to_array(getattr(self, name)) for name in self.names}
+                self._view(self.form.layer({**rest, **arrays}, _array(self.bias)))
                 break
         return self.layer
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that make the layer."""
-        rest = {} if self.whole else self.layer.held_weight.portable()
-        parts = {name: to_tensor(array) for name, array in rest.items()}
-        return {**parts, **{name: getattr(self, name).detach() for name in self.names}}
 
     def owns(self, tensors: Sequence[torch.Tensor], text: str) -> bool:
         """Whether these are the layer's own tensors, and nobody wrote to its parts."""
@@ -182,8 +178,8 @@ class LayerMemory:
             Those of the layer that change.
         """
         form = self.form._replace(options={**self.form.options, **options})
-        copies = {name: part.clone() for name, part in parts.items()}
-        self._view(form.layer(copies, None if bias is None else bias.clone()))
+        copies = {name: to_array(part.clone()) for name, part in parts.items()}
+        self._view(form.layer(copies, None if bias is None else to_array(bias.clone())))
 
     def __reduce__(self) -> tuple[Callable[..., LayerMemory], tuple[Any, ...]]:
         layer = self.current()
@@ -199,7 +195,12 @@ def _rebuild(
     parts: dict[str, torch.Tensor],
     bias: torch.Tensor | None,
 ) -> LayerMemory:
-    return LayerMemory(form.layer(parts, bias), asked)
+    arrays = {name: to_array(part) for name, part in parts.items()}
+    return LayerMemory(form.layer(arrays, _array(bias)), asked)
+
+
+def _array(tensor: torch.Tensor | None) -> Array | None:
+    return None if tensor is None else to_array(tensor)
 
 
 def refuse_gradient() -> NoReturn:
@@ -282,7 +283,8 @@ def _place(tensor: torch.Tensor) -> tuple[int, tuple[int, ...], bool]:
 def _copy(tensors: Sequence[torch.Tensor], text: str, bias: torch.Tensor | None) -> nn.Linear:
     names, form = Form.read(text)
     try:
-        return form.layer(dict(zip(names, tensors, strict=True)), bias)
+        arrays = dict(zip(names, map(borrowed, tensors), strict=True))
+        return form.layer(arrays, None if bias is None else borrowed(bias))
     except KeyError as error:
         raise ValueError(
             f"weight: expected the tensors of a living octavo.torch layer, got others without"

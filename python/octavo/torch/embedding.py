@@ -13,7 +13,15 @@ from octavo.torch import _ops
 from octavo.torch._form import Form
 from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import FLOATS, is_plain, require_tensor, to_numpy, to_tensor, version_of
+from octavo.torch._tensors import (
+    FLOATS,
+    is_plain,
+    require_tensor,
+    to_array,
+    to_numpy,
+    to_tensor,
+    version_of,
+)
 from octavo.torch._weight import LayerMemory
 
 if TYPE_CHECKING:
@@ -120,7 +128,7 @@ class Embedding(Int8Module):
         versions = tuple((t.data_ptr(), version_of(t)) for t in tensors.values())
         weight, seen = self._made
         if weight is None or seen != versions:
-            weight = self._form.weight(tensors)
+            weight = self._form.weight({key: to_array(t) for key, t in tensors.items()})
             self._made = weight, versions
         return weight
 
@@ -174,7 +182,8 @@ class Embedding(Int8Module):
         if self._weight is not None:
             self._weight.replace(parts, self._weight.bias)
             return
-        arrays = self._form.weight(parts).tensors().values()
+        made = self._form.weight({key: to_array(part) for key, part in parts.items()})
+        arrays = made.tensors().values()
         for tensor, array in zip(self._tensors().values(), arrays, strict=True):
             tensor.copy_(to_tensor(array).reshape(tensor.shape))
 

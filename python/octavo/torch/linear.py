@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The int8 linear layer as a torch module."""
+"""The linear layer as a torch module."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ _is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compil
 class Linear(Int8Module):
     """``x @ weight.T + bias`` with int8 weights and int8 activations.
 
-    Made by `quantize_`, or from a float layer by `from_float`.  Activations are quantized row by
-    row as they come, or all with the `input_scale` that `convert_qat_` found.  The result has the
-    dtype of `x` (float32, bfloat16 or float16); a row's result depends on that row alone.
+    Made by `quantize_`, from a float layer by `from_float`, or of a layer of `octavo.nn`, whose
+    weight may be of any kind.  Activations are quantized row by row as they come, or all with the
+    `input_scale` that `convert_qat_` found.  The result has the dtype of `x` (float32, bfloat16 or
+    float16); a row's result depends on that row alone.
     Gradients flow to `x`, through the dequantized weight; the weight itself does not train.
 
     State dicts hold ``weight`` (int8 codes), ``weight_scale`` (float32, one row each), ``bias``
-    (float32), and if they are fixed ``input_scale`` and ``input_zero_point``: the
-    compressed-tensors names.  Those of a `SparseLinear` load too; the layer stays dense.
+    (float32), and if there are such ``input_scale``, ``input_zero_point``, ``input_multiplier``,
+    ``outlier_columns`` and ``outlier_weight``: the names in files.  Those of a `SparseLinear` load
+    too; the layer stays dense.
 
     Examples
     --------

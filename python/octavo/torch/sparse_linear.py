@@ -21,11 +21,11 @@ __all__ = ["SparseLinear"]
 
 
 class SparseLinear(Linear):
-    """A `Linear` whose zero weights cost neither memory nor time.
+    """The name of a `Linear` whose zero weights cost neither memory nor time.
 
     Made by `quantize_` of pruned layers, or from one float layer by `from_float`.  Its results have
-    the same bits as those of a `Linear` with the same codes, in every format; gradients, dtypes and
-    the rest are as there.  The formats are those of `octavo.SparseLinear`.
+    the same bits as those of a `Linear` with the same codes, in every format; the formats are those
+    of `octavo.SparseLinear`.
 
     State dicts hold ``weight_shape`` (int64), ``weight_bitmap`` (uint8, a bit for each weight) and
     ``weight_values`` (int8, the non-zero codes) instead of ``weight``, so that a file follows the
@@ -38,10 +38,10 @@ class SparseLinear(Linear):
     itself and cost no memory; the layer has to live until a graph's backward has run.  A program of
     `torch.export`, and whatever else sees operators (`torch.func.vmap`, other traces), works with
     bitmap and values, which every machine reads.  They are made when such a program is first
-    traced, and from then on kept beside what computes: ``ceil(in_features / 8) * out_features``
-    bytes and one for each non-zero weight, which `nbytes` counts.  With a PyTorch that has no
-    `torch.compiler.is_exporting`, compiled graphs are as exported ones; once another number of
-    non-zeros is loaded they have to be compiled anew.
+    traced, and from then on kept beside what computes: ``16 + ceil(in_features / 8) *
+    out_features`` bytes and one for each non-zero weight, which `nbytes` counts.  With a PyTorch
+    that has no `torch.compiler.is_exporting`, compiled graphs are as exported ones; once another
+    number of non-zeros is loaded they have to be compiled anew.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 
 Importing this registers the quantization method ``"octavo"``.  `OctavoConfig` quantizes a float
 checkpoint while it is loaded, and reads checkpoints that are int8 already: what `octavo compress`
-writes, and others of the compressed-tensors convention W8A8.
+writes with any recipe, and others of the compressed-tensors convention W8A8.
 """
 
 from __future__ import annotations

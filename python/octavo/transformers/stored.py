@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from octavo.io.compressed_tensors import Scheme
 
+_OPTIONAL = ("weight_zero_point", "input_zero_point", "bias")
+
 __all__ = ["Stored", "finish", "prepare", "require_present", "unfilled"]
 
 
@@ -74,10 +76,11 @@ def _expected(
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return what the checkpoint's config promises, with the types that such tensors have."""
     n, k = shape
-    packed = scheme.bitmap or scheme.codebook
-    found: dict[str, tuple[str, tuple[int, ...]]] = {"weight_scale": ("F32", (n, 1))}
-    if not packed:
-        found["weight"] = ("I8", (n, k))
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if scheme.kind == "int8":
+        found["weight_scale"] = ("F32", (n, 1))
+        if not (scheme.bitmap or scheme.codebook):
+            found["weight"] = ("I8", (n, k))
     if has_bias:
         found["bias"] = ("F32", (n,))
     if scheme.static:
@@ -147,12 +150,11 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
     modules = [module for _, module in group]
     linear = next(((name, module) for name, module in group if module.is_linear), None)
     alone = len(group) == 1
-    held: Any = None
     if linear is None:
-        table = _read(*group[0], folder)
+        made = _read(*group[0], folder)
     else:
         layer = _read(*linear, folder, has_bias=alone and "bias" in linear[1]._parameters)
-        held = LayerMemory(*_in_format(layer, all(module.is_linear for module in modules)))
+        made = LayerMemory(*_in_format(layer, all(module.is_linear for module in modules)))
     for module in modules:
         bias = module._parameters.get("bias")
         module._parameters.clear()
@@ -161,11 +163,9 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
         dtype = module.__dict__.pop("float_weight")[0].dtype
         del module.scheme
         if module.__dict__.pop("is_linear"):
-            become_linear(module, held, adds_bias=not alone)
-        elif held is None:
-            become_embedding(module, table, dtype)
+            become_linear(module, made, adds_bias=not alone)
         else:
-            become_embedding(module, held, dtype)
+            become_embedding(module, made, dtype)
 
 
 def _in_format(layer: Any, may_be_sparse: bool) -> tuple[Any, dict[str, Any] | None]:
@@ -212,7 +212,11 @@ def _read(name: str, module: Any, folder: Path, has_bias: bool = False) -> Any:
     try:
         builder = CheckpointBuilder(Checkpoint(folder, files=files), known)
         if module.is_linear:
-            return builder.linear(name, *shape, has_bias=has_bias)
-        return builder.embedding(name, *shape)
+            layer = builder.linear(name, *shape, has_bias=has_bias)
+        else:
+            layer = builder.embedding(name, *shape)
+        # What the config does not announce would be left out without a word.
+        builder.check_complete((f"{name}.",), _OPTIONAL)
+        return layer
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
