@@ -37,7 +37,7 @@ def rounded_int8(
     for start in range(0, len(ordered), BATCH):
         ids, mask = tokenize(model_folder, ordered[start : start + BATCH], 128)
         data.append({"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)})
-    settings = octavo.torch.AdaRound(losers="quantize", **config)
+    settings = octavo.torch.AdaRound(if_slower="quantize", **config)
     octavo.torch.adaround_(model, data, settings, on_progress=say)
     octavo.torch.to_encoder(model, model_folder).save(folder)
 
@@ -64,7 +64,7 @@ def trained_int8(
 
     torch.manual_seed(seed)
     model = _float_model(teacher_folder)
-    settings = octavo.torch.Int8Training(embeddings=True, losers="quantize", **config)
+    settings = octavo.torch.Int8Training(embeddings=True, if_slower="quantize", **config)
     octavo.torch.prepare_qat_(model, settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)

@@ -66,7 +66,7 @@ def float_base(folder: Path) -> Any:
 def int8_base(folder: Path) -> Any:
     """The float model with all but its head int8."""
     model = float_base(folder)
-    config = Int8Dynamic(losers="quantize")
+    config = Int8Dynamic(if_slower="quantize")
     quantize_(model, config, lambda _, name: name != "classifier")
     return model
 
@@ -241,7 +241,7 @@ def test_tied_weights_part_when_merged() -> None:
     head = torch.nn.Linear(48, 64, bias=False)
     head.weight = table.weight
     base = torch.nn.Sequential(table, head)
-    quantize_(base, Int8Dynamic(losers="quantize"))
+    quantize_(base, Int8Dynamic(if_slower="quantize"))
     assert isinstance(base[0], Embedding)
     rows = base[0](torch.arange(64)).clone()
     config = peft.LoraConfig(r=2, target_modules=["1"], init_lora_weights=False)
@@ -334,7 +334,7 @@ def test_second_adapters_are_checked_too(model: Any) -> None:
 
 def test_int8_heads_do_not_train(bert: Path) -> None:
     base = float_base(bert)
-    quantize_(base, Int8Dynamic(losers="quantize"))
+    quantize_(base, Int8Dynamic(if_slower="quantize"))
     with pytest.raises(ValueError, match="expected float layers, got the int8 layer 'classifier'"):
         peft.get_peft_model(base, lora(modules_to_save=["classifier"]))
     with pytest.raises(ValueError, match=r"got the int8 layer 'bert\.pooler\.dense'"):

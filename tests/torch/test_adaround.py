@@ -16,7 +16,7 @@ ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 from octavo.torch import _fake, _rounding  # noqa: E402
 from octavo.torch._capture import input_groups, inputs_of  # noqa: E402
 
-QUICK = ot.AdaRound(losers="quantize", steps=60)
+QUICK = ot.AdaRound(if_slower="quantize", steps=60)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def error(model: Any, other: Any, data: list[Any]) -> float:
 def test_outputs_come_closer_than_with_nearest_rounding(bias: bool, bits: int) -> None:
     model = network(bias)
     nearest, learned = copy.deepcopy(model), copy.deepcopy(model)
-    config = {"losers": "quantize", "bits": bits}
+    config = {"if_slower": "quantize", "bits": bits}
     ot.prepare_qat_(nearest, ot.Int8Training(**config))
     ot.convert_qat_(nearest)
     summary = ot.adaround_(learned, batches(), ot.AdaRound(**config, steps=100))
@@ -163,7 +163,7 @@ def test_layers_are_met_in_the_order_of_calls() -> None:
         assert first.shape == second.shape == (7, 16)
         assert torch.equal(inputs_of(model, groups[0], batch, 0)[0], model.table(ids)[mask == 1])
         assert inputs_of(model, groups[0], (ids,), 0)[0].shape == (10, 16)
-    config = ot.AdaRound(losers="quantize", steps=5)
+    config = ot.AdaRound(if_slower="quantize", steps=5)
     with pytest.raises(ValueError, match="layer 'never' was never reached"):
         ot.adaround_(model, [batch], config)
     summary = ot.adaround_(model, [batch], config, lambda _, name: name != "never")
@@ -178,7 +178,7 @@ def test_tied_weights_are_rounded_to_nearest() -> None:
     )
     model[2].weight = model[0].weight
     plain = copy.deepcopy(model)
-    ot.quantize_(plain, ot.Int8Dynamic(losers="quantize"))
+    ot.quantize_(plain, ot.Int8Dynamic(if_slower="quantize"))
     ot.adaround_(model, [torch.randn(20, 32)], QUICK)
     assert model[0]._weight is model[2]._weight
     assert torch.equal(model[0]._weight.codes(), plain[0]._weight.codes())

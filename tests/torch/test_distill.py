@@ -153,7 +153,7 @@ def test_progress_is_told() -> None:
 
 
 def test_quantize_prepares_the_student() -> None:
-    config = ot.Int8Training(losers="quantize")
+    config = ot.Int8Training(if_slower="quantize")
     result = distilled(quantize=lambda model: ot.prepare_qat_(model, config))
     linear = [part for part in result.student.modules() if isinstance(part, nn.Linear)]
     assert all(isinstance(part, ot.QatLinear) for part in linear)

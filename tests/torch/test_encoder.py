@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-INT8 = ot.Int8Dynamic(losers="quantize")
+INT8 = ot.Int8Dynamic(if_slower="quantize")
 FAMILIES = ["bert", "distilbert"]
 
 
@@ -109,7 +109,7 @@ def test_other_floats_become_float32(dtype: Any) -> None:
 def test_int8_layers_keep_their_codes(family: str, symmetric: bool, tmp_path: Path) -> None:
     model = made(family)
     plain = ot.to_encoder(copy.deepcopy(model))
-    ot.quantize_(model, ot.Int8Dynamic(losers="quantize", symmetric=symmetric))
+    ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize", symmetric=symmetric))
     encoder = ot.to_encoder(model)
     kinds = {type(leaf) for _, leaf in encoder.named_modules() if _is_leaf(leaf)}
     assert kinds == {nn.Linear, nn.Embedding, nn.LayerNorm}

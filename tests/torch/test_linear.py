@@ -221,7 +221,7 @@ x, y = torch.load(sys.argv[2])
 run = program.module()
 assert torch.equal(run(x), y), "first call"
 assert torch.equal(run(x), y), "second call"
-assert len(octavo.torch._weight._COPIES) == 2, len(octavo.torch._weight._COPIES)
+assert len(octavo.torch.memory._COPIES) == 2, len(octavo.torch.memory._COPIES)
 """
 
 
@@ -344,7 +344,7 @@ def test_floats_of_the_layer_do_not_train(name, shared) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.Linear(64, 64))
     if shared:
         model[1].weight = model[0].weight
-    ot.quantize_(model, ot.Int8Dynamic(losers="quantize"))
+    ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize"))
     layer, x = model[0], torch.randn(3, 64)
     layer(x)
     getattr(layer, name).requires_grad_(True)

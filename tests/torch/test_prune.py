@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
 ]
-ALL = ot.Int8Dynamic(losers="quantize")
+ALL = ot.Int8Dynamic(if_slower="quantize")
 
 
 @pytest.fixture(autouse=True)

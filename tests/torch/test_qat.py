@@ -28,7 +28,7 @@ pytestmark = [
 
 WAYS = [
     ot.Int8Training(
-        activations=activations, symmetric=symmetric, embeddings=True, losers="quantize"
+        activations=activations, symmetric=symmetric, embeddings=True, if_slower="quantize"
     )
     for activations in ("dynamic", "static")
     for symmetric in (False, True)
@@ -184,7 +184,7 @@ def test_untrained_it_is_what_quantize_gives() -> None:
     twin = copy.deepcopy(model)
     ot.prepare_qat_(model, WAYS[0])
     ot.convert_qat_(model)
-    ot.quantize_(twin, ot.Int8Dynamic(losers="quantize"))
+    ot.quantize_(twin, ot.Int8Dynamic(if_slower="quantize"))
     state, other = model.state_dict(), twin.state_dict()
     assert state.keys() == other.keys()
     assert all(torch.equal(state[key], other[key]) for key in state)
@@ -196,7 +196,7 @@ def test_training_makes_up_for_few_bits() -> None:
     x = torch.randn(256, 8) @ torch.randn(8, 64)
     goal = torch.nn.Linear(64, 32)
     model = torch.nn.Sequential(copy.deepcopy(goal))
-    ot.prepare_qat_(model, ot.Int8Training(bits=3, losers="quantize"))
+    ot.prepare_qat_(model, ot.Int8Training(bits=3, if_slower="quantize"))
     with torch.no_grad():
         wanted = goal(x)
 
@@ -218,7 +218,7 @@ def test_training_makes_up_for_few_bits() -> None:
 def test_masks_of_pruning_stay() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 64))
     ot.prune_(model, "nm", n=2, m=4)
-    ot.prepare_qat_(model, ot.Int8Training(losers="quantize"))
+    ot.prepare_qat_(model, ot.Int8Training(if_slower="quantize"))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(5):
         optimizer.zero_grad()
@@ -272,7 +272,7 @@ def test_compiles(config: Any) -> None:
 
 
 def test_a_static_scale_covers_the_first_batches_then_learns() -> None:
-    config = ot.Int8Training(activations="static", warmup=2, losers="quantize")
+    config = ot.Int8Training(activations="static", warmup=2, if_slower="quantize")
     model = torch.nn.Sequential(torch.nn.Linear(16, 16))
     ot.prepare_qat_(model, config)
     for x in (torch.linspace(-1, 2, 16), torch.linspace(-3, 1, 16), torch.linspace(-9, 9, 16)):
@@ -288,7 +288,7 @@ def test_a_static_scale_covers_the_first_batches_then_learns() -> None:
 
 def test_half_precision_and_autocast() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(64, 64)).bfloat16()
-    ot.prepare_qat_(model, ot.Int8Training(losers="quantize"))
+    ot.prepare_qat_(model, ot.Int8Training(if_slower="quantize"))
     x = torch.randn(5, 64).bfloat16()
     y = model(x)
     assert y.dtype == torch.bfloat16

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
     pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
 ]
-ALL = ot.Int8Dynamic(losers="quantize")
+ALL = ot.Int8Dynamic(if_slower="quantize")
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_what_stays_float_and_why() -> None:
 
 
 def test_embeddings_can_be_left_out() -> None:
-    summary = ot.quantize_(Tied(), ot.Int8Dynamic(embeddings=False, losers="quantize"))
+    summary = ot.quantize_(Tied(), ot.Int8Dynamic(embeddings=False, if_slower="quantize"))
     assert [layer.name for layer in summary.converted] == ["body"]
     reasons = {layer.name: layer.reason for layer in summary.kept}
     assert reasons["embed"] == "embeddings are switched off"
@@ -164,13 +164,13 @@ def test_measuring_keeps_the_slower_layers(monkeypatch) -> None:
     speeds = {(8, 16): 0.8, (32, 16): 1.5}
     monkeypatch.setattr(ot._checks, "_speedup", lambda n, k, *_: speeds[n, k])
     model = nn.Sequential(nn.Linear(16, 8), nn.Linear(16, 32))
-    summary = ot.quantize_(model, ot.Int8Dynamic(losers="measure"))
+    summary = ot.quantize_(model, ot.Int8Dynamic(if_slower="measure"))
     assert [layer.name for layer in summary.converted] == ["1"]
     assert summary.kept[0].reason == "measured 0.80x of the float layer's speed"
 
 
 def test_measuring_measures() -> None:
-    summary = ot.quantize_(nn.Linear(64, 48), ot.Int8Dynamic(losers="measure", rows=(4,)))
+    summary = ot.quantize_(nn.Linear(64, 48), ot.Int8Dynamic(if_slower="measure", rows=(4,)))
     assert len(summary.converted) + len(summary.kept) == 1
     assert ot._checks._speedup(48, 64, True, torch.float32, (4,), torch.get_num_threads()) > 0
 
@@ -356,8 +356,8 @@ def test_bad_arguments() -> None:
         ot.quantize_(nn.Linear(2, 2), ot.Int8Dynamic)
     with pytest.raises(TypeError, match="filter_fn: expected a function, got str"):
         ot.quantize_(nn.Linear(2, 2), None, "0")
-    with pytest.raises(ValueError, match="losers: expected one of rule, measure, quantize"):
-        ot.Int8Dynamic(losers="never")
+    with pytest.raises(ValueError, match="if_slower: expected one of keep, measure, quantize"):
+        ot.Int8Dynamic(if_slower="never")
     with pytest.raises(TypeError, match="rows: expected a tuple"):
         ot.Int8Dynamic(rows=[1])
     with pytest.raises(ValueError, match=r"rows: expected a value in \[1"):

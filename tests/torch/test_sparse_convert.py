@@ -158,7 +158,7 @@ def test_a_sparse_encoder_is_the_models_own_layer() -> None:
     config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
     model = transformers.AutoModel.from_config(config).eval()
     ot.prune_(model, "l1_unstructured", amount=0.9)
-    ot.quantize_(model, ot.Int8Dynamic(losers="quantize", sparse="always"))
+    ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize", sparse="always"))
     encoder: Any = ot.to_encoder(model)
     ours, theirs = model.encoder.layer[0].output.dense, encoder.encoder.layer[0].output.dense
     assert type(ours) is ot.SparseLinear

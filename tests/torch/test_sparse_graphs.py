@@ -126,7 +126,7 @@ x, y = torch.load(sys.argv[2])
 run = program.module()
 assert torch.equal(run(x), y), "first call"
 assert torch.equal(run(x), y), "second call"
-copies = octavo.torch._weight._COPIES
+copies = octavo.torch.memory._COPIES
 assert len(copies) == 2, len(copies)
 """
 

@@ -100,7 +100,7 @@ def test_an_encoder_keeps_it() -> None:
 
     options = {k: v for k, v in model_files.BERT.items() if k != "model_type"}
     model = transformers.BertModel(transformers.BertConfig(**options)).eval()
-    ot.quantize_(model, ot.Int8Dynamic(losers="quantize"))
+    ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize"))
     for name, part in model.named_modules():
         if isinstance(part, ot.Linear):
             made = nn.Linear.from_quantized(

@@ -32,7 +32,7 @@ def bert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def int8(bert: Path) -> Path:
     """A checkpoint that is int8, with a description by octavo."""
-    config = OctavoConfig(losers="quantize")
+    config = OctavoConfig(if_slower="quantize")
     folder = bert.parent / "int8"
     load(bert, quantization_config=config).save_pretrained(folder)
     return folder
@@ -52,7 +52,7 @@ def set_quantization(folder: Path, value: dict[str, Any]) -> None:
     [
         ({"bits": 4}, TypeError, "unknown option 'bits'; there are symmetric, embeddings"),
         ({"quant_method": "gptq"}, ValueError, "quant_method: expected 'octavo', got 'gptq'"),
-        ({"losers": "maybe"}, ValueError, "losers"),
+        ({"if_slower": "maybe"}, ValueError, "if_slower"),
         ({"symmetric": 1}, TypeError, "symmetric"),
         ({"rows": []}, TypeError, "rows"),
         ({"modules_to_not_convert": "head"}, TypeError, "expected a list of names, got 'head'"),
@@ -81,7 +81,7 @@ def test_other_devices(place: Any) -> None:
 
 
 def test_a_model_does_not_leave_the_cpu(bert: Path) -> None:
-    model = load(bert, quantization_config=OctavoConfig(losers="quantize"))
+    model = load(bert, quantization_config=OctavoConfig(if_slower="quantize"))
     with pytest.raises(ValueError, match="int8 layers run on the CPU"):
         model.pooler.to("meta")
 

@@ -11,8 +11,8 @@ from peft.tuners.lora import layer as peft_layer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
 from octavo.lora.merging import with_weight
-from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import LayerMemory
+from octavo.torch.memory import LayerMemory
+from octavo.torch.tensors import to_numpy
 
 if TYPE_CHECKING:
     from octavo.torch import Linear

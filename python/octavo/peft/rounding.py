@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from octavo.lora.merging import rounding_error
 from octavo.peft.layer import LoraLinear
-from octavo.torch._tensors import to_numpy
+from octavo.torch.tensors import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

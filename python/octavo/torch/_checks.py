@@ -12,8 +12,8 @@ from torch import nn
 from octavo import timing
 from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
-from octavo.torch._tensors import FLOATS, unusable
 from octavo.torch.linear import Linear
+from octavo.torch.tensors import FLOATS, unusable
 
 if TYPE_CHECKING:
     from octavo.torch.config import Int8Dynamic
@@ -93,9 +93,9 @@ def _require_usable(name: str, module: nn.Module) -> None:
 
 def _reason_of_speed(module: nn.Linear, config: Int8Dynamic) -> str | None:
     n, k = shape_of(module)
-    if config.losers == "rule" and (n * k < SMALL or n < NARROW):
+    if config.if_slower == "keep" and (n * k < SMALL or n < NARROW):
         return f"too small to gain (fewer than {SMALL} weights or {NARROW} outputs)"
-    if config.losers == "measure":
+    if config.if_slower == "measure":
         dtype, threads = stored_weight(module).dtype, torch.get_num_threads()
         speedup = _speedup(n, k, module.bias is not None, dtype, config.rows, threads)
         if speedup < 1:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from octavo.nn.weights import Weight
-    from octavo.torch._tensors import Array
+    from octavo.torch.tensors import Array
 
 __all__ = ["Form", "beside_weight"]
 

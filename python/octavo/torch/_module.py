@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from octavo.torch._tensors import dtypes_of, to_tensor, unusable
+from octavo.torch.tensors import dtypes_of, to_tensor, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from octavo.nn.weights import Layout
-    from octavo.torch._tensors import Array
+    from octavo.torch.tensors import Array
 
 
 class Int8Module(torch.nn.Module):

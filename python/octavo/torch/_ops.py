@@ -15,8 +15,8 @@ from torch import Tensor
 
 from octavo import _backend, _checks
 from octavo.torch._form import Form
-from octavo.torch._tensors import FLOATS, TensorCache, borrowed, explain, require_tensor
-from octavo.torch._weight import LayerMemory, layer_of, refuse_gradient, weight_of
+from octavo.torch.memory import LayerMemory, layer_of, refuse_gradient, weight_of
+from octavo.torch.tensors import FLOATS, TensorCache, borrowed, explain, require_tensor
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Weight

@@ -14,7 +14,6 @@ from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_o
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
 from octavo.torch._rounding import InputMoments, learn_rounding
-from octavo.torch._weight import LayerMemory, held_int8
 from octavo.torch.config import AdaRound
 from octavo.torch.convert import (
     become_linear,
@@ -23,6 +22,7 @@ from octavo.torch.convert import (
     convert_group,
     entry_of,
 )
+from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.summary import Converted, Summary
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from octavo import _checks
 
 __all__ = ["CONFIGS", "AdaRound", "Int8Dynamic", "Int8Training", "config_of"]
 
-LOSERS = ("rule", "measure", "quantize")
+IF_SLOWER = ("keep", "measure", "quantize")
 SPARSE = ("auto", "never", "always")
 
 
@@ -25,8 +25,8 @@ class Int8Dynamic:
         about twice as exact.
     embeddings : bool
         Also quantize `torch.nn.Embedding`.
-    losers : "rule", "measure" or "quantize"
-        What becomes of layers that int8 would slow down: ``"rule"`` leaves linear layers of
+    if_slower : "keep", "measure" or "quantize"
+        What becomes of layers that int8 would slow down: ``"keep"`` leaves linear layers of
         fewer than 32768 weights (about 180 x 180) or 16 outputs in float, ``"measure"`` times every
         shape on this machine and leaves the slower ones in float, ``"quantize"`` quantizes them
         all.
@@ -43,20 +43,20 @@ class Int8Dynamic:
     Examples
     --------
     >>> from octavo.torch import Int8Dynamic
-    >>> Int8Dynamic(losers="measure").rows
+    >>> Int8Dynamic(if_slower="measure").rows
     (1, 128)
     """
 
     symmetric: bool = False
     embeddings: bool = True
-    losers: str = "rule"
+    if_slower: str = "keep"
     rows: tuple[int, ...] = (1, 128)
     sparse: str = "auto"
 
     def __post_init__(self) -> None:
         _checks.boolean(self.symmetric, "symmetric")
         _checks.boolean(self.embeddings, "embeddings")
-        _checks.choice(self.losers, "losers", LOSERS)
+        _checks.choice(self.if_slower, "if_slower", IF_SLOWER)
         _checks.choice(self.sparse, "sparse", SPARSE)
         if not isinstance(self.rows, tuple) or not self.rows:
             raise TypeError(f"rows: expected a tuple of row counts, got {self.rows!r}")
@@ -75,7 +75,7 @@ class Int8Training(Int8Dynamic):
     embeddings : bool
         Also train `torch.nn.Embedding` for int8. Off by default: a row that the training data does
         not use gains nothing, and `quantize_` can follow.
-    losers, rows, sparse
+    if_slower, rows, sparse
         As in `Int8Dynamic`.
     activations : "dynamic" or "static"
         Each row quantized over its own range, or all rows with one scale, which is found from the
@@ -116,7 +116,7 @@ class AdaRound(Int8Dynamic):
 
     Parameters
     ----------
-    symmetric, embeddings, losers, rows, sparse
+    symmetric, embeddings, if_slower, rows, sparse
         As in `Int8Dynamic`; embeddings are rounded to nearest.
     bits : int
         From 2 to 8. Weights use the codes from ``-(2**(bits - 1) - 1)`` to the same above 0; they

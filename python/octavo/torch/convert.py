@@ -13,13 +13,13 @@ from octavo.nn import LinearOptions
 from octavo.nn.weights.codes import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import make_permanent, stored_weight
-from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import LayerMemory, held_int8
 from octavo.torch.config import Int8Dynamic, config_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
+from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
+from octavo.torch.tensors import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

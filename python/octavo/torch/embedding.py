@@ -13,7 +13,8 @@ from octavo.torch import _ops
 from octavo.torch._form import Form
 from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import (
+from octavo.torch.memory import LayerMemory
+from octavo.torch.tensors import (
     FLOATS,
     is_plain,
     require_tensor,
@@ -22,11 +23,10 @@ from octavo.torch._tensors import (
     to_tensor,
     version_of,
 )
-from octavo.torch._weight import LayerMemory
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Layout, Weight
-    from octavo.torch._tensors import Array
+    from octavo.torch.tensors import Array
 
 functional = torch.nn.functional
 

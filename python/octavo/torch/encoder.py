@@ -16,11 +16,11 @@ from octavo.models.config import HEADS, read_config
 from octavo.models.loader import build
 from octavo.nn.weights import Int8Weight
 from octavo.torch._pruned import stored_weight, weight_of
-from octavo.torch._tensors import to_numpy, unusable
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.sparse_linear import SparseLinear
+from octavo.torch.tensors import to_numpy, unusable
 
 if TYPE_CHECKING:
     import os

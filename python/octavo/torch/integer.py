@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from octavo.torch import _ops
-from octavo.torch._tensors import explain, is_plain
+from octavo.torch.tensors import explain, is_plain
 
 
 def int_mm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

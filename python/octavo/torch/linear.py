@@ -14,12 +14,12 @@ from octavo.torch import _ops
 from octavo.torch._form import beside_weight
 from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import is_eager, to_array, to_numpy
-from octavo.torch._weight import LayerMemory
+from octavo.torch.memory import LayerMemory
+from octavo.torch.tensors import is_eager, to_array, to_numpy
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Layout
-    from octavo.torch._tensors import Array
+    from octavo.torch.tensors import Array
 
 _STATIC = ("input_scale", "input_zero_point")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from octavo import _backend, nn
 from octavo.torch import _ops
-from octavo.torch._tensors import TensorCache, to_numpy
+from octavo.torch.tensors import TensorCache, to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,6 @@ from torch import nn
 from octavo import nn as layers
 from octavo.torch._checks import shape_of
 from octavo.torch._pruned import make_permanent
-from octavo.torch._tensors import to_numpy, unusable
-from octavo.torch._weight import held_int8
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
     become_embedding,
@@ -20,8 +18,10 @@ from octavo.torch.convert import (
     close_fast_paths,
     entry_of,
 )
+from octavo.torch.memory import held_int8
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.summary import Converted, Kept, Summary
+from octavo.torch.tensors import to_numpy, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import torch
 from octavo import nn
 from octavo.torch._module import require_float
 from octavo.torch._pruned import weight_of
-from octavo.torch._tensors import to_numpy
-from octavo.torch._weight import LayerMemory
 from octavo.torch.linear import Linear
+from octavo.torch.memory import LayerMemory
+from octavo.torch.tensors import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

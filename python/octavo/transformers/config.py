@@ -34,10 +34,10 @@ class OctavoConfig(QuantizationConfigMixin):
         Quantize activations symmetrically instead of over each row's own range.
     embeddings : bool
         Also quantize embedding tables.
-    losers : "rule", "measure" or "quantize"
+    if_slower : "keep", "measure" or "quantize"
         What becomes of layers that int8 would slow down; see `octavo.torch.Int8Dynamic`.
     rows : sequence of int
-        The numbers of rows that ``losers="measure"`` tries.
+        The numbers of rows that ``if_slower="measure"`` tries.
     sparse : "auto", "never" or "always"
         Which layers leave their zeros out, by default those of a pruned model where it pays; see
         `octavo.torch.Int8Dynamic`.
@@ -63,7 +63,7 @@ class OctavoConfig(QuantizationConfigMixin):
         self,
         symmetric: bool = False,
         embeddings: bool = True,
-        losers: str = "rule",
+        if_slower: str = "keep",
         rows: tuple[int, ...] = (1, 128),
         modules_to_not_convert: list[str] | None = None,
         sparse: str = "auto",
@@ -76,7 +76,7 @@ class OctavoConfig(QuantizationConfigMixin):
             names = ", ".join(_OPTIONS)
             raise TypeError(f"OctavoConfig: unknown option {min(unknown)!r}; there are {names}")
         self.quant_method: Any = METHOD
-        self.symmetric, self.embeddings, self.losers = symmetric, embeddings, losers
+        self.symmetric, self.embeddings, self.if_slower = symmetric, embeddings, if_slower
         # A list in JSON.
         self.rows = tuple(rows) if isinstance(rows, list) else rows
         self.modules_to_not_convert = _names(modules_to_not_convert)
@@ -93,7 +93,7 @@ class OctavoConfig(QuantizationConfigMixin):
 
     def int8_dynamic(self) -> Int8Dynamic:
         """Return the options as `octavo.torch` has them."""
-        return Int8Dynamic(self.symmetric, self.embeddings, self.losers, self.rows, self.sparse)
+        return Int8Dynamic(self.symmetric, self.embeddings, self.if_slower, self.rows, self.sparse)
 
     def options(self) -> dict[str, Any]:
         """Return the options that differ from the defaults."""
@@ -126,7 +126,7 @@ class OctavoConfig(QuantizationConfigMixin):
 _OPTIONS: dict[str, Any] = {
     "symmetric": False,
     "embeddings": True,
-    "losers": "rule",
+    "if_slower": "keep",
     "rows": (1, 128),
     "modules_to_not_convert": None,
     "sparse": "auto",

@@ -16,7 +16,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils import cached_file
 
 from octavo.torch import Embedding, Linear, Summary, quantize_
-from octavo.torch._tensors import to_tensor
+from octavo.torch.tensors import to_tensor
 from octavo.transformers.checkpoint import (
     Layout,
     Save,

@@ -22,9 +22,9 @@ from octavo.io.checkpoint import Checkpoint
 from octavo.io.header import DTYPES, NAMES, TensorInfo
 from octavo.models.build import CheckpointBuilder
 from octavo.nn.weights import Int8Weight
-from octavo.torch._tensors import to_array, to_tensor
-from octavo.torch._weight import LayerMemory
 from octavo.torch.convert import become_embedding, become_linear
+from octavo.torch.memory import LayerMemory
+from octavo.torch.tensors import to_array, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,12 +13,12 @@ from octavo import nn, tuning
 from octavo._formats import DENSE
 from octavo.nn.weights import Int8Weight
 from octavo.torch._form import Form, beside_weight
-from octavo.torch._tensors import TensorCache, borrowed, to_array, to_numpy, to_tensor
+from octavo.torch.tensors import TensorCache, borrowed, to_array, to_numpy, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from octavo.torch._tensors import Array
+    from octavo.torch.tensors import Array
 
 __all__ = ["LayerMemory", "held_int8", "layer_of", "refuse_gradient", "weight_of"]
 
