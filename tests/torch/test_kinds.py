@@ -178,10 +178,10 @@ def test_graphs(pair: Any) -> None:
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     program = torch.export.export(module, (x,))
     gc.collect()  # what other tests' programs left
-    before = len(ot._weight._COPIES)
+    before = len(ot.memory._COPIES)
     for call in (compiled, program.module(), torch.jit.trace(module, (x,))):
         assert same(call(inputs(3, K)), layer(x.numpy()))
-    assert len(ot._weight._COPIES) == before
+    assert len(ot.memory._COPIES) == before
     if hasattr(torch.library, "register_vmap"):
         assert same(torch.vmap(module)(x), layer(x.numpy()))
     file = io.BytesIO()
@@ -189,10 +189,10 @@ def test_graphs(pair: Any) -> None:
     file.seek(0)
     moved = torch.export.load(file).module()
     assert same(moved(x), layer(x.numpy()))
-    assert len(ot._weight._COPIES) == before + 1
+    assert len(ot.memory._COPIES) == before + 1
     del moved
     gc.collect()
-    assert len(ot._weight._COPIES) == before
+    assert len(ot.memory._COPIES) == before
 
 
 def test_states(pair: Any, second: Any) -> None:

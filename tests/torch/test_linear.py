@@ -248,7 +248,7 @@ def test_export_survives_the_process(tmp_path) -> None:
 def test_copied_tensors_are_packed_once_and_let_go() -> None:
     _, twin, _ = layers()
     x = torch.randn(2, 70)
-    cache = ot._weight._COPIES
+    cache = ot.memory._COPIES
     before = len(cache)
     packed, scale, bias = twin.packed.clone(), twin.weight_scale.clone(), twin.bias.clone()
     text = twin._weight.text

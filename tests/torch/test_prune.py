@@ -223,7 +223,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_cubic_schedule(method: Any) -> None:
     model = net()
     schedule = prune.GradualPruning(model, method, 0.75, begin=2, end=10, every=2)

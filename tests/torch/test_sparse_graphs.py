@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node"),
     pytest.mark.filterwarnings("ignore:Node .* does not reference an nn.Module"),
 ]
-COPIES = ot._weight._COPIES
+COPIES = ot.memory._COPIES
 TELLS = hasattr(torch.compiler, "is_exporting")
 
 
