@@ -22,15 +22,15 @@ enum class Pattern {
   kOneColumn,
   kLastCode,
   kExtremes,
-  kQuads,   // of 1 x 4
-  kStrips,  // of 4 x 1
-  kBlocks,  // of 16 x 4
-  kTiles,   // of 16 x 64
+  kBlocks1x4,
+  kBlocks4x1,
+  kBlocks16x4,
+  kTiles,  // of 16 x 64
 };
-constexpr Pattern kPatterns[] = {Pattern::kRandom,   Pattern::kTwoOfFour, Pattern::kDense,
-                                 Pattern::kEmpty,    Pattern::kOneColumn, Pattern::kLastCode,
-                                 Pattern::kExtremes, Pattern::kQuads,     Pattern::kStrips,
-                                 Pattern::kBlocks,   Pattern::kTiles};
+constexpr Pattern kPatterns[] = {Pattern::kRandom,     Pattern::kTwoOfFour, Pattern::kDense,
+                                 Pattern::kEmpty,      Pattern::kOneColumn, Pattern::kLastCode,
+                                 Pattern::kExtremes,   Pattern::kBlocks1x4, Pattern::kBlocks4x1,
+                                 Pattern::kBlocks16x4, Pattern::kTiles};
 
 struct Matrix {
   std::int64_t n, k;
@@ -54,9 +54,9 @@ inline Matrix make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
       case Pattern::kOneColumn: kept = i / k == n / 2; break;
       case Pattern::kLastCode: kept = i % k == k - 1; break;
       case Pattern::kExtremes: kept = random.between(0, 1) == 0; break;
-      case Pattern::kQuads: kept = (7 * (i / k) + 5 * (i % k / 4)) % 4 == 0; break;
-      case Pattern::kStrips: kept = (7 * (i / k / 4) + 5 * (i % k)) % 4 == 0; break;
-      case Pattern::kBlocks: kept = (7 * (i / k / 16) + 5 * (i % k / 4)) % 4 == 0; break;
+      case Pattern::kBlocks1x4: kept = (7 * (i / k) + 5 * (i % k / 4)) % 4 == 0; break;
+      case Pattern::kBlocks4x1: kept = (7 * (i / k / 4) + 5 * (i % k)) % 4 == 0; break;
+      case Pattern::kBlocks16x4: kept = (7 * (i / k / 16) + 5 * (i % k / 4)) % 4 == 0; break;
       case Pattern::kTiles: kept = (i / k / 16 + i % k / 64) % 2 == 0; break;
     }
     if (!kept) continue;

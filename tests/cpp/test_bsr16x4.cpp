@@ -82,7 +82,7 @@ void check_row(const GemmBsr16x4S8Row& row) {
       check_gemm_bsr16x4(row, m, w, pattern, Edge::kEnd, random);
     }
   }
-  for (const Pattern pattern : {Pattern::kDense, Pattern::kBlocks, Pattern::kTiles}) {
+  for (const Pattern pattern : {Pattern::kDense, Pattern::kBlocks16x4, Pattern::kTiles}) {
     const Matrix w = make_weight(33, 3300, pattern, random);
     check_gemm_bsr16x4(row, 18, w, pattern, Edge::kFront, random);
   }
@@ -102,7 +102,7 @@ void test_bsr16x4() {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 3, 9, 40, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks, Pattern::kTiles}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks16x4, Pattern::kTiles}) {
         const Matrix w = make_weight(150, 700, pattern, random);
         check_layer("bsr16x4", info.token, m, w, random);
       }
@@ -116,7 +116,7 @@ void test_bsr16x4() {
 void test_gemm_bsr16x4_s8() {
   for_each_row<GemmBsr16x4S8Args>(check_row, [](const GemmBsr16x4S8Row& row) {
     Random random(7);
-    const Matrix w = make_weight(192, 768, Pattern::kBlocks, random);
+    const Matrix w = make_weight(192, 768, Pattern::kBlocks16x4, random);
     for (const std::int64_t m : {1, 32}) {
       check_gemm_bsr16x4(row, m, w, Pattern::kRandom, Edge::kEnd, random);
     }

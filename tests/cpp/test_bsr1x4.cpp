@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The quads of a sparse weight, and every kernel row that reads them, on guarded memory; and the
+// The blocks of a sparse weight, and every kernel row that reads them, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
 #include <cstdlib>
 
@@ -20,7 +20,7 @@ std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
          " k=" + std::to_string(w.k);
 }
 
-std::int64_t quads_in(const Matrix& w, std::int64_t n) {
+std::int64_t blocks_in(const Matrix& w, std::int64_t n) {
   std::int64_t found = 0;
   for (std::int64_t k0 = 0; n < w.n && k0 < w.k; k0 += 4) {
     bool any = false;
@@ -34,16 +34,16 @@ std::int64_t quads_in(const Matrix& w, std::int64_t n) {
 
 int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(code[1]); }
 
-// As many quads as must be there; the way back; what kernels rely on.
-void check_quads(const Matrix& w) {
+// As many blocks as must be there; the way back; what kernels rely on.
+void check_blocks(const Matrix& w) {
   const Bsr1x4 packed(w.codes.data(), w.n, w.k);
-  const std::string what = name_of("quads", 0, w);
+  const std::string what = name_of("blocks", 0, w);
   check_codes(packed, w, what);
   const BsrPanels all = packed.stretch(0, packed.panels());
   std::int64_t t = 0;
   for (std::int64_t n = 0; n < 16 * packed.panels(); ++n) {
-    check(all.first[n] == t, what + " first quad");
-    const std::int64_t count = quads_in(w, n), paired = all.paired[n];
+    check(all.first[n] == t, what + " first block");
+    const std::int64_t count = blocks_in(w, n), paired = all.paired[n];
     check(paired % 2 == 0 && paired <= count, what + " paired");
     for (std::int64_t i = t; i < t + paired; i += 2) {
       const std::int8_t* code = all.code + 4 * i;
@@ -58,22 +58,23 @@ void check_quads(const Matrix& w) {
         what + " bytes");
 }
 
-// Quads of small codes all fit, so that at most one of a column is left over.
+// Blocks of small codes all fit, so that at most one of a column is left over.
 void check_small_codes_pair(Random& random) {
-  Matrix w = make_weight(20, 300, Pattern::kQuads, random);
+  Matrix w = make_weight(20, 300, Pattern::kBlocks1x4, random);
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
   const Bsr1x4 packed(w.codes.data(), w.n, w.k);
-  check_codes(packed, w, "small quads");
+  check_codes(packed, w, "small blocks");
   const BsrPanels all = packed.stretch(0, packed.panels());
   for (std::int64_t n = 0; n < w.n; ++n) {
-    check(all.paired[n] == quads_in(w, n) / 2 * 2 && all.paired[n] > 0, "small quads are paired");
+    check(all.paired[n] == blocks_in(w, n) / 2 * 2 && all.paired[n] > 0, "small blocks are paired");
   }
 }
 
 void check_spread(const BroadcastBsr1x4S8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
                   Edge edge, Random& random) {
   const Bsr1x4 packed(w.codes.data(), w.n, w.k);
-  const GuardedGroups<BsrPanels> quads(packed.stretch(0, packed.panels()), packed.units(), 4, edge);
+  const GuardedGroups<BsrPanels> blocks(packed.stretch(0, packed.panels()), packed.units(), 4,
+                                        edge);
   Codes a(m, w.k, row.form, pattern, edge, random);
   const std::int64_t rows = round_up(m, row.lanes);
   Guarded<std::uint8_t> tile(rows * a.k_pad, edge);
@@ -85,7 +86,7 @@ void check_spread(const BroadcastBsr1x4S8Row& row, std::int64_t m, const Matrix&
   }
   const std::int64_t width = round_up(w.n, 16);
   Guarded<std::int32_t> c(m * width, edge);
-  const BroadcastBsr1x4S8Args args = {quads.whole, tile.data(), c.data(), width,
+  const BroadcastBsr1x4S8Args args = {blocks.whole, tile.data(), c.data(), width,
                                       static_cast<std::int32_t>(m)};
   row.run(args);
   check_sums(c.data(), width, a, row.form, m, w, name_of(row.name, m, w));
@@ -114,16 +115,16 @@ void test_bsr1x4() {
   Random random(20261126);
   for (const std::int64_t n : {0, 1, 16, 17, 50}) {
     for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
-      for (const Pattern pattern : kPatterns) check_quads(make_weight(n, k, pattern, random));
+      for (const Pattern pattern : kPatterns) check_blocks(make_weight(n, k, pattern, random));
     }
   }
-  check_quads(make_weight(3, 65536, Pattern::kLastCode, random));
+  check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
   check_small_codes_pair(random);
   for (const IsaInfo& info : isa_table()) {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 9, 40, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kQuads, Pattern::kEmpty}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks1x4, Pattern::kEmpty}) {
         const Matrix w = make_weight(150, 700, pattern, random);
         check_layer("bsr1x4", info.token, m, w, random);
       }
@@ -143,8 +144,8 @@ void test_broadcast_bsr1x4_s8() {
       },
       [&](const KernelRow<BroadcastBsr1x4S8Args>& row) {
         Random random(7);
-        const Matrix w = make_weight(192, 768, Pattern::kQuads, random);
-        check_spread(row, 32, w, Pattern::kQuads, Edge::kEnd, random);
+        const Matrix w = make_weight(192, 768, Pattern::kBlocks1x4, random);
+        check_spread(row, 32, w, Pattern::kBlocks1x4, Edge::kEnd, random);
       });
 }
 

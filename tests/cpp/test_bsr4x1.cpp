@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The strips of a sparse weight, and every kernel row that reads them, on guarded memory; and the
+// The blocks of a sparse weight, and every kernel row that reads them, on guarded memory; and the
 // layer that holds its weight so, against the dense one.
 #include <cstdlib>
 
@@ -26,7 +26,7 @@ std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
 }
 
 // How many inputs of a part the outputs of set s use.
-std::int64_t strips_in(const Matrix& w, std::int64_t set, std::int64_t s, std::int64_t part) {
+std::int64_t blocks_in(const Matrix& w, std::int64_t set, std::int64_t s, std::int64_t part) {
   std::int64_t found = 0;
   const std::int64_t size = set == 1 ? 768 : 4096;
   for (std::int64_t k = size * part; k < std::min(w.k, size * (part + 1)); ++k) {
@@ -43,10 +43,10 @@ int magnitude(const std::int8_t* code) { return std::abs(code[0]) + std::abs(cod
 
 // As many squares as must be there; the way back; what kernels rely on.
 template <class Packed>
-void check_strips(const Matrix& w) {
+void check_blocks(const Matrix& w) {
   constexpr std::int64_t set = kSet<Packed>;
   const Packed packed(w.codes.data(), w.n, w.k);
-  const std::string what = name_of("strips", 0, w);
+  const std::string what = name_of("blocks", 0, w);
   check_codes(packed, w, what);
   std::int64_t t = 0;
   const std::int64_t sets = 16 / set * packed.panels();
@@ -54,7 +54,7 @@ void check_strips(const Matrix& w) {
     const BsrPanels all = packed.stretch(0, packed.panels(), part);
     for (std::int64_t s = 0; s < sets; ++s) {
       check(all.first[s] == t, what + " first square");
-      const std::int64_t count = (strips_in(w, set, s, part) + 3) / 4;
+      const std::int64_t count = (blocks_in(w, set, s, part) + 3) / 4;
       const std::int64_t paired = set == 1 ? 0 : all.paired[s];
       check(paired % 2 == 0 && paired <= count, what + " paired");
       for (std::int64_t i = 0; i < set * (paired / 2); ++i) {  // columns of twos of squares
@@ -79,7 +79,7 @@ void check_strips(const Matrix& w) {
 
 // Squares of small codes all fit, so that at most one of a set is left over.
 void check_small_codes_pair(Random& random) {
-  Matrix w = make_weight(20, 300, Pattern::kStrips, random);
+  Matrix w = make_weight(20, 300, Pattern::kBlocks4x1, random);
   for (std::int8_t& code : w.codes) code = static_cast<std::int8_t>(code % 32);
   const Bsr4x1 packed(w.codes.data(), w.n, w.k);
   check_codes(packed, w, "small squares");
@@ -164,8 +164,8 @@ void check_row(const BroadcastBsr4x1S8Row& row, std::int64_t rows, std::int64_t 
 void test_bsr4x1() {
   Random random(20261128);
   const auto check_both = [](const Matrix& w) {
-    check_strips<Bsr1x1>(w);
-    check_strips<Bsr4x1>(w);
+    check_blocks<Bsr1x1>(w);
+    check_blocks<Bsr4x1>(w);
   };
   for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
     for (const std::int64_t k : {0, 1, 4, 15, 65, 300, 768, 1600}) {
@@ -178,7 +178,7 @@ void test_bsr4x1() {
     if (!(detected_isas() & bit(info.isa))) continue;
     force_isa(info.token);
     for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kStrips, Pattern::kEmpty}) {
+      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks4x1, Pattern::kEmpty}) {
         const Matrix w = make_weight(150, 1000, pattern, random);
         for (const char* format : kFormats) check_layer(format, info.token, m, w, random);
       }
@@ -202,9 +202,9 @@ void test_broadcast_bsr4x1_s8() {
         }
       },
       [&](const KernelRow<BroadcastBsr4x1S8Args>& row) {
-        const Matrix w = make_weight(192, 768, Pattern::kStrips, random);
-        check_spread<Bsr1x1>(row, row.most_rows, 32, w, Pattern::kStrips, Edge::kEnd, random);
-        check_spread<Bsr4x1>(row, row.most_rows, 32, w, Pattern::kStrips, Edge::kEnd, random);
+        const Matrix w = make_weight(192, 768, Pattern::kBlocks4x1, random);
+        check_spread<Bsr1x1>(row, row.most_rows, 32, w, Pattern::kBlocks4x1, Edge::kEnd, random);
+        check_spread<Bsr4x1>(row, row.most_rows, 32, w, Pattern::kBlocks4x1, Edge::kEnd, random);
       });
 }
 

@@ -91,21 +91,21 @@ def test_bytes_follow_the_blocks(block: tuple[int, int]) -> None:
 
 @needs_core
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_bytes_follow_the_quads(block: tuple[int, int]) -> None:
+def test_bytes_follow_blocks_of_1x4(block: tuple[int, int]) -> None:
     codes = pruned(70, 300, 0.8, block)
     layer = SparseLinear.from_quantized(codes, 0.1, format="bsr1x4")
-    quads, columns = blocks_of(codes, height=1), 80
-    wanted = 6 * quads + 4 * (3 * columns + 1) + 2 * 4 * 70
+    blocks, columns = blocks_of(codes, height=1), 80
+    wanted = 6 * blocks + 4 * (3 * columns + 1) + 2 * 4 * 70
     assert layer.nbytes == wanted
     units, size = tuning.format_cost(codes, "bsr1x4")
-    assert units == -(-quads // 16)
+    assert units == -(-blocks // 16)
     assert size == wanted - 2 * 4 * 70  # column sums and scales
 
 
 @needs_core
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 @pytest.mark.parametrize(("form", "height"), [("bsr4x1", 4), ("bsr1x1", 1)])
-def test_bytes_follow_the_strips(block: tuple[int, int], form: str, height: int) -> None:
+def test_bytes_follow_blocks_of_4x1_and_1x1(block: tuple[int, int], form: str, height: int) -> None:
     codes = pruned(70, 300, 0.8, block)
     layer = SparseLinear.from_quantized(codes, 0.1, format=form)
     squares = sum(

@@ -38,10 +38,10 @@ class PackedInt4(PackedLinear):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the codes, two in one, and of all else."""
+        """Bytes of the codes, eight in 32 bits of a row, and of all else."""
         n, k = self.shape
         arrays = (self._scale, self._bias, self._multiplier)
-        return int(-(-n * k // 2) + sum(a.nbytes for a in arrays if a is not None))
+        return 4 * n * -(-k // 8) + sum(a.nbytes for a in arrays if a is not None)
 
     def memory(self) -> tuple[Array | None, Array | None, Array | None]:
         """Return no codes, no scale, which groups share otherwise, and the bias, writable."""
