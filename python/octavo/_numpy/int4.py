@@ -36,13 +36,6 @@ class PackedInt4(PackedLinear):
         )
         self._group = group
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the codes, eight in 32 bits of a row, and of all else."""
-        n, k = self.shape
-        arrays = (self._scale, self._bias, self._multiplier)
-        return 4 * n * -(-k // 8) + sum(a.nbytes for a in arrays if a is not None)
-
     def memory(self) -> tuple[Array | None, Array | None, Array | None]:
         """Return no codes, no scale, which groups share otherwise, and the bias, writable."""
         return None, None, self._bias
