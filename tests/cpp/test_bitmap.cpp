@@ -122,18 +122,14 @@ void for_all_weights(Check check_one) {
 void test_bitmap() {
   for_all_weights([](const Matrix& w, Pattern, Edge, Random&) { check_bitmap(w); });
   check_bitmap({0, 5, {}});
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
+  for_each_tier([](const std::string& tier) {
     Random random(20240402);
     for (const std::int64_t m : {1, 3, 4, 5, 9, 40}) {
-      check_layer("bitmap", info.token, m, make_weight(150, 700, Pattern::kRandom, random), random);
-      check_layer("bitmap", info.token, m, make_weight(33, 0, Pattern::kRandom, random), random);
-      check_layer("bitmap", info.token, m, make_weight(40, 259, Pattern::kExtremes, random),
-                  random);
+      check_layer("bitmap", tier, m, make_weight(150, 700, Pattern::kRandom, random), random);
+      check_layer("bitmap", tier, m, make_weight(33, 0, Pattern::kRandom, random), random);
+      check_layer("bitmap", tier, m, make_weight(40, 259, Pattern::kExtremes, random), random);
     }
-  }
-  force_isa(nullptr);
+  });
 }
 
 void test_expand_s8() {

@@ -98,19 +98,8 @@ void test_bsr16x4() {
     }
   }
   check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
-    for (const std::int64_t m : {1, 3, 9, 40, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks16x4, Pattern::kTiles}) {
-        const Matrix w = make_weight(150, 700, pattern, random);
-        check_layer("bsr16x4", info.token, m, w, random);
-      }
-      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
-      check_layer("bsr16x4", info.token, m, none, random);
-    }
-  }
-  force_isa(nullptr);
+  check_layers({"bsr16x4"}, {1, 3, 9, 40, 140},
+               {Pattern::kRandom, Pattern::kBlocks16x4, Pattern::kTiles}, 700, random);
 }
 
 void test_gemm_bsr16x4_s8() {

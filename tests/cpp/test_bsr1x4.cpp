@@ -120,19 +120,8 @@ void test_bsr1x4() {
   }
   check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
   check_small_codes_pair(random);
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
-    for (const std::int64_t m : {1, 2, 3, 9, 40, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks1x4, Pattern::kEmpty}) {
-        const Matrix w = make_weight(150, 700, pattern, random);
-        check_layer("bsr1x4", info.token, m, w, random);
-      }
-      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
-      check_layer("bsr1x4", info.token, m, none, random);
-    }
-  }
-  force_isa(nullptr);
+  check_layers({"bsr1x4"}, {1, 2, 3, 9, 40, 140},
+               {Pattern::kRandom, Pattern::kBlocks1x4, Pattern::kEmpty}, 700, random);
 }
 
 void test_broadcast_bsr1x4_s8() {

@@ -15,8 +15,6 @@ namespace {
 
 using namespace octavo;
 
-constexpr const char* kFormats[] = {"bsr1x1", "bsr4x1"};
-
 template <class Packed>
 constexpr std::int64_t kSet = Packed::kUnitBytes / 4;
 
@@ -174,19 +172,8 @@ void test_bsr4x1() {
   }
   check_both(make_weight(3, 65536, Pattern::kLastCode, random));
   check_small_codes_pair(random);
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
-    for (const std::int64_t m : {1, 2, 3, 4, 9, 33, 140}) {
-      for (const Pattern pattern : {Pattern::kRandom, Pattern::kBlocks4x1, Pattern::kEmpty}) {
-        const Matrix w = make_weight(150, 1000, pattern, random);
-        for (const char* format : kFormats) check_layer(format, info.token, m, w, random);
-      }
-      const Matrix none = make_weight(33, 0, Pattern::kRandom, random);
-      for (const char* format : kFormats) check_layer(format, info.token, m, none, random);
-    }
-  }
-  force_isa(nullptr);
+  check_layers({"bsr1x1", "bsr4x1"}, {1, 2, 3, 4, 9, 33, 140},
+               {Pattern::kRandom, Pattern::kBlocks4x1, Pattern::kEmpty}, 1000, random);
 }
 
 void test_broadcast_bsr4x1_s8() {

@@ -7,7 +7,6 @@
 #include <thread>
 
 #include "check.h"
-#include "dispatch/isa.h"
 #include "ops/attention.h"
 #include "ops/float_rows.h"
 #include "ops/linear.h"
@@ -19,6 +18,7 @@
 #include "tests.h"
 #include "threads/float_mode.h"
 #include "threads/pool.h"
+#include "tiers.h"
 
 namespace octavo_test {
 namespace {
@@ -216,12 +216,7 @@ void test_float_modes() {}
 void test_hostile() {
   test_wrapping_sizes();
   test_foreign_booleans();
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
-    test_zero_points();
-  }
-  force_isa(nullptr);
+  for_each_tier([](const std::string&) { test_zero_points(); });
   test_float_modes();
 }
 

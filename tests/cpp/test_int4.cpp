@@ -8,6 +8,7 @@
 #include "ops/linear.h"
 #include "tests.h"
 #include "threads/pool.h"
+#include "tiers.h"
 #include "weights/int4.h"
 
 namespace octavo_test {
@@ -187,9 +188,7 @@ void test_int4() {
     }
   }
   const int threads = get_num_threads();
-  for (const IsaInfo& info : isa_table()) {
-    if (!(detected_isas() & bit(info.isa))) continue;
-    force_isa(info.token);
+  for_each_tier([&](const std::string&) {
     for (const std::int64_t group : {32, 64, 128}) {
       for (const std::int64_t m : {1, 5, 70, 300}) {
         set_num_threads(m == 5 ? 1 : 3);
@@ -199,8 +198,7 @@ void test_int4() {
         check_layer({m, 50, 264, group, false, random});
       }
     }
-  }
-  force_isa(nullptr);
+  });
   set_num_threads(threads);
 }
 

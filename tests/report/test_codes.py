@@ -10,7 +10,6 @@ import pytest
 
 import model_files
 import octavo
-from bench_rows import write_results
 from octavo import report
 from octavo.report import collect
 
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("matplotlib", reason="matplotlib draws the plots")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = model_files.write_random(tmp_path / "model")
-    model_files.write_tokenizer(path)
-    return path
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results.json")
 
 
 def test_bits_scales_and_saturation(folder: Path, results: Path, tmp_path: Path) -> None:

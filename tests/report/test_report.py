@@ -14,7 +14,7 @@ import pytest
 
 import model_files
 import octavo
-from bench_rows import row_json, write_results
+from bench_rows import row_json
 from octavo import cli, report
 from octavo.data.sentences import SENTENCES
 from octavo.data.tokenizer import tokenize
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("matplotlib", reason="matplotlib draws the plots")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = model_files.write_random(tmp_path / "model")
-    model_files.write_tokenizer(path)
-    return path
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results.json")
 
 
 class Page(html.parser.HTMLParser):
