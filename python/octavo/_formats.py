@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from octavo import _backend
 
-__all__ = ["DENSE", "SPARSE_FORMATS"]
-
 DENSE: str
 """Every code."""
 

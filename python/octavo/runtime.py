@@ -11,15 +11,13 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from octavo import _backend, _checks
 from octavo._version import __version__
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = [
     "cpu_info",

@@ -11,13 +11,11 @@ import gc
 import math
 import statistics
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 MIN_TURN_SECONDS = 1e-3
 """A turn is made of at least this much work, so that the clock's own cost does not show."""

@@ -18,20 +18,17 @@ from __future__ import annotations
 import bisect
 import json
 import math
+import os
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo import _backend, _checks, runtime
 from octavo._formats import SPARSE_FORMATS
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
 

@@ -6,15 +6,12 @@ Where a product is added to something, the two are one operation (`fused`), roun
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo._numpy.fused import chunks, fused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Array = NDArray[np.float32]
 

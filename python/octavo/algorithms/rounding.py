@@ -18,8 +18,6 @@ from octavo.algorithms.pruning.second_order import inverse_factor
 if TYPE_CHECKING:
     from octavo.algorithms.pruning import InputHessian
 
-__all__ = ["gptq", "nearest_rows"]
-
 Array = NDArray[Any]
 Float64 = NDArray[np.float64]
 

@@ -4,26 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench.report import table
 from octavo.timing import geometric_mean
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-__all__ = [
-    "Change",
-    "Comparison",
-    "changed_machine",
-    "compare",
-    "read",
-    "slower",
-    "text",
-]
 
 KEY = ("bench", "case", "engine", "isa", "threads")
 SAME = ("cpu", "compiler", "octavo", "backend", "isa", "numpy")

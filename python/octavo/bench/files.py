@@ -7,8 +7,6 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["check_target", "write_bytes", "write_text"]
-
 
 def check_target(path: str | os.PathLike[str]) -> None:
     """Raise if `path` could not be written, before the work whose result it is to hold.

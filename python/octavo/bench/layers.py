@@ -3,15 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Sequence
 
 from octavo.io.checkpoint import Checkpoint
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
-__all__ = ["layer_shapes"]
 
 
 def layer_shapes(

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,6 @@ from octavo import Linear, timing
 from octavo.bench import roofline
 from octavo.bench.options import Options, configurations
 from octavo.bench.report import Row, make_row
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SHAPES = tuple(
     (m, n, k)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,6 @@ from octavo import timing
 from octavo.bench import roofline
 from octavo.bench.options import Options, configurations
 from octavo.bench.report import Row, make_row
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SHAPES = ((1, 16), (1, 128), (8, 128))
 

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench.report import duration, table
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-__all__ = ["Verdict", "summary", "text", "verdicts"]
 
 OURS = ("octavo", "octavo int8")
 FLOAT = "float32"

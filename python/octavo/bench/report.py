@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,6 @@ from octavo.bench import files, roofline
 from octavo.bench.machine import describe
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping, Sequence
-
     from octavo.timing import Timing
 
 SCHEMA = 1

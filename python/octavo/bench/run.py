@@ -14,8 +14,6 @@ from octavo.bench.peers.worker import Request, launch, merge
 if TYPE_CHECKING:
     from octavo.bench.options import Options
 
-__all__ = ["KINDS", "Kind", "run_here", "run_peers"]
-
 Tell = Callable[[Sequence[report.Row], float], None]
 """Gets the rows of one case as they come, and the share of the work that is done."""
 

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo import _backend, runtime, timing, tuning
 from octavo.nn import SparseLinear
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["measure", "measure_tier"]
 
 _SIZE = 768
 _KEPT = {

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -14,12 +16,6 @@ import typer.main
 from octavo import __version__
 from octavo.cli import bench, compress, demo, evaluate, info, report, tune
 from octavo.cli.console import colours, paint, put, width
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
-
-__all__ = ["build", "run"]
 
 FAILURE, INTERRUPTED = 1, 130
 _PLAIN_BELOW = 60

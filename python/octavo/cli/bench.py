@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +22,7 @@ from octavo.bench.run import KINDS, run_here, run_peers
 from octavo.cli.console import Progress, paint, put, save_json, width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from octavo.bench.report import Row
-
-__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "octavo bench --quick",

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from octavo.compression import Target
     from octavo.models.encoder import Encoder
 
-__all__ = ["EXAMPLES", "command"]
-
 EXAMPLES = (
     "octavo compress path/to/bert out",
     "octavo compress weights.safetensors out --config config.json",

@@ -8,23 +8,9 @@ import os
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any, TextIO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-__all__ = [
-    "Progress",
-    "colours",
-    "paint",
-    "pairs",
-    "put",
-    "put_json",
-    "save_json",
-    "time_left",
-    "width",
-]
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 _STYLES = {"bold": "1", "bad": "1;31"}
 _NARROW = 40

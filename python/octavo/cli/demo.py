@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from octavo.cli.console import Progress, put, put_json, width
-
-__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = ("octavo demo", "octavo demo --recipe sparse50-int8", "octavo demo path/to/bert --json")
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +12,6 @@ from octavo.cli.console import Progress, put, put_json
 
 if TYPE_CHECKING:
     from octavo.evaluation import Evaluation
-
-__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "octavo evaluate small --data test.tsv",

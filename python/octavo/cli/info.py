@@ -11,8 +11,6 @@ import typer
 from octavo import runtime
 from octavo.cli.console import pairs, put, put_json, width
 
-__all__ = ["EXAMPLES", "command"]
-
 EXAMPLES = ("octavo info", "octavo info --json", "OCTAVO_ISA=avx2 octavo info")
 
 

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from octavo.cli.console import Progress, put, put_json
-
-__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = (
     "octavo report report.html --model path/to/bert",

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +19,7 @@ from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from octavo.io.snapshot import OpenFolder
-
-__all__ = ["model_folder"]
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path  # noqa: TC003 - typer reads annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +12,6 @@ import typer
 from octavo import runtime, tuning
 from octavo.bench.tune import measure
 from octavo.cli.console import Progress, put, put_json
-
-__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = ("octavo tune", "octavo tune --dry-run --json")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
 
-__all__ = ["correct_biases"]
-
 Calls = list[tuple[Any, ...]]
 """What a block is called with, batch by batch."""
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, TypeVar
 
 from octavo import _checks, nn
 from octavo.compression.materialize import materialized
@@ -15,12 +17,6 @@ from octavo.compression.ranges import InputObservers
 from octavo.compression.recipe import Quantize, Recipe
 from octavo.models.encoder import Encoder
 from octavo.nn import hooks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import TracebackType
-
-__all__ = ["Calibration", "freeze"]
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -26,8 +26,6 @@ from octavo.nn.tree import map_layers
 if TYPE_CHECKING:
     from octavo.data.sources import CalibrationData
 
-__all__ = ["Converter", "Optimize"]
-
 
 class Optimize(str, Enum):
     """What `Converter.optimizations` may hold, beside recipes.

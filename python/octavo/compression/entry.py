@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import Recipe, read_recipe
@@ -13,13 +14,8 @@ from octavo.compression.target import Target, read_target
 from octavo.models.encoder import Encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
     from octavo.compression.calibration_context import Calibration
     from octavo.data.sources import CalibrationData
-
-__all__ = ["compress", "sensitivity"]
 
 
 def compress(

@@ -12,8 +12,6 @@ from octavo.compression.smooth import fold_pair
 if TYPE_CHECKING:
     from octavo.compression.work import Work
 
-__all__ = ["equalize"]
-
 
 def equalize(work: Work) -> None:
     """Even out the channels between each pair of layers that allows it, if the recipe says so.

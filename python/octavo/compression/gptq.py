@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo import functional, nn
 from octavo.algorithms import pruning
@@ -16,16 +18,10 @@ from octavo.algorithms.sharing import share
 from octavo.compression.sequential import Statistics, fit_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-
-    from numpy.typing import NDArray
-
     from octavo.compression.plan import LayerPlan
     from octavo.compression.work import Work
 
     Float32 = NDArray[np.float32]
-
-__all__ = ["round_weights"]
 
 AIM = "model"
 

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from octavo.compression.ranges import token_rows
 from octavo.nn import hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
     from octavo.compression.ranges import Float32
     from octavo.data.batches import Batch, Batches
     from octavo.models.encoder import Encoder
     from octavo.nn.hooks import See
-
-__all__ = ["run_with_heads", "see_inputs"]
 
 
 def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:

@@ -13,8 +13,6 @@ from octavo.algorithms.rounding import nearest_rows
 from octavo.compression.plan import LayerPlan
 from octavo.models.config import OUTPUT_LAYER
 
-__all__ = ["int8_layer", "own_norm"]
-
 _BLOCK_ELEMENTS = 1 << 18
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,12 +17,8 @@ from octavo.models.config import OUTPUT_LAYER
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from octavo.compression.plan import LayerPlan
     from octavo.models.encoder import Encoder
-
-__all__ = ["Forms", "materialize", "materialized"]
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-__all__ = ["NamePatterns"]
-
 
 class NamePatterns:
     """Names and patterns of one field of a recipe.

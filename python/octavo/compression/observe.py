@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
 
-__all__ = ["make_observer", "observe"]
-
 DEFAULT = "mse"
 """The nearest to the float model; docs/guides/ptq.md has the comparison."""
 

@@ -7,6 +7,8 @@ are read.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from octavo import nn
@@ -26,9 +28,6 @@ from octavo.models.loader import load, load_with
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-
     from octavo.compression.recipe import Recipe
     from octavo.compression.target import Target
     from octavo.compression.work import Progress
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
     Model = Encoder | str | os.PathLike[str]
     OnLayer = Callable[[str], None] | None
-
-__all__ = ["prepared", "run"]
 
 STAGES: tuple[Callable[[Work], None], ...] = (
     prune,

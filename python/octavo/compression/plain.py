@@ -8,8 +8,6 @@ from octavo.compression.int8 import int8_layer, own_norm
 from octavo.models.config import OUTPUT_LAYER
 from octavo.nn.weights import weight_class
 
-__all__ = ["plain_layer"]
-
 
 def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None) -> nn.Module:
     """Return a float layer with its weight of another kind.

@@ -15,8 +15,6 @@ from octavo.models.config import HEADS, OUTPUT_LAYER
 if TYPE_CHECKING:
     from octavo.compression.recipe import Recipe
 
-__all__ = ["LayerPlan", "Planner"]
-
 Array = NDArray[Any]
 
 

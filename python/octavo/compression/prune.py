@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo.algorithms import pruning
 from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
@@ -13,15 +15,9 @@ from octavo.algorithms.pruning.arguments import DAMPING
 from octavo.compression.sequential import Statistics, fit_in_order, require_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
     from octavo import nn
     from octavo.compression.recipe import Prune
     from octavo.compression.work import Work
-
-__all__ = ["global_masks", "prune", "prune_layer"]
 
 
 def prune(work: Work) -> None:

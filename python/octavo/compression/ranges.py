@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.algorithms.observers import Observer
-
-__all__ = ["Float32", "InputObservers", "token_rows"]
 
 Float32 = npt.NDArray[np.float32]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,9 @@ from octavo.models.encoder import mean_of_tokens
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from octavo import nn
     from octavo.compression.work import Work
     from octavo.models.encoder import Encoder
-
-__all__ = ["LayerSensitivity", "Sensitivity", "agreement", "vectors_of", "work_sensitivity"]
 
 MOST_TOKENS = 4096
 """More calibration tokens than these would take longer, and hardly change the order."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,13 +15,9 @@ from octavo.nn import hooks
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
-
     from octavo.compression.work import Progress
     from octavo.data.batches import Batch
     from octavo.models.encoder import Encoder
-
-__all__ = ["Fitter", "Statistics", "fit_in_order", "require_finite"]
 
 Inputs = list[tuple[Any, ...]]
 """What a block or head is called with, batch by batch."""

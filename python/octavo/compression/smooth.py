@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo import nn
 from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
@@ -14,12 +15,8 @@ from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
-
-__all__ = ["find_outliers", "fold_pair", "smooth"]
 
 
 def smooth(work: Work) -> None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from octavo.compression.work import Work
     from octavo.models.encoder import Encoder
 
-__all__ = ["Target", "TargetNotMetError", "meet", "read_target"]
-
 METRICS = ("cosine", "sqnr")
 _FORMS = '{"cosine": 0.998}, {"sqnr": 30}, {"metric": callable, "at_least": 0.85} or a pair of both'
 

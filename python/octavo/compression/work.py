@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from octavo.data.batches import Batches
     from octavo.models.encoder import Encoder
 
-__all__ = ["Progress", "Work"]
-
 Progress = Callable[[str, float], None]
 """Gets what is going on and the share that is done."""
 

@@ -17,8 +17,6 @@ from octavo.data.files import FIELDS, read_file
 from octavo.data.sources import CalibrationData, is_parts, source_of
 from octavo.data.tokenizer import TokenModel, tokens_for
 
-__all__ = ["ROWS", "Batch", "Batches", "batches_of"]
-
 ROWS = 32
 """Sentences that go through the model together."""
 

@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from octavo import _checks
 from octavo.data.sources import CalibrationData, is_parts, source_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-__all__ = ["Call", "calls_of"]
 
 
 class Call(NamedTuple):

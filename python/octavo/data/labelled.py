@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,7 @@ from octavo.data.files import FIELDS, read_file
 from octavo.data.tokenizer import tokens_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from octavo.data.tokenizer import TokenModel
-
-__all__ = ["Data", "read_data"]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-__all__ = ["SENTENCES"]
-
 SENTENCES: tuple[str, ...] = (
     "Yes.",
     "The kettle is boiling.",

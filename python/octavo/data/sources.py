@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from octavo import _checks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-__all__ = ["CalibrationData", "Dataset", "Source", "is_parts", "source_of"]
 
 CalibrationData = Any
 """What `octavo.compress` takes as calibration data; see there."""

@@ -23,8 +23,6 @@ from octavo.models.loader import load
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
 
-__all__ = ["DemoResult", "Latency", "cosines", "run_demo", "tokenize"]
-
 LENGTHS = (16, 64, 128, 256)
 _SECONDS = 1.0
 

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from octavo.demo.run import DemoResult
-
-__all__ = ["align", "render"]
 
 
 def align(rows: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:

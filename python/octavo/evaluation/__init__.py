@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.labelled import read_data
@@ -17,10 +19,6 @@ from octavo.models.encoder import Encoder, mean_of_tokens
 from octavo.models.loader import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from octavo.data.labelled import Data
 
     Model = Encoder | str | os.PathLike[str]

@@ -18,8 +18,6 @@ from octavo.nn.tree import untied
 if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
 
-__all__ = ["LayerError", "layer_errors"]
-
 
 @dataclass(frozen=True)
 class LayerError:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.folder import replaced_folder
-from octavo.io.safetensors import TensorFile, TensorInfo, TensorPlan, write_tensor_file
+from octavo.io.header import TensorInfo
+from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
 
 __all__ = [
     "Checkpoint",

@@ -22,26 +22,16 @@ There X is the layer that the weight belongs to, or (in older releases) the tens
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
-
-    from octavo.io.safetensors import TensorFile, TensorInfo
-
-__all__ = [
-    "BitmapTensor",
-    "Parts",
-    "check_codes",
-    "find_bitmaps",
-    "is_smaller",
-    "pack_bitmap",
-    "unpack_bitmap",
-]
+    from octavo.io.header import TensorInfo
+    from octavo.io.safetensors import TensorFile
 
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int8]

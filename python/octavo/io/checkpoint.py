@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,8 @@ from octavo.io.safetensors import TensorFile
 from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
-
-    from octavo.io.safetensors import TensorInfo
+    from octavo.io.header import TensorInfo
     from octavo.io.snapshot import OpenFolder
-
-__all__ = ["Checkpoint", "open_tensors"]
 
 _SINGLE = "model.safetensors"
 _COMPRESSED = "model.safetensors.zst"

@@ -13,18 +13,16 @@ lowest is bit 0) of byte i // 8; its own lowest bit comes first. What is left of
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from octavo.io.safetensors import TensorFile, TensorInfo
-
-__all__ = ["CodebookParts", "CodebookTensor", "find_codebooks", "pack_indices", "unpack_indices"]
+    from octavo.io.header import TensorInfo
+    from octavo.io.safetensors import TensorFile
 
 Codes = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]

@@ -14,13 +14,9 @@ multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["OWN_PARTS", "QuantizationConfig", "Scheme", "format_of", "read_description"]
+from typing import Any, NamedTuple
 
 OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
 """What octavo's own formats are made of, in the order of their names."""

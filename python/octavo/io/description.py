@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from octavo.io.compressed_tensors import OWN_PARTS, Scheme, format_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["describe"]
 
 
 def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -> dict[str, Any]:

@@ -15,24 +15,9 @@ import re
 import secrets
 import shutil
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-__all__ = [
-    "MAX_JSON_BYTES",
-    "MODEL_FILES",
-    "MODULE_FOLDER",
-    "check_replaceable",
-    "is_being_replaced",
-    "parse_json",
-    "read_json",
-    "replaced_folder",
-    "write_files",
-    "write_json",
-]
+from typing import Any
 
 # Files that travel with a model: a tokenizer and what sentence-transformers reads.
 MODEL_FILES = (

@@ -5,14 +5,10 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["DTYPES", "LENGTH_BYTES", "NAMES", "TensorInfo", "check_header", "fail", "read_header"]
 
 LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000

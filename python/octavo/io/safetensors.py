@@ -14,8 +14,9 @@ import json
 import math
 import mmap
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +25,10 @@ from octavo.io.header import (
     DTYPES,
     LENGTH_BYTES,
     NAMES,
-    TensorInfo,
     check_header,
     read_header,
 )
 from octavo.io.zstd_file import FrameWriter, read_frames
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-__all__ = ["TensorFile", "TensorInfo", "TensorPlan", "write_tensor_file"]
 
 Array = npt.NDArray[Any]
 

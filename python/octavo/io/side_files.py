@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,7 @@ from octavo.io.folder import MODEL_FILES, MODULE_FOLDER
 from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
-    import os
-
     from octavo.io.snapshot import OpenFolder
-
-__all__ = ["read_side_files", "side_files", "weight_bytes"]
 
 _WEIGHTS = re.compile(r"model.*\.safetensors|model\.safetensors\.zst")
 

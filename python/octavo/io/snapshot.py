@@ -13,15 +13,11 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from octavo.io.folder import MAX_JSON_BYTES, is_being_replaced, parse_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["OpenFolder", "Stamp", "read_consistently", "stamp_of"]
 
 T = TypeVar("T")
 

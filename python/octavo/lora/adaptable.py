@@ -7,8 +7,6 @@ from typing import Any
 
 from octavo import nn
 
-__all__ = ["Adaptable"]
-
 
 class Adaptable(nn.Module):
     """A model with layers that adapters are trained beside.

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from octavo.lora.adaptable import Adaptable
 from octavo.lora.adapter import Adapter
 from octavo.lora.attach import Adapters
 from octavo.lora.merging import merged
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-
-__all__ = ["Adapted", "merge"]
 
 Model = TypeVar("Model", bound="Adapted")
 

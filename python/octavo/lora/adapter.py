@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,11 +21,7 @@ from octavo.lora.config import check_config, scale_of
 from octavo.lora.low_rank import LowRank
 
 if TYPE_CHECKING:
-    import os
-
     from octavo.io.snapshot import OpenFolder
-
-__all__ = ["Adapter"]
 
 Array = NDArray[Any]
 

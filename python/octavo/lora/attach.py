@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from octavo.lora.adapter import Adapter
@@ -12,13 +13,9 @@ from octavo.lora.layer import AdaptedLayer
 from octavo.lora.switch import Switch
 
 if TYPE_CHECKING:
-    import os
-
     from octavo import nn
     from octavo.lora.adaptable import Adaptable
     from octavo.nn import SidePath
-
-__all__ = ["Adapters"]
 
 
 class Adapters:

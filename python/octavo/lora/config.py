@@ -7,8 +7,6 @@ import math
 import re
 from typing import Any
 
-__all__ = ["check_config", "scale_of"]
-
 # What peft writes for plain LoRA: none of these, or false.
 _VARIANTS = {
     "use_dora": "DoRA",

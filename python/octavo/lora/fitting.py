@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
-__all__ = ["fitting_modules", "fitting_pairs"]
-
 
 def fitting_pairs(model: Adaptable, adapter: Adapter) -> dict[str, LowRank]:
     """Return the low-rank pairs of an adapter by the names that layers have in `model`.

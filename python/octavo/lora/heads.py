@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from octavo.lora.adaptable import Adaptable
-
-__all__ = ["NoHead", "is_head", "new_head", "take_heads"]
 
 
 class NoHead(nn.Module):

@@ -14,8 +14,6 @@ from octavo.qtensor import QTensor
 if TYPE_CHECKING:
     from octavo.lora.switch import Switch
 
-__all__ = ["AdaptedLayer", "base_of"]
-
 Array = NDArray[Any]
 
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from octavo.nn import SidePath
 
-__all__ = ["LowRank"]
-
 Array = NDArray[Any]
 
 

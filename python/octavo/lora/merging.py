@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,12 +18,8 @@ from octavo.nn.tree import map_layers
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
-
-__all__ = ["merged", "rounding_error", "with_weight"]
 
 Array = NDArray[Any]
 Model = TypeVar("Model", bound=Adaptable)

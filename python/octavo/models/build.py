@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
     from octavo.nn.weights import Weight
 
-__all__ = ["CheckpointBuilder", "LayerSource", "LayerSpec", "layer_specs"]
-
 Array = npt.NDArray[Any]
 Transform = Callable[[str, nn.Module], nn.Module]
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EncoderConfig", "read_config"]
-
 HEADS = ("classifier.", "pre_classifier.")
 """Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
 OUTPUT_LAYER = "classifier"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +15,8 @@ from octavo.lora.adapted import Adapted
 from octavo.models.config import HEADS, OUTPUT_LAYER
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
-
     from octavo import nn
     from octavo.models.config import EncoderConfig
-
-__all__ = ["Encoder", "mean_of_tokens"]
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,16 +19,11 @@ from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from octavo.io.compressed_tensors import QuantizationConfig
     from octavo.io.safetensors import TensorFile
     from octavo.io.snapshot import OpenFolder
     from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
-
-__all__ = ["build", "load", "load_with"]
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
     "bert": BertModel,

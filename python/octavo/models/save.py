@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +19,9 @@ from octavo.models.config import HEADS
 from octavo.nn.weights import StoredTensor
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-
     from octavo.models.build import LayerSpec
     from octavo.models.encoder import Encoder
     from octavo.nn.weights import Stored
-
-__all__ = ["save_model", "scheme_of"]
 
 _ROLES = {"linear": "a Linear", "embedding": "an Embedding", "layer_norm": "a LayerNorm"}
 _NAMES = {"linear": "Linear", "embedding": "Embedding"}

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,11 +14,6 @@ from octavo.nn import _state
 from octavo.nn.weighted import Weighted
 from octavo.nn.weights import FloatWeight, Int8Weight, Weight, weight_class
 from octavo.nn.weights.half import half_weight
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Embedding", "FloatEmbedding", "HalfEmbedding", "is_embedding"]
 
 Array = NDArray[Any]
 E = TypeVar("E", bound="Embedding")

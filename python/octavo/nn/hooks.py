@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
     from numpy.typing import NDArray
 
     from octavo.nn.module import Module
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], None]
     After = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
     See = Callable[[str, NDArray[Any], NDArray[Any] | None], None]
-
-__all__ = ["Handle", "Reached", "handles_of", "register", "watching"]
 
 _LOCK = threading.Lock()
 _KEY = "_hooks"

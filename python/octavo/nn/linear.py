@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,11 +15,6 @@ from octavo.nn.linear_parts import LinearParts
 from octavo.nn.options import OPTIONS, LinearOptions
 from octavo.nn.weights import Int8Weight, weight_class
 from octavo.qtensor import QTensor
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Linear", "is_linear"]
 
 Array = NDArray[Any]
 L = TypeVar("L", bound="Linear")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +14,9 @@ from octavo.nn.options import LinearOptions
 from octavo.nn.weighted import Weighted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.nn.linear import Linear
     from octavo.nn.side_paths import SidePath
     from octavo.nn.weights import Bound, Weight
-
-__all__ = ["LinearParts"]
 
 Array = NDArray[Any]
 L = TypeVar("L", bound="LinearParts")

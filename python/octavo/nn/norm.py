@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,9 +12,6 @@ from octavo import _checks
 from octavo._ops.floats import layer_norm
 from octavo.nn import _state
 from octavo.nn.module import Module
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Array = NDArray[Any]
 N = TypeVar("N", bound="LayerNorm")

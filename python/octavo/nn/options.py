@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
 from octavo.nn import _state
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-__all__ = ["OPTIONS", "LinearOptions"]
 
 Array = NDArray[Any]
 

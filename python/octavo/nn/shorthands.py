@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,11 +19,7 @@ from octavo.nn.weights.codes import quantized_weight
 from octavo.nn.weights.half import half_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from octavo.nn.weights import Weight
-
-__all__ = ["FloatLinear", "HalfLinear", "OutlierLinear"]
 
 Array = NDArray[Any]
 H = TypeVar("H", bound="HalfLinear")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo import _checks
@@ -11,14 +12,10 @@ from octavo.nn.weights.int8 import FORMATS
 from octavo.sparse.matrix import SparseMatrix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import ArrayLike
 
     from octavo.nn.side_paths import SidePath
     from octavo.nn.weights import Weight
-
-__all__ = ["SparseLinear"]
 
 S = TypeVar("S", bound="SparseLinear")
 

@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from octavo import nn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["map_layers", "untied"]
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -12,8 +12,6 @@ from octavo.nn.module import Module
 if TYPE_CHECKING:
     from octavo.nn.weights import Weight
 
-__all__ = ["Weighted"]
-
 Array = NDArray[Any]
 
 

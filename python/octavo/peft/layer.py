@@ -17,8 +17,6 @@ from octavo.torch.tensors import to_numpy
 if TYPE_CHECKING:
     from octavo.torch import Linear
 
-__all__ = ["LoraLinear", "require_supported"]
-
 # Options of a LoraConfig that need a float weight to rewrite, or the gradient of one.
 _REFUSED = (
     "use_dora",

@@ -8,7 +8,8 @@ its dispatcher is wrapped: int8 layers are octavo's, everything else goes to the
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from peft.tuners import tuners_utils
@@ -17,11 +18,6 @@ from peft.tuners.lora import model as lora_model
 
 from octavo.peft.layer import LoraLinear
 from octavo.torch import Embedding, Linear
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["register"]
 
 _ALL_LINEAR = "all-linear"
 

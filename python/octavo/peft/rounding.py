@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from octavo.lora.merging import rounding_error
@@ -10,11 +11,7 @@ from octavo.peft.layer import LoraLinear
 from octavo.torch.tensors import to_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
-
-__all__ = ["requantization_error"]
 
 
 def requantization_error(

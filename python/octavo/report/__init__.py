@@ -9,6 +9,7 @@ each layer's input, and how much of weights and inputs is saturated.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from octavo.bench.compare import read
 from octavo.report import theme
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from octavo.data.sources import CalibrationData
     from octavo.report.collect import Progress
     from octavo.report.facts import ModelFacts

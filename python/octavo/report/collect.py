@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from octavo.data.sources import CalibrationData
     from octavo.models.encoder import Encoder
 
-__all__ = ["Progress", "collect_model"]
-
 Progress = Callable[[str, float], None]
 """Gets a line about each step as it starts, and the share of the work that is done."""
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octavo.bench import pays
@@ -14,12 +16,7 @@ from octavo.report.page import Card, Plot
 from octavo.timing import geometric_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from octavo.report.facts import LayerFacts, ModelFacts
-
-__all__ = ["cards", "machine_line", "plots", "rooflines", "summary"]
 
 _PROBES = (("dot", "gops"), ("read", "gbs"))
 _NO_MODEL = "No model: octavo report OUT.html --model FOLDER"

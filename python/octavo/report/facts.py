@@ -16,8 +16,6 @@ from octavo.evaluation.layers import held_as, zeros_in
 from octavo.nn.weights.codes import largest_code
 from octavo.report.speed import over_dense
 
-__all__ = ["LayerFacts", "ModelFacts", "Range", "layer_facts", "layer_kind", "split_name"]
-
 _BLOCK = re.compile(r"(?P<block>.*?\.\d+)\.(?P<role>.*)")
 
 

@@ -5,25 +5,15 @@ from __future__ import annotations
 
 import io
 import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench.files import write_bytes
 from octavo.bench.pays import OURS
 from octavo.bench.report import duration
 from octavo.report import theme
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping, Sequence
-
-__all__ = [
-    "cases",
-    "latency_figure",
-    "require_matplotlib",
-    "roofline_figure",
-    "save_latency",
-]
 
 require_matplotlib = theme.require_matplotlib
 

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from octavo.report import theme
 from octavo.report.facts import split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from octavo.report.facts import LayerFacts
-
-__all__ = ["activation_figure", "error_figure", "saturation_figure", "size_figure"]
 
 MOST_BLOCKS = 28
 _GAP = 0.5

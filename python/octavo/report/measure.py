@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from octavo.report.collect import Progress
     from octavo.report.facts import ModelFacts
 
-__all__ = ["measure"]
-
 _LENGTHS = (16, 64, 128)
 _ROWS = (1, 128)
 _USUAL = ((1, 384, 384), (128, 384, 384), (1, 768, 768), (128, 768, 768), (128, 3072, 768))

@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 from octavo.report.style import STYLE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Card", "Plot", "Table", "render"]
 
 # Nothing may be loaded, from anywhere; style and pictures are in the page itself.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -13,8 +13,6 @@ from octavo import timing
 if TYPE_CHECKING:
     from octavo.nn import Linear
 
-__all__ = ["over_dense"]
-
 _ROWS = 128
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-__all__ = ["STYLE"]
-
 STYLE = """
 :root { color-scheme: light dark;
   --ink: #1b2430; --muted: #5c6878; --grid: #d9dfe7; --paper: #fdfefe; --page: #f2f5f8;

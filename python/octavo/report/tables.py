@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from octavo.bench import pays
@@ -10,11 +11,7 @@ from octavo.bench.report import cells, duration, row_of
 from octavo.report.page import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from octavo.report.facts import ModelFacts
-
-__all__ = ["pays_table", "tables"]
 
 MOST_PAIRS = 11
 """As many as fit beside the plots."""

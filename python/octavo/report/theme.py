@@ -5,24 +5,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = [
-    "GRID",
-    "INK",
-    "MUTED",
-    "PAPER",
-    "SERIES",
-    "figure",
-    "inline_svg",
-    "require_matplotlib",
-    "save",
-    "style",
-]
+from typing import Any
 
 WIDE, HIGH = 4.9, 3.1
 """Inches of a usual plot."""

@@ -11,8 +11,6 @@ from octavo.sparse.coordinates import to_dense
 from octavo.sparse.foreign import is_scipy, is_torch, read_scipy, read_torch
 from octavo.sparse.matrix import SparseMatrix
 
-__all__ = ["as_dense"]
-
 
 def as_dense(x: Any, name: str, *, codes: bool = False) -> Any:
     """Return a sparse matrix of any library as a dense array, anything else as it is.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,11 +11,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     See = Callable[[str, Tensor], None]
-
-__all__ = ["Group", "batches_of", "evaluating", "input_groups", "inputs_of"]
 
 
 class Group(NamedTuple):

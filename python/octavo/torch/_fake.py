@@ -17,8 +17,6 @@ from torch import Tensor
 
 from octavo._scales import SMALLEST_SCALE
 
-__all__ = ["fake_rows", "fake_tensor", "fake_weight", "tensor_grid", "weight_codes", "weight_scale"]
-
 _SMALLEST = float(SMALLEST_SCALE)
 
 

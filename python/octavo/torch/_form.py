@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,12 +14,8 @@ from octavo.nn.options import OPTIONS
 from octavo.nn.weights import weight_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from octavo.nn.weights import Weight
     from octavo.torch.tensors import Array
-
-__all__ = ["Form", "beside_weight"]
 
 # What modules of PyTorch do themselves, and what is a tensor.
 _OTHERS = ("activation", "output_scale", "output_zero_point", "input_multiplier")

@@ -9,8 +9,6 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-__all__ = ["make_permanent", "refresh", "stored_weight", "weight_of"]
-
 _NAMES = ("weight", "bias")
 
 

@@ -20,8 +20,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from octavo.torch.config import AdaRound
 
-__all__ = ["InputMoments", "Moments", "learn_rounding"]
-
 # Nagel et al.: the sigmoid is stretched, so that 0 and 1 are reached.
 _STRETCH, _BELOW = 1.2, 0.1
 _FIRST_BETA, _LAST_BETA = 20.0, 2.0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,13 +27,9 @@ from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.summary import Converted, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.torch._capture import Group
     from octavo.torch._rounding import Moments
     from octavo.torch.convert import Candidate
-
-__all__ = ["adaround_"]
 
 
 def adaround_(

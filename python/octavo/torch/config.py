@@ -8,8 +8,6 @@ from typing import Any
 
 from octavo import _checks
 
-__all__ = ["CONFIGS", "AdaRound", "Int8Dynamic", "Int8Training", "config_of"]
-
 IF_SLOWER = ("keep", "measure", "quantize")
 SPARSE = ("auto", "never", "always")
 

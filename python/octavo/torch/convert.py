@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,9 +21,6 @@ from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
 from octavo.torch.tensors import to_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
 
 
 @dataclass

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,9 +15,6 @@ from octavo.torch.config import Int8Dynamic
 from octavo.torch.convert import quantize_
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _OURS: dict[Any, Any] = {nn.Linear: Linear, nn.Embedding: Embedding}
 

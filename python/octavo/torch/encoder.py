@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,7 @@ from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.tensors import to_numpy, unusable
 
 if TYPE_CHECKING:
-    import os
-
     from octavo.models.encoder import Encoder
-
-__all__ = ["to_encoder"]
 
 
 def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import nn
 from torch.nn.utils import prune as torch_prune
@@ -12,11 +13,6 @@ from torch.nn.utils import prune as torch_prune
 from octavo import _checks
 from octavo.algorithms.pruning import selection as _select
 from octavo.torch._pruned import refresh
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-__all__ = ["GradualPruning"]
 
 Place = tuple[nn.Module, str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -16,11 +17,7 @@ from octavo.torch._form import Form, beside_weight
 from octavo.torch.tensors import TensorCache, borrowed, to_array, to_numpy, to_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from octavo.torch.tensors import Array
-
-__all__ = ["LayerMemory", "held_int8", "layer_of", "refuse_gradient", "weight_of"]
 
 # Where a tensor of a layer lies -> the layer. An entry lives as long as its memory, so an address
 # found here is never another's.

@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,6 @@ from torch import Tensor
 from octavo import _backend, nn
 from octavo.torch import _ops
 from octavo.torch.tensors import TensorCache, to_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 _LARGEST = np.float32(127)
 # [times seen, packed form]

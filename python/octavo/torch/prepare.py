@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -24,11 +25,7 @@ from octavo.torch.summary import Converted, Kept, Summary
 from octavo.torch.tensors import to_numpy, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.torch.convert import Candidate
-
-__all__ = ["convert_qat_", "prepare_qat_"]
 
 
 def prepare_qat_(

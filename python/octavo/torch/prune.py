@@ -18,7 +18,8 @@ tensor([2.])
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,9 +44,6 @@ from torch.nn.utils.prune import (
 from octavo import _checks
 from octavo.algorithms.pruning import selection as _select
 from octavo.torch.gradual import GradualPruning
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "NM",

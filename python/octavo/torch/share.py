@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,7 @@ from octavo.algorithms import sharing
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from octavo.models import Encoder
-
-__all__ = ["SharedEmbedding", "SharedLinear", "share_", "with_shared"]
 
 _LARGEST = 127
 

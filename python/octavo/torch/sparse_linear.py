@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 
@@ -13,11 +13,6 @@ from octavo.torch._pruned import weight_of
 from octavo.torch.linear import Linear
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import to_numpy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["SparseLinear"]
 
 
 class SparseLinear(Linear):

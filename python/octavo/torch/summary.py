@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Converted", "Kept", "Summary"]
-
 
 @dataclass(frozen=True)
 class Converted:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -16,13 +18,8 @@ from octavo.torch import Embedding, Linear
 from octavo.transformers.compressed import COMPRESSED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from octavo.io.safetensors import TensorInfo
+    from octavo.io.header import TensorInfo
     from octavo.io.snapshot import OpenFolder, Stamp
-
-__all__ = ["Layout", "Save", "description", "require_float", "stored_tensors"]
 
 _HELP = (
     "octavo reads compressed-tensors W8A8 (format int-quantized) and what octavo.compress writes;"

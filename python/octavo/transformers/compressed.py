@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,7 @@ from octavo.io.snapshot import read_consistently
 from octavo.io.zstd_file import read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.io.snapshot import OpenFolder
-
-__all__ = ["COMPRESSED", "discard", "origin_of", "weights_of"]
 
 COMPRESSED = "model.safetensors.zst"
 _PLAIN = "model.safetensors"

@@ -12,8 +12,6 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from octavo._version import __version__
 from octavo.torch.config import Int8Dynamic
 
-__all__ = ["MARK", "METHOD", "OctavoConfig"]
-
 METHOD = "octavo"
 MARK = "octavo"
 """The key that tells, in a saved ``quantization_config``, that octavo wrote the folder."""

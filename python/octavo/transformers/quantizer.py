@@ -6,8 +6,9 @@ from __future__ import annotations
 import copy
 import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,11 +28,6 @@ from octavo.transformers.checkpoint import (
 from octavo.transformers.compressed import discard, origin_of, weights_of
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
 from octavo.transformers.stored import finish, prepare, require_present, unfilled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["OctavoQuantizer"]
 
 
 @register_quantizer(METHOD)

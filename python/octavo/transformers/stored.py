@@ -9,6 +9,8 @@ throughout.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +29,9 @@ from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import to_array, to_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from octavo.io.compressed_tensors import Scheme
 
 _OPTIONAL = ("weight_zero_point", "input_zero_point", "bias")
-
-__all__ = ["Stored", "finish", "prepare", "require_present", "unfilled"]
 
 
 class Stored(nn.Module):

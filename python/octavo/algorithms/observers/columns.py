@@ -6,15 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from octavo.algorithms.observers.base import Array
-
-__all__ = ["ColumnAbsMax"]
 
 
 class ColumnAbsMax:

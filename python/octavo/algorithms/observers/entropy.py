@@ -12,8 +12,6 @@ from octavo.algorithms.observers.histogram import Histogrammed
 if TYPE_CHECKING:
     from octavo.algorithms.observers.base import Array
 
-__all__ = ["Entropy"]
-
 _BINS = 1 << 11
 """Bins of the magnitudes that are compared."""
 

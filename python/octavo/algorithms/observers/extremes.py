@@ -8,8 +8,6 @@ from typing import Any
 from octavo import _checks
 from octavo.algorithms.observers.base import Array, Observer
 
-__all__ = ["MinMax", "MovingAverage"]
-
 
 class MinMax(Observer):
     """The whole range: nothing is clipped, and one outlier makes every step larger.

@@ -9,8 +9,6 @@ import numpy as np
 
 from octavo.algorithms.observers.base import Array, Observer
 
-__all__ = ["Histogram", "Histogrammed"]
-
 BINS = 1 << 13
 """Bins on each side of 0."""
 

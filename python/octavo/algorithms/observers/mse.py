@@ -8,8 +8,6 @@ import numpy as np
 from octavo.algorithms.observers.base import Array, parameters
 from octavo.algorithms.observers.histogram import Histogrammed
 
-__all__ = ["MSE"]
-
 _ENDS = 192
 """Candidates for each end of the range."""
 

@@ -10,8 +10,6 @@ import numpy as np
 from octavo import _checks
 from octavo.algorithms.observers.histogram import Histogrammed
 
-__all__ = ["Percentile"]
-
 
 class Percentile(Histogrammed):
     """The range that holds a percentage of the values.

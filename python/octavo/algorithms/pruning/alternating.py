@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from octavo.algorithms.pruning.selection import Array, Mask
     from octavo.algorithms.pruning.statistics import InputHessian
 
-__all__ = ["admm", "refit"]
-
 _STEPS = 20
 _REFIT_STEPS = 40
 _REFIT_TOLERANCE = 1e-5

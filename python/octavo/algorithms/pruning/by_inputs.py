@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.algorithms.pruning import selection
@@ -13,11 +14,7 @@ from octavo.algorithms.pruning.arguments import Pair, structure
 from octavo.algorithms.pruning.statistics import InputHessian, InputNorms
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from octavo.algorithms.pruning.selection import Array, Mask
-
-__all__ = ["wanda"]
 
 
 def wanda(

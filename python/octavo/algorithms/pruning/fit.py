@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.algorithms.pruning.arguments import damped, singular
 from octavo.algorithms.pruning.selection import Array, as_weight
 from octavo.algorithms.pruning.statistics import CHUNK, InputHessian, require_rows, rows_of
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["OutputFit"]
 
 
 class OutputFit:

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.algorithms.pruning import selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike
-
     from octavo.algorithms.pruning.selection import Array, Mask
-
-__all__ = ["block", "block_global", "magnitude", "magnitude_global", "nm"]
 
 NORMS = ("l1", "l2")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo.algorithms.pruning import selection
@@ -21,11 +22,7 @@ from octavo.algorithms.pruning.arguments import (
 from octavo.algorithms.pruning.selection import Array, Mask
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
     from octavo.algorithms.pruning.statistics import InputHessian
-
-__all__ = ["inverse_factor", "sparsegpt"]
 
 _COLUMNS = 128
 

@@ -6,15 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
     from octavo.algorithms.pruning.selection import Array
-
-__all__ = ["InputHessian", "InputNorms"]
 
 CHUNK = 1 << 12
 """Rows that are widened to float64 at a time."""
@@ -122,6 +119,7 @@ class InputHessian:
 
 
 def rows_of(x: ArrayLike, width: int, name: str = "x") -> Array:
+    """Return inputs as rows of `width` finite floats."""
     array = _checks.as_array(x, name)
     if array.dtype.kind != "f":
         raise TypeError(f"{name}: expected floats, got {array.dtype}")
@@ -132,5 +130,6 @@ def rows_of(x: ArrayLike, width: int, name: str = "x") -> Array:
 
 
 def require_rows(rows: int) -> None:
+    """Refuse statistics of nothing."""
     if rows == 0:
         raise ValueError("statistics: expected at least one row of calibration inputs, got none")

@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo.algorithms.sharing.clusters import Histogram
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import ArrayLike
-
-__all__ = ["Shared", "nearest_codes", "share"]
 
 Codes = NDArray[np.int8]
 Float32 = NDArray[np.float32]

@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo.algorithms.smoothing.statistics import floats
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["equalizing_scale", "fold"]
 
 Array = NDArray[Any]
 

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from octavo import _backend, _checks
 from octavo.algorithms.rounding import nearest_rows
 from octavo.algorithms.smoothing.statistics import InputRanges, floats
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["best_multiplier", "smoothing_multiplier"]
 
 Array = NDArray[Any]
 

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from octavo import _checks
 from octavo.algorithms.smoothing.statistics import InputRanges
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["outlier_columns"]
 
 
 def outlier_columns(inputs: InputRanges, threshold: float = 6.0) -> NDArray[Any]:

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["InputRanges", "floats", "rows_of"]
 
 Array = NDArray[Any]
 

@@ -17,18 +17,6 @@ Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 Bind = Callable[[Array], Call]
 
-__all__ = [
-    "Bind",
-    "Call",
-    "Layer",
-    "Peer",
-    "as_array",
-    "attempt",
-    "bind_all",
-    "find",
-    "prepare_all",
-]
-
 MODULES = ("torch_linear", "onnx_linear", "openvino_linear", "deepsparse_linear")
 
 
@@ -147,5 +135,6 @@ def as_array(result: Any) -> Array:
 
 
 def first_line(error: BaseException) -> str:
+    """Return what an error says, cut to fit a table."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0][:160]

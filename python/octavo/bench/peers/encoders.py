@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,6 @@ from octavo.bench.peers.base import attempt
 from octavo.bench.peers.onnx_linear import session
 from octavo.bench.peers.openvino_linear import settings
 from octavo.bench.peers.torch_linear import ENGINES, dynamic_int8, start
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Encode = Callable[[Any, Any], Any]
 

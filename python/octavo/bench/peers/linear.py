@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,9 @@ from octavo.bench.peers import base
 from octavo.bench.report import Row, make_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
     from octavo.bench.peers.worker import Request, Tell
-
-__all__ = ["measure"]
 
 MAX_PEER_ERROR = 0.3
 """Peers may be coarser than we are (per-tensor scales, sums that saturate); this finds broken

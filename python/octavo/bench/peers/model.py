@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,7 @@ from octavo.bench.report import Row, make_row
 from octavo.data.default_model import default_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.bench.peers.worker import Request, Tell
-
-__all__ = ["measure"]
 
 MIN_PEER_COSINE = 0.7
 """Some peers lose a lot of accuracy on random ids; below this one is computing something else."""

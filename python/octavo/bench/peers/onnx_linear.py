@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,6 @@ import numpy as np
 from octavo.bench.peers.base import Bind, Call, Layer, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from octavo.bench.peers.base import Array
 
 BLOCK = 32

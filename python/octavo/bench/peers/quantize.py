@@ -16,8 +16,6 @@ from octavo.bench.report import Row, make_row
 if TYPE_CHECKING:
     from octavo.bench.peers.worker import Request, Tell
 
-__all__ = ["check_codes", "measure"]
-
 
 def check_codes(expected: Any, name: str, result: Any) -> None:
     """Check any engine's result; quantized torch tensors are opened first."""

@@ -19,17 +19,6 @@ from typing import Any
 from octavo import runtime
 from octavo.bench import report, roofline
 
-__all__ = [
-    "Request",
-    "Tell",
-    "WorkerError",
-    "environment",
-    "launch",
-    "merge",
-    "thread_counts",
-    "versions",
-]
-
 Tell = Callable[[Sequence[report.Row]], None]
 """Gets the rows of one case as soon as they are measured."""
 

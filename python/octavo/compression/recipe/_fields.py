@@ -7,8 +7,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["known", "names", "set_fields"]
-
 
 def known(fields: object, part: type, where: str) -> dict[str, Any]:
     """Return the fields that are not None; refuse what `part`, a dataclass, does not have."""

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import _checks
 from octavo.algorithms.pruning import selection
 from octavo.compression.recipe import _fields
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Prune", "read_prune"]
 
 METHODS = ("magnitude", "wanda", "sparsegpt", "admm")
 FITTING = ("sparsegpt", "admm")

@@ -11,8 +11,6 @@ from octavo.compression.recipe import _fields
 from octavo.nn.weights import KINDS
 from octavo.nn.weights.int4 import GROUPS
 
-__all__ = ["Quantize", "read_quantize"]
-
 DTYPES = (*(kind for kind in KINDS if kind != "float32"), "none")
 ACTIVATIONS = ("dynamic", "static")
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import _checks
 from octavo.compression.recipe import _fields
 from octavo.compression.recipe.prune import Prune, read_prune
 from octavo.compression.recipe.quantize import Quantize, read_quantize
 from octavo.compression.recipe.share import Share, read_share
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Recipe", "from_fields"]
 
 STORE = ("plain", "zstd")
 

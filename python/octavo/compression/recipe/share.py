@@ -9,8 +9,6 @@ from typing import Any
 from octavo import _checks
 from octavo.compression.recipe import _fields
 
-__all__ = ["Share", "read_share"]
-
 
 @dataclass(frozen=True)
 class Share:

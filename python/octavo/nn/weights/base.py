@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -12,11 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from octavo._formats import DENSE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from octavo.nn.options import LinearOptions
-
-__all__ = ["Bound", "Layout", "Memory", "Stored", "StoredTensor", "TensorReader", "Weight"]
 
 Array = NDArray[Any]
 W = TypeVar("W", bound="Weight")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -13,11 +14,7 @@ from octavo.nn.weights.base import StoredTensor
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from octavo.nn.weights.base import Layout
-
-__all__ = ["bitmap_layout", "bitmap_parts", "code_tensors", "form_of", "from_bitmap", "is_smaller"]
 
 Array = NDArray[Any]
 Codes = NDArray[np.int8]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,7 @@ from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.product import FloatProduct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from octavo.nn.options import LinearOptions
-
-__all__ = ["FloatWeight"]
 
 Array = NDArray[Any]
 

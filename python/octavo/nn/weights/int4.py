@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,7 @@ from octavo._scales import normal_scale
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from octavo.nn.options import LinearOptions
-
-__all__ = ["GROUPS", "Int4Weight"]
 
 Array = NDArray[Any]
 

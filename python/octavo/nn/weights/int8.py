@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +27,7 @@ from octavo.nn.weights.codes import (
 from octavo.sparse.dense import as_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from octavo.nn.options import LinearOptions
-
-__all__ = ["FORMATS", "Int8Weight"]
 
 Array = NDArray[Any]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,7 @@ from numpy.typing import NDArray
 from octavo import _backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octavo.nn.options import LinearOptions
-
-__all__ = ["FloatProduct"]
 
 Array = NDArray[Any]
 

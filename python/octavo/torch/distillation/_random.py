@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["Generators"]
 
 
 def seed_of(*parts: int) -> int:

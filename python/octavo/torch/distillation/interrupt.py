@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-__all__ = ["Interruptions"]
+from types import FrameType
+from typing import Any
 
 
 class Interruptions:

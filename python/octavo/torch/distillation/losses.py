@@ -8,22 +8,9 @@ adds to a loss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = [
-    "attention_loss",
-    "cosine_loss",
-    "hidden_loss",
-    "label_loss",
-    "pool",
-    "soft_target_loss",
-]
 
 IGNORED_LABEL = -100
 """Tokens with this label do not count, as everywhere in PyTorch."""

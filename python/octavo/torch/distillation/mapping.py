@@ -8,8 +8,6 @@ from typing import Any
 
 from octavo import _checks
 
-__all__ = ["evenly", "layer_pairs"]
-
 
 def evenly(count: int, total: int) -> list[int]:
     """Return `count` of `total` layers, the last of each stretch, so that the last one is in.

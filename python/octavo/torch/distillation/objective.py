@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import _checks
 from octavo.torch.distillation.training import at_least_zero, positive
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = ["PARTS", "Objective"]
 
 PARTS = ("soft", "labels", "hidden", "embeddings", "attention", "cosine", "vectors")
 

@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor, nn
-
     from octavo.torch.distillation.batches import Batch
-
-__all__ = ["Outputs", "Reader", "culprit"]
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from octavo.torch.distillation import losses
 from octavo.torch.distillation.mapping import layer_pairs
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from octavo.torch.distillation.batches import Batch
     from octavo.torch.distillation.objective import Objective
     from octavo.torch.distillation.outputs import Outputs
-
-__all__ = ["Plan"]
 
 
 class Plan:

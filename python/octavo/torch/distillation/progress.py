@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from torch import nn
 
     from octavo.torch.distillation.objective import Objective
     from octavo.torch.distillation.training import Training
-
-__all__ = ["Progress", "Settings"]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Distilled"]
-
 
 @dataclass(frozen=True)
 class Distilled:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,7 @@ from octavo.torch.distillation.training import Training, configured
 from octavo.torch.prepare import prepare_qat_
 
 if TYPE_CHECKING:
-    import os
-
     from octavo.torch.distillation.result import Distilled
-
-__all__ = ["distill"]
 
 
 def distill(

@@ -7,16 +7,11 @@ import hashlib
 import os
 import pickle
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
-
-__all__ = ["digest", "read", "write"]
+from torch import nn
 
 _FORMAT = "octavo.torch.distillation 1"
 

@@ -13,8 +13,6 @@ from octavo import _checks
 from octavo.torch.distillation._random import Generators
 from octavo.torch.distillation.mapping import evenly
 
-__all__ = ["student_of"]
-
 
 def student_of(
     teacher: nn.Module,

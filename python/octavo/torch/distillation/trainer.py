@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,13 +23,8 @@ from octavo.torch.distillation.result import Distilled
 from octavo.torch.distillation.training import optimizer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from octavo.torch.distillation.batches import Batch, Batches
     from octavo.torch.distillation.progress import Settings
-
-__all__ = ["Trainer"]
 
 
 class Trainer:
