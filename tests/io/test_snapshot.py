@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from octavo.io import replaced_folder, snapshot
+from octavo.io.folder import check_replaceable
 from octavo.io.side_files import side_files, weight_bytes
 from octavo.io.snapshot import OpenFolder, read_consistently
 
@@ -188,14 +189,32 @@ def test_nothing_stays_open(place: Path) -> None:
 
 def test_side_files_and_sizes(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    (folder / "1_Pooling").mkdir(parents=True)
-    for name, size in (("tokenizer.json", 3), ("model.safetensors", 50), ("model_x.bin", 7)):
-        (folder / name).write_bytes(bytes(size))
+    travelling = {
+        **dict.fromkeys(("tokenizer.json", "vocab.json", "merges.txt", "unigram.json"), b"{}"),
+        **dict.fromkeys(("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"), b"\n\1x"),
+        **dict.fromkeys(("chat_template.jinja", "additional_chat_templates/tool.jinja"), b"{{ }}"),
+        **dict.fromkeys(("1_Pooling/config.json", "2_Dense/model.safetensors"), b"{}"),
+    }
+    others = ("README.md", "model_x.bin", "0_Transformer/model.safetensors", "2_Dense/notes.txt")
+    for name, content in {**travelling, **dict.fromkeys(others, b"other")}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / "model.safetensors").write_bytes(bytes(50))
     (folder / "vocab.txt").mkdir()
-    (folder / "2_Dense").mkdir()
-    (folder / "1_Pooling" / "config.json").write_bytes(b"{}")
-    assert side_files(folder) == {"tokenizer.json": bytes(3), "1_Pooling/config.json": b"{}"}
+    assert side_files(folder) == travelling
     assert weight_bytes(folder) == 50
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         weight_bytes(folder)
+
+
+def test_only_what_travels_may_be_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    (folder / "2_Dense").mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    for name in ("spiece.model", "2_Dense/model.safetensors"):
+        (folder / name).write_bytes(b"x")
+    assert check_replaceable(folder) == folder.resolve()
+    (folder / "2_Dense" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="2_Dense"):
+        check_replaceable(folder)

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from octavo.io.folder import write_files
+from octavo.io.folder import MODEL_FILES, TEMPLATE_FOLDER, write_files
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import read_consistently
 
@@ -28,13 +28,10 @@ _HUB_FILES = (
     "config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "modules.json",
-    "*sentence*.json",
-    "*_*/config.json",
+    *MODEL_FILES,
+    "[0-9]*_*/config.json",
+    "[1-9]*_*/model.safetensors",
+    f"{TEMPLATE_FOLDER}/*.jinja",
 )
 
 

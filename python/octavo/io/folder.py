@@ -19,19 +19,49 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Files that travel with a model: a tokenizer and what sentence-transformers reads.
+# Files that travel with a model: a tokenizer (by the names that transformers' tokenizers look for),
+# its templates, and what sentence-transformers reads.
 MODEL_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "bpe.codes",
+    "dict.txt",
+    "emoji.json",
+    "unigram.json",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "processor_config.json",
+    "preprocessor_config.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
+TEMPLATE_FOLDER = "additional_chat_templates"
 MODULE_FOLDER = re.compile(r"\d+_[A-Za-z]+")
+_MODULE_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
 MAX_JSON_BYTES = 64 << 20
+
+
+def is_side_file(name: str) -> bool:
+    """Whether a file, by its name relative to a model's folder, travels with the model."""
+    folder, _, file = name.rpartition("/")
+    if not folder:
+        return file in MODEL_FILES
+    if folder == TEMPLATE_FOLDER:
+        return file.endswith(".jinja")
+    # The weights of module 0, if it has a folder, are the encoder's.
+    files = _MODULE_FILES[:1] if folder.startswith("0_") else _MODULE_FILES
+    return bool(MODULE_FOLDER.fullmatch(folder)) and file in files
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -110,10 +140,12 @@ def _belongs(entry: Path) -> bool:
     if entry.is_symlink():
         return False
     if entry.is_dir():
-        inside = [item.name for item in entry.iterdir()]
-        return bool(MODULE_FOLDER.fullmatch(entry.name)) and inside in ([], ["config.json"])
+        known = entry.name == TEMPLATE_FOLDER or MODULE_FOLDER.fullmatch(entry.name)
+        return bool(known) and all(
+            is_side_file(f"{entry.name}/{item.name}") and item.is_file() for item in entry.iterdir()
+        )
     return (
-        entry.name in MODEL_FILES
+        is_side_file(entry.name)
         or entry.name in ("config.json", "model.safetensors.index.json", "model.safetensors.zst")
         or bool(re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", entry.name))
     )

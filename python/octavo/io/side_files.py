@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from octavo.io.folder import MODEL_FILES, MODULE_FOLDER
+from octavo.io.folder import MODEL_FILES, MODULE_FOLDER, TEMPLATE_FOLDER, is_side_file
 from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
@@ -22,10 +22,16 @@ def side_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:
 
 
 def read_side_files(folder: OpenFolder) -> dict[str, bytes]:
-    """Return the content of each file that travels with a model, by its name in the folder."""
+    """Return the content of each file that travels with a model, by its name in the folder.
+
+    Those are the files of a tokenizer with its templates, and what sentence-transformers reads
+    beside the encoder: the modules behind it with their weights, which are small.
+    """
     present = folder.names()
     names = [name for name in MODEL_FILES if name in present]
-    names += [f"{name}/config.json" for name in present if MODULE_FOLDER.fullmatch(name)]
+    for place in present:
+        if place == TEMPLATE_FOLDER or MODULE_FOLDER.fullmatch(place):
+            names += filter(is_side_file, (f"{place}/{name}" for name in folder.names(place)))
     return {name: folder.read(name) for name in names if folder.is_file(name)}
 
 

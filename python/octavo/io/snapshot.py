@@ -88,8 +88,12 @@ class OpenFolder:
             os.close(self._handle)
             self._handle = None
 
-    def names(self) -> list[str]:
-        """Names of everything in the folder, in order."""
+    def names(self, below: str = "") -> list[str]:
+        """Names of everything in the folder, or in folder `below` in it, in order."""
+        if below:
+            # By its path: what is another folder's is noticed when its files are looked at.
+            place = self.path / below
+            return sorted(os.listdir(place)) if place.is_dir() else []  # noqa: PTH208
         return sorted(os.listdir(self.path if self._handle is None else self._handle))  # noqa: PTH208
 
     def is_file(self, name: str) -> bool:
