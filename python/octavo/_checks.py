@@ -231,8 +231,8 @@ def integer(value: object, name: str, low: int, high: int = _INT32_HIGHEST) -> i
     return number
 
 
-def real(value: object, name: str) -> float:
-    """Return a finite real number."""
+def real(value: object, name: str, interval: str = "") -> float:
+    """Return a finite real number; in an interval, such as "[0, 1)" or "(0, inf)", if given one."""
     if type(value) is not float and (
         isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number))
     ):
@@ -240,6 +240,12 @@ def real(value: object, name: str) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {number}")
+    if interval:
+        low, high = map(float, interval[1:-1].split(", "))
+        at_low = interval[0] == "[" and number == low
+        at_high = interval[-1] == "]" and number == high
+        if not (low < number < high or at_low or at_high):
+            raise ValueError(f"{name}: expected a value in {interval}, got {number}")
     return number
 
 

@@ -158,10 +158,6 @@ def run(
     settled : bool
         Wait before each turn until the thread pool of the turn before is asleep.
 
-    Returns
-    -------
-    Measurement
-
     Examples
     --------
     >>> result = run({"a": lambda: sum(range(100))}, rounds=3, seconds=0.003)

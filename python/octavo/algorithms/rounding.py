@@ -152,13 +152,7 @@ def nearest_rows(
 
 
 class _Grid:
-    """The codes that may be used.
-
-    Parameters
-    ----------
-    bits : int
-    codebook : int array, optional
-    """
+    """The codes that may be used."""
 
     def __init__(self, bits: int, codebook: ArrayLike | None) -> None:
         self._values: Float64 | None = None

@@ -130,11 +130,6 @@ def text(result: Comparison, engine: str = "", changed_only: bool = False) -> st
         Only engines with this word in their name.
     changed_only : bool
         Leave out rows whose band has room for chance.
-
-    Raises
-    ------
-    ValueError
-        If the files have no rows in common.
     """
     chosen = [change for change in result.changes if engine in change.key[2]]
     if not chosen:

@@ -11,11 +11,6 @@ from pathlib import Path
 def check_target(path: str | os.PathLike[str]) -> None:
     """Raise if `path` could not be written, before the work whose result it is to hold.
 
-    Raises
-    ------
-    OSError
-        If the folder is missing or cannot be written, or `path` is a folder or read-only.
-
     Examples
     --------
     >>> check_target("no/such/folder/result.json")
@@ -49,11 +44,6 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
     If anything goes wrong, Ctrl-C included, `path` is what it was before and nothing lies beside
     it.
-
-    Raises
-    ------
-    OSError
-        If the folder is missing or cannot be written; the message names `path`.
 
     Examples
     --------

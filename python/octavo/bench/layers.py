@@ -25,11 +25,6 @@ def layer_shapes(
     -------
     tuple of (m, n, k)
         Embeddings and tables of positions are left out: nobody multiplies by them.
-
-    Raises
-    ------
-    ValueError
-        If there is no two-dimensional weight.
     """
     checkpoint = Checkpoint(folder)
     found: dict[tuple[int, int], None] = {}

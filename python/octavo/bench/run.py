@@ -80,11 +80,6 @@ def run_peers(kind: str, options: Options, tell: Tell, only: Sequence[str] = ())
         As for :func:`run_here`.
     only : sequence of str
         Only peers with one of these words in their name.
-
-    Raises
-    ------
-    octavo.bench.peers.worker.WorkerError
-        If a worker failed as a whole.
     """
     chosen = KINDS[kind]
     shapes = options.shapes or chosen.usual

@@ -36,11 +36,6 @@ def measure(
         Called with the tier and the number of rows before each measurement.
     seconds : float
         Time for each candidate of each measurement.
-
-    Raises
-    ------
-    RuntimeError
-        Without the native backend: NumPy has one way to multiply.
     """
     if _backend.name != "native":
         raise RuntimeError(f"tune needs the native backend, this is {_backend.name!r}")

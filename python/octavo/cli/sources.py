@@ -49,11 +49,6 @@ def model_folder(
         The config.json to use instead of the one that lies with the weights.
     revision : str, optional
         Branch, tag or commit, for a hub id.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, OSError
-        If there is nothing of that name or it cannot be had; the message says what to do.
     """
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config: no such file: {config}")

@@ -20,11 +20,6 @@ def equalize(work: Work) -> None:
     ----------
     work : Work
         Layers of its model are replaced.
-
-    Raises
-    ------
-    ValueError
-        If a weight is not finite; the message names the layer.
     """
     if not work.recipe.quantize.equalize:
         return

@@ -47,11 +47,6 @@ def see_inputs(
         ``see(name, x, residual)``, with the rows of tokens alone.
     progress : callable
         Gets the share that is done.
-
-    Raises
-    ------
-    ValueError
-        If a layer is never reached, or gets values that are not finite; the message names it.
     """
     unseen = set(names)
     total = batches.known_length

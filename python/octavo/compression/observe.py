@@ -33,11 +33,6 @@ def observe(work: Work) -> None:
     ----------
     work : Work
         Its model is as it will be before weights are quantized.
-
-    Raises
-    ------
-    ValueError
-        If a layer's input is not finite, or the data never reached it; the message names it.
     """
     quantize = work.recipe.quantize
     if quantize.activations != "static":

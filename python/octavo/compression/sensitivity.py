@@ -205,13 +205,7 @@ def _sample(batches: Iterable[Batch]) -> list[Batch]:
 
 
 class _Probe:
-    """A float model and what goes into each of its blocks.
-
-    Parameters
-    ----------
-    model : Encoder
-    batches : sequence of Batch
-    """
+    """A float model and what goes into each of its blocks."""
 
     def __init__(self, model: Encoder, batches: Sequence[Batch]) -> None:
         self._model, self._batches = model, batches

@@ -49,11 +49,6 @@ class Work:
         By the names of all leaves.
     forms : Forms
         What the layers will be.
-
-    Raises
-    ------
-    ValueError
-        If the recipe names layers that the model does not have.
     """
 
     def __init__(

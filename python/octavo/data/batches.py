@@ -51,13 +51,7 @@ class Batches:
         self._counted = None if kept is None else _count(kept)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Begin a pass.
-
-        Raises
-        ------
-        TypeError, ValueError, OSError
-            When a stream gets to something that is not what it should be, or ends without a token.
-        """
+        """Begin a pass."""
         if self._read is None:
             yield from self._kept or []
             return
@@ -110,12 +104,6 @@ def batches_of(calibration: CalibrationData, model: TokenModel, *, once: bool = 
         Whose inputs these are; sentences are tokenized by its folder's ``tokenizer.json``.
     once : bool
         Whether there will be only one pass.
-
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If there is not one token, or something is not what it should be; the message names it. For
-        a stream, when a pass gets there.
     """
     if isinstance(calibration, (str, os.PathLike)):
         content = read_file(Path(calibration), "calibration", labelled=False)

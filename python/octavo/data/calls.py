@@ -33,12 +33,6 @@ def calls_of(calibration: CalibrationData) -> Iterator[Call]:
     calibration : array, dict, or what `source_of` takes
         An item is an array, a tuple or list of arrays, or a dict of arrays by argument name. An
         array or a dict alone is a single item.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an item holds something else than arrays, or NaN or infinity; the message names it. Also
-        if there is none.
     """
     if isinstance(calibration, Mapping) or _checks.is_typed(calibration):
         yield _call(calibration, "calibration")

@@ -48,11 +48,6 @@ def read_file(path: Path, name: str, *, labelled: bool) -> Content:
         Of the argument, for messages.
     labelled : bool
         Whether rows may have labels; if not, those of ``.jsonl`` are not looked at.
-
-    Raises
-    ------
-    ValueError, OSError
-        If it is something else; the message names file and line.
     """
     known = (".tsv", ".jsonl", ".txt", ".npz") if labelled else (".npz", ".txt", ".jsonl")
     if path.suffix not in known:

@@ -111,11 +111,6 @@ def read_data(data: object, labels: object, name: str) -> Data:
         A number or a name for each row, if the data has none.
     name : str
         The argument's name.
-
-    Raises
-    ------
-    TypeError, ValueError, OSError
-        If something is not what it should be; the message names it.
     """
     if isinstance(data, (str, os.PathLike)):
         read = _from_file(Path(data), name)

@@ -58,13 +58,7 @@ class Source(NamedTuple):
 
 
 def source_of(data: Any, name: str = "calibration") -> Source:
-    """Return how to read items: iterables, callables, objects with ``get_next()``.
-
-    Raises
-    ------
-    TypeError
-        If it is none of these.
-    """
+    """Return how to read items: iterables, callables, objects with ``get_next()``."""
     if isinstance(data, Dataset):
         return Source(lambda: iter(data), data.one_shot)
     if callable(getattr(data, "get_next", None)):

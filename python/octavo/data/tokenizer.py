@@ -41,13 +41,7 @@ class TokenModel(Protocol):
 
 
 def tokens_for(model: TokenModel, sentences: Sequence[str], name: str) -> tuple[Any, Any]:
-    """Turn sentences into padded ids and their mask as a model takes them.
-
-    Raises
-    ------
-    ValueError
-        If the model was not loaded from a folder; `name` says of which data.
-    """
+    """Turn sentences into padded ids and their mask as a model takes them."""
     if model.source is None:
         raise ValueError(
             f"{name}: sentences need the model's tokenizer, and this model was not loaded from a"

@@ -137,12 +137,6 @@ class BitmapTensor:
         The names of its parts.
     files : mapping of str to TensorFile
         Where each part is.
-
-    Raises
-    ------
-    ValueError
-        If a part is missing, or has a type or a shape that contradicts the others; the message
-        names file and part.
     """
 
     def __init__(self, name: str, parts: Parts, files: Mapping[str, TensorFile]) -> None:
@@ -176,13 +170,7 @@ class BitmapTensor:
         return self._files[self._parts.values].path
 
     def read(self) -> Array:
-        """Return the whole tensor, dense, in memory of its own (bfloat16 as uint16).
-
-        Raises
-        ------
-        ValueError
-            If bitmap, values and offsets contradict each other; the message names file and part.
-        """
+        """Return the whole tensor, dense, in memory of its own (bfloat16 as uint16)."""
         parts = self._parts
         values, bitmap = self._array(parts.values), self._array(parts.bitmap)
 

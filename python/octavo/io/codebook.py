@@ -130,12 +130,6 @@ class CodebookTensor:
         The names of its parts.
     files : mapping of str to TensorFile
         Where each part is.
-
-    Raises
-    ------
-    ValueError
-        If a part is missing, or has a type, a shape or values that contradict the others; the
-        message names file and part.
     """
 
     dtype = "I8"
@@ -161,13 +155,7 @@ class CodebookTensor:
         return self._files[self._parts.indices].path
 
     def read(self) -> Codes:
-        """Return the codes, in memory of their own.
-
-        Raises
-        ------
-        ValueError
-            If an index lies outside the codebook; the message names file and part.
-        """
+        """Return the codes, in memory of their own."""
         part = self._parts.indices
         count = self.shape[0] * self.shape[1]
         try:

@@ -104,13 +104,7 @@ def write_files(files: Mapping[str, bytes], target: Path) -> None:
 
 
 def check_replaceable(target: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of `target` if it is absent, empty, or holds a saved model alone.
-
-    Raises
-    ------
-    FileExistsError
-        If there is anything else; a link is never followed.
-    """
+    """Return the absolute path of `target` if it is absent, empty, or holds a saved model alone."""
     folder = Path(target).absolute()
     folder = folder.resolve() if folder.name == ".." else folder.parent.resolve() / folder.name
     if not os.path.lexists(folder):

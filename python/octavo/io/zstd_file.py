@@ -119,11 +119,6 @@ def read_frames(path: Path, data: bytes, describe: Callable[[bytes, int, int], s
     describe : callable
         ``describe(content so far, start, stop)`` says what lies in a range of the content; it is
         asked for messages, with the first frame's content.
-
-    Raises
-    ------
-    ValueError
-        If the table, a frame or a checksum is wrong; the message names the file and the chunk.
     """
     zstandard = _zstandard()
     frames = _frames(path, data)

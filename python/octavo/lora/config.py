@@ -25,13 +25,7 @@ _INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Refuse adapters that are no plain LoRA.
-
-    Raises
-    ------
-    ValueError
-        Naming the field.
-    """
+    """Refuse adapters that are no plain LoRA."""
     kind = config.get("peft_type")
     if kind != "LORA":
         raise ValueError(f"peft_type: expected 'LORA', got {kind!r}")

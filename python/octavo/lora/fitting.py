@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 
 def fitting_pairs(model: Adaptable, adapter: Adapter) -> dict[str, LowRank]:
-    """Return the low-rank pairs of an adapter by the names that layers have in `model`.
-
-    Raises
-    ------
-    ValueError
-        If the adapter is of another base; says the first layer that does not fit.
-    """
+    """Return the low-rank pairs of an adapter by the names that layers have in `model`."""
     leaves = _leaves(model)
     found = {}
     for full, side in adapter.layers.items():
@@ -50,11 +44,6 @@ def fitting_modules(model: Adaptable, adapter: Adapter) -> dict[str, nn.Module]:
 
     A classification head may be new to the model. What else the adapter has beyond the model stays
     in ``adapter.modules``.
-
-    Raises
-    ------
-    ValueError
-        As `fitting_pairs`.
     """
     leaves = _leaves(model)
     found: dict[str, nn.Module] = {}

@@ -36,13 +36,7 @@ def is_head(model: Adaptable, name: str) -> bool:
 
 
 def new_head(model: Adaptable, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
-    """Return a layer of a head for a model without one; None if the model has no place for it.
-
-    Raises
-    ------
-    ValueError
-        If its tensors do not fit the model.
-    """
+    """Return a layer of a head for a model without one; None if the model has no place for it."""
     if name not in vars(model):
         return None
     if getattr(model, "pooler", model) is None:

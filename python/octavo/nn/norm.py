@@ -41,9 +41,7 @@ class LayerNorm(Module):
         self.bias: Array | None = None
         if bias is not None:
             self.bias = _state.parameter(bias, self.weight.shape, "bias")
-        self.eps = _checks.real(eps, "eps")
-        if self.eps < 0:
-            raise ValueError(f"eps: expected a value of at least 0, got {self.eps}")
+        self.eps = _checks.real(eps, "eps", "[0, inf)")
 
     @classmethod
     def from_state_dict(cls: type[N], state: Mapping[str, Any], **config: Any) -> N:

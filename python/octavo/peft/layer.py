@@ -33,13 +33,7 @@ _INITS = (True, False, "gaussian", "orthogonal")
 
 
 def require_supported(config: Any) -> None:
-    """Refuse what a LoraConfig asks for and an int8 base cannot give.
-
-    Raises
-    ------
-    ValueError
-        Naming the option.
-    """
+    """Refuse what a LoraConfig asks for and an int8 base cannot give."""
     for name in _REFUSED:
         value = getattr(config, name, None)
         if value:

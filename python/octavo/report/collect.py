@@ -54,12 +54,6 @@ def collect_model(
         ``progress(text, done)``, called as each step starts.
     calibration : optional
         Inputs to measure on, as `octavo.compress` takes them (default: built-in sentences).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `reference` is given for a float model, is no float model, or has other sizes; or for
-        calibration data that do not fit.
     """
     progress("reading the model", 0.0)
     model = load(folder)

@@ -170,13 +170,7 @@ def roofline_figure(
 
 
 def save_latency(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw :func:`latency_figure` into a ``.png`` or ``.svg`` file, whole or not at all.
-
-    Raises
-    ------
-    ValueError
-        For another kind of file, or if there is nothing to compare.
-    """
+    """Draw :func:`latency_figure` into a ``.png`` or ``.svg`` file, whole or not at all."""
     kind = Path(path).suffix.removeprefix(".")
     if kind not in ("png", "svg"):
         raise ValueError(f"path: expected FILE.png or FILE.svg, got {str(path)!r}")

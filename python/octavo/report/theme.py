@@ -63,13 +63,7 @@ _STYLE = {
 
 
 def require_matplotlib() -> Any:
-    """Return the matplotlib module.
-
-    Raises
-    ------
-    ImportError
-        If it is missing; the message says which extra brings it.
-    """
+    """Return the matplotlib module."""
     try:
         import matplotlib
         import matplotlib.figure

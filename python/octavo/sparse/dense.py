@@ -22,12 +22,6 @@ def as_dense(x: Any, name: str, *, codes: bool = False) -> Any:
         For messages.
     codes : bool
         Whether to expect int8 instead of floats.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If its values are of another type, its index arrays contradict each other or its shape, or
-        codes that share a place add up to more than int8 holds.
     """
     if isinstance(x, SparseMatrix):
         return x.to_dense()

@@ -33,15 +33,7 @@ class _Reached(Exception):  # noqa: N818  (no error: the rest of a forward pass 
 
 
 def batches_of(data: Any) -> list[Any]:
-    """Return the batches of some data.
-
-    Raises
-    ------
-    TypeError
-        If it is no iterable of tensors, tuples or mappings.
-    ValueError
-        If it is empty.
-    """
+    """Return the batches of some data."""
     if isinstance(data, (Tensor, Mapping, str, bytes)) or not hasattr(data, "__iter__"):
         kind = type(data).__name__
         raise TypeError(f"data: expected an iterable of batches, such as a list, got {kind}")
@@ -71,13 +63,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def input_groups(module: nn.Module, names: list[str], batches: list[Any]) -> list[Group]:
-    """Return the layers in the order in which data reaches them, those of one input together.
-
-    Raises
-    ------
-    ValueError
-        If the data never reaches one of them.
-    """
+    """Return the layers in the order in which data reaches them, those of one input together."""
     groups: list[list[str]] = []
     calls = dict.fromkeys(names, 0)
     for index, batch in enumerate(batches):

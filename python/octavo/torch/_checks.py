@@ -42,14 +42,7 @@ def shape_of(module: nn.Module) -> tuple[int, int]:
 
 
 def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | None:
-    """Return why a layer stays float, or None.
-
-    Raises
-    ------
-    ValueError
-        Where quantizing was asked for and cannot be done: the weight is on another device, sparse,
-        without data, or not finite.
-    """
+    """Return why a layer stays float, or None."""
     if getattr(module, "is_prepared", False):
         return "it trains for int8; convert_qat_ makes it int8"
     if type(module) not in (nn.Linear, nn.Embedding):

@@ -51,11 +51,6 @@ class Form(NamedTuple):
         layer : octavo.Linear
         asked : dict, optional
             How the weight is to be held; by default as it is.
-
-        Raises
-        ------
-        ValueError
-            If the layer does what modules of PyTorch do themselves.
         """
         for name, default in (("activation", "none"), ("output_scale", None)):
             value = getattr(layer.options, name)
@@ -81,15 +76,7 @@ class Form(NamedTuple):
         return weight_class(self.kind).from_parts(arrays, self.shape, **self.asked)
 
     def layer(self, arrays: Mapping[str, Array], bias: Array | None) -> nn.Linear:
-        """Return the layer with some arrays; it may use their memory.
-
-        Raises
-        ------
-        KeyError
-            If there are too few.
-        TypeError, ValueError
-            If they do not fit.
-        """
+        """Return the layer with some arrays; it may use their memory."""
         weight = self.weight(arrays)
         options = LinearOptions(**self.options, input_multiplier=arrays.get("input_multiplier"))
         side = SidePath.from_tensors(arrays, self.shape)

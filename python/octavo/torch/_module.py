@@ -98,15 +98,7 @@ class Int8Module(torch.nn.Module):
 
 
 def require_float(module: object, kind: type[torch.nn.Module]) -> None:
-    """Refuse what `from_float` cannot read.
-
-    Raises
-    ------
-    TypeError
-        If `module` is not of the kind.
-    ValueError
-        If its weight or bias is on another device, without data, or sparse.
-    """
+    """Refuse what `from_float` cannot read."""
     if not isinstance(module, kind):
         raise TypeError(f"module: expected a torch.nn.{kind.__name__}, got {type(module).__name__}")
     for name in ("weight", "bias"):

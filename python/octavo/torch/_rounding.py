@@ -70,13 +70,7 @@ class InputMoments:
         self._sums[1] += int8s.sum(dim=0, dtype=torch.float64)
 
     def finish(self, centred: bool) -> Moments:
-        """Return the moments of what was added.
-
-        Raises
-        ------
-        ValueError
-            If nothing was added, or something that is not finite.
-        """
+        """Return the moments of what was added."""
         if not self._count:
             raise ValueError("the data never reached it")
         means = self._sums / self._count

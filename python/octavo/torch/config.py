@@ -146,10 +146,8 @@ class AdaRound(Int8Dynamic):
         super().__post_init__()
         _checks.integer(self.bits, "bits", 2, 8)
         _checks.integer(self.steps, "steps", 1)
-        if not _checks.real(self.rate, "rate") > 0:
-            raise ValueError(f"rate: expected more than 0, got {self.rate}")
-        if _checks.real(self.damping, "damping") < 0:
-            raise ValueError(f"damping: expected at least 0, got {self.damping}")
+        _checks.real(self.rate, "rate", "(0, inf)")
+        _checks.real(self.damping, "damping", "[0, inf)")
         _checks.boolean(self.correct_bias, "correct_bias")
 
     @property

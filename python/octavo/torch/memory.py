@@ -129,13 +129,7 @@ class LayerMemory:
         return torch.from_numpy(self.current().weight_codes)
 
     def current(self) -> nn.Linear:
-        """Return the layer, made anew if somebody wrote to its tensors in place.
-
-        Raises
-        ------
-        ValueError
-            If somebody wants gradients for one of them.
-        """
+        """Return the layer, made anew if somebody wrote to its tensors in place."""
         for tensor, version in self._versions:
             if tensor.requires_grad:
                 refuse_gradient()
@@ -241,11 +235,6 @@ def layer_of(
 
     Tensors that are copies (of an exported program, say) get a layer of their own, kept as long
     as they live.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For copies that do not fit each other.
     """
     held = _owner(tensors, text)
     if held is not None:

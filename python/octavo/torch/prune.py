@@ -122,9 +122,7 @@ class Block(BasePruningMethod):
         if isinstance(amount, int) and not isinstance(amount, bool):
             self.amount: float = _checks.integer(amount, "amount", 0)
         else:
-            self.amount = _checks.real(amount, "amount")
-            if not 0 <= self.amount <= 1:
-                raise ValueError(f"amount: expected a share in [0, 1], got {self.amount}")
+            self.amount = _checks.real(amount, "amount", "[0, 1]")
         self.rows, self.cols = _select.block_of(rows, cols)
 
     def compute_mask(self, t: torch.Tensor, default_mask: torch.Tensor) -> torch.Tensor:

@@ -78,15 +78,7 @@ def require_tensor(x: object, name: str) -> None:
 
 
 def explain(x: torch.Tensor, name: str) -> torch.Tensor:
-    """Return what NumPy takes in place of a tensor that it refused, or say what is wrong with it.
-
-    Raises
-    ------
-    TypeError
-        If it is sparse or nested.
-    ValueError
-        If it is on another device, or has no data.
-    """
+    """Return what NumPy takes in place of a tensor that it refused, or say what is wrong."""
     if x.is_nested or x.layout != torch.strided:
         layout = "a nested one" if x.is_nested else f"layout {x.layout}"
         raise TypeError(f"{name}: expected a dense tensor, got {layout}")

@@ -118,12 +118,7 @@ class Save:
             return {}
 
     def require_current(self, folder: Path) -> None:
-        """Refuse a folder, unless it is another one, whose files are not those of this save.
-
-        Raises
-        ------
-        OSError
-        """
+        """Refuse a folder, unless it is another one, whose files are not those of this save."""
         if folder == self.folder and self._now() != self._stamps:
             raise OSError(f"{folder}: another save took its place while it was read; load it again")
 
@@ -132,11 +127,6 @@ def require_float(folder: Path) -> None:
     """Refuse a checkpoint of a method that transformers has never heard of.
 
     It passes over such a method with a warning, and takes the numbers for floats.
-
-    Raises
-    ------
-    ValueError
-        Naming the method.
     """
     stored = read_consistently(folder, _quantization) if folder.is_dir() else None
     if isinstance(stored, dict):

@@ -43,12 +43,7 @@ class Stored(nn.Module):
 
 
 def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]) -> None:
-    """Make float layers without data wait for the tensors of the file; tied weights stay tied.
-
-    Parameters
-    ----------
-    layers : iterable of (module, scheme, tensors)
-    """
+    """Make float layers without data wait for the tensors of the file; tied weights stay tied."""
     tied: dict[int, nn.Parameter] = {}
     for module, scheme, tensors in layers:
         made: Any = module
@@ -92,13 +87,7 @@ def _torch_dtype(name: str) -> torch.dtype:
 
 
 def require_present(model: nn.Module, missing: list[str]) -> None:
-    """Refuse a file that lacks tensors of int8 layers; `missing` are names of tensors.
-
-    Raises
-    ------
-    ValueError
-        Naming the first of them.
-    """
+    """Refuse a file that lacks tensors of int8 layers; `missing` are names of tensors."""
     for key in missing:
         owner = key.rpartition(".")[0]
         if isinstance(model.get_submodule(owner), Stored):
@@ -127,11 +116,6 @@ def finish(model: nn.Module, folder: Path) -> None:
     model : torch.nn.Module
     folder : pathlib.Path
         Where the tensors were, for messages.
-
-    Raises
-    ------
-    ValueError
-        If the tensors are not what the checkpoint's config says.
     """
     groups: dict[int, list[tuple[str, Any]]] = {}
     for name, module in model.named_modules():

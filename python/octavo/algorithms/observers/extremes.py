@@ -61,9 +61,7 @@ class MovingAverage(Observer):
 
     def __init__(self, momentum: float = 0.9, name: str = "x") -> None:
         super().__init__(name)
-        self.momentum = _checks.real(momentum, "momentum")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum: expected a value in [0, 1), got {momentum}")
+        self.momentum = _checks.real(momentum, "momentum", "[0, 1)")
         self._batches = 0
         self._mean_low = self._mean_high = 0.0
 

@@ -37,9 +37,7 @@ class Percentile(Histogrammed):
 
     def __init__(self, percentile: float = 99.99, name: str = "x") -> None:
         super().__init__(name)
-        self.percentile = _checks.real(percentile, "percentile")
-        if not 0 < self.percentile <= 100:
-            raise ValueError(f"percentile: expected a value in (0, 100], got {percentile}")
+        self.percentile = _checks.real(percentile, "percentile", "(0, 100]")
 
     def _options(self) -> dict[str, Any]:
         return {"percentile": self.percentile}

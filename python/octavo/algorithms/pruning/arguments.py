@@ -52,9 +52,7 @@ def matrix_of(hessian: Any, width: int) -> Array:
 
 def damped(matrix: Array, damping: float) -> Array:
     """Return the matrix with a share of its mean diagonal added to the diagonal."""
-    ratio = _checks.real(damping, "damping")
-    if ratio < 0:
-        raise ValueError(f"damping: expected a value of at least 0, got {ratio}")
+    ratio = _checks.real(damping, "damping", "[0, inf)")
     mean = float(np.diagonal(matrix).mean()) if matrix.size else 1.0
     if mean <= 0:
         raise ValueError("hessian: expected calibration inputs that are not all zero")

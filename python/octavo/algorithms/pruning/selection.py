@@ -30,10 +30,7 @@ def as_weight(x: object, name: str = "weight") -> Array:
 
 def share(value: object, name: str = "sparsity") -> float:
     """Return a share of zeros, in [0, 1)."""
-    number = _checks.real(value, name)
-    if not 0 <= number < 1:
-        raise ValueError(f"{name}: expected a value in [0, 1), got {number}")
-    return number
+    return _checks.real(value, name, "[0, 1)")
 
 
 def group_of(n: object, m: object) -> tuple[int, int]:

@@ -66,9 +66,7 @@ def smoothing_multiplier(
     >>> smoothing.smoothing_multiplier(np.ones((2, 3), np.float32), inputs)
     array([2.  , 0.25, 2.  ], dtype=float32)
     """
-    share = _checks.real(alpha, "alpha")
-    if not 0 < share <= 1:
-        raise ValueError(f"alpha: expected a value in (0, 1], got {share}")
+    share = _checks.real(alpha, "alpha", "(0, 1]")
     kind = _checks.choice(statistic, "statistic", STATISTICS)
     values = _weight(weight, inputs)
     of_inputs = inputs.largest if kind == "max" else inputs.rms()

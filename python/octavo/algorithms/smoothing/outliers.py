@@ -43,8 +43,6 @@ def outlier_columns(inputs: InputRanges, threshold: float = 6.0) -> NDArray[Any]
     """
     if not isinstance(inputs, InputRanges):
         raise TypeError(f"inputs: expected InputRanges, got {type(inputs).__name__}")
-    limit = _checks.real(threshold, "threshold")
-    if not limit > 0:
-        raise ValueError(f"threshold: expected a value above 0, got {limit}")
+    limit = _checks.real(threshold, "threshold", "(0, inf)")
     inputs.require_rows()
     return np.flatnonzero(inputs.largest >= limit).astype(np.int64)

@@ -95,11 +95,6 @@ def launch(request: Request, tell: Tell, more: Mapping[str, str] | None = None) 
         Gets the rows of each case as they come.
     more : mapping of str to str, optional
         Further environment variables, such as ``OCTAVO_ISA``.
-
-    Raises
-    ------
-    WorkerError
-        If the worker failed; its own message has gone to stderr or is in this one.
     """
     command = [sys.executable, "-m", "octavo.bench.peers.worker", json.dumps(asdict(request))]
     answer: dict[str, Any] = {}

@@ -84,8 +84,8 @@ class Prune:
             self._check_fitting(self.method)
         if self.aim is not None:
             _checks.choice(self.aim, "recipe: prune.aim", AIMS)
-        if self.damping is not None and _checks.real(self.damping, "recipe: prune.damping") < 0:
-            raise ValueError(f"recipe: prune.damping: expected at least 0, got {self.damping}")
+        if self.damping is not None:
+            _checks.real(self.damping, "recipe: prune.damping", "[0, inf)")
 
     def _check_fitting(self, method: str) -> None:
         for key in ("aim", "damping"):

@@ -116,17 +116,11 @@ class Quantize:
                 raise ValueError(
                     f"recipe: quantize.smooth: expected auto or a number, got {self.smooth!r}"
                 )
-            alpha = _checks.real(self.smooth, "recipe: quantize.smooth")
-            if not 0 < alpha <= 1:
-                raise ValueError(
-                    f"recipe: quantize.smooth: expected a value in (0, 1], got {alpha}"
-                )
+            _checks.real(self.smooth, "recipe: quantize.smooth", "(0, 1]")
         if self.outliers is not None:
-            limit = _checks.real(self.outliers, "recipe: quantize.outliers")
-            if not limit > 0:
-                raise ValueError(f"recipe: quantize.outliers: expected more than 0, got {limit}")
-        if self.damping is not None and _checks.real(self.damping, "recipe: quantize.damping") < 0:
-            raise ValueError(f"recipe: quantize.damping: expected at least 0, got {self.damping}")
+            _checks.real(self.outliers, "recipe: quantize.outliers", "(0, inf)")
+        if self.damping is not None:
+            _checks.real(self.damping, "recipe: quantize.damping", "[0, inf)")
 
     def _check_together(self) -> None:
         if self.dtype == "int8" and self.group is not None:

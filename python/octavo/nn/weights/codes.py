@@ -112,13 +112,7 @@ def bitmap_parts(codes: Codes) -> dict[str, Any]:
 
 
 def from_bitmap(parts: Mapping[str, Any], shape: tuple[int, int]) -> Codes:
-    """Return the codes of `bitmap_parts`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a part has another type or shape, or they contradict each other.
-    """
+    """Return the codes of `bitmap_parts`."""
     from octavo.io.bitmap import check_codes, unpack_bitmap
 
     k = shape[1]

@@ -143,15 +143,7 @@ def tokenized(tokenizer: Any, sentences: list[str]) -> Any:
 
 
 def batches_of(data: Any, tokenizer: Any, batch_size: int) -> Batches:
-    """Find out what `data` is.
-
-    Raises
-    ------
-    TypeError
-        If it is nothing to iterate over, or sentences without a tokenizer, or the reverse.
-    ValueError
-        If it is empty.
-    """
+    """Find out what `data` is."""
     if isinstance(data, (str, bytes, Mapping)) or not isinstance(data, Iterable):
         raise TypeError(
             "data: expected an iterable of batches, or a list of sentences, got "

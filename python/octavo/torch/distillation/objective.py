@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo import _checks
-from octavo.torch.distillation.training import at_least_zero, positive
 
 PARTS = ("soft", "labels", "hidden", "embeddings", "attention", "cosine", "vectors")
 
@@ -73,7 +72,7 @@ class Objective:
         for name in PARTS:
             weight: Any = getattr(self, name)
             if weight is not None or name in ("embeddings", "attention", "cosine"):
-                at_least_zero(weight, name)
-        positive(self.temperature, "temperature")
+                _checks.real(weight, name, "[0, inf)")
+        _checks.real(self.temperature, "temperature", "(0, inf)")
         _checks.choice(self.pooling, "pooling", ("mean", "first", "pooler"))
         _checks.boolean(self.attention_scores, "attention_scores")

@@ -93,13 +93,7 @@ class Reader:
         return self._read(self.model(*inputs, **options))
 
     def check(self, batch: Batch, where: str) -> None:
-        """Refuse token ids that the model has no vectors for, and more tokens than it takes.
-
-        Raises
-        ------
-        ValueError
-            Begins with `where`.
-        """
+        """Refuse token ids that the model has no vectors for, and more tokens than it takes."""
         ids, size = batch.ids, self.vocabulary
         if ids is None or ids.is_floating_point() or ids.numel() == 0:
             return

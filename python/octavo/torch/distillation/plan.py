@@ -28,11 +28,6 @@ class Plan:
     batch : Batch
         The first batch.
 
-    Raises
-    ------
-    ValueError
-        If a part was asked for that the outputs do not have, or if shapes do not fit.
-
     Attributes
     ----------
     weights : dict[str, float]

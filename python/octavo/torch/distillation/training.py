@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -80,10 +79,9 @@ class Training:
             if getattr(self, name) is not None:
                 _checks.integer(getattr(self, name), name, 1)
         for name in ("learning_rate", "projection_learning_rate", "gradient_norm"):
-            positive(getattr(self, name), name)
-        at_least_zero(self.weight_decay, "weight_decay")
-        if not at_least_zero(self.warmup, "warmup") < 1:
-            raise ValueError(f"warmup: expected a share in [0, 1), got {self.warmup}")
+            _checks.real(getattr(self, name), name, "(0, inf)")
+        _checks.real(self.weight_decay, "weight_decay", "[0, inf)")
+        _checks.real(self.warmup, "warmup", "[0, 1)")
         _checks.boolean(self.maximize, "maximize")
 
     def rate(self, step: int, total: int) -> float:
@@ -97,13 +95,7 @@ class Training:
 def optimizer_of(
     student: nn.Module, projections: nn.Module, training: Training
 ) -> torch.optim.Optimizer:
-    """Return AdamW; "highest" of each group is what its learning rate rises to.
-
-    Raises
-    ------
-    ValueError
-        If the student has nothing to train.
-    """
+    """Return AdamW; "highest" of each group is what its learning rate rises to."""
     own = [p for p in student.parameters() if p.requires_grad]
     if not own:
         raise ValueError("student: expected parameters that require gradients, got none")
@@ -118,22 +110,6 @@ def optimizer_of(
         },
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
-
-
-def positive(value: object, name: str) -> float:
-    """Return a number above 0."""
-    number = _checks.real(value, name)
-    if number <= 0:
-        raise ValueError(f"{name}: expected more than 0, got {number}")
-    return number
-
-
-def at_least_zero(value: object, name: str) -> float:
-    """Return a number that is not negative."""
-    number = _checks.real(value, name)
-    if number < 0:
-        raise ValueError(f"{name}: expected 0 or more, got {number}")
-    return number
 
 
 def configured(kind: type[_Config], value: Any, name: str) -> _Config:
@@ -151,11 +127,7 @@ def configured(kind: type[_Config], value: Any, name: str) -> _Config:
     if not isinstance(value, dict):
         raise TypeError(f"{name}: expected {kind.__name__} or a dict, got {type(value).__name__}")
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**_known(value, known, name))
-
-
-def _known(value: Mapping[Any, Any], known: list[str], name: str) -> dict[str, Any]:
     for key in value:
         if key not in known:
             raise ValueError(f"{name}: expected the keys {', '.join(known)}, got {key!r}")
-    return dict(value)
+    return kind(**value)
