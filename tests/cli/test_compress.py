@@ -252,7 +252,7 @@ def test_hub_model(
 ) -> None:
     asked: list[tuple[str, str | None]] = []
 
-    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(name: str, revision: str | None, allow_patterns: list[str], **_: Any) -> str:
         asked.append((name, revision))
         assert "model*.safetensors" in allow_patterns
         assert not any(pattern.endswith(".bin") for pattern in allow_patterns)
@@ -265,6 +265,10 @@ def test_hub_model(
     assert json.loads(out)["model"] == "owner/name"
     assert asked == [("owner/name", "v1")]
     assert contents(tmp_path / "int8") == artifact_of(folder, tmp_path / "expected")
+    octavo.models.load("owner/name", revision="v2", token=False)
+    assert asked[1:] == [("owner/name", "v2")]
+    with pytest.raises(ValueError, match=r"revision: expected none, .* is not a hub's model"):
+        octavo.models.load(str(folder), revision="v1")
 
 
 def test_the_hubs_own_cache_offline(folder: Path, tmp_path: Path) -> None:

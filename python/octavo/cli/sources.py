@@ -6,33 +6,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from octavo.io.folder import MODEL_FILES, TEMPLATE_FOLDER, write_files
+from octavo.io.folder import write_files
+from octavo.io.hub import is_hub_id, snapshot
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import read_consistently
 
 if TYPE_CHECKING:
     from octavo.io.snapshot import OpenFolder
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack", ".gguf")
-_HUB_FILES = (
-    "config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-    *MODEL_FILES,
-    "[0-9]*_*/config.json",
-    "[1-9]*_*/model.safetensors",
-    f"{TEMPLATE_FOLDER}/*.jinja",
-)
 
 
 @contextmanager
@@ -53,14 +42,14 @@ def model_folder(
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config: no such file: {config}")
     path = Path(model)
-    from_hub = not path.exists() and bool(_HUB_ID.fullmatch(model))
+    from_hub = is_hub_id(model)
     if revision is not None and not from_hub:
         raise ValueError(f"--revision is for a model of the hub, not for {model!r}")
     if path.is_file():
         with _staged(_weights(path), config) as folder:
             yield folder
     elif from_hub or path.is_dir():
-        folder = _download(model, revision) if from_hub else path
+        folder = snapshot(model, revision) if from_hub else path
         if config is None:
             yield folder
         else:
@@ -120,37 +109,3 @@ def _link(file: BinaryIO, source: Path, target: Path) -> None:
     except OSError:
         with target.open("wb") as copy:
             shutil.copyfileobj(file, copy)
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """Return the hub's snapshot of `name`, from its cache or downloaded into it."""
-    try:
-        hub: Any = import_module("huggingface_hub")
-        utils: Any = import_module("huggingface_hub.utils")
-        errors: Any = import_module("huggingface_hub.errors")
-    except ImportError:
-        raise FileNotFoundError(
-            f"no such folder: {name}; to take that model from the hub: pip install "
-            "huggingface_hub, or download it elsewhere and name its folder"
-        ) from None
-    if not sys.stderr.isatty():
-        utils.disable_progress_bars()
-    try:
-        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=list(_HUB_FILES)))
-    except Exception as error:  # the library's own kinds and those of its transport
-        raise OSError(_hub_failure(name, revision, error, errors)) from None
-
-
-def _hub_failure(name: str, revision: str | None, error: Exception, kinds: Any) -> str:
-    """Say what a failed download means for the user."""
-    if isinstance(error, kinds.GatedRepoError):
-        return f"{name}: the hub asks to accept this model's terms there, then `hf auth login`"
-    if isinstance(error, kinds.RepositoryNotFoundError):
-        return f"{name}: no such folder, and no such model on the hub (or a private one)"
-    if isinstance(error, kinds.RevisionNotFoundError):
-        return f"{name}: the hub has no revision {revision!r} of it"
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"{name}: no such folder, and the hub cannot be reached ({lines[0]}). "
-        "Connect and try again, or download the model elsewhere and name its folder"
-    )

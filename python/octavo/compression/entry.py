@@ -150,10 +150,10 @@ def sensitivity(
     Examples
     --------
     >>> import octavo
-    >>> octavo.compression.sensitivity("some/folder", [])
+    >>> octavo.compression.sensitivity("no/such/folder", [])
     Traceback (most recent call last):
     ...
-    FileNotFoundError: no such folder: some/folder
+    FileNotFoundError: no such folder: no/such/folder
     """
     if not isinstance(model, (Encoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
 from octavo.io.checkpoint import Checkpoint, open_tensors
 from octavo.io.compressed_tensors import read_description
+from octavo.io.hub import model_path
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import read_consistently
 from octavo.models.bert import BertModel
@@ -34,7 +34,13 @@ _ANCHOR = "embeddings.word_embeddings.weight"
 _OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
 
 
-def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = None) -> Encoder:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    rows: int | Sequence[int] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
     Weights stored as float32 stay in the memory-mapped file; other float types are converted,
@@ -50,7 +56,8 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
     ----------
     path : str or os.PathLike
         Folder with ``config.json`` (model type bert or distilbert) and ``model.safetensors``, or
-        shards with their index.
+        shards with their index. Or a model of the Hugging Face hub, ``"owner/name"``, if there is
+        no such folder: huggingface_hub finds or downloads it, by its own settings.
     rows : int or sequence of int, optional
         How many tokens (over all sentences) calls will have: sparse layers then take the format
         that is the fastest for those, see `octavo.tuning.choose`.
@@ -78,14 +85,14 @@ def load(path: str | os.PathLike[str], *, rows: int | Sequence[int] | None = Non
     no such folder: no/such/folder
     """
     if rows is None:
-        return load_with(path, None)
+        return load_with(path, None, revision, token)
 
     def suited(_: str, layer: nn.Module) -> nn.Module:
         if nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
             return layer.with_format(rows=rows)
         return layer
 
-    return load_with(path, suited)
+    return load_with(path, suited, revision, token)
 
 
 class _Stored(NamedTuple):
@@ -98,12 +105,18 @@ class _Stored(NamedTuple):
     files: dict[str, bytes]
 
 
-def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Encoder:
+def load_with(
+    path: str | os.PathLike[str],
+    transform: Transform | None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Encoder:
     """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
+    path = model_path(path, revision, token)
     stored = read_consistently(path, _read)
-    folder, config = Path(path), stored.config
+    config = stored.config
     prefixes = ("", f"{config.model_type}.")
-    checkpoint = Checkpoint(folder, prefixes, anchor=_ANCHOR, bare=HEADS, files=stored.tensors)
+    checkpoint = Checkpoint(path, prefixes, anchor=_ANCHOR, bare=HEADS, files=stored.tensors)
     made_by = stored.raw.get("octavo")
     recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
     ours = isinstance(recipe, dict)
@@ -112,7 +125,7 @@ def load_with(path: str | os.PathLike[str], transform: Transform | None) -> Enco
     family = _MODELS[config.model_type]
     model = family(config, builder)
     builder.check_complete(family.prefixes(), _OPTIONAL)
-    model.source, model.files = folder.resolve(), stored.files
+    model.source, model.files = path.resolve(), stored.files
     if ours:
         model.recipe = recipe
     return model
