@@ -92,7 +92,7 @@ def compress(
     Examples
     --------
     >>> import octavo
-    >>> octavo.compress("some/folder", {"prune": {"sparsity": 0.5, "method": "wanda"}})
+    >>> octavo.compress("no/such/folder", {"prune": {"sparsity": 0.5, "method": "wanda"}})
     Traceback (most recent call last):
     ...
     ValueError: calibration: expected data, wanda needs it; got none

@@ -110,10 +110,10 @@ def evaluate(
     Examples
     --------
     >>> import octavo
-    >>> octavo.evaluation.evaluate("some/folder", ["a sentence"])
+    >>> octavo.evaluation.evaluate("no/such/folder", ["a sentence"])
     Traceback (most recent call last):
     ...
-    FileNotFoundError: no such folder: some/folder
+    FileNotFoundError: no such folder: no/such/folder
     """
     measured = _opened(model, "model")
     other = None if reference is None else _opened(reference, "reference")

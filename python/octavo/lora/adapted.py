@@ -134,7 +134,7 @@ def merge(
     Examples
     --------
     >>> import octavo
-    >>> octavo.lora.merge("some/folder", "some/adapter")
+    >>> octavo.lora.merge("no/such/folder", "some/adapter")
     Traceback (most recent call last):
     ...
     TypeError: model: expected an octavo.models encoder, got str
