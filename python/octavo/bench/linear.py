@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import Linear, timing
-from octavo.bench import roofline
+from octavo import Linear
+from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from octavo.bench.report import Row
 
 SHAPES = tuple(
     (m, n, k)
@@ -96,32 +98,18 @@ def checker(problem: Problem, limit: float = MAX_RELATIVE_ERROR) -> Callable[[st
 
 def run(options: Options) -> Iterator[Row]:
     """Yield the rows, an int8 one and a float32 one for each shape, tier and thread count."""
-    for isa, threads in configurations(options):
+    for _, threads in configurations(options):
         for m, n, k in options.shapes or SHAPES:
             problem = make_problem(m, n, k)
             layer = Linear.from_float(problem.weight, problem.bias)
-            ops, nbytes = work(m, n, k)
-            measured = timing.run(
+            done = work(m, n, k)
+            yield from time_case(
+                ("linear", f"{m}x{n}x{k}", threads),
                 {"octavo": partial(layer, problem.x), "numpy float32": problem.numpy},
+                done,
+                "numpy float32",
+                float_bytes=done[1] + 3 * n * k,
                 rounds=options.rounds,
                 seconds=options.seconds,
                 check=checker(problem),
-                probes={
-                    "dot": partial(roofline.dot_peak, 0.005),
-                    "read": partial(roofline.read_speed, nbytes),
-                },
-                settled=threads > 1,
             )
-            dot, read = measured.probes["dot"], measured.probes["read"]
-            limit = roofline.limit_seconds(ops, nbytes, dot_gops=dot, read_gbs=read)
-            yardstick = measured.timings["numpy float32"]
-            for engine, timed in measured.timings.items():
-                ours = engine == "octavo"
-                yield make_row(
-                    ("linear", f"{m}x{n}x{k}", engine, isa if ours else "-", threads),
-                    timed,
-                    (ops, nbytes if ours else nbytes + 3 * n * k),
-                    limit=limit,
-                    numpy=yardstick,
-                    extra={"dot_gops": dot, "read_gbs": read},
-                )

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import timing
-from octavo.bench import roofline
+from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from octavo.bench.report import Row
 
 SHAPES = ((1, 16), (1, 128), (8, 128))
 
@@ -65,31 +66,20 @@ def run(options: Options) -> Iterator[Row]:
     full = models.load(folder)
     small = compress(models.load(folder), recipe="int8")
     vocabulary = int(full.config.vocab_size)
-    for isa, threads in configurations(options):
+    for _, threads in configurations(options):
         for batch, length in options.shapes or SHAPES:
             ids, mask = make_ids(batch, length, vocabulary)
-            ops, nbytes = linear_work(small, batch * length)
-            measured = timing.run(
+            work = linear_work(small, batch * length)
+            yield from time_case(
+                ("model", f"{batch}x{length}", threads),
                 {
                     "octavo int8": partial(small.encode, ids, mask),
                     "octavo float32": partial(full.encode, ids, mask),
                 },
+                work,
+                "octavo float32",
+                float_bytes=4 * work[1],
                 rounds=options.rounds,
                 seconds=max(options.seconds, 0.1),
                 check=partial(check_cosine, full.encode(ids, mask)),
-                probes={
-                    "dot": partial(roofline.dot_peak, 0.005),
-                    "read": partial(roofline.read_speed, nbytes),
-                },
-                settled=threads > 1,
             )
-            dot, read = measured.probes["dot"], measured.probes["read"]
-            limit = roofline.limit_seconds(ops, nbytes, dot_gops=dot, read_gbs=read)
-            for engine, timed in measured.timings.items():
-                yield make_row(
-                    ("model", f"{batch}x{length}", engine, isa, threads),
-                    timed,
-                    (ops, nbytes if engine == "octavo int8" else 4 * nbytes),
-                    limit=limit,
-                    numpy=measured.timings["octavo float32"],
-                )

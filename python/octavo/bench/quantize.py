@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octavo import functional, timing
+from octavo import functional
 from octavo.bench import roofline
+from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-from octavo.bench.report import Row, make_row
+
+if TYPE_CHECKING:
+    from octavo.bench.report import Row
 
 SHAPES = ((128, 768), (512, 3072), (4096, 4096))
 
@@ -112,30 +115,16 @@ def check_against(expected: Array, name: str, result: Any, float_bound: float = 
 
 def run(options: Options) -> Iterator[Row]:
     """Yield the rows, ours and NumPy's for each conversion, shape, tier and thread count."""
-    for isa, threads in configurations(options):
+    for _, threads in configurations(options):
         for rows, columns in options.shapes or SHAPES:
             for job in jobs(rows, columns):
-                measured = timing.run(
+                yield from time_case(
+                    ("quantize", f"{rows}x{columns} {job.name}", threads),
                     {"octavo": job.ours, "numpy": job.numpy},
+                    (rows * columns, job.nbytes),
+                    "numpy",
+                    probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
                     rounds=options.rounds,
                     seconds=options.seconds,
                     check=partial(check_against, job.numpy()),
-                    probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
-                    settled=threads > 1,
                 )
-                copy = measured.probes["copy"]
-                for engine, timed in measured.timings.items():
-                    yield make_row(
-                        (
-                            "quantize",
-                            f"{rows}x{columns} {job.name}",
-                            engine,
-                            isa if engine == "octavo" else "-",
-                            threads,
-                        ),
-                        timed,
-                        (rows * columns, job.nbytes),
-                        limit=job.nbytes / (copy * 1e9),
-                        numpy=measured.timings["numpy"],
-                        extra={"copy_gbs": copy},
-                    )

@@ -6,13 +6,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from octavo import nn, runtime
+from octavo import nn, runtime, timing
 from octavo.algorithms.measures import cosines
+from octavo.bench import blas, roofline
+from octavo.bench import model as whole
 from octavo.compression import compress
 from octavo.data.sentences import SENTENCES
 from octavo.data.tokenizer import tokenize
@@ -115,12 +116,12 @@ def run_demo(
     progress("measuring the error of each layer", _LAYERS)
     errors = layer_errors(model, small, ids, mask)
     progress("measuring the machine's limits", _LIMITS)
-    roofline = _roofline()
+    limits = roofline.measure()
     latency = []
     lengths = [n for n in LENGTHS if n <= model.config.positions]
     for index, tokens in enumerate(lengths):
         progress(f"timing {tokens} tokens", _TIMING + (1 - _TIMING) * index / len(lengths))
-        latency.append(_latency(model, small, tokens, roofline, seconds))
+        latency.append(_latency(model, small, tokens, limits, seconds))
     info = runtime.cpu_info()
     return DemoResult(
         model=str(folder),
@@ -134,50 +135,28 @@ def run_demo(
         cosine_mean=float(agreement.mean()),
         cosine_min=float(agreement.min()),
         layers=errors,
-        roofline=roofline,
+        roofline=limits,
     )
 
 
-def _roofline() -> dict[str, Any]:
-    from octavo.bench import roofline
-
-    return roofline.measure()
-
-
 def _latency(
-    model: Encoder, small: Encoder, tokens: int, roofline: dict[str, Any], seconds: float
+    model: Encoder, small: Encoder, tokens: int, limits: dict[str, Any], seconds: float
 ) -> Latency:
-    from octavo import timing
-    from octavo.bench import blas
-
-    rng = np.random.default_rng(tokens)
-    ids = rng.integers(0, model.config.vocab_size, (1, tokens))
+    ids, mask = whole.make_ids(1, tokens, model.config.vocab_size)
     with blas.limited(runtime.get_num_threads()):
         times = timing.run(
-            {"float32": lambda: model.encode(ids), "int8": lambda: small.encode(ids)},
+            {"float32": partial(model.encode, ids, mask), "int8": partial(small.encode, ids, mask)},
             seconds=seconds / 2,
             settled=True,
         ).timings
     int8_seconds = times["int8"].median
+    ops, nbytes = whole.linear_work(small, tokens)
+    limit = roofline.limit_seconds(
+        ops, nbytes, dot_gops=limits["dot_gops"], read_gbs=limits["read_gbs"]
+    )
     return Latency(
         tokens=tokens,
         float_ms=times["float32"].median * 1e3,
         int8_ms=int8_seconds * 1e3,
-        roofline_share=_limit(small, tokens, roofline) / int8_seconds,
-    )
-
-
-def _limit(model: Encoder, tokens: int, roofline: dict[str, Any]) -> float:
-    """Shortest time the machine could need for the linear layers, in seconds."""
-    from octavo.bench.roofline import limit_seconds
-
-    layers = [
-        layer
-        for name, layer in model.named_modules()
-        if nn.is_linear(layer, "int8") and not name.startswith("pooler")
-    ]
-    ops = sum(2 * tokens * layer.out_features * layer.in_features for layer in layers)
-    nbytes = sum(layer.nbytes for layer in layers)
-    return float(
-        limit_seconds(ops, nbytes, dot_gops=roofline["dot_gops"], read_gbs=roofline["read_gbs"])
+        roofline_share=limit / int8_seconds,
     )

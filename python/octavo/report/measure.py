@@ -6,10 +6,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import nn, runtime, timing
+from octavo import nn, runtime
 from octavo.bench import linear, report, roofline
 from octavo.bench import model as whole
 from octavo.bench.blas import limited
+from octavo.bench.cases import time_case
 from octavo.bench.options import Options
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def measure(facts: ModelFacts | None, progress: Progress, seconds: float = 0.3) 
     for index, tokens in enumerate(lengths):
         assert facts is not None
         progress(f"timing {tokens} tokens", index / steps)
-        rows += _model_rows(facts, tokens, limits, seconds)
+        rows += _model_rows(facts, tokens, seconds)
     for index, shape in enumerate(shapes, len(lengths)):
         progress(f"timing {'x'.join(map(str, shape))}", index / steps)
         rows += linear.run(Options(shapes=(shape,), rounds=5, seconds=seconds))
@@ -68,30 +69,18 @@ def _shapes(facts: ModelFacts) -> tuple[tuple[int, int, int], ...]:
     return tuple((m, n, k) for n, k in layers for m in _ROWS)
 
 
-def _model_rows(
-    facts: ModelFacts, tokens: int, limits: dict[str, Any], seconds: float
-) -> list[report.Row]:
+def _model_rows(facts: ModelFacts, tokens: int, seconds: float) -> list[report.Row]:
     small = facts.models["octavo int8"]
     ids, mask = whole.make_ids(1, tokens, int(small.config.vocab_size))
-    ops, nbytes = whole.linear_work(small, tokens)
+    work = whole.linear_work(small, tokens)
     threads = runtime.get_num_threads()
     with limited(threads):
-        measured = timing.run(
+        return time_case(
+            ("model", f"1x{tokens}", threads),
             {name: partial(model.encode, ids, mask) for name, model in facts.models.items()},
+            work,
+            "octavo float32",
+            float_bytes=4 * work[1],
             rounds=5,
             seconds=seconds,
-            settled=threads > 1,
         )
-    limit = roofline.limit_seconds(
-        ops, nbytes, dot_gops=limits["dot_gops"], read_gbs=limits["read_gbs"]
-    )
-    return [
-        report.make_row(
-            ("model", f"1x{tokens}", engine, runtime.get_isa(), threads),
-            timed,
-            (ops, nbytes if engine == "octavo int8" else 4 * nbytes),
-            limit=limit,
-            numpy=measured.timings.get("octavo float32"),
-        )
-        for engine, timed in measured.timings.items()
-    ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,15 +62,11 @@ def find(only: Iterable[str] = ()) -> tuple[list[Peer], dict[str, str]]:
     only : iterable of str
         Keep the peers whose name contains one of these words; without words, all.
     """
-    found: list[Peer] = []
-    absent: dict[str, str] = {}
-    for name in MODULES:
-        module = importlib.import_module(f"octavo.bench.peers.{name}")
-        listed, reason = attempt(module.peers)
-        if listed is None:
-            absent[name.removesuffix("_linear")] = reason
-        else:
-            found += listed
+    modules = {name: importlib.import_module(f"octavo.bench.peers.{name}") for name in MODULES}
+    listed, absent = attempt_all(
+        {name.removesuffix("_linear"): module.peers for name, module in modules.items()}
+    )
+    found = [peer for peers in listed.values() for peer in peers]
     words = [word for word in only if word]
     if words:
         found = [peer for peer in found if any(word in peer.name for word in words)]
@@ -79,23 +75,13 @@ def find(only: Iterable[str] = ()) -> tuple[list[Peer], dict[str, str]]:
 
 def prepare_all(peers: Iterable[Peer], layer: Layer) -> tuple[dict[str, Bind], dict[str, str]]:
     """Pack the layer for each peer; a peer that refuses is reported, not fatal."""
-    ready: dict[str, Bind] = {}
-    failed: dict[str, str] = {}
-    for peer in peers:
-        bind, reason = attempt(partial(peer.prepare, layer))
-        if bind is None:
-            failed[peer.name] = reason
-        else:
-            ready[peer.name] = bind
-    return ready, failed
+    return attempt_all({peer.name: partial(peer.prepare, layer) for peer in peers})
 
 
 def bind_all(
     ready: dict[str, Bind], x: Array, check: Callable[[str, Any], None] | None = None
 ) -> tuple[dict[str, Call], dict[str, str]]:
     """Bind an input for each peer and try it once; wrong or failing peers are reported."""
-    calls: dict[str, Call] = {}
-    failed: dict[str, str] = {}
 
     def bind_one(name: str, bind: Bind) -> Call:
         call = bind(x)
@@ -104,13 +90,22 @@ def bind_all(
             check(name, as_array(result))
         return call
 
-    for name, bind in ready.items():
-        call, reason = attempt(partial(bind_one, name, bind))
-        if call is None:
+    return attempt_all({name: partial(bind_one, name, bind) for name, bind in ready.items()})
+
+
+def attempt_all(
+    makers: Mapping[str, Callable[[], Any]],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what could be made, by name, and why the rest could not."""
+    made: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+    for name, make in makers.items():
+        result, reason = attempt(make)
+        if result is None:
             failed[name] = reason
         else:
-            calls[name] = call
-    return calls, failed
+            made[name] = result
+    return made, failed
 
 
 def attempt(function: Callable[[], Any]) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from octavo.bench.peers.base import Call, attempt
+from octavo.bench.peers.base import Call, attempt_all
 from octavo.bench.peers.onnx_linear import FLOAT, INT8, graph, session
 from octavo.bench.peers.torch_linear import start
 
@@ -59,12 +59,5 @@ def ort_calls(x: Any, codes: Any, threads: int) -> dict[str, Call]:
 
 def find(x: Any, codes: Any, threads: int) -> tuple[Calls, dict[str, str]]:
     """Return (engine -> job -> call) for what is installed, and why the rest is absent."""
-    found: Calls = {}
-    absent: dict[str, str] = {}
-    for name, make in (("torch", torch_calls), ("ort", ort_calls)):
-        calls, reason = attempt(partial(make, x, codes, threads))
-        if calls is None:
-            absent[name] = reason
-        else:
-            found[name] = calls
-    return found, absent
+    makers = {"torch": torch_calls, "ort": ort_calls}
+    return attempt_all({name: partial(make, x, codes, threads) for name, make in makers.items()})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from octavo.bench.peers import exports
-from octavo.bench.peers.base import attempt
+from octavo.bench.peers.base import attempt_all
 from octavo.bench.peers.onnx_linear import session
 from octavo.bench.peers.openvino_linear import settings
 from octavo.bench.peers.torch_linear import ENGINES, dynamic_int8, start
@@ -97,12 +97,7 @@ MAKERS = {
 
 def find(folder: Path, workdir: Path, threads: int) -> tuple[dict[str, Encode], dict[str, str]]:
     """Return the encoders that can run here, and why the others cannot."""
-    found: dict[str, Encode] = {}
-    absent: dict[str, str] = {}
-    for name, make in MAKERS.items():
-        encoders, reason = attempt(partial(make, folder, workdir, threads))
-        if encoders is None:
-            absent[name] = reason
-        else:
-            found.update(encoders)
-    return found, absent
+    made, absent = attempt_all(
+        {name: partial(make, folder, workdir, threads) for name, make in MAKERS.items()}
+    )
+    return {name: encode for some in made.values() for name, encode in some.items()}, absent

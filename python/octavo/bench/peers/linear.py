@@ -3,21 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import Linear, runtime, timing
+from octavo import Linear
 from octavo.bench import linear as ours
 from octavo.bench import machine, roofline
 from octavo.bench.blas import limited
+from octavo.bench.cases import time_case
 from octavo.bench.peers import base
-from octavo.bench.report import Row, make_row
 
 if TYPE_CHECKING:
     import numpy as np
 
     from octavo.bench.peers.worker import Request, Tell
+    from octavo.bench.report import Row
 
 MAX_PEER_ERROR = 0.3
 """Peers may be coarser than we are (per-tensor scales, sums that saturate); this finds broken
@@ -37,40 +37,18 @@ def _measure_shape(
     calls, failed = base.bind_all(ready, x, ours.checker(problem, MAX_PEER_ERROR))
     mine = Linear.from_float(layer.weight, layer.bias)
     ours.checker(problem)("octavo", mine(x))
-    ops, nbytes = ours.work(m, n, k)
-    probes: dict[str, Callable[[], float]] = {
-        "dot": partial(roofline.dot_peak, 0.01),
-        "read": partial(roofline.read_speed, nbytes),
-        "weight_read": partial(roofline.read_speed, n * k),
-    }
-    measured = timing.run(
+    sizes = {"m": m, "n": n, "k": k, "l2": machine.l2_bytes()}
+    told = {engine: {"kind": kind, **sizes} for engine, kind in kinds.items()}
+    rows = time_case(
+        ("linear", f"{m}x{n}x{k}", layer.threads),
         {"octavo": partial(mine, x), "numpy float32": problem.numpy, **calls},
+        ours.work(m, n, k),
+        "numpy float32",
+        probes={"weight_read": partial(roofline.read_speed, n * k)},
+        extra=told,
         rounds=3 if quick else 7,
         seconds=0.03 if quick else 0.35,
-        probes=probes,
-        settled=layer.threads > 1,
     )
-    rates = measured.probes
-    limit = roofline.limit_seconds(ops, nbytes, dot_gops=rates["dot"], read_gbs=rates["read"])
-    sizes = {"m": m, "n": n, "k": k, "l2": machine.l2_bytes()}
-    isa = str(runtime.get_isa())
-    rows = [
-        make_row(
-            (
-                "linear",
-                f"{m}x{n}x{k}",
-                engine,
-                isa if engine == "octavo" else "-",
-                layer.threads,
-            ),
-            timed,
-            (ops, nbytes),
-            limit=limit,
-            numpy=measured.timings["numpy float32"],
-            extra={"kind": kinds[engine], **sizes, **rates},
-        )
-        for engine, timed in measured.timings.items()
-    ]
     return rows, failed
 
 

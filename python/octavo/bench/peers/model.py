@@ -4,23 +4,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octavo import compress, models, runtime, timing
+from octavo import compress, models
 from octavo.bench import model as ours
-from octavo.bench import roofline
 from octavo.bench.blas import limited
+from octavo.bench.cases import time_case
 from octavo.bench.peers import encoders
-from octavo.bench.peers.base import attempt
-from octavo.bench.report import Row, make_row
+from octavo.bench.peers.base import attempt_all
 from octavo.data.default_model import default_model
 
 if TYPE_CHECKING:
     from octavo.bench.peers.worker import Request, Tell
+    from octavo.bench.report import Row
 
 MIN_PEER_COSINE = 0.7
 """Some peers lose a lot of accuracy on random ids; below this one is computing something else."""
@@ -42,23 +41,19 @@ def _kind_of(engine: str) -> str:
 
 def _candidates(
     found: dict[str, encoders.Encode], ids: Any, mask: Any
-) -> tuple[dict[str, Callable[[], Any]], dict[str, float], list[str]]:
+) -> tuple[dict[str, Any], dict[str, float], list[str]]:
     """Return the engines that answer rightly, their cosine to float32, and what failed."""
     reference = found["octavo float32"](ids, mask)
-    calls: dict[str, Callable[[], Any]] = {}
-    cosines: dict[str, float] = {}
-    failed: list[str] = []
-    for engine, encode in found.items():
-        vectors, reason = attempt(partial(encode, ids, mask))
-        if vectors is None:
-            failed.append(f"{engine}: {reason}")
-            continue
-        cosine = ours.min_cosine(vectors, reference)
+
+    def cosine_of(encode: encoders.Encode) -> float:
+        cosine = ours.min_cosine(encode(ids, mask), reference)
         if cosine < MIN_PEER_COSINE:
-            failed.append(f"{engine}: cosine {cosine:.3f} to float32")
-            continue
-        cosines[engine], calls[engine] = cosine, partial(encode, ids, mask)
-    return calls, cosines, failed
+            raise ArithmeticError(f"cosine {cosine:.3f} to float32")
+        return cosine
+
+    cosines, wrong = attempt_all({name: partial(cosine_of, call) for name, call in found.items()})
+    calls = {engine: partial(found[engine], ids, mask) for engine in cosines}
+    return calls, cosines, [f"{engine}: {reason}" for engine, reason in wrong.items()]
 
 
 def _measure_shape(
@@ -72,37 +67,18 @@ def _measure_shape(
     batch, length = shape
     ids, mask = ours.make_ids(batch, length, int(small.config.vocab_size))
     calls, cosines, failed = _candidates(found, ids, mask)
-    ops, nbytes = ours.linear_work(small, batch * length)
-    measured = timing.run(
+    told = {
+        engine: {"kind": _kind_of(engine), "cosine": cosines[engine], **extra} for engine in calls
+    }
+    rows = time_case(
+        ("model", f"{batch}x{length}", request.threads),
         calls,
+        ours.linear_work(small, batch * length),
+        "octavo float32",
+        extra=told,
         rounds=3 if request.quick else 7,
         seconds=0.1 if request.quick else 1.0,
-        probes={
-            "dot": partial(roofline.dot_peak, 0.01),
-            "read": partial(roofline.read_speed, nbytes),
-        },
-        settled=request.threads > 1,
     )
-    rates = measured.probes
-    limit = roofline.limit_seconds(ops, nbytes, dot_gops=rates["dot"], read_gbs=rates["read"])
-    isa = str(runtime.get_isa())
-    rows = [
-        make_row(
-            (
-                "model",
-                f"{batch}x{length}",
-                engine,
-                isa if engine.startswith("octavo") else "-",
-                request.threads,
-            ),
-            timed,
-            (ops, nbytes),
-            limit=limit,
-            numpy=measured.timings["octavo float32"],
-            extra={"kind": _kind_of(engine), "cosine": cosines[engine], **rates, **extra},
-        )
-        for engine, timed in measured.timings.items()
-    ]
     return rows, failed
 
 

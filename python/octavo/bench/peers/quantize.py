@@ -6,15 +6,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo import runtime, timing
 from octavo.bench import machine, roofline
 from octavo.bench import quantize as ours
 from octavo.bench.blas import limited
+from octavo.bench.cases import time_case
 from octavo.bench.peers import conversions
-from octavo.bench.report import Row, make_row
 
 if TYPE_CHECKING:
     from octavo.bench.peers.worker import Request, Tell
+    from octavo.bench.report import Row
 
 
 def check_codes(expected: Any, name: str, result: Any) -> None:
@@ -42,38 +42,20 @@ def _measure_shape(
     made = []
     for job in jobs.values():
         rivals = {name: calls[job.name] for name, calls in peers.items() if job.name in calls}
-        measured = timing.run(
-            {"octavo": job.ours, "numpy": job.numpy, **rivals},
-            rounds=3 if request.quick else 9,
-            seconds=0.05 if request.quick else 0.6,
-            check=partial(check_codes, job.numpy()),
-            probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
-            settled=request.threads > 1,
-        )
-        copy = measured.probes["copy"]
+        kinds = {"octavo": "ours", "numpy": "float", **dict.fromkeys(rivals, "int8")}
         large = x.nbytes > machine.l2_bytes()
         made.append(
-            [
-                make_row(
-                    (
-                        "quantize",
-                        f"{rows}x{columns} {job.name}",
-                        engine,
-                        str(runtime.get_isa()) if engine == "octavo" else "-",
-                        request.threads,
-                    ),
-                    timed,
-                    (x.size, job.nbytes),
-                    limit=job.nbytes / (copy * 1e9),
-                    numpy=measured.timings["numpy"],
-                    extra={
-                        "kind": {"octavo": "ours", "numpy": "float"}.get(engine, "int8"),
-                        "copy": copy,
-                        "large": large,
-                    },
-                )
-                for engine, timed in measured.timings.items()
-            ]
+            time_case(
+                ("quantize", f"{rows}x{columns} {job.name}", request.threads),
+                {"octavo": job.ours, "numpy": job.numpy, **rivals},
+                (x.size, job.nbytes),
+                "numpy",
+                probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
+                extra={name: {"kind": kind, "large": large} for name, kind in kinds.items()},
+                rounds=3 if request.quick else 9,
+                seconds=0.05 if request.quick else 0.6,
+                check=partial(check_codes, job.numpy()),
+            )
         )
     return made, absent
 
