@@ -31,7 +31,7 @@ def compress(
 
     With a path, each layer is read, converted and let go before the next is read, so the float
     model is never in memory as a whole; with calibration data, or one threshold for all layers, it
-    stays in the mapped file.
+    is.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,14 @@ from octavo.algorithms.rounding import nearest_rows
 from octavo.compression.plan import LayerPlan
 from octavo.models.config import OUTPUT_LAYER
 
+if TYPE_CHECKING:
+    from octavo.nn.weights import Weight
+
 _BLOCK_ELEMENTS = 1 << 18
 
 
 def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:
-    """Return the int8 form of a float layer; other layers lose only their hold on a mapped file.
+    """Return the int8 form of a float layer; other layers are copied.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
     could even out an error.
@@ -40,7 +43,7 @@ def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             return _linear(layer, plan)
         if nn.is_embedding(layer, "float32"):
-            return nn.Embedding.from_quantized(*_codes(layer.weight, plan))
+            return nn.Embedding.from_quantized(*_codes(layer.held_weight, plan))
         if isinstance(layer, nn.LayerNorm):
             return own_norm(layer)
     except ValueError as error:
@@ -62,17 +65,15 @@ def _linear(layer: nn.Linear, plan: LayerPlan) -> nn.Linear:
     if has_codes and plan.bias is not None:
         bias = plan.bias
     if not plan.has_outliers:
-        return nn.Linear.from_quantized(*_codes(layer.weight, plan), bias, **options)
+        return nn.Linear.from_quantized(*_codes(layer.held_weight, plan), bias, **options)
     options["outlier_columns"] = plan.outliers
     if has_codes:
-        codes = _codes(layer.weight, plan)
+        codes = _codes(layer.held_weight, plan)
         return nn.OutlierLinear.from_quantized(*codes, bias, **options)
     return nn.OutlierLinear.from_float(layer.weight, bias, **options)
 
 
-def _codes(
-    weight: npt.NDArray[np.float32], plan: LayerPlan
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def _codes(weight: Weight, plan: LayerPlan) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return the codes and scales that a plan has, or the nearest."""
     if plan.codes is not None and plan.scale is not None:
         return plan.codes, plan.scale
@@ -80,13 +81,13 @@ def _codes(
 
 
 def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
-    """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
+    """Return a copy, which shares nothing with the float model; refuse NaN and infinity."""
     state = {key: _own(key, value) for key, value in layer.state_dict().items()}
     return nn.LayerNorm.from_state_dict(state, **layer.config())
 
 
 def _quantize_rows(
-    weight: npt.NDArray[np.float32], bits: int
+    weight: Weight, bits: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Quantize each row symmetrically, some rows at a time.
 
@@ -97,14 +98,14 @@ def _quantize_rows(
     scale = np.empty(rows, np.float32)
     step = max(1, _BLOCK_ELEMENTS // max(1, columns))
     for start in range(0, rows, step):
-        block = weight[start : start + step]
+        block = weight.rows(start, start + step)
         _require_finite("weight", block)
         codes[start : start + step], scale[start : start + step] = nearest_rows(block, bits)
     return codes, scale
 
 
 def _own(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a copy, so that the float file's mapping can go away; refuse NaN and infinity."""
+    """Return a copy, which shares nothing with the float model; refuse NaN and infinity."""
     _require_finite(name, values)
     return np.array(values)
 

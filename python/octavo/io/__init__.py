@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: memory-mapped safetensors, checkpoint folders, the compressed-tensors description."""
+"""Files: safetensors, checkpoint folders, the compressed-tensors description."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _OLD_NAMES = {"weight": "gamma", "bias": "beta"}
 
 
 class Checkpoint:
-    """The tensors of a model folder, each a view of a memory-mapped file.
+    """The tensors of a model folder, each read when it is asked for, into memory of its own.
 
     A tensor that is stored as a bitmap and its non-zero values (`octavo.io.bitmap`), or as a
     codebook and indices (`octavo.io.codebook`), goes by the name that it would have otherwise, and
@@ -138,9 +138,9 @@ class Checkpoint:
         found = self._packed.get(stored)
         return found.path if found is not None else self._files[stored].path
 
-    def _read(self, stored: str) -> npt.NDArray[Any]:
+    def _read(self, stored: str, rows: tuple[int, int] | None = None) -> npt.NDArray[Any]:
         found = self._packed.get(stored)
-        return found.read() if found is not None else self._files[stored].array(stored)
+        return self._files[stored].array(stored, rows) if found is None else found.read()
 
     def _require(self, name: str) -> str:
         stored = self._stored_name(name)
@@ -157,8 +157,13 @@ class Checkpoint:
             )
         return stored
 
-    def float32(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
-        """Tensor `name` as float32: a view of the file if it is stored so, else converted.
+    def float32(
+        self,
+        name: str,
+        shape: tuple[int, ...] | None = None,
+        rows: tuple[int, int] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Tensor `name` as float32, converted from other floats.
 
         Parameters
         ----------
@@ -166,13 +171,15 @@ class Checkpoint:
             Name without the prefix.
         shape : tuple of int, optional
             The shape it must have.
+        rows : (int, int), optional
+            Only the part from here to there along the first dimension; of a packed tensor, all.
         """
         stored = self._check(name, shape)
         dtype = self._info(stored).dtype
         if dtype not in ("F32", "F16", "BF16", "F64"):
             path = self._path(stored)
             raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected floats")
-        raw = self._read(stored)
+        raw = self._read(stored, rows)
         if dtype == "BF16":
             # A bfloat16 is the upper half of a float32.
             widened: npt.NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
@@ -180,7 +187,7 @@ class Checkpoint:
         return np.require(raw, dtype=np.float32, requirements=["C", "A"])
 
     def int8(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.int8]:
-        """Tensor `name` as stored int8 codes (a view); another type is a ValueError."""
+        """Tensor `name` as stored int8 codes; another type is a ValueError."""
         stored = self._check(name, shape)
         dtype = self._info(stored).dtype
         if dtype != "I8":
@@ -190,7 +197,7 @@ class Checkpoint:
         return codes
 
     def half(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
-        """Tensor `name` as stored in 16 bits (a view): float16, or bfloat16 as uint16."""
+        """Tensor `name` as stored in 16 bits: float16, or bfloat16 as uint16."""
         stored = self._check(name, shape)
         dtype = self._info(stored).dtype
         if dtype not in ("F16", "BF16"):

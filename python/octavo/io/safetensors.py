@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safetensors file format, memory-mapped for reading and streamed for writing.
+"""The safetensors file format, read and written tensor by tensor.
 
 The file is an 8-byte little-endian header length, a JSON header, and the tensors' bytes.
-The ``safetensors`` package copies every tensor it hands to NumPy and wants all tensors in memory
-to write a file; a model that is compressed tensor by tensor can afford neither.
+The ``safetensors`` package wants all tensors in memory to write a file; a model that is compressed
+tensor by tensor cannot afford that.  It maps files to read them; here each tensor is read into
+memory of its own, since a mapping changes with its file, and kills the process if that is cut.
 """
 
 from __future__ import annotations
@@ -12,23 +13,31 @@ import bisect
 import io
 import json
 import math
-import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
+import threading
+import weakref
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from octavo._files import open_file
 from octavo.io.header import (
     DTYPES,
     LENGTH_BYTES,
     NAMES,
+    TensorInfo,
     check_header,
     read_header,
 )
+from octavo.io.snapshot import stamp_of
 from octavo.io.zstd_file import FrameWriter, read_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["TensorFile", "TensorInfo", "TensorPlan", "write_tensor_file"]
 
 Array = npt.NDArray[Any]
 
@@ -49,9 +58,10 @@ class TensorPlan(NamedTuple):
 
 
 class TensorFile:
-    """A safetensors file, memory-mapped; every tensor is a read-only view of the mapping.
+    """A safetensors file; each tensor is read when it is asked for.
 
-    The whole header is checked against the file's size before anything is mapped or allocated.
+    The whole header is checked against the file's size before anything is allocated.  The file
+    stays open as long as this object lives.
     A file that ends in ``.zst`` (`octavo.io.zstd_file`) is decompressed into memory instead, and
     all of it is checked first.
 
@@ -83,19 +93,23 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
         self.path = Path(path)
-        self._content: mmap.mmap | memoryview
-        with file or self.path.open("rb") as opened:
+        self._file = file or open_file(self.path)
+        info = os.fstat(self._file.fileno())
+        self._stamp = stamp_of(info)
+        self._content: memoryview | None = None
+        close = weakref.finalize(self, self._file.close)
+        head, size = self._file, info.st_size
+        try:
             if self.path.suffix == ".zst":
-                content = memoryview(read_frames(self.path, opened.read(), _tensor_at)).toreadonly()
-                header, start = read_header(self.path, io.BytesIO(content), len(content))
-                self.tensors = check_header(self.path, header, len(content) - start)
-                self._content = content
-            else:
-                size = os.fstat(opened.fileno()).st_size
-                header, start = read_header(self.path, opened, size)
-                self.tensors = check_header(self.path, header, size - start)
-                self._content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-        self._data_start = start
+                content = read_frames(self.path, self._file.read(), _tensor_at)
+                self._content = memoryview(content).toreadonly()
+                head, size = io.BytesIO(self._content), len(content)
+                close()
+            header, self._data_start = read_header(self.path, head, size)
+            self.tensors = check_header(self.path, header, size - self._data_start)
+        except BaseException:
+            close()
+            raise
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
@@ -106,21 +120,66 @@ class TensorFile:
     def __repr__(self) -> str:
         return f"TensorFile({str(self.path)!r}, tensors={len(self.tensors)})"
 
-    def array(self, name: str) -> Array:
-        """Return tensor `name` as a read-only view (bfloat16 as the uint16 of its bits)."""
+    def array(self, name: str, rows: tuple[int, int] | None = None) -> Array:
+        """Return tensor `name`, read-only (bfloat16 as the uint16 of its bits).
+
+        Parameters
+        ----------
+        name : str
+        rows : (int, int), optional
+            Only the part from here to there along the first dimension.
+
+        Raises
+        ------
+        ValueError
+            If there is no such tensor, or it has a type that is not read.
+        OSError
+            If the file was changed since it was opened.
+        """
         info = self.tensors.get(name)
         if info is None:
             raise ValueError(f"{self.path}: no tensor named {name!r}")
         code = DTYPES.get(info.dtype)
         if code is None:
             raise ValueError(f"{self.path}: tensor {name!r} has the unsupported type {info.dtype}")
-        flat: Array = np.frombuffer(
-            self._content,
-            dtype=np.dtype(code),
-            count=math.prod(info.shape),
-            offset=self._data_start + info.begin,
-        )
-        return flat.reshape(info.shape)
+        dtype, shape, begin = np.dtype(code), info.shape, self._data_start + info.begin
+        if rows is not None:
+            start, stop, _ = slice(*rows).indices(shape[0])
+            shape = (stop - start, *shape[1:])
+            begin += start * math.prod(shape[1:]) * dtype.itemsize
+        count = math.prod(shape)
+        if self._content is not None:
+            return np.frombuffer(self._content, dtype, count, begin).reshape(shape)
+        values = np.empty(count, dtype)
+        self._fill(values.view(np.uint8).data, begin)
+        values.flags.writeable = False
+        return values.reshape(shape)
+
+    def _fill(self, target: memoryview, begin: int) -> None:
+        """Read the bytes from `begin` on; a file that is not what it was is an OSError."""
+        done = 0
+        while done < len(target):
+            count = _read_at(self._file, target[done:], begin + done)
+            if count == 0:
+                break
+            done += count
+        if done < len(target) or stamp_of(os.fstat(self._file.fileno())) != self._stamp:
+            raise OSError(f"{self.path}: was changed while it was read; load it again")
+
+
+if hasattr(os, "preadv"):
+
+    def _read_at(file: BinaryIO, target: memoryview, begin: int) -> int:
+        return os.preadv(file.fileno(), [target], begin)
+
+else:
+    _SEEKING = threading.Lock()
+
+    def _read_at(file: BinaryIO, target: memoryview, begin: int) -> int:
+        with _SEEKING:
+            file.seek(begin)
+            count: int = file.readinto(target)  # type: ignore[attr-defined]
+            return count
 
 
 def _tensor_at(head: bytes, start: int, stop: int) -> str:

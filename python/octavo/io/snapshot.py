@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from octavo._files import handle_of
 from octavo.io.folder import MAX_JSON_BYTES, is_being_replaced, parse_json
 
 T = TypeVar("T")
@@ -24,9 +25,6 @@ T = TypeVar("T")
 _ATTEMPTS = 40
 _LONGEST_WAIT = 0.01
 _RELATIVE = {os.open, os.stat} <= os.supports_dir_fd and os.listdir in os.supports_fd
-# A pipe in the place of a file would be waited for.
-_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-
 
 Stamp = tuple[int, int, int, int]
 
@@ -141,16 +139,7 @@ class OpenFolder:
         """Return a handle of file `name`, and its size."""
         # Systems without handles of folders may describe a file otherwise than its handle.
         before = self._look(name) if self._handle is None else None
-        try:
-            number = os.open(self._place(name), _FLAGS, dir_fd=self._handle)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path / name)) from None
-        info = os.fstat(number)
-        if not stat.S_ISREG(info.st_mode):
-            os.close(number)
-            if stat.S_ISDIR(info.st_mode):
-                raise IsADirectoryError(f"{self.path / name} is a folder; expected a file")
-            raise OSError(f"{self.path / name} is a pipe or a device; expected a file")
+        number, info = handle_of(self.path / name, self._place(name), self._handle)
         self._seen.setdefault(name, stamp_of(before or info))
         return number, info.st_size
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo.nn import LinearOptions, SidePath
-from octavo.nn.weights import KINDS, weight_class
+from octavo.nn.weights import KINDS, FloatWeight, weight_class
 
 if TYPE_CHECKING:
     from octavo.io.checkpoint import Checkpoint
@@ -181,6 +181,8 @@ class CheckpointBuilder:
         else:
             stored = {"F16": "float16", "BF16": "bfloat16"} if self._halves else {}
             kind = stored.get(reader.dtype("weight"), "float32")
+            if kind == "float32" and self._transform and not reader.is_sparse("weight"):
+                return FloatWeight.streamed(reader.rows("weight", shape), shape)
         return weight_class(kind).read(reader, shape, role)
 
     def _float(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -188,7 +190,13 @@ class CheckpointBuilder:
         return self._checkpoint.float32(name, shape)
 
     def _finish(self, name: str, layer: nn.Module) -> nn.Module:
-        return layer if self._transform is None else self._transform(name, layer)
+        if self._transform is None:
+            return layer
+        made = self._transform(name, layer)
+        weight = getattr(made, "held_weight", None)
+        if isinstance(weight, FloatWeight):
+            weight.values  # noqa: B018  what stays float leaves the file
+        return made
 
     def _scheme(self, name: str, kind: str) -> Scheme | None:
         plain = f"{name}.weight"
@@ -226,6 +234,12 @@ class _Reader:
 
     def float32(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
         return self._checkpoint.float32(self._take(key), shape)
+
+    def rows(self, key: str, shape: tuple[int, int]) -> Callable[[int, int], Array]:
+        """Return what reads some rows of a float matrix; its type and shape are checked now."""
+        name = self._take(key)
+        self._checkpoint.float32(name, shape, (0, 0))
+        return lambda start, stop: self._checkpoint.float32(name, shape, (start, stop))
 
     def int8(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
         return self._checkpoint.int8(self._take(key), shape)

@@ -43,8 +43,9 @@ def load(
 ) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
-    Weights stored as float32 stay in the memory-mapped file; other float types are converted,
-    except that 16 bits stay 16 bits where octavo wrote them (`octavo.nn.HalfLinear`).
+    Nothing of the files is mapped: what becomes of them later does not reach the model.  Floats are
+    read as float32, except that 16 bits stay 16 bits where octavo wrote them
+    (`octavo.nn.HalfLinear`).
     Linear layers whose int8 codes are stored sparse become `octavo.nn.SparseLinear`, with the
     format that is the fastest here.  The ``sparse-bitmask`` format of compressed-tensors before
     0.14 is read too, float or int8.

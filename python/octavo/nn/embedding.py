@@ -37,7 +37,7 @@ class Embedding(Weighted):
     Parameters
     ----------
     codes : int8 array, shape (num_embeddings, embedding_dim)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
     scale : positive float32 array, shape (num_embeddings,) or (num_embeddings, 1)
 
     Examples
@@ -157,7 +157,7 @@ class FloatEmbedding(Embedding):
     Parameters
     ----------
     weight : float32 array, shape (num_embeddings, embedding_dim)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
 
     Examples
     --------
@@ -179,7 +179,7 @@ class HalfEmbedding(Embedding):
     ----------
     weight : float16 array, or uint16 array of the bits of bfloat16, shape (num_embeddings,
         embedding_dim)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
 
     Examples
     --------

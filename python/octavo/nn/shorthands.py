@@ -32,7 +32,7 @@ class FloatLinear(Linear):
     Parameters
     ----------
     weight : float32 array, shape (out_features, in_features)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
     bias : float32 array, shape (out_features,), optional
     activation : "none", "relu", "gelu", "gelu_tanh", "silu" or "tanh"
     input_multiplier : float array, shape (in_features,), finite and at least 0, optional
@@ -74,7 +74,7 @@ class HalfLinear(Linear):
     ----------
     weight : float16 array, or uint16 array of the bits of bfloat16, shape (out_features,
         in_features)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
     bias : float32 array, shape (out_features,), optional
     activation : "none", "relu", "gelu", "gelu_tanh", "silu" or "tanh"
 

@@ -174,8 +174,8 @@ class _Loaded:
             for name, array in self._arrays.items()
         }
 
-    def array(self, name: str) -> Any:
-        return self._arrays[name]
+    def array(self, name: str, rows: tuple[int, int] | None = None) -> Any:
+        return self._arrays[name] if rows is None else self._arrays[name][slice(*rows)]
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:

@@ -265,6 +265,10 @@ class Weight(ABC):
     def dequantized(self) -> Array:
         """Return the numbers as float32, (N, K)."""
 
+    def rows(self, start: int, stop: int) -> Array:
+        """Return some rows as float32."""
+        return self.dequantized()[start:stop]
+
     @abstractmethod
     def like(self: W, values: ArrayLike) -> W:
         """Return other numbers in a form of the same kind, dense."""

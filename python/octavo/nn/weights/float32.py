@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class FloatWeight(Weight):
     Parameters
     ----------
     values : float32 array, shape (N, K)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
 
     Examples
     --------
@@ -38,15 +38,35 @@ class FloatWeight(Weight):
     kind = "float32"
     takes = frozenset({"activation", "input_multiplier"})
     bits = 32
+    _read: Callable[[int, int], Array]
 
     def __init__(self, values: ArrayLike) -> None:
-        self.values = _state.parameter(values, (None, None), "weight")
-        self.shape = int(self.values.shape[0]), int(self.values.shape[1])
+        self._values: Array | None = _state.parameter(values, (None, None), "weight")
+        self.shape = int(self._values.shape[0]), int(self._values.shape[1])
+
+    @classmethod
+    def streamed(cls, rows: Callable[[int, int], Array], shape: tuple[int, int]) -> FloatWeight:
+        """Take a matrix that ``rows(start, stop)`` reads, until it is asked for as a whole."""
+        made = cls.__new__(cls)
+        made._values, made._read, made.shape = None, rows, shape
+        return made
+
+    @property
+    def values(self) -> Array:
+        """The matrix."""
+        if self._values is None:
+            self._values = self._read(0, self.shape[0])
+            del self._read
+        return self._values
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Return some rows; of a matrix that is streamed, only those are read."""
+        return self._read(start, stop) if self._values is None else self._values[start:stop]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the matrix."""
-        return self.values.nbytes
+        return 4 * self.shape[0] * self.shape[1]
 
     @classmethod
     def from_float(cls, values: ArrayLike) -> FloatWeight:  # type: ignore[override]
@@ -60,7 +80,7 @@ class FloatWeight(Weight):
 
     @classmethod
     def read(cls, tensors: TensorReader, shape: tuple[int, int], role: str) -> FloatWeight:  # noqa: ARG003
-        """Read any type of floats as float32; what is stored so stays in the mapped file."""
+        """Read any type of floats as float32."""
         return cls(tensors.float32("weight", shape))
 
     def tensors(self) -> dict[str, Array]:

@@ -72,7 +72,7 @@ class HalfWeight(Weight):
     Parameters
     ----------
     values : float16 array, or uint16 array of the bits of bfloat16, shape (N, K)
-        Kept as it is, also when it is a view of a memory-mapped file.
+        Kept as it is.
     """
 
     bits = 16
@@ -102,7 +102,7 @@ class HalfWeight(Weight):
 
     @classmethod
     def read(cls: type[H], tensors: TensorReader, shape: tuple[int, int], role: str) -> H:  # noqa: ARG003
-        """Read it as it is stored; it stays in the mapped file."""
+        """Read it as it is stored."""
         return cls(tensors.half("weight", shape))
 
     def tensors(self) -> dict[str, Array]:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening files that others name: what would be waited for, a pipe or a device, is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+# A pipe without a writer would be waited for, a terminal would take charge of this process.
+_FLAGS = os.O_RDONLY
+for _name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK"):
+    _FLAGS |= getattr(os, _name, 0)
+
+
+def handle_of(
+    path: Path, place: str | None = None, folder: int | None = None
+) -> tuple[int, os.stat_result]:
+    """Open a file for reading; return its handle, and what the system says of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, for messages too.
+    place : str, optional
+        Where it is, if not at `path`: relative to `folder`.
+    folder : int, optional
+        A handle of a folder.
+
+    Raises
+    ------
+    OSError
+        If it is missing, cannot be read, or is no file; the message names `path`.
+    """
+    try:
+        handle = os.open(path if place is None else place, _FLAGS, dir_fd=folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    # What was opened is looked at: at the same name there could be something else by now.
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(handle)
+        if stat.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(f"{path} is a folder; expected a file")
+        raise OSError(f"{path} is a pipe or a device; expected a file")
+    return handle, info
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file for reading; see `handle_of`."""
+    return os.fdopen(handle_of(Path(path))[0], "rb")
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return what a file holds; see `handle_of`."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the text of a file in UTF-8; ValueError naming the file if it is not that."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8, got byte {error.start}") from None
