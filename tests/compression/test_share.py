@@ -11,8 +11,8 @@ import pytest
 
 import model_files
 import octavo
+from encoders import cosines, token_rows
 from octavo import nn
-from octavo.io.folder import check_replaceable
 from octavo.io.side_files import weight_bytes
 from reference import assert_same_bits
 
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
 
 pytest.importorskip("zstandard")
 
-SHARE: dict[str, Any] = {"share": {"clusters": 8, "embedding_clusters": 16}}
-DEEP: dict[str, Any] = {**SHARE, "prune": {"sparsity": 0.6}, "store": "zstd"}
-
-
-def folder_of(folder: Path, config: dict[str, Any]) -> Path:
-    return model_files.write_folder(folder, config, model_files.random_tensors(config))
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return folder_of(tmp_path / "float", model_files.BERT)
+    return model_files.write_random(tmp_path / "float")
 
 
 def layers_of(model: Encoder) -> dict[str, Any]:
@@ -41,44 +34,18 @@ def layers_of(model: Encoder) -> dict[str, Any]:
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, wanted)}
 
 
-def assert_same(first: Encoder, second: Encoder) -> None:
-    one, two = first.state_dict(), second.state_dict()
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert_same_bits(two[name], value)
-    assert_same_bits(first(*model_files.batch()), second(*model_files.batch()))
-
-
-@pytest.mark.parametrize("store", ["plain", "zstd"])
-@pytest.mark.parametrize("recipe", [SHARE, DEEP, {}, {"prune": {"sparsity": 0.6}}])
-def test_what_is_saved_is_loaded(
-    tmp_path: Path, folder: Path, recipe: dict[str, Any], store: str
-) -> None:
-    made = octavo.compress(folder, {**recipe, "store": store})
-    made.save(tmp_path / "a")
-    name = "model.safetensors" + (".zst" if store == "zstd" else "")
-    assert (tmp_path / "a" / name).is_file()
-    assert weight_bytes(tmp_path / "a") == (tmp_path / "a" / name).stat().st_size
-    again = octavo.models.load(tmp_path / "a")
-    assert_same(made, again)
-    assert again.recipe == made.recipe
-    check_replaceable(tmp_path / "a")
-    again.save(tmp_path / "a")
-    again.save(tmp_path / "b")
-    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+SHARE: dict[str, Any] = {"share": {"clusters": 8, "embedding_clusters": 16}}
+DEEP: dict[str, Any] = {**SHARE, "prune": {"sparsity": 0.6}, "store": "zstd"}
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_layers_have_few_codes(tmp_path: Path, family: str) -> None:
-    folder = folder_of(tmp_path / "x", model_files.CONFIGS[family])
+    folder = model_files.write_random(tmp_path, family)
     made = octavo.compress(folder, SHARE)
     for name, layer in layers_of(made).items():
         most = 16 if isinstance(layer, nn.Embedding) else 8
         assert len(np.unique(layer.weight_codes)) <= most, name
-    model = octavo.models.load(folder)
-    ours, theirs = made.encode(*model_files.batch()), model.encode(*model_files.batch())
-    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-    assert cosine.min() > 0.8
+    assert cosines(octavo.models.load(folder), made).min() > 0.8
 
 
 def test_pruned_weights_stay_zero(folder: Path) -> None:
@@ -123,28 +90,9 @@ def test_excluded_layers_keep_their_codes(folder: Path) -> None:
         octavo.compress(folder, {"share": {"exclude": ["nothing"]}})
 
 
-def test_deep_compression_by_name(tmp_path: Path, folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(0, 100, (8, 12)) for _ in range(4)]
-    made = octavo.compress(folder, "deep-compression", calibration=ids)
-    assert made.recipe is not None
-    assert made.recipe["store"] == "zstd"
-    made.save(tmp_path / "a")
-    assert_same(made, octavo.models.load(tmp_path / "a"))
-
-
-def test_bad_weights_are_named(tmp_path: Path) -> None:
-    tensors = model_files.random_tensors(model_files.BERT)
-    tensors["pooler.dense.weight"][0, 0] = np.nan
-    broken = model_files.write_folder(tmp_path / "x", model_files.BERT, tensors)
-    with pytest.raises(ValueError, match=r"layer 'pooler\.dense': weight: expected finite"):
-        octavo.compress(broken, SHARE)
-
-
 @pytest.mark.parametrize("prune", [None, {"sparsity": 0.5, "method": "sparsegpt"}])
 def test_gptq_rounds_to_the_codebook(folder: Path, prune: dict[str, Any] | None) -> None:
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(0, 100, (16, 12)) for _ in range(4)]
+    ids = token_rows(rows=64)
     recipe = {**SHARE, "prune": prune, "quantize": {"rounding": "gptq"}}
     made = octavo.compress(folder, recipe, calibration=ids)
     for name, layer in layers_of(made).items():
@@ -155,7 +103,5 @@ def test_gptq_rounds_to_the_codebook(folder: Path, prune: dict[str, Any] | None)
     nearest = octavo.compress(folder, SHARE) if prune is None else None
     if nearest is not None:
         model = octavo.models.load(folder)
-        inputs = ids[0]
-        wanted = model(inputs)
-        errors = [np.square(one(inputs) - wanted).mean() for one in (made, nearest)]
+        errors = [np.square(one(ids) - model(ids)).mean() for one in (made, nearest)]
         assert errors[0] < errors[1]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import pytest
 
 import model_files
 import octavo
+from encoders import linears
 from octavo import nn
 from octavo.compression import read_recipe
 from octavo.compression.equalize import equalize
-from octavo.compression.inputs import see_inputs
 from octavo.compression.smooth import smooth
 from octavo.compression.work import Work
 from octavo.data.batches import Batches, batches_of
@@ -45,14 +44,6 @@ def work_of(model: Encoder, quantize: dict[str, Any], data: Any = DATA) -> Work:
     recipe = read_recipe({"quantize": {"dtype": "int8", **quantize}})
     batches = Batches([]) if data is None else batches_of(data, model)
     return Work(recipe, model, batches)
-
-
-def linears(model: Encoder) -> dict[str, Any]:
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, (nn.Linear, nn.FloatLinear))
-    }
 
 
 def error(model: Encoder, small: Encoder) -> float:
@@ -107,61 +98,6 @@ def test_smoothing_brings_the_model_closer(tmp_path: Path) -> None:
     assert found.recipe is not None
     assert found.recipe["quantize"] == {"dtype": "int8", "smooth": "auto"}
     assert not any(isinstance(layer, nn.FloatLinear) for layer in linears(found).values())
-
-
-def test_padding_says_nothing(tmp_path: Path) -> None:
-    model = loaded(tmp_path / "m")
-    padded = np.where(MASK == 1, IDS, 99)
-    alone = [(row[None, :length], None) for row, length in zip(IDS, MASK.sum(axis=1), strict=True)]
-    seen: list[dict[str, Any]] = []
-    for data in (DATA, {"input_ids": padded, "attention_mask": MASK}, alone):
-        work = work_of(model, {"smooth": 0.5}, data)
-        largest: dict[str, Any] = {}
-
-        def see(name: str, x: Any, _: Any, largest: dict[str, Any] = largest) -> None:
-            top = np.abs(x).max(axis=0)
-            largest[name] = np.maximum(largest.get(name, top), top)
-
-        see_inputs(model, work.batches, list(linears(model)), see, lambda _: None)
-        seen.append(largest)
-    for other in seen[1:]:
-        for name, value in seen[0].items():
-            np.testing.assert_allclose(other[name], value, rtol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_saved_and_loaded_with_the_same_bits(tmp_path: Path, kind: str) -> None:
-    model = loaded(tmp_path / "m", kind)
-    recipes: dict[str, tuple[Any, str]] = {
-        "smooth": ({"quantize": {"smooth": 0.5}}, "octavo-multiplier"),
-        "outliers": ({"quantize": {"outliers": 9.0}}, "octavo-outliers"),
-        "both": ({"quantize": {"outliers": 4.0, "smooth": 0.3}}, "octavo-multiplier-outliers"),
-        "static": (
-            {"quantize": {"outliers": 4.0, "smooth": 0.3, "activations": "static"}},
-            "octavo-multiplier-outliers",
-        ),
-        "sparse": (
-            {"prune": {"sparsity": 0.8, "method": "magnitude"}, "quantize": {"smooth": 0.5}},
-            "octavo-bitmap-multiplier",
-        ),
-    }
-    for name, (recipe, form) in recipes.items():
-        small = octavo.compress(model, recipe, calibration=DATA)
-        small.save(tmp_path / name)
-        again = octavo.models.load(tmp_path / name)
-        assert_same_bits(again(IDS, MASK), small(IDS, MASK))
-        described = json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))
-        assert described["quantization_config"]["format"] == form
-        for path, layer in linears(small).items():
-            twin: Any = again.get_submodule(path)
-            state, stored = layer.state_dict(), twin.state_dict()
-            assert state.keys() == stored.keys()
-            for key, value in state.items():
-                assert_same_bits(stored[key], value)
-        again.save(tmp_path / f"{name}-again")
-        for file in ("model.safetensors", "config.json"):
-            once = (tmp_path / name / file).read_bytes()
-            assert (tmp_path / f"{name}-again" / file).read_bytes() == once
 
 
 def test_outlier_layers_are_where_the_inputs_are_large(tmp_path: Path) -> None:
@@ -233,21 +169,6 @@ def test_everything_at_once_with_excluded_layers(tmp_path: Path) -> None:
         assert isinstance(layer, nn.FloatLinear) is kept
         if kept:
             assert layer.input_multiplier is None
-    small.save(tmp_path / "s")
-    assert_same_bits(octavo.models.load(tmp_path / "s")(IDS, MASK), small(IDS, MASK))
-    assert small.recipe is not None
-    written = {key: value for key, value in small.recipe.items() if key != "calibration_tokens"}
-    again = octavo.compress(model, written, calibration=DATA)
-    assert_same_bits(again(IDS, MASK), small(IDS, MASK))
-
-
-def test_a_classifiers_head_is_looked_at_too(tmp_path: Path) -> None:
-    for family in ("bert", "distilbert"):
-        folder = model_files.write_classifier(tmp_path / family, family)
-        model = octavo.models.load(folder)
-        small = octavo.compress(model, "int8-smooth", calibration=DATA)
-        np.testing.assert_allclose(small.classify(IDS, MASK), model.classify(IDS, MASK), atol=2)
-        assert isinstance(small.classifier, nn.FloatLinear)
 
 
 @pytest.mark.parametrize(
@@ -260,16 +181,6 @@ def test_a_classifiers_head_is_looked_at_too(tmp_path: Path) -> None:
 def test_bad_recipes(quantize: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         read_recipe({"quantize": quantize})
-
-
-def test_a_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    tensors = model_files.random_tensors(model_files.BERT)
-    tensors["encoder.layer.1.attention.self.value.weight"][3, 3] = np.nan
-    model = octavo.models.load(model_files.write_folder(tmp_path / "m", model_files.BERT, tensors))
-    for recipe in ("int8-smooth", {"quantize": {"equalize": True}}):
-        data = DATA if recipe == "int8-smooth" else None
-        with pytest.raises(ValueError, match=r"layer.*encoder.layer.1.attention.self.value"):
-            octavo.compress(model, recipe, calibration=data)
 
 
 def test_a_multiplier_that_is_missing_or_not_announced(tmp_path: Path) -> None:

