@@ -265,6 +265,12 @@ def choice(value: object, name: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def function(value: object, name: str) -> None:
+    """Refuse what can neither be called nor is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
+
+
 def axis_of(axis: object, ndim: int, name: str = "axis") -> int:
     """Return a possibly negative axis as a non-negative one."""
     if ndim == 0:

@@ -82,7 +82,7 @@ def test_bad_arguments() -> None:
     for call, message in (
         (lambda: prune.nm(layer, "weight", 4, 4), "n: expected fewer than m = 4, got 4"),
         (lambda: prune.block(layer, "weight", 0, 4), "rows: expected a value"),
-        (lambda: prune.block(layer, "weight", 1, 4, amount=1.5), "amount: expected a share"),
+        (lambda: prune.block(layer, "weight", 1, 4, amount=1.5), "amount: expected a value"),
         (lambda: prune.block(layer, "weight", 1, 4, amount=99), "expected at most 16 blocks, got"),
         (lambda: ot.prune_(nn.ReLU()), "module: expected linear layers to prune, got none"),
         (lambda: ot.prune_(layer, "l3"), "method: expected one of l1_unstructured"),

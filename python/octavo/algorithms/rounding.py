@@ -97,7 +97,7 @@ def gptq(
     array = selection.as_weight(weight)
     width = array.shape[1]
     grid = _Grid(_checks.integer(bits, "bits", 2, 8), codebook)
-    keep = None if mask is None else _mask(mask, array.shape)
+    keep = None if mask is None else selection.as_mask(mask, array.shape)
     step = _checks.integer(columns, "columns", 1)
     target = array.astype(np.float64)
     if keep is not None:
@@ -178,14 +178,6 @@ class _Grid:
         middles = (self._values[1:] + self._values[:-1]) / 2
         found: NDArray[np.int8] = self._values[np.searchsorted(middles, values)].astype(np.int8)
         return found
-
-
-def _mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    keep = _checks.as_array(mask, "mask")
-    if keep.dtype != np.bool_:
-        raise TypeError(f"mask: expected bool, got {keep.dtype}")
-    _checks.check_shape(keep, shape, "mask")
-    return keep
 
 
 def _row_scales(scale: Any, target: Float64, grid: _Grid, cost: Float64) -> Float64:

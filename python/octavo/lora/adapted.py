@@ -4,22 +4,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-from octavo.lora.adaptable import Adaptable
+from octavo import nn
 from octavo.lora.adapter import Adapter
-from octavo.lora.attach import Adapters
+from octavo.lora.fitting import fitting_modules, fitting_pairs
+from octavo.lora.heads import NoHead
+from octavo.lora.layer import AdaptedLayer
 from octavo.lora.merging import merged
+from octavo.lora.switch import Switch
 
 Model = TypeVar("Model", bound="Adapted")
 
 
-class Adapted(Adaptable):
-    """A model that takes adapters."""
+class Adapted(nn.Module):
+    """A model with layers that adapters are trained beside.
 
-    _adapters: Adapters | None = None
+    Attributes
+    ----------
+    config : dataclass
+        With `model_type`, `hidden_size`, `labels`, and `raw`, the fields of its file.
+    head_prefixes : tuple of str
+        Beginnings of the names of a classification head's tensors.
+    output_layer : str
+        The layer that gives the logits.
+    """
+
+    config: Any
+    head_prefixes: tuple[str, ...] = ()
+    output_layer: str = ""
+    _adapters: Mapping[str, Adapter] = MappingProxyType({})
+
+    @classmethod
+    def prefixes(cls) -> tuple[str, ...]:
+        """Beginnings of the names of all tensors that belong to the model proper."""
+        raise NotImplementedError
+
+    @cached_property
+    def _switch(self) -> Switch:
+        return Switch()
 
     def load_adapter(
         self, adapter: str | os.PathLike[str] | Adapter, name: str = "default"
@@ -46,41 +73,63 @@ class Adapted(Adaptable):
             If the folder is corrupt or no plain LoRA, the adapter is of another base, or the name
             is taken; nothing has changed then.
         """
-        if self._adapters is None:
-            self._adapters = Adapters(self)
-        return self._adapters.load(adapter, name)
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"name: expected a name, got {name!r}")
+        if name in self._adapters:
+            raise ValueError(f"name: expected a new one, got {name!r}; unload_adapter it first")
+        loaded = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
+        parts: dict[str, nn.SidePath | nn.Module] = {**fitting_modules(self, loaded)}
+        parts |= {path: side.path() for path, side in fitting_pairs(self, loaded).items()}
+        for path, part in parts.items():
+            self._adapted(path).add(name, part)
+        self._adapters = {**self._adapters, name: loaded}
+        if len(self._adapters) == 1:
+            self._switch.default = name
+        return loaded
 
     @property
     def adapters(self) -> dict[str, Adapter]:
         """The loaded adapters by name."""
-        return {} if self._adapters is None else dict(self._adapters.by_name)
+        return dict(self._adapters)
 
     @property
     def active_adapter(self) -> str | None:
         """The adapter that a call made here and now uses; None is the base alone."""
-        return None if self._adapters is None else self._adapters.switch.current()
+        return self._switch.current()
 
     def set_adapter(self, name: str | None) -> None:
         """Say which adapter all calls use outside of `use_adapter`; None is the base alone."""
-        self._with_adapters(name).switch.default = name
+        if name is not None:
+            self._require(name)
+        self._switch.default = name
 
     def use_adapter(self, name: str | None) -> AbstractContextManager[None]:
         """Use an adapter, or with None the base alone, in a ``with`` block.
 
         It counts for the thread or task that runs the block; others are not disturbed.
         """
-        return self._with_adapters(name).switch.use(name)
+        if name is not None:
+            self._require(name)
+        return self._switch.use(name)
 
     def unload_adapter(self, name: str) -> None:
         """Let go of an adapter; without any, the layers are what they were."""
-        self._with_adapters(name, also_base=False).unload(name)
+        self._require(name)
+        self._adapters = {key: one for key, one in self._adapters.items() if key != name}
+        if self._switch.default == name:
+            self._switch.default = None
+        for path, layer in list(self.named_modules()):
+            if isinstance(layer, AdaptedLayer):
+                layer.forget(name)
+                if not layer.names:
+                    self._put(path, layer.base)
 
     def merge_adapter(
         self: Model, name: str, *, on_layer: Callable[[str, float], None] | None = None
     ) -> Model:
         """Return a model whose weights have the adapter in them; see `octavo.lora.merge`."""
-        adapters = self._with_adapters(name, also_base=False)
-        return merge(self, adapters.by_name[name], on_layer=on_layer)
+        self._require(name)
+        return merge(self, self._adapters[name], on_layer=on_layer)
 
     def require_no_adapters(self) -> None:
         """Raise ValueError if there are adapters, where the weights alone count."""
@@ -91,11 +140,27 @@ class Adapted(Adaptable):
                 " its weights, unload_adapter removes them"
             )
 
-    def _with_adapters(self, name: str | None, *, also_base: bool = True) -> Adapters:
-        found = Adapters(self) if self._adapters is None else self._adapters
-        if name is not None or not also_base:
-            found.require(name)
-        return found
+    def _require(self, name: str) -> None:
+        if name not in self._adapters:
+            known = ", ".join(map(repr, self._adapters)) or "none is loaded"
+            raise ValueError(f"name: expected an adapter ({known}), got {name!r}")
+
+    def _adapted(self, path: str) -> AdaptedLayer:
+        """Return the layer at a path as one that takes adapters, made so now if it was not."""
+        missing = path in vars(self) and vars(self)[path] is None
+        layer = NoHead() if missing else self.get_submodule(path)
+        if isinstance(layer, AdaptedLayer):
+            return layer
+        made = AdaptedLayer(layer, self._switch)
+        self._put(path, made)
+        return made
+
+    def _put(self, path: str, layer: nn.Module) -> None:
+        if "." in path:
+            self.set_submodule(path, layer)
+        else:
+            # A head: an attribute that is None without one.
+            setattr(self, path, None if isinstance(layer, NoHead) else layer)
 
 
 def merge(
@@ -143,5 +208,6 @@ def merge(
         raise TypeError(f"model: expected an octavo.models encoder, got {type(model).__name__}")
     source = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
     made = merged(model, source, on_layer)
-    made._adapters = None
+    for name in ("_adapters", "_switch"):
+        vars(made).pop(name, None)
     return made

@@ -10,12 +10,12 @@ from octavo.lora.heads import NoHead, is_head, new_head
 from octavo.lora.layer import base_of
 
 if TYPE_CHECKING:
-    from octavo.lora.adaptable import Adaptable
+    from octavo.lora.adapted import Adapted
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
 
-def fitting_pairs(model: Adaptable, adapter: Adapter) -> dict[str, LowRank]:
+def fitting_pairs(model: Adapted, adapter: Adapter) -> dict[str, LowRank]:
     """Return the low-rank pairs of an adapter by the names that layers have in `model`."""
     leaves = _leaves(model)
     found = {}
@@ -39,7 +39,7 @@ def fitting_pairs(model: Adaptable, adapter: Adapter) -> dict[str, LowRank]:
     return found
 
 
-def fitting_modules(model: Adaptable, adapter: Adapter) -> dict[str, nn.Module]:
+def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
     """Return the layers of `model` that an adapter replaces, in the adapter's version.
 
     A classification head may be new to the model. What else the adapter has beyond the model stays
@@ -70,7 +70,7 @@ def fitting_modules(model: Adaptable, adapter: Adapter) -> dict[str, nn.Module]:
     return found
 
 
-def _leaves(model: Adaptable) -> dict[str, nn.Module]:
+def _leaves(model: Adapted) -> dict[str, nn.Module]:
     return {
         name: base_of(module)
         for name, module in model.named_modules()
@@ -78,7 +78,7 @@ def _leaves(model: Adaptable) -> dict[str, nn.Module]:
     }
 
 
-def _own_name(model: Adaptable, full: str) -> str:
+def _own_name(model: Adapted, full: str) -> str:
     """Return a layer's name without the model's own, as ``bert.`` in a model with a head."""
     return full.removeprefix(f"{model.config.model_type}.")
 

@@ -12,7 +12,7 @@ from octavo import nn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from octavo.lora.adaptable import Adaptable
+    from octavo.lora.adapted import Adapted
 
 
 class NoHead(nn.Module):
@@ -30,12 +30,12 @@ class NoHead(nn.Module):
         return 0
 
 
-def is_head(model: Adaptable, name: str) -> bool:
+def is_head(model: Adapted, name: str) -> bool:
     """Whether a layer belongs to a classification head."""
     return f"{name}.".startswith(model.head_prefixes)
 
 
-def new_head(model: Adaptable, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
+def new_head(model: Adapted, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
     """Return a layer of a head for a model without one; None if the model has no place for it."""
     if name not in vars(model):
         return None
@@ -53,7 +53,7 @@ def new_head(model: Adaptable, name: str, tensors: Mapping[str, NDArray[Any]]) -
     return made
 
 
-def take_heads(model: Adaptable, versions: Mapping[str, nn.Module]) -> None:
+def take_heads(model: Adapted, versions: Mapping[str, nn.Module]) -> None:
     """Make the heads among `versions` a model's own, and let its config tell."""
     for name, layer in versions.items():
         if is_head(model, name) and vars(model).get(name) is None:

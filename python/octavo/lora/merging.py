@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import nn
-from octavo.lora.adaptable import Adaptable
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
@@ -18,11 +17,12 @@ from octavo.nn.tree import map_layers
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
+    from octavo.lora.adapted import Adapted
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
 Array = NDArray[Any]
-Model = TypeVar("Model", bound=Adaptable)
+Model = TypeVar("Model", bound="Adapted")
 
 
 def merged(model: Model, adapter: Adapter, on_layer: Callable[[str, float], None] | None) -> Model:

@@ -48,7 +48,8 @@ def fake_weight(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
         Gets the gradient of LSQ, scaled by 1 / sqrt(K * largest_code).
     largest_code : int
     """
-    result: Tensor = _FakeWeight.apply(weight, scale, largest_code)
+    grid = -largest_code, largest_code
+    result: Tensor = _FakeLearned.apply(weight, scale, grid, weight.shape[-1] * largest_code)
     return result
 
 
@@ -63,7 +64,8 @@ def fake_tensor(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
 
     NaN stays NaN, where an int8 layer with a fixed scale would read the zero point.
     """
-    result: Tensor = _FakeTensor.apply(x, scale, zero_point)
+    grid = -128 - zero_point, 127 - zero_point
+    result: Tensor = _FakeLearned.apply(x, scale, grid, x.shape[-1] * 127)
     return result
 
 
@@ -87,27 +89,28 @@ def _range_to_scale(low: Tensor, high: Tensor) -> Tensor:
     return _normal(scale, width == 0)
 
 
-class _FakeWeight(torch.autograd.Function):
+class _FakeLearned(torch.autograd.Function):
+    """``x`` on the codes from a first to a last one, zero point left out, with a learned scale."""
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
-        ctx.save_for_backward(weight, scale)
-        ctx.largest_code = largest_code
-        return weight_codes(weight, scale, largest_code).mul_(scale)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, grid: tuple[Any, Any], steps: int) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        ctx.grid, ctx.steps = grid, steps
+        return (x / scale).round_().clamp_(*grid).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, scale = ctx.saved_tensors
-        largest = ctx.largest_code
-        exact = weight / scale
-        inside = exact.abs() <= largest
+        x, scale = ctx.saved_tensors
+        first, last = ctx.grid
+        exact = x / scale
+        inside = (exact >= first) & (exact <= last)
         for_scale = None
         if ctx.needs_input_grad[1]:
-            # Inside, scale * round(weight / scale) changes by what rounding added; outside, by the
-            # code at the end.
-            change = exact.round().clamp_(-largest, largest).sub_(exact * inside)
-            factor = 1 / math.sqrt(weight.shape[-1] * largest)
-            for_scale = change.mul_(gradient).sum(dim=-1, keepdim=True).mul_(factor)
-        return gradient * inside, for_scale, None
+            # Inside, scale * round(x / scale) changes by what rounding added; outside, by the code
+            # at the end.
+            change = exact.round().clamp_(first, last).sub_(exact * inside).mul_(gradient)
+            for_scale = change.sum_to_size(scale.shape).mul_(1 / math.sqrt(ctx.steps))
+        return gradient * inside, for_scale, None, None
 
 
 class _FakeRows(torch.autograd.Function):
@@ -134,24 +137,3 @@ class _FakeRows(torch.autograd.Function):
     def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # A row's own range clips nothing.
         return gradient, None
-
-
-class _FakeTensor(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
-        ctx.save_for_backward(x, scale, zero_point)
-        first, last = -128 - zero_point, 127 - zero_point
-        return (x / scale).round_().clamp_(first, last).mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, zero_point = ctx.saved_tensors
-        first, last = -128 - zero_point, 127 - zero_point
-        exact = x / scale
-        inside = (exact >= first) & (exact <= last)
-        for_scale = None
-        if ctx.needs_input_grad[1]:
-            change = exact.round().clamp_(first, last).sub_(exact * inside)
-            factor = 1 / math.sqrt(x.shape[-1] * 127)
-            for_scale = change.mul_(gradient).sum().mul_(factor).reshape(scale.shape)
-        return gradient * inside, for_scale, None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from octavo import _checks
 from octavo.nn import LinearOptions
 from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_of
 from octavo.torch._fake import fake_rows, weight_scale
@@ -89,8 +90,7 @@ def adaround_(
     settings = AdaRound() if config is None else config
     if not isinstance(settings, AdaRound):
         raise TypeError(f"config: expected an AdaRound, got {config!r}")
-    if on_progress is not None and not callable(on_progress):
-        raise TypeError(f"on_progress: expected a function, got {type(on_progress).__name__}")
+    _checks.function(on_progress, "on_progress")
     groups, kept = choose(module, settings, filter_fn)
     if not any(map(_is_single, groups)):
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in kept) or "it has none"
@@ -98,26 +98,14 @@ def adaround_(
     batches = batches_of(data)
     wanted = {candidate.name for group in groups for candidate in group}
     made = _Rounding(module, batches, settings, wanted).run(on_progress or _silent)
-    converted = _convert(module, groups, made, settings)
-    return Summary(tuple(converted), tuple(kept))
-
-
-def _convert(
-    module: nn.Module,
-    groups: list[list[Candidate]],
-    made: dict[str, LayerMemory],
-    config: AdaRound,
-) -> list[Converted]:
-    """Make the layers int8, in the model itself."""
     converted: list[Converted] = []
     for group in groups:
         if _is_single(group):
             converted.append(_become(group[0], made[group[0].name]))
         else:
-            converted += convert_group(group, config)
+            converted += convert_group(group, settings)
     close_fast_paths(module)
-    order = {name: index for index, (name, _) in enumerate(module.named_modules())}
-    return sorted(converted, key=lambda layer: order[layer.name])
+    return Summary.of(module, converted, kept)
 
 
 def _silent(_: str, __: float) -> None:
@@ -165,7 +153,7 @@ class _Rounding:
     def run(self, say: Callable[[str, float], None]) -> dict[str, LayerMemory]:
         """Return the packed weight of each layer."""
         made: dict[str, LayerMemory] = {}
-        with evaluating(self._float), evaluating(self._int8):
+        with torch.no_grad(), evaluating(self._float), evaluating(self._int8):
             close_fast_paths(self._int8)
             groups = input_groups(self._float, list(self._copies), self._batches)
             for index, group in enumerate(groups):

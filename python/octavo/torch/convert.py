@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from octavo import _checks
 from octavo.nn import LinearOptions
 from octavo.nn.weights.codes import quantized_weight
 from octavo.torch._checks import kind_of, reason_to_keep, shape_of
@@ -20,7 +21,7 @@ from octavo.torch.linear import Linear
 from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
-from octavo.torch.tensors import to_numpy
+from octavo.torch.tensors import require_module, to_numpy
 
 
 @dataclass
@@ -82,8 +83,7 @@ def quantize_(
     for group in groups:
         converted += convert_group(group, settings)
     close_fast_paths(module)
-    order = {name: index for index, (name, _) in enumerate(module.named_modules())}
-    return Summary(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
+    return Summary.of(module, converted, kept)
 
 
 def choose(
@@ -98,10 +98,8 @@ def choose(
     TypeError, ValueError
         As `quantize_` does.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    if filter_fn is not None and not callable(filter_fn):
-        raise TypeError(f"filter_fn: expected a function, got {type(filter_fn).__name__}")
+    require_module(module)
+    _checks.function(filter_fn, "filter_fn")
     candidates = _scan(module, config, filter_fn)
     groups = _groups(module, candidates)
     kept = [

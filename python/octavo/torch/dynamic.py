@@ -15,6 +15,7 @@ from octavo.torch.config import Int8Dynamic
 from octavo.torch.convert import quantize_
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
+from octavo.torch.tensors import require_module
 
 _OURS: dict[Any, Any] = {nn.Linear: Linear, nn.Embedding: Embedding}
 
@@ -60,8 +61,7 @@ def quantize_dynamic(
       (1): ReLU()
     )
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    require_module(model, "model")
     if dtype != torch.qint8:
         raise ValueError(f"dtype: expected torch.qint8, got {dtype}")
     spec = _read_spec(model, qconfig_spec)

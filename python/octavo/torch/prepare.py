@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from octavo import nn as layers
 from octavo.torch._checks import shape_of
 from octavo.torch._pruned import make_permanent
@@ -22,9 +20,11 @@ from octavo.torch.convert import (
 from octavo.torch.memory import held_int8
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.summary import Converted, Kept, Summary
-from octavo.torch.tensors import to_numpy, unusable
+from octavo.torch.tensors import require_module, to_numpy, unusable
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from octavo.torch.convert import Candidate
 
 
@@ -99,7 +99,7 @@ def _prepare(candidate: Candidate, config: Int8Training) -> Converted:
     layer = candidate.module
     layer.__class__ = QatLinear if candidate.kind == "Linear" else QatEmbedding
     layer.start(config)
-    return _entry(candidate.name, candidate.kind, layer)
+    return _entry(candidate.name, layer)
 
 
 def convert_qat_(module: nn.Module) -> Summary:
@@ -136,8 +136,7 @@ def convert_qat_(module: nn.Module) -> Summary:
     1 layer is int8, 0.26 MB -> 0.07 MB; 0 stay float
     >>> torch.testing.assert_close(model(torch.ones(1, 256)), before)
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
+    require_module(module)
     found = [
         (name, part)
         for name, part in module.named_modules()
@@ -148,7 +147,7 @@ def convert_qat_(module: nn.Module) -> Summary:
     made = [(name, part, _made(name, part)) for name, part in found]
     entries = []
     for name, part, layer in made:
-        before = _entry(name, _kind(part), part)
+        before = _entry(name, part)
         _become(part, layer)
         entries.append(entry_of(name, part, before.shape, before.bytes_before, part.nbytes))
     return Summary(tuple(entries))
@@ -183,12 +182,9 @@ def _become(part: Any, made: Any) -> None:
         become_embedding(part, made, dtype)
 
 
-def _kind(part: nn.Module) -> str:
-    return "Linear" if isinstance(part, QatLinear) else "Embedding"
-
-
-def _entry(name: str, kind: str, part: Any) -> Converted:
+def _entry(name: str, part: Any) -> Converted:
     """Tell what a layer takes in float, and as int8."""
+    kind = "Linear" if isinstance(part, QatLinear) else "Embedding"
     rows, columns = shape_of(part)
     bias = getattr(part, "bias", None)
     before = rows * columns * part.weight.element_size() + (0 if bias is None else bias.nbytes)

@@ -44,6 +44,7 @@ from torch.nn.utils.prune import (
 from octavo import _checks
 from octavo.algorithms.pruning import selection as _select
 from octavo.torch.gradual import GradualPruning
+from octavo.torch.tensors import require_module
 
 __all__ = [
     "NM",
@@ -252,10 +253,8 @@ def prune_(
     >>> octavo.torch.prune_(model, "nm", n=2, m=4)
     {'0': 0.5, '2': 0.5}
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    if filter_fn is not None and not callable(filter_fn):
-        raise TypeError(f"filter_fn: expected a function, got {type(filter_fn).__name__}")
+    require_module(module)
+    _checks.function(filter_fn, "filter_fn")
     chosen = {
         name: part
         for name, part in module.named_modules()

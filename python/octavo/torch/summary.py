@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ class Summary:
     converted: tuple[Converted, ...] = ()
     kept: tuple[Kept, ...] = ()
     state: str = "int8"
+
+    @classmethod
+    def of(cls, module: nn.Module, converted: list[Converted], kept: list[Kept]) -> Summary:
+        """Return a summary in the order of a model's layers."""
+        order = {name: index for index, (name, _) in enumerate(module.named_modules())}
+        return cls(tuple(sorted(converted, key=lambda layer: order[layer.name])), tuple(kept))
 
     @property
     def bytes_before(self) -> int:

@@ -77,6 +77,12 @@ def require_tensor(x: object, name: str) -> None:
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
 
 
+def require_module(module: object, name: str = "module") -> None:
+    """Refuse what is no module."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"{name}: expected a torch.nn.Module, got {type(module).__name__}")
+
+
 def explain(x: torch.Tensor, name: str) -> torch.Tensor:
     """Return what NumPy takes in place of a tensor that it refused, or say what is wrong."""
     if x.is_nested or x.layout != torch.strided:

@@ -76,13 +76,7 @@ def admm(
     array = selection.as_weight(weight)
     wanted = structure(sparsity, pattern, block)
     count = _checks.integer(steps, "steps", 1)
-    full = damped(matrix_of(hessian, array.shape[1]), damping)
-    lengths = np.sqrt(np.diagonal(full))
-    if not (lengths > 0).all():
-        raise singular(damping)
-    # Inputs of unit length: magnitudes then compare, and the penalty is one number.
-    unit = full / np.outer(lengths, lengths)
-    target = array.astype(np.float64) * lengths
+    target, unit, lengths = _of_unit_length(array, hessian, damping)
     try:
         inverse = np.linalg.inv(unit + np.eye(len(unit)))
     except np.linalg.LinAlgError:
@@ -132,19 +126,21 @@ def refit(
     array([[1.5, 0. ]])
     """
     array = selection.as_weight(weight)
-    keep = _checks.as_array(mask, "mask")
-    if keep.dtype != np.bool_:
-        raise TypeError(f"mask: expected bool, got {keep.dtype}")
-    _checks.check_shape(keep, array.shape, "mask")
-    keep = _checks.as_bool(keep)
-    full = damped(matrix_of(hessian, array.shape[1]), damping)
+    keep = selection.as_mask(mask, array.shape)
+    target, unit, lengths = _of_unit_length(array, hessian, damping)
+    result: Array = _fit(target, unit, keep, np.where(keep, target, 0)) / lengths
+    return np.asarray(result, dtype=array.dtype)
+
+
+def _of_unit_length(
+    weight: Array, hessian: InputHessian | ArrayLike, damping: float
+) -> tuple[Float64, Float64, Float64]:
+    """Return weight and Hessian for inputs of length 1, whose magnitudes compare; and lengths."""
+    full = damped(matrix_of(hessian, weight.shape[1]), damping)
     lengths = np.sqrt(np.diagonal(full))
     if not (lengths > 0).all():
         raise singular(damping)
-    target = array.astype(np.float64) * lengths
-    unit = full / np.outer(lengths, lengths)
-    result: Array = _fit(target, unit, keep, np.where(keep, target, 0)) / lengths
-    return np.asarray(result, dtype=array.dtype)
+    return weight.astype(np.float64) * lengths, full / np.outer(lengths, lengths), lengths
 
 
 def _choose(

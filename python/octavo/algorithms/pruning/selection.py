@@ -18,14 +18,24 @@ MAX_GROUP = 16
 _FLOATS = ("float16", "float32", "float64")
 
 
-def as_weight(x: object, name: str = "weight") -> Array:
-    """Return a finite (N, K) float array, not converted."""
+def as_weight(x: object, name: str = "weight", *, finite: bool = True) -> Array:
+    """Return an (N, K) float array, not converted; checked to be finite unless that comes later."""
     array = _checks.as_array(x, name)
     if array.dtype.name not in _FLOATS:
         raise TypeError(f"{name}: expected float16, float32 or float64, got {array.dtype}")
     _checks.check_shape(array, (None, None), name)
-    _checks.check_finite(array, name)
+    if finite:
+        _checks.check_finite(array, name)
     return array
+
+
+def as_mask(x: object, shape: tuple[int, ...], name: str = "mask") -> Mask:
+    """Return a bool array of a shape."""
+    array = _checks.as_array(x, name)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name}: expected bool, got {array.dtype}")
+    _checks.check_shape(array, shape, name)
+    return _checks.as_bool(array)
 
 
 def share(value: object, name: str = "sparsity") -> float:

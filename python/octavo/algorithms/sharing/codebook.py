@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo.algorithms.pruning import selection
 from octavo.algorithms.sharing.clusters import Histogram
 
 Codes = NDArray[np.int8]
@@ -20,7 +21,6 @@ FEWEST, MOST = 4, 256
 _LARGEST = 127
 _ROUNDS = 3
 _BLOCK_ELEMENTS = 1 << 18
-_FLOATS = ("float16", "float32", "float64")
 
 
 class Shared(NamedTuple):
@@ -79,7 +79,7 @@ def share(weight: ArrayLike, clusters: int) -> Shared:
     array([[  64,   64,    0, -127],
            [  64,   57, -127,    0]], dtype=int8)
     """
-    array = _weight(weight)
+    array = selection.as_weight(weight, finite=False)
     wanted = _checks.integer(clusters, "clusters", FEWEST, MOST)
     scale, zeros = _row_sizes(array)
     codebook = np.zeros(1, np.int8)
@@ -119,14 +119,6 @@ def nearest_codes(scaled: NDArray[Any], codebook: Codes) -> Codes:
     index = np.clip(np.floor(scaled * 2), -2 * _LARGEST, 2 * _LARGEST).astype(np.int16)
     found: Codes = table[index + 2 * _LARGEST]
     return found
-
-
-def _weight(weight: ArrayLike) -> NDArray[Any]:
-    array = _checks.as_array(weight, "weight")
-    if array.dtype.name not in _FLOATS:
-        raise TypeError(f"weight: expected float16, float32 or float64, got {array.dtype}")
-    _checks.check_shape(array, (None, None), "weight")
-    return array
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[tuple[slice, Float64]]:

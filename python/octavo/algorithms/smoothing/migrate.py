@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _backend, _checks
+from octavo.algorithms.observers import MinMax
 from octavo.algorithms.rounding import nearest_rows
 from octavo.algorithms.smoothing.statistics import InputRanges, floats
 
@@ -153,8 +154,9 @@ class _Trial:
     def error(self, weight: Array, multiplier: Array | None) -> float:
         scale, point = None, 0
         if self._static:
-            x = self._x if multiplier is None else self._x * multiplier
-            scale, point = _whole_range(x, self._symmetric)
+            seen = MinMax()
+            seen.update(self._x if multiplier is None else self._x * multiplier)
+            scale, point = seen.scale_zero_point(self._symmetric)
         product = _backend.backend.PackedLinear(
             *nearest_rows(weight, self._bits),
             bias=None,
@@ -167,15 +169,6 @@ class _Trial:
             input_multiplier=multiplier,
         )
         return float(np.square(product.run(self._x) - self._wanted).sum(dtype=np.float64))
-
-
-def _whole_range(x: Array, symmetric: bool) -> tuple[float, int]:
-    """Return static parameters that reach the smallest and the largest value."""
-    low, high = min(float(x.min(initial=0)), 0.0), max(float(x.max(initial=0)), 0.0)
-    width = 2 * max(-low, high) / 254 if symmetric else (high - low) / 255
-    scale = max(width, float(np.finfo(np.float32).tiny))
-    point = 0 if symmetric else round(-128 - low / scale)
-    return _checks.float32_value(scale), min(max(point, -128), 127)
 
 
 def _weight(weight: ArrayLike, inputs: InputRanges) -> Array:

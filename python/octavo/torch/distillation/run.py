@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from octavo import _checks
 from octavo.torch.distillation import state
 from octavo.torch.distillation.batches import Batches, batches_of
@@ -20,8 +18,11 @@ from octavo.torch.distillation.progress import Settings
 from octavo.torch.distillation.trainer import Trainer
 from octavo.torch.distillation.training import Training, configured
 from octavo.torch.prepare import prepare_qat_
+from octavo.torch.tensors import require_module
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from octavo.torch.distillation.result import Distilled
 
 
@@ -107,9 +108,8 @@ def distill(
     _check_models(teacher, student)
     aims = configured(Objective, objective, "objective")
     schedule = configured(Training, training, "training")
-    for name, function in (("metric", metric), ("on_progress", on_progress)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name}: expected a function, got {type(function).__name__}")
+    _checks.function(metric, "metric")
+    _checks.function(on_progress, "on_progress")
     if schedule.patience is not None and metric is None:
         raise ValueError("patience: expected a metric to be patient with, got none")
     seed = _checks.integer(seed, "seed", 0)
@@ -135,9 +135,8 @@ def distill(
 
 
 def _check_models(teacher: Any, student: Any) -> None:
-    for name, model in (("teacher", teacher), ("student", student)):
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"{name}: expected a torch.nn.Module, got {type(model).__name__}")
+    require_module(teacher, "teacher")
+    require_module(student, "student")
     frozen = {id(tensor): name for name, tensor in teacher.named_parameters()}
     for name, tensor in student.named_parameters():
         if id(tensor) in frozen:

@@ -12,6 +12,7 @@ from torch import nn
 from octavo import _checks
 from octavo.torch.distillation._random import Generators
 from octavo.torch.distillation.mapping import evenly
+from octavo.torch.tensors import require_module
 
 
 def student_of(
@@ -67,8 +68,7 @@ def student_of(
     >>> len(student.blocks), torch.equal(student.blocks[1].weight, teacher.blocks[2].weight)
     (3, True)
     """
-    if not isinstance(teacher, nn.Module):
-        raise TypeError(f"teacher: expected a torch.nn.Module, got {type(teacher).__name__}")
+    require_module(teacher, "teacher")
     if (layers is None) == (config is None):
         given = "neither" if layers is None else "both"
         raise ValueError(f"student_of: expected layers or config, got {given}")

@@ -6,13 +6,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from octavo.torch._capture import evaluating
 from octavo.torch.distillation import state
 from octavo.torch.distillation._random import Generators
 from octavo.torch.distillation.interrupt import Interruptions
@@ -66,7 +67,8 @@ class Trainer:
         attention = settings.objective.attention > 0
         with ExitStack() as stack:
             stack.enter_context(self._generators)
-            stack.enter_context(_modes(self.teacher.model, self.student.model))
+            stack.enter_context(evaluating(self.teacher.model))
+            stack.callback(self.student.model.eval)
             for reader in (self.teacher, self.student):
                 stack.enter_context(reader.giving_attentions(attention))
             if self._progress.done:
@@ -250,16 +252,3 @@ class Trainer:
             stopped_early=at.stopped_early,
             projections=self._projections,
         )
-
-
-@contextmanager
-def _modes(teacher: nn.Module, student: nn.Module) -> Iterator[None]:
-    """Switch the teacher to evaluation, back to what each part of it was, and the student too."""
-    before = [(part, part.training) for part in teacher.modules()]
-    teacher.eval()
-    try:
-        yield
-    finally:
-        for part, training in before:
-            part.training = training
-        student.eval()
