@@ -384,3 +384,17 @@ def test_the_study_trains_and_evaluates(tmp_path: Path, int8: Path, monkeypatch:
     scores = study.logits(engine, folder, sentences)
     assert scores.shape == (12, 2)
     assert 0 <= study.accuracy(scores, labels) <= 1
+
+
+@pytest.mark.parametrize("fan_in_fan_out", [False, True])
+def test_adapters_of_a_conv1d(fan_in_fan_out: bool) -> None:
+    sizes = {"n_embd": 64, "n_layer": 1, "n_head": 2, "n_positions": 16, "vocab_size": 99}
+    base = transformers.GPT2Model(transformers.GPT2Config(**sizes)).eval()
+    quantize_(base, Int8Dynamic(if_slower="quantize"))
+    options = {"init_lora_weights": False, "fan_in_fan_out": fan_in_fan_out}
+    model = peft.get_peft_model(base, peft.LoraConfig(target_modules=["c_attn"], **options))
+    (layer,) = layers(model)
+    x = torch.randn(3, 64)
+    beside = layer(x).detach()
+    layer.merge()
+    assert (layer(x) - beside).abs().max() < 0.05 * beside.abs().max()

@@ -32,9 +32,18 @@ _REFUSED = (
 _INITS = (True, False, "gaussian", "orthogonal")
 
 
-def require_supported(config: Any) -> None:
-    """Refuse what a LoraConfig asks for and an int8 base cannot give."""
+def require_supported(config: Any, transposed: bool) -> None:
+    """Refuse what a LoraConfig asks for and an int8 base cannot give.
+
+    Parameters
+    ----------
+    config : peft.LoraConfig
+    transposed : bool
+        Whether the base was a Conv1D, whose float weight has ``fan_in_fan_out``.
+    """
     for name in _REFUSED:
+        if name == "fan_in_fan_out" and transposed:
+            continue
         value = getattr(config, name, None)
         if value:
             shown = value if isinstance(value, bool) else type(value).__name__
@@ -79,6 +88,8 @@ class LoraLinear(peft_layer.Linear):
     def __init__(self, base_layer: Linear, adapter_name: str, config: Any, **options: Any) -> None:
         """Take what peft hands to its own layer."""
         super().__init__(base_layer, adapter_name, config=config, **options)
+        # Deltas are added to rows of outputs, also where the float layer had columns.
+        self.fan_in_fan_out = False
         self._original: tuple[LayerMemory, torch.Tensor | None] | None = None
 
     def update_layer(self, adapter_name: str, r: int, *args: Any, **options: Any) -> None:
@@ -89,7 +100,7 @@ class LoraLinear(peft_layer.Linear):
         ValueError
             If its config asks for what an int8 base cannot give.
         """
-        require_supported(options["config"])
+        require_supported(options["config"], self.get_base_layer().transposed)
         super().update_layer(adapter_name, r, *args, **options)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:  # noqa: ARG002
@@ -158,11 +169,7 @@ class LoraLinear(peft_layer.Linear):
 
     def _base_numbers(self) -> tuple[LayerMemory, torch.Tensor | None]:
         base = self.base_layer
-        return base._weight, base.bias if base._adds_bias else None
+        return base._weight, base.held_bias if base._adds_bias else None
 
     def _get_in_out_features(self, module: Any) -> tuple[int, int]:
         return module.in_features, module.out_features
-
-    def _get_base_layer_device_and_dtype(self, base_layer: Any) -> tuple[Any, Any]:  # noqa: ARG002
-        # peft would ask the weight, which is dequantized on every access.
-        return torch.device("cpu"), torch.float32

@@ -27,7 +27,6 @@ def register() -> None:
     if getattr(LoraModel._create_new_module, "knows_octavo", False):
         return
     LoraModel._create_new_module = staticmethod(_creating(LoraModel._create_new_module))
-    LoraModel._replace_module = _replacing(LoraModel._replace_module)
     LoraModel._prepare_model = _preparing(LoraModel._prepare_model)
     lora_model.get_device_map = _placing(lora_model.get_device_map)
 
@@ -65,19 +64,6 @@ def _placing(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(model)
 
     return device_map
-
-
-def _replacing(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Put int8 layers in place without asking their weight where it is: that dequantizes it."""
-
-    @functools.wraps(original)
-    def replace(self: Any, parent: Any, child_name: str, new_module: Any, child: Any) -> None:
-        if isinstance(child, (Linear, LoraLinear)):
-            setattr(parent, child_name, new_module)
-        else:
-            original(self, parent, child_name, new_module, child)
-
-    return replace
 
 
 def _preparing(original: Callable[..., Any]) -> Callable[..., Any]:

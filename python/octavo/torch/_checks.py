@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from octavo import timing
 from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
+from octavo.torch.config import Int8Training
 from octavo.torch.linear import Linear
 from octavo.torch.tensors import FLOATS, unusable
 
@@ -25,27 +27,42 @@ _MAX_K = 66311
 SMALL = 1 << 15
 NARROW = 16
 
+CONV1D = "Conv1D"
+"""The linear layer of GPT-2 in transformers, whose weight is (in_features, out_features)."""
+
+
+def float_kinds() -> dict[type[nn.Module], str]:
+    """Return the classes of layers that can be int8, and what they are called."""
+    kinds: dict[type[nn.Module], str] = {nn.Linear: "Linear", nn.Embedding: "Embedding"}
+    # Who has such a layer has imported this.
+    known: Any = sys.modules.get("transformers.pytorch_utils")
+    return kinds if known is None else {**kinds, known.Conv1D: CONV1D}
+
 
 def kind_of(module: nn.Module) -> str | None:
-    """Return what a layer would become; None for everything that is no layer of weights."""
-    if isinstance(module, nn.Linear):
-        return "Linear"
-    return "Embedding" if isinstance(module, nn.Embedding) else None
+    """Return what a layer is: "Linear", "Embedding" or "Conv1D"; None for all other modules."""
+    return next((name for kind, name in float_kinds().items() if isinstance(module, kind)), None)
 
 
-def shape_of(module: nn.Module) -> tuple[int, int]:
+def shape_of(module: Any) -> tuple[int, int]:
     """Return (out_features, in_features) or (num_embeddings, embedding_dim)."""
+    if kind_of(module) == CONV1D:
+        return module.nf, module.nx
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features
-    assert isinstance(module, nn.Embedding)
     return module.num_embeddings, module.embedding_dim
+
+
+def rows_of(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+    """Return the weight of a layer with a row for each output or entry: that of a Conv1D turned."""
+    return weight.t() if kind_of(module) == CONV1D else weight
 
 
 def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | None:
     """Return why a layer stays float, or None."""
     if getattr(module, "is_prepared", False):
         return "it trains for int8; convert_qat_ makes it int8"
-    if type(module) not in (nn.Linear, nn.Embedding):
+    if type(module) not in float_kinds():
         return f"{type(module).__name__} computes in a way of its own"
     if "forward" in vars(module):
         return "its forward is patched; remove the hook that did it"
@@ -54,6 +71,8 @@ def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | N
         return "its weight is computed (parametrized); make it permanent first"
     if type(weight.data) is not torch.Tensor and not weight.is_meta:
         return f"its weight is a {type(weight.data).__name__}"
+    if isinstance(config, Int8Training) and kind_of(module) == CONV1D:
+        return "a Conv1D does not train for int8; quantize_ makes it int8"
     if isinstance(module, nn.Embedding):
         if not config.embeddings:
             return "embeddings are switched off"
@@ -62,10 +81,10 @@ def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | N
     _require_usable(name, module)
     if weight.dtype not in FLOATS:
         return f"its weight is {weight.dtype}"
-    n, k = weight.shape
+    n, k = shape_of(module)
     if n == 0 or k == 0:
         return "it is empty"
-    if isinstance(module, nn.Linear):
+    if not isinstance(module, nn.Embedding):
         if k > _MAX_K:
             return f"more than {_MAX_K} inputs: int32 sums might not be exact"
         return _reason_of_speed(module, config)
@@ -84,7 +103,7 @@ def _require_usable(name: str, module: nn.Module) -> None:
             raise ValueError(f"{what}: expected finite values, got NaN or infinity")
 
 
-def _reason_of_speed(module: nn.Linear, config: Int8Dynamic) -> str | None:
+def _reason_of_speed(module: Any, config: Int8Dynamic) -> str | None:
     n, k = shape_of(module)
     if config.if_slower == "keep" and (n * k < SMALL or n < NARROW):
         return f"too small to gain (fewer than {SMALL} weights or {NARROW} outputs)"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from octavo.torch.tensors import dtypes_of, to_tensor, unusable
+from octavo.torch._dequantized import DequantizedWeight
+from octavo.torch.tensors import FLOATS, dtypes_of, to_tensor, unusable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,7 +20,34 @@ if TYPE_CHECKING:
 
 
 class Int8Module(torch.nn.Module):
-    """A module whose buffers are the memory of an int8 layer."""
+    """A module whose buffers are the memory of an int8 layer.
+
+    Attributes
+    ----------
+    dtype : torch.dtype
+        Of the float module that it replaced, or what `.to` made of it later.
+    """
+
+    dtype: torch.dtype
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight as floats, in dtype and shape that of the float module.
+
+        Its numbers are made whenever something computes with it, which costs their full size for a
+        moment; shape, dtype and device cost nothing.  It cannot be written to.
+        """
+        if torch.compiler.is_compiling():
+            return self._dequantized()
+        return DequantizedWeight.of(self._dequantized, self._weight_shape(), self.dtype)
+
+    def _weight_shape(self) -> tuple[int, int]:
+        """Return the shape of `weight`."""
+        raise NotImplementedError
+
+    def _dequantized(self) -> torch.Tensor:
+        """Return the numbers of `weight`, as a graph can hold them while one is compiled."""
+        raise NotImplementedError
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:  # noqa: ARG002
         """Keep codes and scales as they are under ``.to``, ``.half`` and the like; CPU only."""
@@ -29,12 +57,9 @@ class Int8Module(torch.nn.Module):
                 f"{type(self).__name__}: int8 layers run on the CPU, got device {probe.device};"
                 " move the float model first and quantize what stays on the CPU"
             )
-        if probe.dtype.is_floating_point:
-            self._float_dtype_changed(probe.dtype)
+        if probe.dtype in FLOATS:
+            self.dtype = probe.dtype
         return self
-
-    def _float_dtype_changed(self, dtype: torch.dtype) -> None:
-        """Take note of what the floats around this layer became."""
 
     def _stored(self) -> dict[str, Array]:
         """Return the arrays that state dicts hold."""
@@ -53,7 +78,7 @@ class Int8Module(torch.nn.Module):
     ) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, array in self._stored().items():
-            held = self._buffers.get(name)
+            held = self._buffers.get("held_bias" if name == "bias" else name)
             tensor = to_tensor(array) if held is None else held.reshape(array.shape)
             destination[prefix + name] = tensor
 

@@ -13,13 +13,14 @@ from torch import nn
 from octavo import _checks
 from octavo.nn import LinearOptions
 from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_of
+from octavo.torch._checks import CONV1D, rows_of, shape_of
+from octavo.torch._choice import choose
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
 from octavo.torch._rounding import InputMoments, learn_rounding
 from octavo.torch.config import AdaRound
 from octavo.torch.convert import (
     become_linear,
-    choose,
     close_fast_paths,
     convert_group,
     entry_of,
@@ -29,8 +30,8 @@ from octavo.torch.summary import Converted, Summary
 
 if TYPE_CHECKING:
     from octavo.torch._capture import Group
+    from octavo.torch._choice import Candidate
     from octavo.torch._rounding import Moments
-    from octavo.torch.convert import Candidate
 
 
 def adaround_(
@@ -113,14 +114,15 @@ def _silent(_: str, __: float) -> None:
 
 
 def _is_single(group: list[Candidate]) -> bool:
-    return len(group) == 1 and group[0].kind == "Linear"
+    return len(group) == 1 and group[0].kind != "Embedding"
 
 
 def _become(candidate: Candidate, weight: LayerMemory) -> Converted:
     layer = candidate.module
     make_permanent(layer)
     before = layer.weight.nbytes + (0 if layer.bias is None else layer.bias.nbytes)
-    become_linear(layer, weight, adds_bias=False)
+    turned = candidate.kind == CONV1D
+    become_linear(layer, weight, layer.weight.dtype, adds_bias=False, transposed=turned)
     return entry_of(candidate.name, layer, weight.shape, before, layer.nbytes)
 
 
@@ -157,7 +159,7 @@ class _Rounding:
             close_fast_paths(self._int8)
             groups = input_groups(self._float, list(self._copies), self._batches)
             for index, group in enumerate(groups):
-                features = self._float.get_submodule(group.names[0]).in_features
+                _, features = shape_of(self._float.get_submodule(group.names[0]))
                 moments = self._moments(group, InputMoments(features), index / len(groups), say)
                 for place, name in enumerate(group.names):
                     share = (index + (1 + place) / (1 + len(group.names))) / len(groups)
@@ -181,7 +183,7 @@ class _Rounding:
     def _rounded(self, name: str, inputs: InputMoments) -> LayerMemory:
         config = self._config
         layer: Any = self._copies[name].module
-        weight = layer.weight.detach().float()
+        weight = rows_of(layer, layer.weight.detach()).float()
         scale = weight_scale(weight, config.largest_code)
         has_bias = layer.bias is not None and config.correct_bias
         try:

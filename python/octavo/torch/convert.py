@@ -3,35 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from octavo import _checks
 from octavo.nn import LinearOptions
 from octavo.nn.weights.codes import quantized_weight
-from octavo.torch._checks import kind_of, reason_to_keep, shape_of
-from octavo.torch._pruned import make_permanent, stored_weight
+from octavo.torch._checks import CONV1D, rows_of, shape_of
+from octavo.torch._choice import Candidate, choose
+from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Int8Dynamic, config_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.sparse_linear import SparseLinear
-from octavo.torch.summary import Converted, Kept, Summary
-from octavo.torch.tensors import require_module, to_numpy
-
-
-@dataclass
-class Candidate:
-    """A layer that might become int8, and why it does not."""
-
-    name: str
-    kind: str
-    module: Any
-    reason: str | None
+from octavo.torch.summary import Converted, Summary
+from octavo.torch.tensors import to_numpy
 
 
 def quantize_(
@@ -41,6 +30,7 @@ def quantize_(
 ) -> Summary:
     """Make the linear layers and embeddings of a model int8, in place.
 
+    Linear layers are those of PyTorch and the Conv1D of transformers (GPT-2).
     The module objects stay who they are (also `module` itself, if it is a layer): references,
     hooks and names keep working.  Weights that several modules share stay shared; if one of them
     has to stay float, all do.  Layers pruned by `octavo.torch.prune` or `torch.nn.utils.prune` are
@@ -59,7 +49,7 @@ def quantize_(
     -------
     Summary
         What became int8; what stayed float, and why (too small to gain, tied to a float layer,
-        a subclass with its own forward, ...).
+        a subclass with its own forward, ...); among it every float weight of 32768 numbers or more.
 
     Raises
     ------
@@ -86,88 +76,6 @@ def quantize_(
     return Summary.of(module, converted, kept)
 
 
-def choose(
-    module: nn.Module,
-    config: Int8Dynamic,
-    filter_fn: Callable[[nn.Module, str], bool] | None,
-) -> tuple[list[list[Candidate]], list[Kept]]:
-    """Return the layers that can be int8, grouped by the weight they share, and those that stay.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `quantize_` does.
-    """
-    require_module(module)
-    _checks.function(filter_fn, "filter_fn")
-    candidates = _scan(module, config, filter_fn)
-    groups = _groups(module, candidates)
-    kept = [
-        Kept(c.name, c.kind, shape_of(c.module), c.reason)
-        for c in candidates
-        if c.reason is not None
-    ]
-    return groups, kept
-
-
-def _scan(
-    module: nn.Module,
-    config: Int8Dynamic,
-    filter_fn: Callable[[nn.Module, str], bool] | None,
-) -> list[Candidate]:
-    found = []
-    for name, part in module.named_modules():
-        kind = kind_of(part)
-        if kind is None:
-            continue
-        if filter_fn is not None and not filter_fn(part, name):
-            reason: str | None = "filter_fn left it out"
-        else:
-            reason = reason_to_keep(name, part, config)
-        found.append(Candidate(name, kind, part, reason))
-    return found
-
-
-def _groups(module: nn.Module, candidates: list[Candidate]) -> list[list[Candidate]]:
-    """Group the layers to convert by the weight they share; a group is converted as a whole.
-
-    A group that shares its weight with something that stays float stays float.
-    """
-    holders: dict[Hashable, list[tuple[str, nn.Module]]] = {}
-    for name, part in module.named_modules():
-        for key, parameter in part._parameters.items():
-            if parameter is not None:
-                where = f"{name}.{key}" if name else key
-                holders.setdefault(_identity(parameter), []).append((where, part))
-    groups: dict[Hashable, list[Candidate]] = {}
-    chosen = {id(c.module) for c in candidates if c.reason is None}
-    for candidate in candidates:
-        if candidate.reason is not None:
-            continue
-        key = _identity(stored_weight(candidate.module))
-        others = [
-            where
-            for where, part in holders[key]
-            if id(part) not in chosen or not where.endswith(("weight", "weight_orig"))
-        ]
-        masked = [where for where, _ in holders[key] if where.endswith("weight_orig")]
-        if others:
-            candidate.reason = f"its weight is tied to {others[0]}, which stays float"
-        elif masked and len(holders[key]) > 1:
-            candidate.reason = f"its weight is tied, and {masked[0]} has a mask of its own"
-        else:
-            groups.setdefault(key, []).append(candidate)
-    return list(groups.values())
-
-
-def _identity(tensor: torch.Tensor) -> Hashable:
-    """Tell whether two parameters are the same numbers in the same place."""
-    if tensor.is_meta or tensor.layout != torch.strided or not tensor.numel():
-        return id(tensor)
-    storage = tensor.untyped_storage()
-    return storage._cdata, tensor.storage_offset(), tensor.shape, tensor.stride()
-
-
 def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted]:
     """Convert layers that share one weight, rounding to nearest."""
     for candidate in group:
@@ -183,7 +91,8 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = group[0].module.bias if alone else None
-        codes, scale = map(torch.from_numpy, quantized_weight(to_numpy(weight)))
+        rows = to_numpy(rows_of(group[0].module, weight))
+        codes, scale = map(torch.from_numpy, quantized_weight(rows))
         # A table looks rows up in a dense weight.
         has_table = any(candidate.kind == "Embedding" for candidate in group)
         sparse = "never" if has_table else config.sparse
@@ -192,7 +101,10 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
             if candidate.kind == "Embedding":
                 become_embedding(candidate.module, held, weight.dtype)
             else:
-                become_linear(candidate.module, held, adds_bias=not alone)
+                turned = candidate.kind == CONV1D
+                become_linear(
+                    candidate.module, held, weight.dtype, adds_bias=not alone, transposed=turned
+                )
     results = []
     for index, (candidate, bias_bytes) in enumerate(zip(group, sizes, strict=True)):
         first = index == 0
@@ -205,6 +117,8 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
 def entry_of(name: str, module: Any, shape: tuple[int, int], before: int, after: int) -> Converted:
     """Tell what became of a layer that is int8 now."""
     kind = "Embedding" if isinstance(module, Embedding) else "Linear"
+    if kind == "Linear" and module.transposed:
+        kind = CONV1D
     if not isinstance(module, SparseLinear):
         return Converted(name, kind, shape, before, after)
     return Converted(name, kind, shape, before, after, module.format, module.sparsity)
@@ -214,11 +128,31 @@ def _has_bias(module: Any) -> bool:
     return getattr(module, "bias", None) is not None
 
 
-def become_linear(module: Any, weight: LayerMemory, *, adds_bias: bool) -> None:
-    """Make an int8 layer of a module with the parameters `weight` and `bias`."""
+def become_linear(
+    module: Any,
+    weight: LayerMemory,
+    dtype: torch.dtype,
+    *,
+    adds_bias: bool,
+    transposed: bool = False,
+) -> None:
+    """Make an int8 layer of a module with the parameters `weight` and `bias`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    weight : LayerMemory
+    dtype : torch.dtype
+        Of its float weight.
+    adds_bias : bool
+        Whether it has a bias beside that of `weight`.
+    transposed : bool
+        Whether its float weight is (in_features, out_features).
+    """
     bias = module._parameters.pop("bias")
     del module._parameters["weight"]
     module.__class__ = SparseLinear if weight.layer.held_weight.leaves_zeros_out else Linear
+    module.dtype, module.transposed = dtype, transposed
     own = None
     if adds_bias and bias is not None:
         with torch.inference_mode(False):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from octavo.torch._checks import float_kinds
 from octavo.torch._pruned import refresh
 from octavo.torch.config import Int8Dynamic
 from octavo.torch.convert import quantize_
@@ -17,7 +18,11 @@ from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.tensors import require_module
 
-_OURS: dict[Any, Any] = {nn.Linear: Linear, nn.Embedding: Embedding}
+
+def _ours() -> dict[Any, Any]:
+    """Return what each class of float layers becomes."""
+    kinds = float_kinds()
+    return {kind: Embedding if kind is nn.Embedding else Linear for kind in kinds}
 
 
 def quantize_dynamic(
@@ -65,7 +70,7 @@ def quantize_dynamic(
     if dtype != torch.qint8:
         raise ValueError(f"dtype: expected torch.qint8, got {dtype}")
     spec = _read_spec(model, qconfig_spec)
-    allowed = set(_OURS if mapping is None else _read_mapping(mapping))
+    allowed = set(_ours() if mapping is None else _read_mapping(mapping))
     chosen: set[str] = set()
     _choose(model, "", spec, None, chosen)
     if not inplace:
@@ -91,9 +96,10 @@ def _read_spec(model: nn.Module, spec: Any) -> dict[Any, Any]:
         if isinstance(key, str):
             if key not in names:
                 raise ValueError(f"qconfig_spec: expected names of modules, got {key!r}")
-        elif key not in _OURS and wanted[key]:
+        elif key not in _ours() and wanted[key]:
             raise ValueError(
-                f"qconfig_spec: expected torch.nn.Linear or torch.nn.Embedding, got {key!r};"
+                "qconfig_spec: expected torch.nn.Linear, torch.nn.Embedding or transformers'"
+                f" Conv1D, got {key!r};"
                 " name the types you want, the rest stays float"
             )
     return wanted
@@ -113,7 +119,7 @@ def _read_mapping(mapping: Any) -> list[Any]:
     if not hasattr(mapping, "items"):
         raise TypeError(f"mapping: expected a dict, got {type(mapping).__name__}")
     for source, target in mapping.items():
-        if _OURS.get(source) is not target:
+        if _ours().get(source) is not target:
             raise ValueError(
                 f"mapping: expected torch.nn.Linear -> octavo.torch.Linear or torch.nn.Embedding"
                 f" -> octavo.torch.Embedding, got {source!r} -> {target!r}"

@@ -15,7 +15,6 @@ from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import (
-    FLOATS,
     is_plain,
     require_tensor,
     to_array,
@@ -158,19 +157,24 @@ class Embedding(Int8Module):
         rows = rows[..., : self.embedding_dim]
         return (rows.to(torch.float32) * scale).to(self.dtype)
 
-    @property
-    def weight(self) -> Tensor:
-        """The table as float32, computed on every access."""
-        return torch.tensor(self._held().dequantized())
+    def _weight_shape(self) -> tuple[int, int]:
+        return self.num_embeddings, self.embedding_dim
+
+    def _dequantized(self) -> Tensor:
+        if not torch.compiler.is_compiling():
+            weight = torch.tensor(self._held().dequantized())
+        elif self._weight is None:
+            weight = torch.ops.octavo.linear_weight([*self._tensors().values()], self._text)
+        else:
+            held = self._weight
+            tensors = [getattr(held, name) for name in held.names]
+            weight = torch.ops.octavo.linear_weight(tensors, held.text)
+        return weight.to(self.dtype)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors: codes and scales."""
         return sum(tensor.nbytes for tensor in self._tensors().values())
-
-    def _float_dtype_changed(self, dtype: torch.dtype) -> None:
-        if dtype in FLOATS:
-            self.dtype = dtype
 
     def _stored(self) -> dict[str, Array]:
         return self._held().portable()

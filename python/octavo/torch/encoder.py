@@ -217,8 +217,9 @@ def _numpy_linear(module: Linear | QatLinear, activation: str) -> nn.Linear:
         layer = nn.Linear.of(weight, None, module.input_options())
     else:
         layer = module._weight.current()
-    if module.bias is not None and layer.bias is None:
-        changes["bias"] = to_numpy(module.bias)
+    bias = module.bias if isinstance(module, QatLinear) else module.held_bias
+    if bias is not None and layer.bias is None:
+        changes["bias"] = to_numpy(bias)
     if activation != "none":
         changes["activation"] = activation
     if layer.kind == "int8":

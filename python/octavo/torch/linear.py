@@ -52,11 +52,19 @@ class Linear(Int8Module):
     """
 
     weight_scale: Tensor
-    bias: Tensor | None
+    held_bias: Tensor | None
+    transposed = False
 
-    def __init__(self, layer: nn.Linear | LayerMemory, bias: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear | LayerMemory,
+        bias: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         """Hold a layer of `octavo.nn`; `bias` is added on top, for weights that modules share."""
         super().__init__()
+        self.dtype = dtype
         self._hold(LayerMemory(layer) if isinstance(layer, nn.Linear) else layer, bias)
 
     @classmethod
@@ -80,7 +88,7 @@ class Linear(Int8Module):
         require_float(module, torch.nn.Linear)
         bias = None if module.bias is None else to_numpy(module.bias)
         layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
-        return cls(layer).train(module.training)
+        return cls(layer, dtype=module.weight.dtype).train(module.training)
 
     def _hold(self, memory: LayerMemory, bias: Tensor | None) -> None:
         self._weight = memory
@@ -88,7 +96,7 @@ class Linear(Int8Module):
         self.out_features, self.in_features = memory.shape
         for name in memory.names:
             self.register_buffer(name, getattr(memory, name), persistent=False)
-        self.register_buffer("bias", memory.bias if bias is None else bias, persistent=False)
+        self.register_buffer("held_bias", memory.bias if bias is None else bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.
@@ -101,20 +109,27 @@ class Linear(Int8Module):
         -------
         tensor, shape (..., out_features), the dtype of `x`
         """
-        memory = self._weight
         if torch.compiler.is_compiling() or not is_eager(x):
             operator = _ops.linear_operator(x)
-            # A compiled graph works with this layer, which the tensors over its memory tell.
-            text, tensors = memory.text, [getattr(self, name) for name in memory.names]
-            if not memory.whole and (_is_exporting() or not torch.compiler.is_compiling()):
-                memory.make_parts()
-                parts = [getattr(memory, name) for name in memory.part_names]
-                text, tensors = memory.part_text, [*parts, *tensors]
-            return operator(x, tensors, self.bias, text)
-        bias = self.bias if self._adds_bias else None
+            tensors, text = self._operands()
+            return operator(x, tensors, self.held_bias, text)
+        bias = self.held_bias if self._adds_bias else None
         if x.requires_grad and torch.is_grad_enabled():
-            return _ops.Differentiable.apply(x, memory, bias)
-        return _ops.call(memory, x, bias)
+            return _ops.Differentiable.apply(x, self._weight, bias)
+        return _ops.call(self._weight, x, bias)
+
+    def _operands(self) -> tuple[list[Tensor], str]:
+        """Return the tensors that operators take for the weight, and the text that goes with them.
+
+        A compiled graph works with this layer, which the tensors over its memory tell.
+        """
+        memory = self._weight
+        tensors = [getattr(self, name) for name in memory.names]
+        if memory.whole or (torch.compiler.is_compiling() and not _is_exporting()):
+            return tensors, memory.text
+        memory.make_parts()
+        parts = [getattr(memory, name) for name in memory.part_names]
+        return [*parts, *tensors], memory.part_text
 
     @property
     def symmetric(self) -> bool:
@@ -132,19 +147,30 @@ class Linear(Int8Module):
         return self._weight.layer.options.input_zero_point
 
     @property
-    def weight(self) -> Tensor:
-        """What `x` is multiplied by, float32 (out_features, in_features), made on every access."""
-        return torch.tensor(self._weight.current().weight)
+    def bias(self) -> Tensor | None:
+        """The bias in the dtype of the float module; `held_bias` is the float32 one that counts."""
+        return None if self.held_bias is None else self.held_bias.to(self.dtype)
+
+    def _weight_shape(self) -> tuple[int, int]:
+        shape = self.out_features, self.in_features
+        return shape[::-1] if self.transposed else shape
+
+    def _dequantized(self) -> Tensor:
+        if torch.compiler.is_compiling():
+            weight = torch.ops.octavo.linear_weight(*self._operands())
+        else:
+            weight = torch.tensor(self._weight.current().weight)
+        return (weight.t() if self.transposed else weight).to(self.dtype)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the packed weight, its scales and its bias."""
-        extra = self.bias.nbytes if self._adds_bias and self.bias is not None else 0
+        extra = self.held_bias.nbytes if self._adds_bias and self.held_bias is not None else 0
         return self._weight.nbytes + extra
 
     def _stored(self) -> dict[str, Array]:
         layer = self._weight.current()
-        bias = {} if self.bias is None else {"bias": to_array(self.bias)}
+        bias = {} if self.held_bias is None else {"bias": to_array(self.held_bias)}
         return {
             **layer.held_weight.portable(),
             **bias,
@@ -156,7 +182,7 @@ class Linear(Int8Module):
         layer = self._weight.layer
         known = {**beside_weight(layer), **layer.options.static()}
         beside: Layout = {name: (array.dtype, array.shape) for name, array in known.items()}
-        if self.bias is not None:
+        if self.held_bias is not None:
             beside["bias"] = (np.dtype(np.float32), (self.out_features,))
         return layer.held_weight.layouts(), beside
 
@@ -165,23 +191,23 @@ class Linear(Int8Module):
         bias = rest.pop("bias", None)
         options = {name: rest.pop(name).item() for name in _STATIC if name in rest}
         self._weight.replace(rest, None if self._adds_bias else bias, **options)
-        if self._adds_bias and self.bias is not None and bias is not None:
-            self.bias.copy_(bias)
+        if self._adds_bias and self.held_bias is not None and bias is not None:
+            self.held_bias.copy_(bias)
 
     def __getstate__(self) -> dict[str, Any]:
-        held = (*self._weight.names, *(() if self._adds_bias else ("bias",)))
+        held = (*self._weight.names, *(() if self._adds_bias else ("held_bias",)))
         buffers = {name: b for name, b in self._buffers.items() if name not in held}
         return {**self.__dict__, "_buffers": buffers}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._hold(self._weight, self._buffers.pop("bias", None))
+        self._hold(self._weight, self._buffers.pop("held_bias", None))
 
     def extra_repr(self) -> str:
         """Describe the layer as `torch.nn.Linear` does, and what is special about it."""
         layer = self._weight.layer
         parts: dict[str, Any] = {"in_features": self.in_features, "out_features": self.out_features}
-        parts["bias"] = self.bias is not None
+        parts["bias"] = self.held_bias is not None
         if layer.kind != "int8":
             parts["kind"] = repr(layer.kind)
         if self.input_scale is not None:

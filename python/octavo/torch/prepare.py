@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from octavo import nn as layers
 from octavo.torch._checks import shape_of
+from octavo.torch._choice import choose
 from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
     become_embedding,
     become_linear,
-    choose,
     close_fast_paths,
     entry_of,
 )
@@ -25,7 +25,7 @@ from octavo.torch.tensors import require_module, to_numpy, unusable
 if TYPE_CHECKING:
     from torch import nn
 
-    from octavo.torch.convert import Candidate
+    from octavo.torch._choice import Candidate
 
 
 def prepare_qat_(
@@ -177,7 +177,7 @@ def _become(part: Any, made: Any) -> None:
     for name in ("weight_scale", "input_range", "input_batches"):
         part._buffers.pop(name, None)
     if isinstance(part, QatLinear):
-        become_linear(part, made, adds_bias=False)
+        become_linear(part, made, dtype, adds_bias=False)
     else:
         become_embedding(part, made, dtype)
 

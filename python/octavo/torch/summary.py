@@ -19,7 +19,7 @@ class Converted:
     name : str
         The module's name in the model.
     kind : str
-        ``"Linear"`` or ``"Embedding"``.
+        ``"Linear"``, ``"Conv1D"`` or ``"Embedding"``.
     shape : tuple of int
         (out_features, in_features), or (num_embeddings, embedding_dim).
     bytes_before, bytes_after : int
@@ -41,11 +41,22 @@ class Converted:
 
 @dataclass(frozen=True)
 class Kept:
-    """A layer that stayed float, and why."""
+    """A layer that stayed float, or the weight of another module, and why.
+
+    Attributes
+    ----------
+    name : str
+        The module's name in the model.
+    kind : str
+        As for `Converted`; of other modules the class, and the parameter if it is not ``weight``.
+    shape : tuple of int
+        As for `Converted`; of other modules the parameter's.
+    reason : str
+    """
 
     name: str
     kind: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     reason: str
 
 
@@ -55,11 +66,12 @@ _VERBS = {"int8": ("s are", " is"), "training": ("s train for", " trains for")}
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of each linear layer and embedding.
+    """What became of each linear layer and embedding, and of each other large weight.
 
     Attributes
     ----------
     converted, kept : tuple of Converted, tuple of Kept
+        All linear layers and embeddings; of other modules the weights of 32768 numbers or more.
     state : "int8" or "training"
         What the first are: int8, or float and training for int8.
 
@@ -107,7 +119,7 @@ class Summary:
         listed += [(layer, layer.reason) for layer in self.kept]
         width = max((len(layer.name) for layer, _ in listed), default=0)
         lines += [
-            f"  {layer.name:{width}}  {layer.kind} {layer.shape[0]}x{layer.shape[1]}: {text}"
+            f"  {layer.name:{width}}  {layer.kind} {'x'.join(map(str, layer.shape))}: {text}"
             for layer, text in listed
         ]
         return "\n".join(lines)

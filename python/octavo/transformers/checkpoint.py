@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
@@ -16,11 +17,13 @@ from octavo.io.snapshot import read_consistently, stamp_of
 from octavo.models.save import scheme_of
 from octavo.torch import Embedding, Linear
 from octavo.transformers.compressed import COMPRESSED
+from octavo.transformers.config import MARK
 
 if TYPE_CHECKING:
     from octavo.io.header import TensorInfo
     from octavo.io.snapshot import OpenFolder, Stamp
 
+_KINDS = (nn.Linear, Conv1D, nn.Embedding)
 _HELP = (
     "octavo reads compressed-tensors W8A8 (format int-quantized) and what octavo.compress writes;"
     " load the float checkpoint with OctavoConfig(), or this one with its own library and without"
@@ -47,7 +50,7 @@ class Layout:
         if method != "compressed-tensors":
             raise _other_method(getattr(method, "value", method))
         try:
-            self._config = QuantizationConfig(config)
+            self._config, self._is_ours = QuantizationConfig(config), MARK in config
             if self._config.unusual == "sparse-bitmask":
                 raise ValueError("quantization_config: sparsity_config.format is 'sparse-bitmask'")
         except ValueError as error:
@@ -78,6 +81,11 @@ class Layout:
             known = next((tensors[one] for one in names if one in tensors), {})
             if stored and has_head and not name.startswith(prefix) and not known:
                 continue
+            if isinstance(module, Conv1D) and not self._is_ours:
+                raise ValueError(
+                    f"{name}: the checkpoint holds int8 for a Conv1D, and does not tell which axis"
+                    f" has the outputs; {_HELP}"
+                )
             _require_readable(name, module, scheme)
             yield module, scheme, known
 
@@ -144,7 +152,7 @@ def _other_method(name: Any) -> ValueError:
 
 
 def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
-    if type(module) not in (nn.Linear, nn.Embedding):
+    if type(module) not in _KINDS:
         kind = type(module).__name__
         raise ValueError(f"{name}: the checkpoint holds int8 for a {kind}; {_HELP}")
     if isinstance(module, nn.Embedding):
@@ -160,10 +168,11 @@ def description(model: nn.Module) -> dict[str, Any]:
     for name, module in model.named_modules():
         if isinstance(module, Linear):
             layer = module._weight.layer
-            quantized.append((name, "Linear", scheme_of(layer, {"kind": layer.kind})))
+            kind = "Conv1D" if module.transposed else "Linear"
+            quantized.append((name, kind, scheme_of(layer, {"kind": layer.kind})))
         elif isinstance(module, Embedding):
             quantized.append((name, "Embedding", Scheme(has_activations=False)))
-        elif type(module) in (nn.Linear, nn.Embedding):
+        elif type(module) in _KINDS:
             floats.append((name, type(module).__name__))
     kinds = {kind for _, kind, _ in quantized}
     return describe(quantized, [name for name, kind in floats if kind in kinds])

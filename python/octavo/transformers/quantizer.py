@@ -230,8 +230,7 @@ def _merging(original: Callable[..., Any]) -> Callable[..., Any]:
         )
         known = isinstance(quantization_config, dict)
         stored = dict(quantization_config) if known else quantization_config.to_dict()
-        marked = stored.pop(MARK, None) is not None
-        if not ours and not (given is None and marked):
+        if not ours and not (given is None and stored.get(MARK) is not None):
             return original(quantization_config, given)
         if isinstance(given, dict):
             given = OctavoConfig.from_dict(given)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from octavo import tuning
 from octavo._formats import DENSE
@@ -39,6 +40,7 @@ class Stored(nn.Module):
 
     scheme: Scheme
     is_linear: bool
+    transposed: bool
     float_weight: list[nn.Parameter]
 
 
@@ -50,10 +52,12 @@ def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]) -
         weight, bias = made.weight, made._parameters.get("bias")
         # The float weight is kept along, so that its id stays its own.
         made.float_weight, made.scheme = [weight], scheme
-        made.is_linear = isinstance(module, nn.Linear)
+        made.is_linear = not isinstance(module, nn.Embedding)
+        # A Conv1D has a column for each output; the file, as of every layer, a row.
+        made.transposed = isinstance(module, Conv1D)
         made.__class__ = Stored
         made._parameters.clear()
-        wanted = _expected(scheme, tuple(weight.shape), bias is not None)
+        wanted = _expected(scheme, _shape_in_file(made), bias is not None)
         wanted |= {key: (one.dtype, one.shape) for key, one in tensors.items() if key != "bias"}
         for key, (dtype, shape) in wanted.items():
             empty = torch.empty(shape, dtype=_torch_dtype(dtype), device="meta")
@@ -61,6 +65,11 @@ def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]) -
             if key == "weight":
                 parameter = tied.setdefault(id(weight), parameter)
             made.register_parameter(key, parameter)
+
+
+def _shape_in_file(module: Stored) -> tuple[int, int]:
+    n, k = module.float_weight[0].shape
+    return (k, n) if module.transposed else (n, k)
 
 
 def _expected(
@@ -142,9 +151,10 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
         module.register_parameter("weight", None)
         module.register_parameter("bias", bias)
         dtype = module.__dict__.pop("float_weight")[0].dtype
+        transposed = module.__dict__.pop("transposed")
         del module.scheme
         if module.__dict__.pop("is_linear"):
-            become_linear(module, made, adds_bias=not alone)
+            become_linear(module, made, dtype, adds_bias=not alone, transposed=transposed)
         else:
             become_embedding(module, made, dtype)
 
@@ -189,7 +199,7 @@ def _read(name: str, module: Any, folder: Path, has_bias: bool = False) -> Any:
     tensors = {f"{name}.{key}": t for key, t in module._parameters.items() if t is not None}
     files: Any = dict.fromkeys(tensors, _Loaded(folder, tensors))
     known: Any = SimpleNamespace(scheme=lambda *_: module.scheme)
-    shape = tuple(module.float_weight[0].shape)
+    shape = _shape_in_file(module)
     try:
         builder = CheckpointBuilder(Checkpoint(folder, files=files), known)
         if module.is_linear:
