@@ -16,8 +16,7 @@ import pytest
 
 import model_files
 import octavo
-from octavo.io import folder as folder_module
-from octavo.io import replaced_folder
+from octavo.io import replaced_folder, replacing
 from octavo.models.save import save_model
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def test_replaces_a_saved_model(small: Encoder, tmp_path: Path) -> None:
 def test_replaces_without_the_exchange_call(
     small: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "_swap_names", lambda first, second: False)
+    monkeypatch.setattr(replacing, "_swap_names", lambda first, second: False)
     small.save(tmp_path / "out")
     first = contents(tmp_path / "out")
     small.save(tmp_path / "out")
@@ -87,7 +86,7 @@ def test_replaces_without_the_exchange_call(
 def test_a_failing_rename_is_undone(
     small: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "_swap_names", lambda first, second: False)
+    monkeypatch.setattr(replacing, "_swap_names", lambda first, second: False)
     small.save(tmp_path / "out")
     first = contents(tmp_path / "out")
     rename = Path.rename
@@ -158,6 +157,9 @@ def test_a_kill_leaves_the_old_one(small: Encoder, tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert contents(tmp_path / "out") == before
     octavo.models.load(tmp_path / "out")
+    assert len(list(tmp_path.glob(".out.*.tmp"))) == 1
+    small.save(tmp_path / "out")
+    only(tmp_path, "float", "out")
 
 
 def test_what_is_not_a_saved_model_stays(small: Encoder, tmp_path: Path) -> None:

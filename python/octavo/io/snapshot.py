@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the files of one save, also while others save into the same place.
 
-`octavo.io.folder` exchanges a folder for a fresh one and deletes the old one.  Who opened its files
-by path, one after another, could get some of each.  So the folder is opened once and its files
-relative to it; when all are read, the path must still lead to that folder and every name to the
-file that was read, or everything is read again.  Where files cannot be opened relative to a folder
-(Windows), that last look is all there is, and enough.
+`octavo.io.replacing` exchanges a folder for a fresh one and deletes the old one.  Who opened its
+files by path, one after another, could get some of each.  So the folder is opened once and its
+files relative to it; when all are read, the path must still lead to that folder and every name to
+the file that was read, or everything is read again.  Where files cannot be opened relative to a
+folder (Windows), that last look is all there is, and enough.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from octavo._files import handle_of
-from octavo.io.folder import MAX_JSON_BYTES, is_being_replaced, parse_json
+from octavo.io.folder import MAX_JSON_BYTES, parse_json
+from octavo.io.replacing import is_being_replaced
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
-from octavo.io.folder import replaced_folder, write_json
+from octavo.io.folder import place_of, write_json
+from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
 from octavo.io.snapshot import read_consistently
 from octavo.lora.config import check_config, scale_of
@@ -140,10 +141,8 @@ def _same(value: Array) -> Array:
 
 
 def _check_replaceable(target: str | os.PathLike[str]) -> Path:
-    folder = Path(target).absolute()
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise FileExistsError(f"{folder} exists and is not a folder; it is left as it is")
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    folder = place_of(target)
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     foreign = names - {CONFIG, TENSORS, "README.md"}
     if names and (foreign or CONFIG not in names):
         raise FileExistsError(f"{folder} holds more than an adapter; it is left as it is")

@@ -12,7 +12,8 @@ import numpy as np
 from octavo._version import __version__
 from octavo.io.compressed_tensors import Scheme
 from octavo.io.description import describe
-from octavo.io.folder import check_replaceable, replaced_folder, write_files, write_json
+from octavo.io.folder import check_replaceable, write_files, write_json
+from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorPlan, write_tensor_file
 from octavo.models.build import layer_specs
 from octavo.models.config import HEADS
