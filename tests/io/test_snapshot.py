@@ -194,6 +194,7 @@ def test_side_files_and_sizes(tmp_path: Path) -> None:
         **dict.fromkeys(("sentencepiece.bpe.model", "spiece.model", "tokenizer.model"), b"\n\1x"),
         **dict.fromkeys(("chat_template.jinja", "additional_chat_templates/tool.jinja"), b"{{ }}"),
         **dict.fromkeys(("1_Pooling/config.json", "2_Dense/model.safetensors"), b"{}"),
+        "3_LSTM/lstm_config.json": b"{}",
     }
     others = ("README.md", "model_x.bin", "0_Transformer/model.safetensors", "2_Dense/notes.txt")
     for name, content in {**travelling, **dict.fromkeys(others, b"other")}.items():

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.batches import Batch
-from octavo.models.encoder import mean_of_tokens
 from octavo.nn.tree import map_layers
 
 if TYPE_CHECKING:
@@ -147,8 +146,8 @@ def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
 
 
 def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
-    """Return the sentence vectors of batches, (rows, hidden_size)."""
-    return np.concatenate([mean_of_tokens(model.forward(*batch), batch.mask) for batch in batches])
+    """Return the sentence vectors of batches, (rows, size)."""
+    return np.concatenate([model.sentence(model.forward(*batch), batch.mask) for batch in batches])
 
 
 def work_sensitivity(work: Work) -> Sensitivity:
@@ -247,7 +246,7 @@ class _Probe:
     def _vectors(self, states: list[Float32]) -> Float32:
         return np.concatenate(
             [
-                mean_of_tokens(hidden, batch.mask)
+                self._model.sentence(hidden, batch.mask)
                 for hidden, batch in zip(states, self._batches, strict=True)
             ]
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.labelled import read_data
 from octavo.evaluation.layers import LayerError, layer_errors
-from octavo.models.encoder import Encoder, mean_of_tokens
+from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 
 if TYPE_CHECKING:
@@ -187,13 +187,13 @@ def _outputs(
     end: float,
 ) -> Outputs:
     """Return sentence vectors and logits in the order of the rows."""
-    vectors = np.zeros((len(rows), model.config.hidden_size), np.float32)
+    vectors = np.zeros((len(rows), model.sentence.width), np.float32)
     logits = None
     done = 0
     for positions, inputs in rows.batches(model):
         progress(f"evaluating {what}", start + (end - start) * done / len(rows))
         hidden = model(*inputs)
-        vectors[positions] = mean_of_tokens(hidden, inputs[1])
+        vectors[positions] = model.sentence(hidden, inputs[1])
         if model.classifier is not None and hidden.size:
             scores = model.classifier(model.pooled(hidden))
             if logits is None:

@@ -39,7 +39,7 @@ MODEL_FILES = (
 )
 TEMPLATE_FOLDER = "additional_chat_templates"
 MODULE_FOLDER = re.compile(r"\d+_[A-Za-z]+")
-_MODULE_FILES = ("config.json", "model.safetensors", "pytorch_model.bin")
+_MODULE_FILE = re.compile(r"([a-z]+_)?config\.json|model\.safetensors|pytorch_model\.bin")
 MAX_JSON_BYTES = 64 << 20
 
 
@@ -50,9 +50,10 @@ def is_side_file(name: str) -> bool:
         return file in MODEL_FILES
     if folder == TEMPLATE_FOLDER:
         return file.endswith(".jinja")
+    if not MODULE_FOLDER.fullmatch(folder) or not _MODULE_FILE.fullmatch(file):
+        return False
     # The weights of module 0, if it has a folder, are the encoder's.
-    files = _MODULE_FILES[:1] if folder.startswith("0_") else _MODULE_FILES
-    return bool(MODULE_FOLDER.fullmatch(folder)) and file in files
+    return file.endswith(".json") or not folder.startswith("0_")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -60,17 +61,19 @@ def read_json(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: {size} bytes is too large for a JSON description")
-    return parse_json(path, path.read_bytes())
+    found: dict[str, Any] = parse_json(path, path.read_bytes())
+    return found
 
 
-def parse_json(path: Path, content: bytes) -> dict[str, Any]:
-    """Return the JSON object that file `path` holds, or raise as `read_json` does."""
+def parse_json(path: Path, content: bytes, kind: type = dict) -> Any:
+    """Return the JSON object, or list, that file `path` holds, or raise as `read_json` does."""
     try:
         value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    if not isinstance(value, kind):
+        wanted = "object" if kind is dict else kind.__name__
+        raise ValueError(f"{path}: expected a JSON {wanted}, got {type(value).__name__}")
     return value
 
 

@@ -70,7 +70,7 @@ class TensorFile:
     path : str or os.PathLike
         The file.
     file : binary file, optional
-        The same, opened before; it is closed here.
+        The same, opened before, or its content; it is closed here.
 
     Raises
     ------
@@ -94,17 +94,19 @@ class TensorFile:
     def __init__(self, path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
         self.path = Path(path)
         self._file = file or open_file(self.path)
-        info = os.fstat(self._file.fileno())
-        self._stamp = stamp_of(info)
         self._content: memoryview | None = None
         close = weakref.finalize(self, self._file.close)
-        head, size = self._file, info.st_size
+        head, packed = self._file, self.path.suffix == ".zst"
         try:
-            if self.path.suffix == ".zst":
-                content = read_frames(self.path, self._file.read(), _tensor_at)
+            if packed or isinstance(self._file, io.BytesIO):
+                raw = self._file.read()
+                content = read_frames(self.path, raw, _tensor_at) if packed else raw
                 self._content = memoryview(content).toreadonly()
                 head, size = io.BytesIO(self._content), len(content)
                 close()
+            else:
+                info = os.fstat(self._file.fileno())
+                self._stamp, size = stamp_of(info), info.st_size
             header, self._data_start = read_header(self.path, head, size)
             self.tensors = check_header(self.path, header, size - self._data_start)
         except BaseException:

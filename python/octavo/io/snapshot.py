@@ -134,7 +134,8 @@ class OpenFolder:
             raise ValueError(
                 f"{self.path / name}: {size} bytes is too large for a JSON description"
             )
-        return parse_json(self.path / name, self.read(name))
+        found: dict[str, Any] = parse_json(self.path / name, self.read(name))
+        return found
 
     def _open(self, name: str) -> tuple[int, int]:
         """Return a handle of file `name`, and its size."""

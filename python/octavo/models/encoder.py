@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo._checks import as_array, as_bool, as_ids, check_shape
+from octavo._checks import as_array, as_bool, as_ids, boolean, check_shape, integer
 from octavo.lora.adapted import Adapted
 from octavo.models.config import HEADS, OUTPUT_LAYER
+from octavo.models.sentence import SentenceModules, read_modules
 
 if TYPE_CHECKING:
     from octavo import nn
@@ -38,8 +39,8 @@ class Encoder(Adapted):
     source : pathlib.Path or None
         The folder the model was loaded from.
     files : dict of str to bytes
-        The tokenizer's files as they were then, by their names in the folder: sentences are cut
-        into tokens with them and saving writes them, whatever the folder holds by now.
+        The tokenizer's files, and those of a sentence model's modules, as they were then, by their
+        names in the folder: they are used and saved, whatever the folder holds by now.
     recipe : dict or None
         What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
     classifier : Module or None
@@ -56,6 +57,7 @@ class Encoder(Adapted):
         self.files: dict[str, bytes] = {}
         self.recipe: dict[str, Any] | None = None
         self.classifier: nn.Module | None = None
+        self._sentence: SentenceModules | None = None
 
     def __call__(
         self,
@@ -107,7 +109,7 @@ class Encoder(Adapted):
 
     @property
     def side_files(self) -> list[str]:
-        """Names of the tokenizer's files."""
+        """Names of `files`."""
         return list(self.files)
 
     def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
@@ -137,29 +139,58 @@ class Encoder(Adapted):
         """
         return []
 
+    @property
+    def sentence(self) -> SentenceModules:
+        """What makes a sentence vector of hidden states, as the model's folder says."""
+        if self._sentence is None:
+            self._sentence = read_modules(self.files, self.config.hidden_size)
+        return self._sentence
+
     def encode(
         self,
         input_ids: npt.ArrayLike,
         attention_mask: npt.ArrayLike | None = None,
         token_type_ids: npt.ArrayLike | None = None,
+        *,
+        normalize: bool | None = None,
+        prompt_tokens: int = 0,
     ) -> Float32:
-        """Compute sentence vectors: the mean of the hidden states over the tokens of each row.
+        """Compute sentence vectors as sentence-transformers does with the model's folder.
 
-        Padding and batch mates do not change a row's mean. The vectors are not normalised; a row
-        without any token gives zeros.
+        Its ``modules.json`` says how to pool (first token, mean, maximum, ...) and what comes
+        then: Dense, LayerNorm, Normalize. Without one, a vector is the mean of the hidden states
+        over the tokens of its row. Padding and batch mates do not change what is pooled; a row
+        without any token gives zeros there.
 
         Parameters
         ----------
         input_ids, attention_mask, token_type_ids
             As for calling the model.
+        normalize : bool, optional
+            Whether vectors get length 1; by default as the folder says.
+        prompt_tokens : int
+            How many tokens at the start of each row are a prompt's: they are not pooled if the
+            folder says so (``include_prompt``).
 
         Returns
         -------
-        numpy.ndarray of float32, shape (batch, hidden_size)
+        numpy.ndarray of float32, shape (batch, size)
+            The size is `hidden_size`, unless vectors are put together or a Dense changes it.
+
+        Raises
+        ------
+        ValueError
+            If the folder asks for a module that octavo does not run, or contradicts itself; the
+            message names it.
         """
-        # Checked once: the mask of the mean is the mask of the call.
+        if normalize is not None:
+            boolean(normalize, "normalize")
+        skipped = integer(prompt_tokens, "prompt_tokens", 0)
+        # Checked once: the mask of the pooling is the mask of the call.
         ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
-        return mean_of_tokens(self(ids, mask, types), mask)
+        sentence = self.sentence
+        hidden = self(ids, mask, types)
+        return sentence(hidden, mask, normalize=normalize, prompt_tokens=skipped)
 
     def classify(
         self,
@@ -237,20 +268,6 @@ class Encoder(Adapted):
                 bad = low if low < 0 else high
                 raise ValueError(f"{name}: expected values in [0, {limit - 1}], got {bad}")
         return ids
-
-
-def mean_of_tokens(hidden: Float32, attention_mask: npt.ArrayLike | None) -> Float32:
-    """Compute the mean of the hidden states over the tokens of each row, (batch, hidden_size)."""
-    vectors = np.zeros((hidden.shape[0], hidden.shape[2]), dtype=np.float32)
-    if hidden.size == 0:
-        return vectors
-    mask = None if attention_mask is None else _mask(attention_mask, hidden.shape[:2])
-    for row, states in enumerate(hidden):
-        kept = states if mask is None or mask[row].all() else states[mask[row]]
-        if len(kept):
-            np.add.reduce(kept, axis=0, out=vectors[row])
-            vectors[row] /= np.float32(len(kept))
-    return vectors
 
 
 def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
@@ -129,7 +131,16 @@ def load_with(
     model.source, model.files = path.resolve(), stored.files
     if ours:
         model.recipe = recipe
+    _tell(path, model)
     return model
+
+
+def _tell(folder: Path, model: Encoder) -> None:
+    """Warn of what the folder asks for and octavo does not do."""
+    try:
+        _ = model.sentence
+    except ValueError as error:
+        warnings.warn(f"{folder}: {error}; encode refuses", UserWarning, stacklevel=3)
 
 
 def _read(folder: OpenFolder) -> _Stored:

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the hidden states of a row's tokens to one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+# How the tokens that count become one vector. The weights grow from 1 at the row's first token.
+POOLINGS: dict[str, Callable[[Float32, Float32], Any]] = {
+    "cls": lambda states, _: states[0],
+    "max": lambda states, _: states.max(axis=0),
+    "mean": lambda states, _: states.sum(axis=0) / np.float32(len(states)),
+    "mean_sqrt_len_tokens": lambda states, _: states.sum(axis=0) / np.sqrt(np.float32(len(states))),
+    "weightedmean": lambda states, weights: (
+        (states * weights[:, None]).sum(axis=0) / weights.sum(dtype=np.float32)
+    ),
+    "lasttoken": lambda states, _: states[-1],
+}
+
+
+def pool(
+    hidden: Float32, mask: npt.NDArray[np.bool_] | None, modes: Sequence[str], skipped: int = 0
+) -> Float32:
+    """Return a vector for each row; zeros for one without tokens.
+
+    Parameters
+    ----------
+    hidden : float32 array, shape (batch, tokens, size)
+    mask : bool array, shape (batch, tokens), or None
+    modes : sequence of str
+        Of `POOLINGS`; what each gives stands side by side.
+    skipped : int
+        How many tokens at the start of each row do not count.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (batch, number of modes * size)
+    """
+    rows, tokens, size = hidden.shape
+    vectors = np.zeros((rows, len(modes), size), np.float32)
+    everywhere = np.arange(tokens)
+    for row, states in enumerate(hidden):
+        places = everywhere if mask is None else np.flatnonzero(mask[row])
+        weights = (places - places[:1] + 1).astype(np.float32)
+        places, weights = places[weights > skipped], weights[weights > skipped]
+        if not len(places):
+            continue
+        kept = states if len(places) == tokens else states[places]
+        for index, mode in enumerate(modes):
+            vectors[row, index] = POOLINGS[mode](kept, weights)
+    return vectors.reshape(rows, len(modes) * size)
