@@ -19,11 +19,6 @@ from octavo.torch._capture import input_groups, inputs_of  # noqa: E402
 QUICK = ot.AdaRound(if_slower="quantize", steps=60)
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(7)
-
-
 def network(bias: bool = True) -> Any:
     return torch.nn.Sequential(
         torch.nn.Linear(48, 64, bias=bias),

@@ -13,10 +13,6 @@ from distill_models import CLASSES, VOCABULARY, Tiny, batches, models  # noqa: E
 
 nn = torch.nn
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
 FAST = {"epochs": 6, "learning_rate": 5e-3}
 
 

@@ -11,11 +11,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 distillation = pytest.importorskip("octavo.torch.distillation", reason="needs PyTorch")
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
-
 
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(-1, keepdims=True))

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 import distill_models  # noqa: E402  (needs PyTorch)
 from distill_models import TRAINING, batches, models  # noqa: E402
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
-
 
 class StopError(Exception):
     """Stands for a crash."""

@@ -35,11 +35,6 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 TRAINING = {"epochs": 4, "learning_rate": 3e-3}
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(2)
-
-
 def classifier(**changes: Any) -> Any:
     config = transformers.BertConfig(**{**SIZES, "num_labels": 3, **changes})
     return transformers.BertForSequenceClassification(config).eval()

@@ -19,11 +19,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(3)
-
-
 def codes(*shape: int, dtype=torch.int8) -> torch.Tensor:
     low, high = (-128, 128) if dtype == torch.int8 else (0, 256)
     return torch.randint(low, high, shape, dtype=dtype)

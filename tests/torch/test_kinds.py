@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 
-# PyTorch's own deprecations, met while it imports its compiler.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
     pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume"),
 ]
 N, K, GROUP = 40, 64, 32
@@ -102,6 +99,7 @@ MULTIPLIER = np.linspace(0.5, 2, K, dtype=np.float32)
 LAYERS: dict[str, Any] = {
     **{kind: of_kind(kind) for kind in KINDS},
     Pairs.kind: of_kind(Pairs.kind),
+    "int4 in small groups": lambda w, b: Linear.from_float(w, b, kind="int4", group=32),
     "sparse": int8(format="auto"),
     "static": int8(input_scale=0.03, input_zero_point=4),
     "multiplier": int8(input_multiplier=MULTIPLIER),
@@ -150,9 +148,16 @@ def test_computes_what_the_layer_computes(pair: Any) -> None:
     layer, module = pair
     for shape in ((K,), (3, K), (2, 5, K), (0, K)):
         assert same(module(inputs(*shape)), layer(inputs(*shape).numpy()))
-    half = inputs(4, K).bfloat16()
-    wanted = torch.from_numpy(layer(half.float().numpy()))
-    assert torch.equal(module(half), wanted.bfloat16())
+    for dtype in (torch.bfloat16, torch.float16):
+        half = inputs(4, K).to(dtype)
+        wanted = torch.from_numpy(layer(half.float().numpy()))
+        assert torch.equal(module(half), wanted.to(dtype))
+    wide = inputs(6, 2 * K)
+    for strided in (wide[:, ::2], inputs(K, 6).t(), torch._neg_view(wide[:, :K])):
+        assert same(module(strided), layer(strided.numpy(force=True)))
+    with torch.inference_mode():
+        inside = ot.Linear(layer)(inputs(3, K))
+    assert same(inside, layer(inputs(3, K).numpy()))
     assert same(module.weight, layer.weight)
     assert module.nbytes == layer.nbytes
     assert f"in_features={K}, out_features={N}, bias=True" in repr(module)
@@ -170,6 +175,9 @@ def test_gradients(pair: Any) -> None:
         assert same(y, layer(x.numpy()))
         y.backward(gradient)
         torch.testing.assert_close(given.grad, gradient @ torch.tensor(layer.weight))
+    half = x.bfloat16().requires_grad_()
+    module(half).backward(gradient.bfloat16())
+    assert torch.equal(half.grad, (gradient @ module.weight).bfloat16())
 
 
 def test_graphs(pair: Any) -> None:
@@ -220,7 +228,14 @@ def test_states(pair: Any, second: Any) -> None:
 def test_copies_are_their_own(pair: Any, second: Any) -> None:
     layer, module = pair
     x = inputs(3, K)
-    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+    stream = io.BytesIO()
+    torch.save(module, stream)
+    stream.seek(0)
+    for twin in (
+        copy.deepcopy(module),
+        pickle.loads(pickle.dumps(module)),
+        torch.load(stream, weights_only=False),
+    ):
         assert same(twin(x), layer(x.numpy()))
         assert repr(twin) == repr(module)
         twin.load_state_dict(second.state_dict())
@@ -290,6 +305,29 @@ def test_tables_that_are_tied(monkeypatch: pytest.MonkeyPatch, kind: str) -> Non
     state = {key: value.clone() for key, value in heads[1].state_dict().items()}
     heads[0].load_state_dict(state)
     assert same(tables[0](ids), heads[1].weight.numpy())
+
+
+def test_bad_inputs(pair: Any) -> None:
+    _, module = pair
+    x = inputs(2, K)
+    bad: list[tuple[Any, type[Exception], str]] = [
+        (x.numpy(), TypeError, r"x: expected a torch\.Tensor, got"),
+        (None, TypeError, r"x: expected a torch\.Tensor, got"),
+        (inputs(2, K + 1), ValueError, r"x: expected shape \(\.\.\., 64\), got \(2, 65\)"),
+        (x.double(), TypeError, r"x: expected float32.*got torch\.float64"),
+        (x.long(), TypeError, r"x: expected float32.*got torch\.int64"),
+        (x.to("meta"), ValueError, "x: expected a CPU tensor, got one on meta"),
+        (x.to_sparse(), TypeError, "x: expected a dense tensor, got layout"),
+        (x.bfloat16().to_sparse(), TypeError, "x: expected a dense tensor, got layout"),
+    ]
+    for value, error, message in bad:
+        with pytest.raises(error, match=message):
+            module(value)
+    with pytest.raises(ValueError, match="CPU, got device meta"):
+        module.to("meta")
+    with pytest.raises(ValueError, match=r"requires_grad: expected False for \w*Linear"):
+        module.requires_grad_()
+    assert module.requires_grad_(False) is module
 
 
 def test_what_modules_do_themselves() -> None:

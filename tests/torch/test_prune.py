@@ -18,16 +18,7 @@ ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 prune = ot.prune
 nn = torch.nn
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
 ALL = ot.Int8Dynamic(if_slower="quantize")
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(3)
 
 
 def test_nm_and_block_leave_what_torch_leaves() -> None:

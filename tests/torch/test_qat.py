@@ -21,11 +21,6 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from octavo.torch import _fake  # noqa: E402
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
-
 WAYS = [
     ot.Int8Training(
         activations=activations, symmetric=symmetric, embeddings=True, if_slower="quantize"
@@ -34,11 +29,6 @@ WAYS = [
     for symmetric in (False, True)
 ]
 EVERY_WAY = pytest.mark.parametrize("config", WAYS, ids=lambda c: f"{c.activations}-{c.symmetric}")
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(7)
 
 
 def network() -> Any:

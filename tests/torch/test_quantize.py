@@ -18,16 +18,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 nn = torch.nn
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
-]
 ALL = ot.Int8Dynamic(if_slower="quantize")
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(11)
 
 
 class Tied(nn.Module):

@@ -20,11 +20,6 @@ NEVER = ot.Int8Dynamic(sparse="never")
 NATIVE = pytest.mark.skipif(_backend.name != "native", reason="nothing pays without kernels")
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(21)
-
-
 def net() -> Any:
     return nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, 192, bias=False))
 

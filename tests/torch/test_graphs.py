@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""octavo.torch.SparseLinear in compiled graphs and exported programs; its operators."""
+"""octavo.torch's linear layers, dense and sparse, in compiled graphs and exported programs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 nn = torch.nn
 
-# PyTorch's own deprecations, met while it imports its compiler.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:torch"),
     # PyTorch 2.4 says so about every operator without a gradient, and about constants.
     pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume"),
     pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node"),
@@ -31,39 +28,52 @@ COPIES = ot.memory._COPIES
 TELLS = hasattr(torch.compiler, "is_exporting")
 
 
+both = pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+
+
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    torch.manual_seed(9)
+def fresh() -> Iterator[None]:
     yield
     # Else what tests compile counts as one function compiled again and again.
     torch._dynamo.reset()
 
 
-def layer(n: int = 40, k: int = 70, share: float = 0.8, **options: Any) -> Any:
+def layer(n: int = 40, k: int = 70, share: float = 0.8, sparse: bool = True) -> Any:
     plain = nn.Linear(k, n)
     with torch.no_grad():
         plain.weight *= torch.rand(n, k) >= share
-    return ot.SparseLinear.from_float(plain, **{"format": "windowed16", **options})
+    if sparse:
+        return ot.SparseLinear.from_float(plain, format="windowed16")
+    return ot.Linear.from_float(plain)
 
 
-def model(share: float = 0.8) -> Any:
-    return nn.Sequential(layer(256, 192, share), nn.ReLU(), layer(192, 256, share)).eval()
+def model(share: float = 0.8, sparse: bool = True) -> Any:
+    first, second = (layer(n, k, share, sparse) for n, k in ((256, 192), (192, 256)))
+    return nn.Sequential(first, nn.ReLU(), second).eval()
+
+
+def has_parts(made: Any) -> bool:
+    """Whether it holds what graphs read."""
+    return bool(getattr(made._weight, "part_names", ()))
 
 
 def parts(made: Any) -> tuple[Any, ...]:
     """What a graph hands to the operator after `x`."""
     memory = made._weight
+    if type(made) is ot.Linear:
+        return [made.packed, made.weight_scale], made.bias, memory.text
     memory.make_parts()
     names = (*memory.part_names, *memory.names)
     assert names == ("weight_shape", "weight_bitmap", "weight_values", "weight_scale")
     return [getattr(memory, name) for name in names], made.bias, memory.part_text
 
 
-def test_compile_keeps_one_graph() -> None:
-    made = model()
+@both
+def test_compile_keeps_one_graph(sparse) -> None:
+    made = model(sparse=sparse)
     x = torch.randn(4, 192)
     y = made(x)
-    assert not made[0]._weight.part_names
+    assert not has_parts(made[0])
     graphs = []
 
     def backend(graph, _inputs):
@@ -78,7 +88,7 @@ def test_compile_keeps_one_graph() -> None:
     called = [str(node.target) for node in graphs[0].graph.nodes if node.op == "call_function"]
     assert sum("octavo.linear" in target for target in called) == 2
     assert len(COPIES) == before
-    assert (not made[0]._weight.part_names) == TELLS
+    assert has_parts(made[0]) == (sparse and not TELLS)
 
 
 @pytest.mark.skipif(not TELLS, reason="needs to know what is compiled for export")
@@ -100,13 +110,15 @@ def test_layers_of_one_shape_share_a_graph() -> None:
     assert len(graphs) == 1
 
 
+@both
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_compiled_results_gradients_and_new_numbers(backend) -> None:
-    made = model()
+def test_compiled_results_gradients_and_new_numbers(backend, sparse) -> None:
+    made = model(sparse=sparse)
     compiled = torch.compile(made, fullgraph=True, backend=backend)
     before = len(COPIES)
     # Without being told, inductor asserts how many non-zeros there were.
-    others = (made, model(0.6), model(0.9)) if TELLS or backend != "inductor" else (made,)
+    several = TELLS or backend != "inductor" or not sparse
+    others = (made, *(model(share, sparse) for share in (0.6, 0.9) if several))
     for other in others:
         made.load_state_dict(copy.deepcopy(other.state_dict()))
         x = torch.randn(4, 192, requires_grad=True)
@@ -131,9 +143,10 @@ assert len(copies) == 2, len(copies)
 """
 
 
+@both
 @pytest.mark.parametrize("strict", [False, True])
-def test_export_survives_the_process(tmp_path, strict) -> None:
-    made = model()
+def test_export_survives_the_process(tmp_path, strict, sparse) -> None:
+    made = model(sparse=sparse)
     x = torch.randn(4, 192)
     batch = torch.export.Dim("batch", min=2, max=64)
     program = torch.export.export(made, (x,), dynamic_shapes=({0: batch},), strict=strict)
@@ -156,23 +169,6 @@ def test_export_survives_the_process(tmp_path, strict) -> None:
     assert torch.equal(copy.deepcopy(made)(x), made(x))
 
 
-def test_a_static_input_scale() -> None:
-    made = layer()
-    weight = made._weight
-    numbers = {"weight": weight.codes(), "weight_scale": made.weight_scale}
-    weight.replace(numbers, weight.bias, input_scale=0.03, input_zero_point=7)
-    x = torch.randn(4, 70)
-    compiled = torch.compile(made, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(x), made(x))
-    program = torch.export.export(made, (x,))
-    assert torch.equal(program.module()(x), made(x))
-    state = made.state_dict()
-    assert state["input_scale"].tolist() == [pytest.approx(0.03)]
-    made.load_state_dict({**state, "input_scale": torch.tensor([0.05])})
-    assert made.input_scale == pytest.approx(0.05)
-    assert not torch.equal(program.module()(x), made(x))
-
-
 def test_a_layer_without_non_zeros() -> None:
     made = layer(share=1.1)
     x = torch.randn(3, 70, requires_grad=True)
@@ -184,8 +180,9 @@ def test_a_layer_without_non_zeros() -> None:
     assert made.sparsity == 1
 
 
-def test_copied_tensors_are_packed_once_and_let_go() -> None:
-    made = layer()
+@both
+def test_copied_tensors_are_packed_once_and_let_go(sparse) -> None:
+    made = layer(sparse=sparse)
     x = torch.randn(2, 70)
     before = len(COPIES)
     tensors, bias, text = parts(made)
@@ -274,8 +271,9 @@ def test_parts_that_contradict_each_other() -> None:
                 torch.ops.octavo.linear_weight([*tensors.values()], text)
 
 
-def test_operators_pass_pytorchs_own_checks() -> None:
-    made = layer(n=20, k=12)
+@both
+def test_operators_pass_pytorchs_own_checks(sparse) -> None:
+    made = layer(n=20, k=12, sparse=sparse)
     arguments = parts(made)
     x = torch.randn(3, 12)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
@@ -288,18 +286,21 @@ def test_operators_pass_pytorchs_own_checks() -> None:
         torch.ops.octavo.linear_inference.default, (x, *arguments), test_utils=checks
     )
     torch.library.opcheck(torch.ops.octavo.linear_weight.default, arguments[::2], test_utils=checks)
+    a = torch.randint(-128, 128, (3, 12), dtype=torch.int8)
+    torch.library.opcheck(torch.ops.octavo.int_mm.default, (a, a.t()), test_utils=checks)
 
 
-def test_tracing_does_not_bake_the_result_in() -> None:
+@both
+def test_tracing_does_not_bake_the_result_in(sparse) -> None:
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    made = model()
+    made = model(sparse=sparse)
     graph = make_fx(made)(torch.randn(4, 192))
     x = torch.randn(4, 192)
     assert torch.equal(graph(x), made(x))
     with torch.no_grad():
         assert torch.equal(torch.jit.trace(made, (x,))(x), made(x))
-    made = model()
+    made = model(sparse=sparse)
     with torch._subclasses.fake_tensor.FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake = made(mode.from_tensor(x))
     assert tuple(fake.shape) == (4, 192)
