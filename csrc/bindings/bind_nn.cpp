@@ -87,9 +87,22 @@ const std::uint8_t* key_mask(const std::optional<py::array>& mask, py::ssize_t b
   return static_cast<const std::uint8_t*>(mask->data());
 }
 
+// (heads or 1, T_q, T_k), the same for all batch entries.
+ScoreBias score_bias(const std::optional<py::array>& bias, std::int64_t heads, py::ssize_t queries,
+                     py::ssize_t keys) {
+  if (!bias) return {nullptr, 0, 0};
+  if (!has_dtype<float>(*bias) || bias->ndim() != 3 || !is_contiguous(*bias) ||
+      (bias->shape(0) != heads && bias->shape(0) != 1) || bias->shape(1) != queries ||
+      bias->shape(2) != keys) {
+    bad_argument("bias", "C-contiguous aligned float32 of shape (H or 1, T_q, T_k)");
+  }
+  const std::int64_t per_head = bias->shape(0) == 1 ? 0 : queries * keys;
+  return {static_cast<const float*>(bias->data()), per_head, keys};
+}
+
 void attend(const py::array& q, const py::array& k, const py::array& v,
-            const std::optional<py::array>& mask, std::int64_t heads, float sm_scale,
-            py::array out) {
+            const std::optional<py::array>& mask, const std::optional<py::array>& bias,
+            std::int64_t heads, float sm_scale, py::array out) {
   if (q.ndim() != 3) bad_argument("q", "shape (B, T, H * D)");
   const py::ssize_t batch = q.shape(0), queries = q.shape(1), width = q.shape(2);
   if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the width");
@@ -99,10 +112,11 @@ void attend(const py::array& q, const py::array& k, const py::array& v,
   const py::ssize_t keys = k.shape(1);
   if (v.shape(1) != keys) bad_argument("v", "as many rows as k");
   const std::uint8_t* valid = key_mask(mask, batch, keys);
+  const ScoreBias added = score_bias(bias, heads, queries, keys);
   auto* result = writable<float>(out, "out");
   if (out.size() != q.size()) bad_argument("out", "the shape of q");
   const py::gil_scoped_release nogil;
-  attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, sm_scale,
+  attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, added, sm_scale,
             result);
 }
 
@@ -113,7 +127,8 @@ void register_nn(py::module_& m) {
   m.def("activation", &activation, "x"_a, "name"_a, "out"_a);
   m.def("layer_norm", &norm, "x"_a, "weight"_a, "bias"_a, "eps"_a, "residual"_a, "out"_a);
   m.def("softmax", &softmax_rows, "x"_a, "out"_a);
-  m.def("attention", &attend, "q"_a, "k"_a, "v"_a, "mask"_a, "heads"_a, "sm_scale"_a, "out"_a);
+  m.def("attention", &attend, "q"_a, "k"_a, "v"_a, "mask"_a, "bias"_a, "heads"_a, "sm_scale"_a,
+        "out"_a);
 }
 
 }  // namespace octavo

@@ -16,6 +16,8 @@ constexpr std::int64_t kWorkPerThread = 100000;
 // Queries that pay for packing the keys and values of a head once more.
 constexpr std::int64_t kQueriesPerTask = 48;
 constexpr std::int64_t kTasksPerThread = 3;
+// At most so many if their biases are packed too, which takes scratch for each.
+constexpr std::int64_t kQueriesWithBias = 16 * kAttentionRows;
 constexpr std::int64_t kLanes = 16;
 
 // A task is some queries of one head; it packs that head's keys and values for itself.
@@ -24,10 +26,10 @@ struct Plan {
   std::int64_t parts;         // of the queries of a head
   std::int64_t part_queries;  // a multiple of kAttentionRows
   std::int64_t n_pad, d_pad;
-  std::int64_t k_at, v_at, scores_at, thread_bytes;  // a thread's part of the scratch
+  std::int64_t k_at, v_at, scores_at, bias_at, thread_bytes;  // a thread's part of the scratch
 };
 
-Plan make_plan(const AttentionShape& shape) {
+Plan make_plan(const AttentionShape& shape, bool has_bias) {
   Plan plan;
   const std::int64_t work =
       checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
@@ -39,6 +41,7 @@ Plan make_plan(const AttentionShape& shape) {
                      std::max<std::int64_t>(1, shape.queries / kQueriesPerTask));
   }
   plan.part_queries = round_up(ceil_div(shape.queries, parts), kAttentionRows);
+  if (has_bias) plan.part_queries = std::min(plan.part_queries, kQueriesWithBias);
   plan.parts = ceil_div(shape.queries, plan.part_queries);
   // Threads without a task need no scratch.
   plan.threads = static_cast<int>(std::min<std::int64_t>(plan.threads, pairs * plan.parts));
@@ -48,7 +51,9 @@ Plan make_plan(const AttentionShape& shape) {
   plan.k_at = bytes(checked_mul(shape.keys, 2));  // after the list of valid keys
   plan.v_at = checked_add(plan.k_at, bytes(checked_mul(plan.n_pad, shape.d)));
   plan.scores_at = checked_add(plan.v_at, bytes(checked_mul(shape.keys, plan.d_pad)));
-  plan.thread_bytes = checked_add(plan.scores_at, bytes(checked_mul(kAttentionRows, plan.n_pad)));
+  plan.bias_at = checked_add(plan.scores_at, bytes(checked_mul(kAttentionRows, plan.n_pad)));
+  const std::int64_t bias_rows = has_bias ? plan.part_queries : 0;
+  plan.thread_bytes = checked_add(plan.bias_at, bytes(checked_mul(bias_rows, plan.n_pad)));
   return plan;
 }
 
@@ -89,6 +94,16 @@ void pack_values(const float* v, std::int64_t stride, const std::int64_t* list, 
   }
 }
 
+// Rows of n biases of the valid keys, padded with zeros to whole panels.
+void pack_bias(const float* bias, std::int64_t stride, std::int64_t rows, const std::int64_t* list,
+               std::int64_t n, float* packed) {
+  const std::int64_t n_pad = round_up(n, kLanes);
+  for (std::int64_t i = 0; i < rows; ++i, bias += stride, packed += n_pad) {
+    for (std::int64_t j = 0; j < n; ++j) packed[j] = bias[list[j]];
+    std::fill(packed + n, packed + n_pad, 0.0f);
+  }
+}
+
 void zero_rows(float* out, std::int64_t rows, std::int64_t stride, std::int64_t d) {
   for (std::int64_t i = 0; i < rows; ++i) std::fill_n(out + i * stride, d, 0.0f);
 }
@@ -96,16 +111,16 @@ void zero_rows(float* out, std::int64_t rows, std::int64_t stride, std::int64_t 
 }  // namespace
 
 void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,
-               const std::uint8_t* mask, float scale, float* out) {
+               const std::uint8_t* mask, ScoreBias bias, float scale, float* out) {
   if (shape.batch == 0 || shape.queries == 0 || shape.heads == 0 || shape.d == 0) return;
   const KernelRow<AttentionArgs>& kernel = select<AttentionArgs>(active_isas());
-  const Plan plan = make_plan(shape);
+  const Plan plan = make_plan(shape, bias.data != nullptr);
   std::uint8_t* memory =
       scratch(static_cast<std::size_t>(checked_mul(plan.thread_bytes, plan.threads)));
   const std::int64_t tasks = shape.batch * shape.heads * plan.parts;
   parallel_for(tasks, plan.threads, [&](std::int64_t task, int worker) {
     const std::int64_t pair = task / plan.parts, q0 = task % plan.parts * plan.part_queries;
-    const std::int64_t b = pair / shape.heads, column = pair % shape.heads * shape.d;
+    const std::int64_t b = pair / shape.heads, head = pair % shape.heads, column = head * shape.d;
     std::uint8_t* own = memory + worker * plan.thread_bytes;
     auto* list = reinterpret_cast<std::int64_t*>(own);
     auto* k_panels = reinterpret_cast<float*>(own + plan.k_at);
@@ -128,6 +143,13 @@ void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows 
     args.k_panels = k_panels;
     args.v_panels = v_panels;
     args.scale = scale;
+    args.bias = nullptr;
+    if (bias.data != nullptr) {
+      auto* packed = reinterpret_cast<float*>(own + plan.bias_at);
+      pack_bias(bias.data + head * bias.head_stride + q0 * bias.row_stride, bias.row_stride, args.m,
+                list, args.n, packed);
+      args.bias = packed;
+    }
     args.scores = reinterpret_cast<float*>(own + plan.scores_at);
     kernel.run(args);
   });

@@ -19,9 +19,16 @@ struct AttentionShape {
   std::int64_t d;
 };
 
-// out (batch, queries, heads * d), contiguous = softmax(q k^T * scale) v per head. mask (batch,
-// keys), or null, is not 0 where a key takes part; without any the result is 0.
+// What is added to the scaled scores of every batch entry; data may be null.
+struct ScoreBias {
+  const float* data;         // rows of keys with unit stride
+  std::int64_t head_stride;  // elements; 0 if all heads have the same
+  std::int64_t row_stride;
+};
+
+// out (batch, queries, heads * d), contiguous = softmax(q k^T * scale + bias) v per head. mask
+// (batch, keys), or null, is not 0 where a key takes part; without any the result is 0.
 void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,
-               const std::uint8_t* mask, float scale, float* out);
+               const std::uint8_t* mask, ScoreBias bias, float scale, float* out);
 
 }  // namespace octavo

@@ -131,7 +131,7 @@ AlignedBuffer panels_of(std::int64_t items, std::int64_t length, const At& at) {
 }
 
 void check_attention(const KernelRow<AttentionArgs>& kernel, std::int64_t m, std::int64_t n,
-                     std::int64_t d, Edge edge, Random& random) {
+                     std::int64_t d, bool has_bias, Edge edge, Random& random) {
   const std::int64_t stride = edge == Edge::kEnd ? d : d + 7;
   Guarded<float> q((m - 1) * stride + d, edge), out((m - 1) * stride + d, edge);
   Floats k(static_cast<std::size_t>(n * d)), v(k.size());
@@ -140,6 +140,9 @@ void check_attention(const KernelRow<AttentionArgs>& kernel, std::int64_t m, std
   for (float& value : v) value = random.real(2.0f);
   if (m > 2 && !is_timed_case()) q[2 * stride] = NAN;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  const std::int64_t n_pad = round_up(n, 16);
+  const AlignedBuffer bias(static_cast<std::size_t>(m * n_pad) * sizeof(float));
+  for (std::int64_t i = 0; i < m * n_pad; ++i) bias.as<float>()[i] = random.real(2.0f);
   Floats expected(static_cast<std::size_t>(out.size()), 5.0f);
   out.fill(5.0f);
   for (std::int64_t i = 0; i < m; ++i) {
@@ -147,7 +150,8 @@ void check_attention(const KernelRow<AttentionArgs>& kernel, std::int64_t m, std
     for (std::int64_t j = 0; j < n; ++j) {
       float sum = 0.0f;
       for (std::int64_t e = 0; e < d; ++e) sum = std::fma(q[i * stride + e], k[j * d + e], sum);
-      scores.push_back(sum * scale);
+      scores.push_back(has_bias ? std::fma(sum, scale, bias.as<float>()[i * n_pad + j])
+                                : sum * scale);
     }
     const Floats p = softmax_of(scores);
     for (std::int64_t e = 0; e < d; ++e) {
@@ -158,13 +162,23 @@ void check_attention(const KernelRow<AttentionArgs>& kernel, std::int64_t m, std
   }
   const AlignedBuffer k_panels = panels_of(n, d, [&](auto j, auto e) { return k[j * d + e]; });
   const AlignedBuffer v_panels = panels_of(d, n, [&](auto e, auto j) { return v[j * d + e]; });
-  const AlignedBuffer scores(static_cast<std::size_t>(kAttentionRows * round_up(n, 16)) * 4);
-  const AttentionArgs args = {q.data(), stride, m,     k_panels.as<float>(), v_panels.as<float>(),
-                              n,        d,      scale, scores.as<float>(),   out.data(),
+  const AlignedBuffer scores(static_cast<std::size_t>(kAttentionRows * n_pad) * sizeof(float));
+  const AttentionArgs args = {q.data(),
+                              stride,
+                              m,
+                              k_panels.as<float>(),
+                              v_panels.as<float>(),
+                              n,
+                              d,
+                              scale,
+                              has_bias ? bias.as<float>() : nullptr,
+                              scores.as<float>(),
+                              out.data(),
                               stride};
   kernel.run(args);
   const std::string what = std::string(kernel.name) + " m=" + std::to_string(m) +
-                           " n=" + std::to_string(n) + " d=" + std::to_string(d);
+                           " n=" + std::to_string(n) + " d=" + std::to_string(d) +
+                           (has_bias ? " with bias" : "");
   check_same(out.data(), expected.data(), out.size(), what);
   time_case(what, [&] { kernel.run(args); });
 }
@@ -230,14 +244,14 @@ void test_attention() {
         for (const std::int64_t m : {1, 2, 5, 6, 7, 15}) {
           for (const std::int64_t n : {1, 15, 16, 17, 50}) {
             for (const std::int64_t d : {1, 15, 16, 17, 32, 64}) {
-              check_attention(kernel, m, n, d, (m + n + d) % 2 == 0 ? Edge::kEnd : Edge::kFront,
-                              random);
+              check_attention(kernel, m, n, d, d % 2 == 0,
+                              (m + n) % 2 == 0 ? Edge::kEnd : Edge::kFront, random);
             }
           }
         }
       },
       [&](const KernelRow<AttentionArgs>& kernel) {
-        check_attention(kernel, 12, 128, 64, Edge::kEnd, random);
+        check_attention(kernel, 12, 128, 64, false, Edge::kEnd, random);
       });
 }
 

@@ -54,7 +54,7 @@ void test_wrapping_sizes() {
   float out = 0;
   const TokenRows rows = {&zero, 0, 0};
   throws<std::length_error>(
-      [&] { attention({1, 1, kHuge / 4, 1, 1}, rows, rows, rows, nullptr, 1.0f, &out); },
+      [&] { attention({1, 1, kHuge / 4, 1, 1}, rows, rows, rows, nullptr, {}, 1.0f, &out); },
       "a list of keys");
   check(ParameterLayout{1, 7, 1, kHuge}.parameter_count() == 1, "a block beyond all channels");
   check(items_per_task(kHuge, 0, 100) <= INT32_MAX, "rows without columns");
@@ -111,8 +111,8 @@ void test_foreign_booleans() {
   }
   std::vector<float> expected(x.size()), actual(x.size());
   const AttentionShape shape = {1, kKeys, kKeys, 2, kWidth / 2};
-  attention(shape, rows, rows, rows, ones.data(), 0.5f, expected.data());
-  attention(shape, rows, rows, rows, odd.data(), 0.5f, actual.data());
+  attention(shape, rows, rows, rows, ones.data(), {}, 0.5f, expected.data());
+  attention(shape, rows, rows, rows, odd.data(), {}, 0.5f, actual.data());
   check_same(actual.data(), expected.data(), kKeys * kWidth, "a mask of other bytes than 0 and 1");
 }
 
@@ -147,7 +147,7 @@ std::vector<float> all_results(const Linear& linear, const SlicedF32& sparse,
   layer_norm(m, n, rows, nullptr, nullptr, 1e-12f, {}, {out.data(), n});
   keep();
   const TokenRows tokens = {x.data(), m * n, n};
-  attention({1, m, m, 4, n / 4}, tokens, tokens, tokens, nullptr, 40.0f, out.data());
+  attention({1, m, m, 4, n / 4}, tokens, tokens, tokens, nullptr, {}, 40.0f, out.data());
   keep();
   spmm(sparse, n, {x.data(), n, 1}, {out.data(), n, 1});
   keep();

@@ -189,6 +189,10 @@ def test_attention_is_the_reference(rng: np.random.Generator, size: Any, masked:
     assert_same_bits(y, reference.attention(q, k, v, mask, size[3], scale))
     y = ops.attention(q, k, v, mask, heads=size[3], scale=0.3)
     assert_same_bits(y, reference.attention(q, k, v, mask, size[3], 0.3))
+    for count in (1, size[3]):
+        bias = rng.normal(0, 2, (count, *size[1:3])).astype(np.float32)
+        y = ops.attention(q, k, v, mask, bias, heads=size[3])
+        assert_same_bits(y, reference.attention(q, k, v, mask, size[3], scale, bias))
 
 
 def test_attention_is_accurate(rng: np.random.Generator) -> None:
@@ -201,6 +205,13 @@ def test_attention_is_accurate(rng: np.random.Generator) -> None:
     flat = [x.reshape(2, -1, 128).astype(np.float32) for x in (q, k, v)]
     y = ops.attention(*flat, heads=4)
     np.testing.assert_allclose(y, expected.reshape(2, 20, 128), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 3, 4), (2, 3, 5)])
+def test_attention_refuses_other_biases(rng: np.random.Generator, shape: Any) -> None:
+    q, k, v = operands(rng, (2, 3, 4, 2, 8))
+    with pytest.raises(ValueError, match="bias: expected shape"):
+        ops.attention(q, k, v, bias=np.zeros(shape, np.float32), heads=2)
 
 
 def test_attention_masks_and_sizes(rng: np.random.Generator) -> None:

@@ -74,13 +74,15 @@ def test_attention(isa: str, threads: int, rng: np.random.Generator, keys: int, 
         )
         mask = rng.random((batch, keys)) < 0.7
         mask[1:, :] &= rng.random() < 0.5
+        bias = rng.normal(0, 1, (rng.choice([1, heads]), queries, keys)).astype(np.float32)
         for valid in (None, mask):
-            same("attention", (q, k, v, valid, heads, 0.125), q.shape, "float32")
+            for added in (None, bias):
+                same("attention", (q, k, v, valid, added, heads, 0.125), q.shape, "float32")
 
 
 def test_attention_without_queries(isa: str) -> None:
     none, keys = np.empty((2, 0, 8), np.float32), np.ones((2, 3, 8), np.float32)
-    _backend.backend.attention(none, keys, keys, None, 2, 1.0, none)
+    _backend.backend.attention(none, keys, keys, None, None, 2, 1.0, none)
 
 
 def test_attention_with_values_that_are_not_finite(isa: str, rng: np.random.Generator) -> None:
@@ -88,15 +90,15 @@ def test_attention_with_values_that_are_not_finite(isa: str, rng: np.random.Gene
         q, k, v = (floats(rng, (1, 20, 32), special=False) for _ in range(3))
         for x in (q, k, v):
             x[0, 3] = floats(rng, 32)
-        same("attention", (q, k, v, None, 2, 0.3), q.shape, "float32")
+        same("attention", (q, k, v, None, None, 2, 0.3), q.shape, "float32")
 
 
 def test_attention_reads_strided_views(isa: str, threads: int, rng: np.random.Generator) -> None:
     fused = rng.normal(0, 1, (3, 30, 3 * 64)).astype(np.float32)
     q, k, v = fused[::2, ::-1, :64], fused[::2, :, 64:128], fused[::-2, :, 128:]
     expected, actual = (np.empty(q.shape, np.float32) for _ in range(2))
-    _numpy.attention(q, k, v, None, 4, 0.25, expected)
-    _backend.backend.attention(q, k, v, None, 4, 0.25, actual)
+    _numpy.attention(q, k, v, None, None, 4, 0.25, expected)
+    _backend.backend.attention(q, k, v, None, None, 4, 0.25, actual)
     assert_same_bits(actual, expected)
 
 
@@ -113,7 +115,8 @@ def test_direct_calls_are_checked(isa: str) -> None:
         ("activation", (x, "sine", x)),
         ("softmax", (x.reshape(2, 2), x)),
         ("embedding", (out.reshape(2, 2), np.ones(2, np.float32), np.array([2]), x.reshape(2, 2))),
-        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, 3, 1.0, x.reshape(1, 2, 2))),
+        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, None, 3, 1.0, x.reshape(1, 2, 2))),
+        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, x.reshape(2, 1, 2), 2, 1.0, x)),
     ]
     for function, arguments in bad_calls:
         with pytest.raises(ValueError, match=r"expected|unknown"):

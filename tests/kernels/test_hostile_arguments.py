@@ -83,6 +83,7 @@ WRAPPING = {
         nothing((1, 2**60, 1), F32),
         nothing((1, 2**60, 1), F32),
         None,
+        None,
         1,
         1.0,
         np.zeros((1, 1, 1), F32),
@@ -154,7 +155,7 @@ def test_the_native_module_refuses_odd_addresses() -> None:
         "spmm": lambda: sparse.matmul(odd, np.zeros((1, 64), F32)),
         "linear": lambda: layer.run(odd),
         "attention": lambda: core.attention(
-            odd[None], odd[None], odd[None], None, 2, 1.0, out[None]
+            odd[None], odd[None], odd[None], None, None, 2, 1.0, out[None]
         ),
     }
     for call in calls.values():

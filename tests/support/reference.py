@@ -273,7 +273,15 @@ def softmax(x: Array) -> Array:
     return np.array([softmax_row(row) for row in x], F).reshape(x.shape)
 
 
-def attention(q: Array, k: Array, v: Array, mask: Array | None, heads: int, scale: float) -> Array:
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    heads: int,
+    scale: float,
+    bias: Array | None = None,
+) -> Array:
     """One sum at a time."""
     out = np.zeros(q.shape, F)
     width = q.shape[2] // heads
@@ -287,7 +295,8 @@ def attention(q: Array, k: Array, v: Array, mask: Array | None, heads: int, scal
             total = F(0)
             for d in columns:
                 total = fma(q[b, i, d], k[b, j, d], total)
-            scores.append(total * F(scale))
+            added = None if bias is None else bias[h % len(bias), i, j]
+            scores.append(total * F(scale) if added is None else fma(total, F(scale), added))
         p = softmax_row(scores)
         for d in columns:
             total = F(0)

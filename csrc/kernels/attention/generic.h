@@ -43,7 +43,10 @@ static inline void score(const AttentionArgs& args, int64_t m, int64_t j, int64_
   for (int r = 0; r < Rows; ++r) {
     OCTAVO_UNROLL
     for (int p = 0; p < Panels; ++p) {
-      store(args.scores + r * n_pad + j + 16 * p, mul(sum[p][r], set1(args.scale)));
+      const F16 scale = set1(args.scale);
+      const float* bias = args.bias + (m + r) * n_pad + j + 16 * p;
+      store(args.scores + r * n_pad + j + 16 * p,
+            args.bias ? fma(sum[p][r], scale, load(bias)) : mul(sum[p][r], scale));
     }
   }
 }

@@ -2,6 +2,7 @@
 // Kernel family attention: softmax(q k^T * scale) v for some query rows of one head.
 //
 //   s[i][j] = (sum over e in order of q[i][e] * k[j][e]) * scale        j over the n valid keys
+//   with a bias, scaling and adding bias[i][j] is one fused multiply-add
 //   p[i]    = softmax(s[i])                                             kernels/softmax/kernel.h
 //   out[i][e] = sum over j in order of p[i][j] * v[j][e]
 //
@@ -13,7 +14,8 @@
 //     | k[16P][0] .. k[16P+15][0] | k[16P][1] .. |                | v[0][16P] .. | v[1][16P] .. |
 //
 // Both are aligned to 64 and padded with zeros to whole panels. n >= 1, d >= 1. scores is scratch,
-// aligned to 64, for kAttentionRows rows of n rounded up to 16. Rows of q and out may end at d.
+// aligned to 64, for kAttentionRows rows of n rounded up to 16; a row of bias is as long, and
+// aligned. Rows of q and out may end at d.
 #pragma once
 #include <stdint.h>
 
@@ -31,6 +33,7 @@ struct AttentionArgs {
   int64_t n;
   int64_t d;
   float scale;
+  const float* bias;  // or null
   float* scores;
   float* out;
   int64_t out_stride;

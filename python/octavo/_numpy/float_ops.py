@@ -197,6 +197,7 @@ def attention(
     k: Array,
     v: Array,
     mask: Array | None,
+    bias: Array | None,
     heads: int,
     sm_scale: float,
     out: Array,
@@ -207,9 +208,10 @@ def attention(
     sentence's result independent of its padding.  Without a single valid key the result is 0.
     """
     for b in range(q.shape[0]):
-        keys, values = k[b], v[b]
+        keys, values, added = k[b], v[b], bias
         if mask is not None:
             keys, values = keys[mask[b]], values[mask[b]]
+            added = None if bias is None else bias[:, :, mask[b]]
         if keys.shape[0] == 0:
             out[b] = 0
             continue
@@ -217,19 +219,22 @@ def attention(
             _split_heads(q[b], heads),
             _split_heads(keys, heads),
             _split_heads(values, heads),
+            added,
             _F(sm_scale),
             _split_heads(out[b], heads),
         )
 
 
-def _attend(q: Array, k: Array, v: Array, scale: np.float32, out: Array) -> None:
+def _attend(
+    q: Array, k: Array, v: Array, bias: Array | None, scale: np.float32, out: Array
+) -> None:
     """One batch entry: q (H, T_q, D); k, v (H, T_k, D).  Sums run in the order of d, then of j."""
     with np.errstate(all="ignore"):
         k_columns = np.ascontiguousarray(k.transpose(2, 0, 1))
         scores = np.zeros((q.shape[0], q.shape[1], k.shape[1]), np.float32)
         for d, column in enumerate(k_columns):
             scores = fused(q[:, :, d, None], column[:, None, :], scores)
-        scores *= scale
+        scores = scores * scale if bias is None else fused(scores, scale, bias)
         p = _softmax_rows(scores)
         total = np.zeros(out.shape, np.float32)
         for j in range(k.shape[1]):

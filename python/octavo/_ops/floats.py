@@ -154,6 +154,7 @@ def attention(
     k: ArrayLike,
     v: ArrayLike,
     mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     *,
     heads: int,
     scale: float | None = None,
@@ -167,6 +168,8 @@ def attention(
     mask : bool or integer array, shape (B, T_k), optional
         Keys that are false (0) take no part, so padding never changes a result.  Without a valid
         key the result is 0.
+    bias : float32 array, shape (H or 1, T_q, T_k), optional
+        Added to the scaled scores before the softmax, such as a bias of relative positions.
     heads : int
         H.
     scale : float, optional
@@ -197,14 +200,23 @@ def attention(
     if width % heads:
         raise ValueError(f"heads: expected a divisor of the width {width}, got {heads}")
     valid = None if mask is None else _key_mask(mask, keys.shape[:2])
+    added = None if bias is None else _score_bias(bias, heads, queries.shape[1], keys.shape[1])
     if scale is None:
         scale = 1.0 / math.sqrt(width // heads) if width else 1.0
     factor = _checks.float32_value(_checks.real(scale, "scale"))
     if queries.size == 0 or keys.size == 0:
         return np.zeros(queries.shape, np.float32)
     out = np.empty(queries.shape, np.float32)
-    _backend.backend.attention(queries, keys, values, valid, heads, factor, out)
+    _backend.backend.attention(queries, keys, values, valid, added, heads, factor, out)
     return out
+
+
+def _score_bias(bias: ArrayLike, heads: int, queries: int, keys: int) -> Array:
+    array = _checks.as_float32(bias, "bias")
+    if array.ndim != 3 or array.shape[0] not in (1, heads):
+        raise ValueError(f"bias: expected shape ({heads} or 1, T_q, T_k), got {array.shape}")
+    _checks.check_shape(array, (None, queries, keys), "bias")
+    return np.require(array, requirements=["C", "ALIGNED"])
 
 
 def _key_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Array:

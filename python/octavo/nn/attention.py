@@ -36,10 +36,15 @@ class Attention(Module):
         self.scale = None if scale is None else _checks.real(scale, "scale")
 
     def __call__(
-        self, q: ArrayLike, k: ArrayLike, v: ArrayLike, mask: ArrayLike | None = None
+        self,
+        q: ArrayLike,
+        k: ArrayLike,
+        v: ArrayLike,
+        mask: ArrayLike | None = None,
+        bias: ArrayLike | None = None,
     ) -> Array:
         """As `octavo.functional.attention`: (B, T_q, H * D) float32."""
-        return attention(q, k, v, mask, heads=self.heads, scale=self.scale)
+        return attention(q, k, v, mask, bias, heads=self.heads, scale=self.scale)
 
     def config(self) -> dict[str, Any]:
         """Return the options of the layer."""
