@@ -23,26 +23,12 @@ def time_case(
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     **turns: Any,
 ) -> list[Row]:
-    """Time the engines of a case and return a row for each.
+    """Time the engines of a case, (bench, case, threads), and return a row for each.
 
-    Parameters
-    ----------
-    where : tuple
-        (bench, case, threads).
-    calls : mapping of str to callable
-        By engine; those that are not ours have no tier.
-    work : tuple of int
-        (operations, bytes) of a call, with int8 weights.
-    numpy : str
-        The engine that all are held against, if it is among them.
-    float_bytes : int, optional
-        The bytes of a call with float32 weights.
-    probes : mapping of str to callable, optional
-        Rates to measure beside "dot" and "read"; with "copy", that alone is the limit.
-    extra : mapping, optional
-        By engine, what its row says besides.
-    **turns
-        Of `octavo.timing.run`.
+    `work` is (operations, bytes) of a call with int8 weights, `float_bytes` the bytes with float32
+    ones, `numpy` the engine that all are held against. `probes` are rates to measure beside "dot"
+    and "read"; with "copy", that alone is the limit. `extra` is what an engine's row says besides.
+    `turns` are options of `octavo.timing.run`.
     """
     bench, case, threads = where
     ops, nbytes = work

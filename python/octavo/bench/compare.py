@@ -123,13 +123,8 @@ def changed_machine(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[st
 def text(result: Comparison, engine: str = "", changed_only: bool = False) -> str:
     """Return the comparison as a table, the rows in one file alone, and the mean.
 
-    Parameters
-    ----------
-    result : Comparison
-    engine : str
-        Only engines with this word in their name.
-    changed_only : bool
-        Leave out rows whose band has room for chance.
+    `engine` keeps the engines with this word in their name; `changed_only` leaves out rows whose
+    band has room for chance.
     """
     chosen = [change for change in result.changes if engine in change.key[2]]
     if not chosen:

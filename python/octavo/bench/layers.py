@@ -14,17 +14,7 @@ def layer_shapes(
 ) -> tuple[tuple[int, int, int], ...]:
     """Return the distinct (m, n, k) of the linear layers of a safetensors model, of any family.
 
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Folder with ``model.safetensors`` or its shards.
-    rows : sequence of int
-        The values of m.
-
-    Returns
-    -------
-    tuple of (m, n, k)
-        Embeddings and tables of positions are left out: nobody multiplies by them.
+    Embeddings and tables of positions are left out: nobody multiplies by them.
     """
     checkpoint = Checkpoint(folder)
     found: dict[tuple[int, int], None] = {}

@@ -108,19 +108,7 @@ def copy_speed(nbytes: int, repeats: int | None = None) -> float:
 
 
 def measure(threads: int | None = None, nbytes: int = 64 << 20) -> dict[str, Any]:
-    """Measure the limits of the tier in use.
-
-    Parameters
-    ----------
-    threads : int, optional
-        Threads for the figures (default: those in use). The setting is restored afterwards.
-    nbytes : int
-        Size of the buffer that the read and copy speeds are taken over.
-
-    Returns
-    -------
-    dict
-        ``threads``, ``isa``, ``source``, ``dot_gops``, ``read_gbs``, ``copy_gbs``, ``nbytes``.
+    """Measure the limits of the tier in use, for a number of threads, over a buffer of `nbytes`.
 
     Examples
     --------

@@ -43,16 +43,7 @@ def _finish(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_here(kind: str, options: Options, tell: Tell) -> dict[str, Any]:
-    """Run a benchmark in this process; return its document.
-
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    options : Options
-    tell : callable
-        ``tell(rows, done)`` for each row as it comes.
-    """
+    """Run a benchmark in this process; return its document."""
     chosen = KINDS[kind]
     shapes = options.shapes or chosen.usual
     total = len(shapes) * chosen.cases * max(1, len(options.threads)) * max(1, len(options.isas))
@@ -69,17 +60,10 @@ def run_here(kind: str, options: Options, tell: Tell) -> dict[str, Any]:
 
 
 def run_peers(kind: str, options: Options, tell: Tell, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Run a benchmark against the peers that are installed; return its document.
+    """Run a benchmark against the peers that are installed, or those that `only` has words for.
 
-    Each thread count and each tier has a process of its own. The document also says which peers
-    are absent, and which failed and why.
-
-    Parameters
-    ----------
-    kind, options, tell
-        As for :func:`run_here`.
-    only : sequence of str
-        Only peers with one of these words in their name.
+    Each thread count and each tier has a process of its own. The document that is returned also
+    says which peers are absent, and which failed and why.
     """
     chosen = KINDS[kind]
     shapes = options.shapes or chosen.usual

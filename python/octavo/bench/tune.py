@@ -30,12 +30,7 @@ def measure(
 ) -> dict[str, dict[str, tuple[float, ...]]]:
     """Measure every tier of this machine, one thread; return tier -> format -> costs.
 
-    Parameters
-    ----------
-    on_step : callable, optional
-        Called with the tier and the number of rows before each measurement.
-    seconds : float
-        Time for each candidate of each measurement.
+    `on_step` is called with the tier and the number of rows before each measurement.
     """
     if _backend.name != "native":
         raise RuntimeError(f"tune needs the native backend, this is {_backend.name!r}")

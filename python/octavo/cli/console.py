@@ -119,15 +119,7 @@ def time_left(elapsed: float, done: float) -> str:
 
 
 class Progress:
-    """One line on stderr that is rewritten; nothing at all unless stderr is a terminal.
-
-    Parameters
-    ----------
-    stream : text file, optional
-        Where to write (default: standard error).
-    clock : callable
-        Seconds, for the time left.
-    """
+    """One line on stderr that is rewritten; nothing at all unless stderr is a terminal."""
 
     def __init__(
         self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic

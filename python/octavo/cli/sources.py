@@ -30,14 +30,8 @@ def model_folder(
 ) -> Iterator[Path]:
     """Give a folder with ``config.json`` and ``model.safetensors`` for what the user named.
 
-    Parameters
-    ----------
-    model : str
-        A folder, a ``.safetensors`` file, or a hub id, ``owner/name``.
-    config : Path, optional
-        The config.json to use instead of the one that lies with the weights.
-    revision : str, optional
-        Branch, tag or commit, for a hub id.
+    That is a folder, a ``.safetensors`` file, or a hub id, ``owner/name``, of some revision.
+    `config` is used instead of the one that lies with the weights.
     """
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config: no such file: {config}")

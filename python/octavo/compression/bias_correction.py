@@ -23,18 +23,12 @@ Calls = list[tuple[Any, ...]]
 
 
 def correct_biases(work: Work, finished: Encoder) -> Encoder:
-    """Return the finished model with biases that leave no mean error, if the recipe says so.
+    """Return a copy of a finished model with biases that leave no mean error, if a recipe says so.
 
     In the order of the layers: what a layer gets comes through the finished layers before it, their
     biases corrected; what it should give is what the original float model has in its place, before
     any pruning. Where a residual is added to a layer's result, the residual's mean error is made up
     for too. Rows of padding do not count.
-
-    Parameters
-    ----------
-    work : Work
-    finished : Encoder
-        Of final layers; left as it is.
     """
     if not work.recipe.quantize.correct_bias:
         return finished
@@ -94,14 +88,7 @@ class _Means:
                 block(*one)
 
     def output(self, path: str, scale: Float32 | None) -> Float32:
-        """Return the mean before the activation, with the residual if there is no activation.
-
-        Parameters
-        ----------
-        path : str
-        scale : float32 array, optional
-            What the outputs of the layer that is compared are divided by.
-        """
+        """Return the mean before the activation, over `scale`; without one, with the residual."""
         layer: Any = self._block.get_submodule(path)
         weight = layer.merged().weight
         mean = weight @ self._x[path]

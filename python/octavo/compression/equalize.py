@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
 
 def equalize(work: Work) -> None:
-    """Even out the channels between each pair of layers that allows it, if the recipe says so.
-
-    Parameters
-    ----------
-    work : Work
-        Layers of its model are replaced.
-    """
+    """Even out the channels between each pair of layers that allows it, if the recipe says so."""
     if not work.recipe.quantize.equalize:
         return
     for first, second in work.model.pairs():

@@ -29,14 +29,9 @@ AIM = "model"
 def round_weights(work: Work) -> None:
     """Fill in codes, scales and biases where the recipe asks for GPTQ.
 
-    Each layer is rounded with what comes through the layers before it, these quantized already.
-    It aims at what the float model has in its place, the residual connection included, so that a
-    layer makes up for the errors before it; its bias is fitted too. Zeros of pruned layers stay.
-
-    Parameters
-    ----------
-    work : Work
-        With calibration data. Its plans are filled in.
+    Each layer is rounded with what comes through the layers before it, these quantized already. It
+    aims at what the float model has in its place, the residual connection included, so that a layer
+    makes up for the errors before it; its bias is fitted too. Zeros of pruned layers stay.
     """
     if work.recipe.quantize.rounding == "gptq":
         fit_in_order(work.model, work.batches, _Rounder(work), work.progress)

@@ -33,20 +33,9 @@ def see_inputs(
     see: See,
     progress: Callable[[float], None],
 ) -> None:
-    """Run all batches; before each of the named layers, show what it reads.
+    """Run all batches once; before each of the named layers, call ``see(name, x, residual)``.
 
-    Parameters
-    ----------
-    model : Encoder
-        Left as it is.
-    batches : Batches
-        Gone through once.
-    names : collection of str
-        Of float linear layers.
-    see : callable
-        ``see(name, x, residual)``, with the rows of tokens alone.
-    progress : callable
-        Gets the share that is done.
+    It gets the rows of tokens alone; `progress` gets the share that is done.
     """
     unseen = set(names)
     total = batches.known_length

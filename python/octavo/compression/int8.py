@@ -20,20 +20,12 @@ _BLOCK_ELEMENTS = 1 << 18
 
 
 def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn.Module:
-    """Return the int8 form of a float layer; other layers are copied.
+    """Return the int8 form of a float leaf; other layers are copied, and errors say `name`.
 
     The few weights that give a classifier's logits stay float32: nothing comes after them that
-    could even out an error.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name, for error messages.
-    layer : Module
-        Any leaf of a model.
-    plan : LayerPlan, optional
-        Its codes if they are not to be rounded to nearest; of a linear layer also how it quantizes
-        what it reads, its outlier columns, and whether zeros are left out.
+    could even out an error. A plan may have codes, if they are not to be rounded to nearest; of a
+    linear layer it also says how inputs are quantized, which columns are outliers, and whether
+    zeros are left out.
     """
     plan = plan or LayerPlan()
     try:

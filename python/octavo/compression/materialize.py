@@ -24,16 +24,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def materialize(name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
-    """Return the final form of a layer.
-
-    Parameters
-    ----------
-    name : str
-        For error messages.
-    layer : Module
-        Any leaf of a model; what is not float keeps its form.
-    plan : LayerPlan
-    """
+    """Return the final form of a leaf of a model; what is not float keeps its form."""
     if plan.dtype == "int8":
         return int8_layer(name, layer, _with_shared_codes(name, layer, plan))
     # A float layer does without the multiplier that was made for int8.
@@ -44,15 +35,7 @@ def materialize(name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
 
 
 def materialized(model: Model, plan_of: Callable[[str, nn.Module], LayerPlan]) -> Model:
-    """Return a copy of a model whose layers are all in their final form.
-
-    Parameters
-    ----------
-    model : Module
-        Left as it is.
-    plan_of : callable
-        ``plan_of(name, layer)`` gives a layer's plan.
-    """
+    """Return a copy of a model, each layer in the form that ``plan_of(name, layer)`` says."""
     return map_layers(model, lambda name, layer: materialize(name, layer, plan_of(name, layer)))
 
 
@@ -75,14 +58,8 @@ def _with_shared_codes(name: str, layer: nn.Module, plan: LayerPlan) -> LayerPla
 class Forms:
     """The final forms of a model's layers, each made once, and models of them.
 
-    Parameters
-    ----------
-    plans : mapping
-        By layer name; a layer's is complete when its form is first asked for.
-    keep : str
-        What layers become that a target keeps.
-    on_layer : callable, optional
-        Called with each layer's name after its form was made.
+    A layer's plan is complete when its form is first asked for; `on_layer` is then called with its
+    name. `keep` is what layers become that a target keeps.
     """
 
     def __init__(

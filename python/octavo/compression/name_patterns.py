@@ -7,17 +7,7 @@ from fnmatch import fnmatchcase
 
 
 class NamePatterns:
-    """Names and patterns of one field of a recipe.
-
-    Parameters
-    ----------
-    patterns : tuple of str
-        ``*`` stands for anything.
-    field : str
-        Where they stand, for messages.
-    kind : str
-        What they should name, for messages.
-    """
+    """Names and patterns (``*``) of one field of a recipe; messages say what they should name."""
 
     def __init__(self, patterns: tuple[str, ...], field: str, kind: str) -> None:
         self._patterns = patterns

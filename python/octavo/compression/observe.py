@@ -27,13 +27,7 @@ def make_observer(kind: str | None, name: str) -> Observer:
 
 
 def observe(work: Work) -> None:
-    """Fill `input_scale` and `input_zero_point` of the layers that a recipe makes static.
-
-    Parameters
-    ----------
-    work : Work
-        Its model is as it will be before weights are quantized.
-    """
+    """Fill `input_scale` and `input_zero_point` of the layers that a recipe makes static."""
     quantize = work.recipe.quantize
     if quantize.activations != "static":
         return

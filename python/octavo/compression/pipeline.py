@@ -55,21 +55,7 @@ def run(
     on_layer: OnLayer,
     progress: Progress,
 ) -> Encoder:
-    """Return the compressed copy of a model.
-
-    Parameters
-    ----------
-    model : Encoder or path
-    recipe : Recipe
-        Resolved.
-    calibration : as `octavo.compress` takes it, or None
-    target : Target, optional
-        Goes with calibration data.
-    on_layer : callable, optional
-        Called with each layer's name after it was converted.
-    progress : callable
-        Gets what is going on and the share that is done.
-    """
+    """Return the compressed copy of a model, by a resolved recipe; a target goes with data."""
     applied = recipe.to_dict()
     if recipe.quantize.is_plain and not recipe.needs_data and target is None:
         made = _layer_by_layer(model, recipe, on_layer)
@@ -93,13 +79,7 @@ def run(
 def prepared(
     model: Model, recipe: Recipe, calibration: CalibrationData, progress: Progress
 ) -> Work:
-    """Return a model as it is after all stages, with the plans of its layers.
-
-    Parameters
-    ----------
-    model, recipe, calibration, progress
-        As for `run`.
-    """
+    """Return a model as it is after all stages, with the plans of its layers."""
     work = _begun(model, recipe, calibration, progress, once=False)
     for stage in STAGES:
         stage(work)

@@ -10,22 +10,11 @@ from octavo.nn.weights import weight_class
 
 
 def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None) -> nn.Module:
-    """Return a float layer with its weight of another kind.
+    """Return a float leaf with its weight of another kind; errors say `name`.
 
     Biases and norms stay float32: together they are about a thousandth of a model, and each is
-    added to or multiplied with everything that passes.
-
-    Parameters
-    ----------
-    name : str
-        The layer's name, for error messages.
-    layer : Module
-        Any leaf of a model.
-    kind : str
-        One of `octavo.nn.weights.KINDS`.  Beside a coarse one, tables are int8, and the few weights
-        that give a classifier's logits stay float32.
-    group : int, optional
-        How many inputs of a linear layer share a scale, if its kind has groups.
+    added to or multiplied with everything that passes. Beside a coarse kind, tables are int8, and
+    the few weights that give a classifier's logits stay float32.
     """
     options = {} if group is None else {"group": group}
     coarse = weight_class(kind).coarse

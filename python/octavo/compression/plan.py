@@ -75,14 +75,9 @@ class LayerPlan:
 
 
 class Planner:
-    """``planner(name, layer)``: what a recipe wants a layer to be.
+    """``planner(name, layer)``: what a resolved recipe wants a layer to be.
 
     It remembers which of the names that the recipe lists it met.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Resolved.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -96,14 +91,7 @@ class Planner:
         self._prunes_some = False
 
     def __call__(self, name: str, layer: nn.Module) -> LayerPlan:
-        """Return a new plan.
-
-        Parameters
-        ----------
-        name : str
-        layer : Module
-            Any leaf of a model; what is not float keeps its form, whatever the plan says.
-        """
+        """Return a new plan; a layer that is not float keeps its form, whatever the plan says."""
         quantize = self._recipe.quantize
         is_kept = name in self._kept
         plan = LayerPlan(

@@ -76,19 +76,10 @@ def prune_layer(
     statistics: Statistics | None = None,
     mask: NDArray[np.bool_] | None = None,
 ) -> nn.Linear:
-    """Return a pruned copy of a layer; errors name it.
+    """Return a pruned copy of a float layer; errors say `name`.
 
-    Parameters
-    ----------
-    name : str
-    layer : Linear
-        Float.
-    prune : Prune
-        With its method resolved.
-    statistics : InputNorms, InputHessian or OutputFit
-        Of the layer, for all methods but magnitude.
-    mask : bool array, optional
-        What stays, if one threshold for all layers has found it.
+    All methods but magnitude need the layer's statistics; `mask` is what stays, if one threshold
+    for all layers has found it.
     """
     try:
         if statistics is None:

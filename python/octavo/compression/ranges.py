@@ -20,15 +20,8 @@ Float32 = npt.NDArray[np.float32]
 class InputObservers:
     """Observers of what layers read; layers that read the same array share one, and so a scale.
 
-    Parameters
-    ----------
-    make : callable
-        ``make(name)`` returns a new observer; the name is for its messages.
-
-    Attributes
-    ----------
-    observers : dict
-        By layer name, of the layers that were reached.
+    ``make(name)`` returns a new observer, the name for its messages; `observers` has those of the
+    layers that were reached, by their names.
     """
 
     def __init__(self, make: Callable[[str], Observer]) -> None:
@@ -40,17 +33,9 @@ class InputObservers:
     def see(
         self, name: str, x: Float32, mask: Any = None, multiplier: Float32 | None = None
     ) -> None:
-        """Take in what a layer is about to read.
+        """Take in what a layer is about to read: ``x * multiplier``, where `mask` has tokens.
 
-        Parameters
-        ----------
-        name : str
-        x : array
-            Compared by identity with what the layer before has read.
-        mask : bool array, shape (batch, tokens), optional
-            Where there are tokens; everything else does not count.
-        multiplier : float32 array, shape (K,), optional
-            The layer reads ``x * multiplier``.
+        Whether it is what the layer before has read is told by the identity of `x`.
         """
         last: _Last | None = getattr(self._last, "seen", None)
         # A layer that sees an array again is in another call, with other values in it perhaps.

@@ -134,13 +134,7 @@ def _cells(row: LayerSensitivity) -> tuple[str, ...]:
 
 
 def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
-    """Return the mean and the least cosine of rows, and the SQNR of all in decibels.
-
-    Parameters
-    ----------
-    wanted, got : float32 arrays, shape (rows, size)
-        NaN anywhere gives NaN.
-    """
+    """Return mean and least cosine of rows, and the SQNR of all in decibels; NaN gives NaN."""
     cosine = cosines(wanted, got)
     return float(cosine.mean()), float(cosine.min()), sqnr_db(wanted, got)
 
@@ -151,15 +145,10 @@ def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
 
 
 def work_sensitivity(work: Work) -> Sensitivity:
-    """Measure each layer of a prepared compression alone.
+    """Measure each layer of a prepared compression alone, on its batches or a sample of them.
 
     What comes out of the blocks before a layer's is computed once; only its own block and those
     behind it run again.
-
-    Parameters
-    ----------
-    work : Work
-        Its model is what the others stay; its batches, or a sample of them, are run.
     """
     batches = _sample(list(work.batches))
     probe = _Probe(work.model, batches)

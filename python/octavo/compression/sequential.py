@@ -71,21 +71,11 @@ def require_finite(name: str, layer: nn.Linear) -> None:
 def fit_in_order(
     model: Encoder, batches: Iterable[Batch], fitter: Fitter, progress: Progress
 ) -> Encoder:
-    """Return a copy of a model whose layers are fitted with statistics of its own inputs.
+    """Return a copy of a float model whose layers are fitted with statistics of its own inputs.
 
     A block's layers are fitted in the order in which they are called; the calibration data then
-    goes through the finished block once, and what comes out is kept for the next. Memory beside
-    the model: the hidden states of the calibration data, and one layer's statistics.
-
-    Parameters
-    ----------
-    model : Encoder
-        Float; left as it is.
-    batches : iterable of Batch
-        Gone through once.
-    fitter : Fitter
-    progress : callable
-        Gets what is going on and the share that is done.
+    goes through the finished block once, and what comes out is kept for the next. Memory beside the
+    model: the hidden states of the calibration data, and one layer's statistics.
     """
     blocks = dict(model.blocks())
     parts = (*blocks, *dict(model.heads()))
@@ -128,18 +118,7 @@ def _calls(hidden: list[Float32], masks: list[Any], with_mask: bool) -> Inputs:
 
 
 class _Part:
-    """A block or a head of the copy, whose layers are replaced one after the other.
-
-    Parameters
-    ----------
-    name : str
-        Its name in the model.
-    module : Module
-        Changed in place.
-    original : Module
-        The same with float layers; what the fitted layers aim at.
-    fitter : Fitter
-    """
+    """A block or a head of the copy, whose layers are replaced, and what they aim at."""
 
     def __init__(self, name: str, module: nn.Module, original: nn.Module, fitter: Fitter) -> None:
         self._prefix = f"{name}."

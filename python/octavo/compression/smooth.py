@@ -26,11 +26,6 @@ def smooth(work: Work) -> None:
     closest to the float one on the calibration data; with a number, SmoothQuant's with that alpha.
     Where the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight,
     and costs nothing; elsewhere the layer itself has it.
-
-    Parameters
-    ----------
-    work : Work
-        Layers of its model are replaced.
     """
     wanted = work.recipe.quantize.smooth
     if wanted is None:
@@ -52,17 +47,7 @@ def smooth(work: Work) -> None:
 
 
 def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
-    """Divide what `first` gives by a scale, and make up for it in `second`.
-
-    Parameters
-    ----------
-    work : Work
-        The two layers of its model are replaced.
-    first, second : str
-        A pair of `Encoder.pairs`, both float.
-    scale : float32 array, shape (N,)
-        Positive.
-    """
+    """Divide what one of a pair (`Encoder.pairs`) gives by a scale; make up for it in the other."""
     before, after = (work.model.get_submodule(name) for name in (first, second))
     if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
         return

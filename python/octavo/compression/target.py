@@ -76,14 +76,7 @@ class Target:
 
 
 def read_target(target: object) -> Target:
-    """Return the target that a dict or a pair stands for.
-
-    Parameters
-    ----------
-    target : dict, pair or Target
-        ``{"cosine": 0.998}``, ``{"sqnr": 30}``, ``{"metric": callable, "at_least": 0.85}`` or
-        ``(callable, 0.85)``.
-    """
+    """Return the target that a dict or a pair stands for; see `octavo.compress`."""
     if isinstance(target, Target):
         return target
     if isinstance(target, Mapping):
@@ -102,18 +95,8 @@ def meet(work: Work, target: Target) -> tuple[Encoder, dict[str, Any]]:
 
     Layers are kept in the order of their sensitivity, but tables of embeddings larger than any
     linear layer come last. How many are needed is found by doubling and then halving. What is
-    returned is what was measured.
-
-    Parameters
-    ----------
-    work : Work
-        Prepared, with calibration data.
-    target : Target
-
-    Returns
-    -------
-    (model, record)
-        The record goes into the model's recipe: metric, at_least, reached, kept.
+    returned is what was measured, with the record for the model's recipe: metric, at_least,
+    reached, kept.
     """
     search = _Search(work, target)
     if not search.holds(0):

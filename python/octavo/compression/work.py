@@ -21,14 +21,14 @@ Progress = Callable[[str, float], None]
 
 
 class Work:
-    """A compression under way; it begins with a plan for every layer.
+    """A compression under way: a plan for every layer, and a copy of the model that stages change.
 
     Parameters
     ----------
     recipe : Recipe
         Resolved.
     model : Encoder
-        Left as it is.
+        Left as it is, as `original`; a float copy of it is the attribute `model`.
     batches : Batches
         The calibration data; each iteration is a pass over it.
     progress : callable
@@ -38,17 +38,6 @@ class Work:
     as_pruned : bool
         Whether layers take their final form as they are pruned: those behind then see what the
         compressed ones give.
-
-    Attributes
-    ----------
-    original : Encoder
-        The model that came, as it is.
-    model : Encoder
-        A copy, float. Stages that change weights put other layers in.
-    plans : dict
-        By the names of all leaves.
-    forms : Forms
-        What the layers will be.
     """
 
     def __init__(

@@ -33,15 +33,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Batches to go through as often as needed; a stream is read anew each time.
-
-    Parameters
-    ----------
-    kept : list of Batch
-        What is in memory.
-    read : callable, optional
-        Instead: begins a pass over a stream.
-    """
+    """Batches to go through as often as needed: kept, or of a stream that is read each time."""
 
     def __init__(
         self, kept: list[Batch] | None = None, read: Callable[[], Iterator[Batch]] | None = None

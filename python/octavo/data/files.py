@@ -19,16 +19,7 @@ _Lines = list[tuple[int, str]]
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds.
-
-    Attributes
-    ----------
-    sentences : list of str, or None
-    arrays : dict of arrays, or None
-        One of the two: text, or token ids and what goes with them.
-    labels : list, or None
-        A number or a name for each row.
-    """
+    """What a file holds: sentences, or arrays of token ids and what goes with them; and labels."""
 
     sentences: list[str] | None = None
     arrays: dict[str, Any] | None = None

@@ -23,18 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """What a model is evaluated on.
-
-    Attributes
-    ----------
-    sentences : list of str, or None
-    arrays : dict of arrays, or None
-        One of the two: text, or token ids with their masks.
-    labels : list, or None
-        A number or a name for each row.
-    name : str
-        Of the argument or file, for messages.
-    """
+    """What a model is evaluated on: sentences or arrays, perhaps labels; `name` is for messages."""
 
     sentences: list[str] | None
     arrays: dict[str, Any] | None
@@ -48,15 +37,7 @@ class Data:
         return len(self.arrays["input_ids"])
 
     def classes(self, names: Mapping[str, int], count: int | None) -> npt.NDArray[np.int64] | None:
-        """Return the labels as numbers, or None.
-
-        Parameters
-        ----------
-        names : mapping
-            The number of each named label.
-        count : int, optional
-            How many classes there are.
-        """
+        """Return the labels as numbers below `count`, named ones by `names`; or None."""
         if self.labels is None:
             return None
         numbers = []

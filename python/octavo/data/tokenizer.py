@@ -53,22 +53,10 @@ def tokens_for(model: TokenModel, sentences: Sequence[str], name: str) -> tuple[
 def tokenize(
     folder: Path, sentences: Sequence[str], limit: int, files: Mapping[str, bytes] | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Turn sentences into padded ids and their mask with the folder's ``tokenizer.json``.
+    """Turn sentences into padded ids and their mask, int64, with the folder's ``tokenizer.json``.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The model's folder.
-    sentences : sequence of str
-        The text.
-    limit : int
-        Longer sentences are cut to this number of tokens.
-    files : mapping of str to bytes, optional
-        The folder's files if they were read before, with the model say; `folder` is only named.
-
-    Returns
-    -------
-    (ids, mask) : int64 arrays of shape (sentences, longest)
+    Longer sentences are cut to `limit` tokens. `files` are those of the folder if they were read
+    before, with the model say; the folder is only named then.
     """
     content = _read_tokenizer(folder) if files is None else files.get(_TOKENIZER)
     if content is None:

@@ -127,17 +127,7 @@ def find_bitmaps(names: Iterable[str]) -> dict[str, Parts]:
 
 
 class BitmapTensor:
-    """One tensor stored with a bitmap; its parts' types and shapes are checked here.
-
-    Parameters
-    ----------
-    name : str
-        The tensor's name, for messages.
-    parts : Parts
-        The names of its parts.
-    files : mapping of str to TensorFile
-        Where each part is.
-    """
+    """One tensor stored with a bitmap; its parts' types and shapes are checked here."""
 
     def __init__(self, name: str, parts: Parts, files: Mapping[str, TensorFile]) -> None:
         self.name = name

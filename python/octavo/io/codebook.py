@@ -120,17 +120,7 @@ def find_codebooks(names: Iterable[str]) -> dict[str, CodebookParts]:
 
 
 class CodebookTensor:
-    """One tensor stored with a codebook; its parts' types and shapes are checked here.
-
-    Parameters
-    ----------
-    name : str
-        The tensor's name, for messages.
-    parts : CodebookParts
-        The names of its parts.
-    files : mapping of str to TensorFile
-        Where each part is.
-    """
+    """One tensor stored with a codebook; its parts' types and shapes are checked here."""
 
     dtype = "I8"
 

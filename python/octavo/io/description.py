@@ -10,14 +10,9 @@ from octavo.io.compressed_tensors import OWN_PARTS, Scheme, format_of
 
 
 def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -> dict[str, Any]:
-    """Build the ``quantization_config`` for `layers`.
+    """Build the ``quantization_config`` for layers, each (name, kind, scheme).
 
-    Parameters
-    ----------
-    layers : iterable of (name, kind, scheme)
-        The quantized layers.
-    ignore : iterable of str
-        Names of layers of the same kinds that are kept in float.
+    `ignore` are the names of layers of the same kinds that are kept in float.
     """
     groups: dict[tuple[str, Scheme], list[str]] = {}
     for name, kind, scheme in layers:

@@ -69,13 +69,7 @@ def compressed_size(data: Any) -> int:
 
 
 class FrameWriter:
-    """Writes chunks of at most 1 MiB as frames, and the table behind them.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for writing; it stays open.
-    """
+    """Writes chunks of at most 1 MiB as frames, and the table behind them; the file stays open."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -110,15 +104,8 @@ class _Frame(NamedTuple):
 def read_frames(path: Path, data: bytes, describe: Callable[[bytes, int, int], str]) -> bytearray:
     """Return the content of a file, each frame checked, frames side by side on several threads.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        For messages.
-    data : bytes
-        What the file holds.
-    describe : callable
-        ``describe(content so far, start, stop)`` says what lies in a range of the content; it is
-        asked for messages, with the first frame's content.
+    ``describe(content so far, start, stop)`` says what lies in a range of the content; it is asked
+    for messages, with the first frame's content.
     """
     zstandard = _zstandard()
     frames = _frames(path, data)

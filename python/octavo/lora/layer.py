@@ -21,12 +21,6 @@ class AdaptedLayer(nn.Module):
     """``activation(base(x) + side(x)) + residual``, or an adapter's own layer in place of the base.
 
     The side path's result goes into the epilogue of the base's product, before the activation.
-
-    Parameters
-    ----------
-    base : Module
-        The layer that was there, shared by all adapters.
-    switch : Switch
     """
 
     def __init__(self, base: nn.Module, switch: Switch) -> None:

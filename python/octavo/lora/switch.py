@@ -10,13 +10,7 @@ from types import MappingProxyType
 
 
 class Switch:
-    """The choice that all layers of one model follow.
-
-    Attributes
-    ----------
-    default : str or None
-        The adapter where no `use` says otherwise; None is the base alone.
-    """
+    """The choice that all layers of one model follow; None is the base alone."""
 
     def __init__(self) -> None:
         self.default: str | None = None

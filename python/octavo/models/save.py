@@ -34,15 +34,7 @@ def save_model(
     folder: str | os.PathLike[str],
     on_tensor: Callable[[str], None] | None = None,
 ) -> None:
-    """Write `model` to `folder`; see `Encoder.save`.
-
-    Parameters
-    ----------
-    model : Encoder
-    folder : str or os.PathLike
-    on_tensor : callable, optional
-        Called with each tensor's name after it was written.
-    """
+    """Write `model` to `folder`, as `Encoder.save` does; tell each tensor's name once written."""
     model.require_no_adapters()
     check_replaceable(folder)
     specs = layer_specs(model)

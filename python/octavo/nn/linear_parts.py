@@ -61,13 +61,7 @@ class LinearParts(Weighted):
         options: LinearOptions | None = None,
         side_path: SidePath | None = None,
     ) -> L:
-        """Return the layer of these parts, under the name that such a layer has.
-
-        Parameters
-        ----------
-        weight, bias, options, side_path
-            As for the class itself.
-        """
+        """Return the layer of these parts, under the name that such a layer has."""
         made: L = object.__new__(cls._named(weight, side_path))
         LinearParts.__init__(made, weight, bias, options, side_path)
         return made

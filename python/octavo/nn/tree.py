@@ -13,20 +13,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def map_layers(model: Model, transform: Callable[[str, nn.Module], nn.Module]) -> Model:
-    """Return a copy of `model` whose leaves are ``transform(name, leaf)``.
-
-    Parameters
-    ----------
-    model : Module
-        Left as it is; what `transform` hands back unchanged is shared with the copy.
-    transform : callable
-        Gets each leaf with its dotted name.
-
-    Returns
-    -------
-    Module
-        Of the same class as `model`.
-    """
+    """Return a copy of `model` whose leaves are ``transform(name, leaf)``; what stays is shared."""
     return cast("Model", _map("", model, transform))
 
 

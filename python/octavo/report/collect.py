@@ -44,16 +44,8 @@ def collect_model(
 ) -> ModelFacts:
     """Look at a model folder: a float model, which is compressed for it, or an artifact.
 
-    Parameters
-    ----------
-    folder : str or Path
-        The model.
-    reference : str or Path, optional
-        The float model of an artifact; without it, an artifact's errors are not known.
-    progress : callable
-        ``progress(text, done)``, called as each step starts.
-    calibration : optional
-        Inputs to measure on, as `octavo.compress` takes them (default: built-in sentences).
+    Without its float model, `reference`, an artifact's errors are not known. `calibration` is what
+    to measure on, as `octavo.compress` takes it (default: built-in sentences).
     """
     progress("reading the model", 0.0)
     model = load(folder)

@@ -23,21 +23,9 @@ _USUAL = ((1, 384, 384), (128, 384, 384), (1, 768, 768), (128, 768, 768), (128, 
 
 
 def measure(facts: ModelFacts | None, progress: Progress, seconds: float = 0.3) -> dict[str, Any]:
-    """Time the model of `facts`, and its linear layers against NumPy's float32.
+    """Time the model of `facts`, or some usual layers, against NumPy's float32; return a document.
 
-    Parameters
-    ----------
-    facts : ModelFacts or None
-        Without a model, some usual layers are timed.
-    progress : callable
-        ``progress(text, done)``, called as each step starts.
-    seconds : float
-        Time for each engine and case.
-
-    Returns
-    -------
-    dict
-        A document as the benchmarks write it.
+    Each engine and case gets `seconds`; ``progress(text, done)`` is called as each step starts.
     """
     progress("measuring the machine's limits", 0.0)
     limits = roofline.measure()

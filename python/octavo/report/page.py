@@ -56,16 +56,9 @@ def render(
     beside: Table | None,
     tables: Sequence[Table],
 ) -> str:
-    """Return the page.
+    """Return the page; all texts are escaped here, the SVG of a plot is taken as it is.
 
-    Parameters
-    ----------
-    title, subtitle : str
-    cards, plots : sequence of Card, Plot
-    beside : Table, optional
-        Shown among the plots.
-    tables : sequence of Table
-        Below, folded. All texts are escaped here; the SVG of a plot is taken as it is.
+    `beside` is shown among the plots, `tables` below them, folded.
     """
     return f"""<!DOCTYPE html>
 <html lang="en">

@@ -96,13 +96,8 @@ def save(made: Any, stream: Any, kind: str, background: str = "none") -> None:
 def inline_svg(made: Any, name: str, label: str) -> str:
     """Return a figure as SVG to be put into HTML.
 
-    Parameters
-    ----------
-    made : matplotlib.figure.Figure
-    name : str
-        Goes before every id, so that several plots can share a page.
-    label : str
-        What a screen reader says instead of the picture; already escaped.
+    `name` goes before every id, so that several plots can share a page; `label`, already escaped,
+    is what a screen reader says.
     """
     stream = io.StringIO()
     save(made, stream, "svg")

@@ -13,16 +13,7 @@ from octavo.sparse.matrix import SparseMatrix
 
 
 def as_dense(x: Any, name: str, *, codes: bool = False) -> Any:
-    """Return a sparse matrix of any library as a dense array, anything else as it is.
-
-    Parameters
-    ----------
-    x : SparseMatrix, scipy.sparse matrix, torch.Tensor, or anything else
-    name : str
-        For messages.
-    codes : bool
-        Whether to expect int8 instead of floats.
-    """
+    """Return a sparse matrix of any library as a dense array, floats or int8; others as is."""
     if isinstance(x, SparseMatrix):
         return x.to_dense()
     # No method of the other library runs on it before its index arrays are checked: some follow

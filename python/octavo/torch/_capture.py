@@ -14,14 +14,7 @@ if TYPE_CHECKING:
 
 
 class Group(NamedTuple):
-    """Layers that read the same tensor.
-
-    Attributes
-    ----------
-    names : list of str
-    calls : int
-        How often a forward pass calls the first of them.
-    """
+    """Layers that read the same tensor, and how often a forward pass calls the first of them."""
 
     names: list[str]
     calls: int

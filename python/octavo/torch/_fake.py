@@ -21,14 +21,7 @@ _SMALLEST = float(SMALLEST_SCALE)
 
 
 def weight_scale(weight: Tensor, largest_code: int) -> Tensor:
-    """Return the scale of each row, (N, K) to (N, 1), that puts its largest magnitude at the end.
-
-    Parameters
-    ----------
-    weight : float32 tensor, shape (N, K)
-    largest_code : int
-        127 for 8 bits.
-    """
+    """Return the scale of each row, (N, K) to (N, 1), that puts its largest value at the end."""
     largest = weight.detach().abs().amax(dim=-1, keepdim=True)
     return _normal(largest / largest_code, largest == 0)
 
@@ -39,14 +32,9 @@ def weight_codes(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
 
 
 def fake_weight(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
-    """Return what the codes of a weight stand for.
+    """Return what the codes of a weight (..., K) stand for, with scales (..., 1).
 
-    Parameters
-    ----------
-    weight : float32 tensor, shape (..., K)
-    scale : float32 tensor, shape (..., 1)
-        Gets the gradient of LSQ, scaled by 1 / sqrt(K * largest_code).
-    largest_code : int
+    They get the gradient of LSQ, scaled by 1 / sqrt(K * largest_code).
     """
     grid = -largest_code, largest_code
     result: Tensor = _FakeLearned.apply(weight, scale, grid, weight.shape[-1] * largest_code)

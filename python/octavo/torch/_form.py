@@ -44,14 +44,7 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, layer: nn.Linear, asked: dict[str, Any] | None = None) -> Form:
-        """Return that of a layer.
-
-        Parameters
-        ----------
-        layer : octavo.Linear
-        asked : dict, optional
-            How the weight is to be held; by default as it is.
-        """
+        """Return that of a layer whose weight is to be held as `asked`, by default as it is."""
         for name, default in (("activation", "none"), ("output_scale", None)):
             value = getattr(layer.options, name)
             if value != default:

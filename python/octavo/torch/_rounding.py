@@ -47,13 +47,7 @@ class Moments(NamedTuple):
 
 
 class InputMoments:
-    """Sums over the inputs of one layer, in memory that does not grow with the data.
-
-    Parameters
-    ----------
-    features : int
-        K.
-    """
+    """Sums over the K inputs of one layer, in memory that does not grow with the data."""
 
     def __init__(self, features: int) -> None:
         self._count = 0
@@ -84,18 +78,11 @@ class InputMoments:
 
 
 def learn_rounding(weight: Tensor, scale: Tensor, moments: Moments, config: AdaRound) -> Tensor:
-    """Return codes (N, K) as floats, each the exact value rounded down or up.
+    """Return codes (N, K) as floats, each the exact value, over scales (N, 1), rounded down or up.
 
     The gradient descent of AdaRound, over all data at once: Nagel et al., Up or Down? Adaptive
     Rounding for Post-Training Quantization, arXiv 2004.10568. Rows that it does not improve are
     rounded to nearest; so are exact values that are integers, among them the zeros of pruning.
-
-    Parameters
-    ----------
-    weight : float32 tensor, shape (N, K)
-    scale : float32 tensor, shape (N, 1)
-    moments : Moments
-    config : AdaRound
     """
     largest_code = config.largest_code
     exact = (weight / scale).clamp_(-largest_code, largest_code)

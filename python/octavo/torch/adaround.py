@@ -127,17 +127,7 @@ def _become(candidate: Candidate, weight: LayerMemory) -> Converted:
 
 
 class _Rounding:
-    """The run over all layers: a copy of the model becomes int8, layer after layer.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The float model, left as it is.
-    batches : list
-    config : AdaRound
-    names : set of str
-        The layers that become int8.
-    """
+    """The run over all layers: a copy of the model becomes int8, layer after layer."""
 
     def __init__(
         self, module: nn.Module, batches: list[Any], config: AdaRound, names: set[str]

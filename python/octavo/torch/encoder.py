@@ -106,12 +106,7 @@ def _raw_config(model: Any) -> dict[str, Any] | None:
 class ModuleSource:
     """A `LayerSource` that takes each layer from a torch model when it is asked for.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        The whole model.
-    inner : torch.nn.Module
-        The encoder in it; names are relative to it, but for those of a classification head.
+    Names are relative to the encoder in it, but for those of a classification head.
     """
 
     def __init__(self, model: torch.nn.Module, inner: torch.nn.Module) -> None:

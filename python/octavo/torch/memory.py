@@ -31,19 +31,8 @@ _MAKING = threading.Lock()
 class LayerMemory:
     """What computes a layer, shared by all modules whose weights are tied.
 
-    Parameters
-    ----------
-    layer : octavo.Linear
-        With a weight of any kind.
-    asked : dict, optional
-        How other numbers of the same shape are held: what the weight's `from_parts` takes.
-
     Attributes
     ----------
-    layer : octavo.Linear
-    form : Form
-    shape : tuple of int
-        (out_features, in_features)
     names : tuple of str
         The tensors over the layer's memory, which are attributes with these names: what is written
         to them counts in the next call.
@@ -52,9 +41,8 @@ class LayerMemory:
         that leave this process hold them. Attributes too, once `make_parts` was called.
     text, part_text : str
         What operators take with the tensors of `names`, or with those of both.
-    bias : float32 tensor, shape (out_features,), or None
-    weight_scale, packed : tensor
-        Of an int8 weight, and of a dense one.
+    bias, weight_scale, packed : tensor
+        Among those of `names`, where the weight has them.
     """
 
     bias: torch.Tensor | None
@@ -158,15 +146,9 @@ class LayerMemory:
         bias: torch.Tensor | None,
         **options: Any,
     ) -> None:
-        """Take other numbers of the same shape; all modules that share this see them.
+        """Take other numbers of the same shape, copied; all modules that share this see them.
 
-        Parameters
-        ----------
-        parts : dict of str to tensor
-            The weight as one of its layouts has it, and what is beside it; copied.
-        bias : tensor or None
-        **options
-            Those of the layer that change.
+        `parts` is the weight as one of its layouts has it, and what is beside it.
         """
         form = self.form._replace(options={**self.form.options, **options})
         copies = {name: to_array(part.clone()) for name, part in parts.items()}
@@ -209,16 +191,9 @@ def held_int8(
     options: nn.LinearOptions,
     sparse: str,
 ) -> LayerMemory:
-    """Hold quantized numbers in the form that is fastest and no slower for any number of rows.
+    """Hold codes (N, K) and scales (N,) in the form that is fastest for any number of rows.
 
-    Parameters
-    ----------
-    codes : int8 tensor, shape (N, K)
-    scale : float tensor, shape (N,)
-    bias : float tensor, shape (N,), or None
-    options : LinearOptions
-    sparse : "auto", "never" or "always"
-        As in `octavo.torch.Int8Dynamic`.
+    `sparse` is as in `octavo.torch.Int8Dynamic`.
     """
     array = to_array(codes)
     format = DENSE if sparse == "never" else tuning.choose(array)

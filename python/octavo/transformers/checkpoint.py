@@ -105,12 +105,7 @@ class Save:
     """The files in a folder, to be told from those of another save.
 
     transformers opens config and weights by path, one after another: what it made of two saves
-    cannot be mended here, but refused.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        One that does not exist has no files.
+    cannot be mended here, but refused. A folder that does not exist has no files.
     """
 
     def __init__(self, folder: Path) -> None:

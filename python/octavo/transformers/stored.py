@@ -118,14 +118,7 @@ def unfilled(model: nn.Module) -> list[str]:
 
 
 def finish(model: nn.Module, folder: Path) -> None:
-    """Make octavo's layers of all `Stored` ones; a weight that several share is packed once.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-    folder : pathlib.Path
-        Where the tensors were, for messages.
-    """
+    """Make octavo's layers of all `Stored` ones; a weight that several share is packed once."""
     groups: dict[int, list[tuple[str, Any]]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Stored):

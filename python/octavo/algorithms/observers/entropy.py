@@ -78,19 +78,9 @@ def divergences(counts: Array, starts: Array, ends: Array, levels: int) -> Array
     """Return the divergence for each window of bins [start, end), all windows at once.
 
     With P the window's counts, those outside added to its end bins, and Q the same without them,
-    averaged over the bins of each level that are not empty, KL(P || Q) needs no more than sums
-    over levels: sum P log P - sum over levels of (their P) log(their Q).
-
-    Parameters
-    ----------
-    counts : int array, shape (bins,)
-    starts, ends : int arrays, shape (windows,)
-    levels : int
-
-    Returns
-    -------
-    float64 array, shape (windows,)
-        Infinite where a level has nothing but what was clipped.
+    averaged over the bins of each level that are not empty, KL(P || Q) needs no more than sums over
+    levels: sum P log P - sum over levels of (their P) log(their Q). It is infinite where a level
+    has nothing but what was clipped.
     """
     counts = counts.astype(np.float64)
     total = counts.sum()

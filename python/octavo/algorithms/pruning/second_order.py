@@ -105,16 +105,9 @@ def sparsegpt(
 
 
 def inverse_factor(full: Array, damping: float) -> Array:
-    """Return the upper triangular U with ``inv(full) == U.T @ U``.
+    """Return the upper triangular U with ``inv(full) == U.T @ U``, of a damped Hessian.
 
     Its row i, divided by its first entry, says how the columns behind column i make up for it.
-
-    Parameters
-    ----------
-    full : float64 array, shape (K, K)
-        A damped Hessian.
-    damping : float
-        How it was damped, for the message of the error if it is singular.
     """
     try:
         # Backwards, so that the factor is upper times its transpose: its inverse is U.

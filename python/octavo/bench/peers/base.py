@@ -55,13 +55,7 @@ class Peer:
 
 
 def find(only: Iterable[str] = ()) -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that can run here, and why the others cannot.
-
-    Parameters
-    ----------
-    only : iterable of str
-        Keep the peers whose name contains one of these words; without words, all.
-    """
+    """Return the peers that have one of some words in their name; and why others are absent."""
     modules = {name: importlib.import_module(f"octavo.bench.peers.{name}") for name in MODULES}
     listed, absent = attempt_all(
         {name.removesuffix("_linear"): module.peers for name, module in modules.items()}

@@ -36,23 +36,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Request:
-    """What one worker measures.
-
-    Attributes
-    ----------
-    kind : str
-        "linear", "quantize" or "model".
-    shapes : tuple of tuple of int
-        (m, n, k), (rows, columns) or (batch, tokens).
-    threads : int
-        For our library and for every peer.
-    only : tuple of str
-        Only peers with one of these words in their name; empty: all.
-    quick : bool
-        Few, short rounds.
-    model, workdir : str, optional
-        For "model": its folder, and where converted models are kept.
-    """
+    """What one worker measures; `model` and `workdir` are for "model"."""
 
     kind: str
     shapes: tuple[tuple[int, ...], ...]
@@ -86,15 +70,9 @@ def environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str
 
 
 def launch(request: Request, tell: Tell, more: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run a worker; return its document.
+    """Run a worker, with some more environment variables, and return its document.
 
-    Parameters
-    ----------
-    request : Request
-    tell : callable
-        Gets the rows of each case as they come.
-    more : mapping of str to str, optional
-        Further environment variables, such as ``OCTAVO_ISA``.
+    `tell` gets the rows of each case as they come.
     """
     command = [sys.executable, "-m", "octavo.bench.peers.worker", json.dumps(asdict(request))]
     answer: dict[str, Any] = {}

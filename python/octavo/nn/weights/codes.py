@@ -30,14 +30,9 @@ def is_smaller(codes: Codes) -> bool:
 
 
 def form_of(codes: Codes, store: str, allowed: tuple[str, ...]) -> str:
-    """Return the form that takes the fewest bytes: "plain", or one of those allowed.
+    """Return the form that takes the fewest bytes, "plain" or one of those allowed.
 
-    Parameters
-    ----------
-    codes : int8 array, shape (N, K)
-    store : "plain" or "zstd"
-        Compressed, what counts is what is left of each form.
-    allowed : tuple of "bitmap", "codebook"
+    In a "zstd" store, what counts is what is left of each form.
     """
     from octavo.io.codebook import different_codes, index_bits
     from octavo.io.zstd_file import compressed_size
@@ -57,16 +52,7 @@ def form_of(codes: Codes, store: str, allowed: tuple[str, ...]) -> str:
 
 
 def code_tensors(key: str, codes: Callable[[], Codes], form: str) -> list[StoredTensor]:
-    """List the tensors that hold codes; they are computed when their turn comes.
-
-    Parameters
-    ----------
-    key : str
-        Of the whole: ``"weight"``.
-    codes : callable
-        Gives them, as often as it is asked.
-    form : "plain", "bitmap" or "codebook"
-    """
+    """List the tensors that hold codes in a form; `codes` gives them when their turn comes."""
     whole = codes()
     if form == "plain":
         return [StoredTensor(key, whole.dtype, whole.shape, codes)]

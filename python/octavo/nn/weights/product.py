@@ -20,13 +20,7 @@ Array = NDArray[Any]
 class FloatProduct:
     """``activation(product(x * input_multiplier) + bias + addend) + residual``.
 
-    Parameters
-    ----------
-    product : callable
-        Turns rows (M, K) into a fresh array (M, N).
-    weight_bytes : int
-    bias : float32 array, shape (N,), or None
-    options : LinearOptions
+    `product` turns rows (M, K) into a fresh array (M, N).
     """
 
     def __init__(

@@ -48,13 +48,7 @@ class Batch:
 
 
 class Batches:
-    """Batches that can be gone through once an epoch.
-
-    Parameters
-    ----------
-    data : iterable
-        Of batches.
-    """
+    """Batches that can be gone through once an epoch."""
 
     def __init__(self, data: Any) -> None:
         self._data = data

@@ -13,11 +13,6 @@ class Interruptions:
     """While active, the first SIGINT only sets `came`; the second one interrupts at once.
 
     Python runs signal handlers in the main thread only; elsewhere this does nothing.
-
-    Parameters
-    ----------
-    active : bool
-        Whether there is something to save before stopping.
     """
 
     def __init__(self, active: bool) -> None:

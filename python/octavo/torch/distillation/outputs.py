@@ -48,14 +48,7 @@ class Outputs:
 
 
 class Reader:
-    """Calls one model.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-    name : str
-        "teacher" or "student", for messages.
-    """
+    """Calls one model, which messages call "teacher" or "student"."""
 
     def __init__(self, model: nn.Module, name: str) -> None:
         self.model, self.name = model, name

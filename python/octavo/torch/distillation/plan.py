@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """Which parts count, and how each is computed.
-
-    Parameters
-    ----------
-    objective : Objective
-    teacher, student : Outputs
-        What both gave for the first batch.
-    batch : Batch
-        The first batch.
+    """Which parts count, and how each is computed, by what two models gave for the first batch.
 
     Attributes
     ----------

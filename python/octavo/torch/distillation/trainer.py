@@ -29,16 +29,7 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """One run.
-
-    Parameters
-    ----------
-    teacher, student : Reader
-    batches : Batches
-    settings : Settings
-    total : int
-        The number of steps.
-    """
+    """One run of a number of steps."""
 
     def __init__(
         self, teacher: Reader, student: Reader, batches: Batches, settings: Settings, total: int
