@@ -177,8 +177,6 @@ def test_inputs_that_never_come(rng: np.random.Generator) -> None:
         weight, nearest(weight, scale, 8), scale, x.T @ x
     ).sum() * (1 + 1e-9)
     np.testing.assert_array_equal(codes[:, 3], nearest(weight, scale, 8)[:, 3])
-    with pytest.raises(ValueError, match="hessian: expected calibration inputs that are not all z"):
-        octavo.algorithms.rounding.gptq(weight, np.zeros((10, 10)))
 
 
 def test_one_row_of_data(rng: np.random.Generator) -> None:
@@ -225,8 +223,7 @@ BAD: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("mask dtype", (W, H), {"mask": np.ones((2, 3))}, "mask: expected bool, got float64"),
     ("mask shape", (W, H), {"mask": np.ones((3, 2), bool)}, r"mask: expected shape \(2, 3\)"),
     ("floats", (W, H), {"codebook": [0.5]}, "codebook: expected integers, got float64"),
-    ("no code", (W, H), {"codebook": np.zeros(0, int)}, "codebook: .* not all 0, got none"),
-    ("zero code", (W, H), {"codebook": [0]}, "codebook: .* not all 0, got 0 to 0"),
+    ("no code", (W, H), {"codebook": np.zeros(0, int)}, r"codebook: .* \[-127, 127\], got none"),
     ("-128", (W, H), {"codebook": [-128, 1]}, "codebook: .* got -128 to 1"),
     ("damping", (W, H), {"damping": -1}, "damping: expected a value in"),
     ("columns", (W, H), {"columns": 0}, "columns: expected"),

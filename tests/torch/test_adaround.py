@@ -267,3 +267,37 @@ def test_models_and_arguments_that_do_not_fit() -> None:
     for wrong in ({"bits": 9}, {"steps": 0}, {"rate": 0.0}, {"damping": -1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ot.AdaRound(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("x", "bias"),
+    [
+        (torch.zeros(9, 64), False),
+        (torch.zeros(9, 64), True),
+        (torch.full((1, 64), 3.7), True),
+        (torch.linspace(-90, 70, 64).expand(9, 64), True),
+    ],
+    ids=["zeros, no bias", "zeros", "one row", "rows alike"],
+)
+def test_data_that_says_nothing(x, bias) -> None:
+    """Rounding to nearest; a bias makes up for the one row that there is."""
+    plain = torch.nn.Sequential(torch.nn.Linear(64, 32, bias=bias))
+    model, nearest = copy.deepcopy(plain), copy.deepcopy(plain)
+    ot.quantize_(nearest, ot.Int8Dynamic(if_slower="quantize"))
+    with pytest.warns(UserWarning, match="data: it says nothing about 0: all rows") as told:
+        ot.adaround_(model, [x], ot.AdaRound(steps=10, if_slower="quantize"))
+    assert len(told) == 1
+    assert torch.equal(model[0].state_dict()["weight"], nearest[0].state_dict()["weight"])
+    torch.testing.assert_close(model(x), plain(x), atol=1e-3, rtol=1e-4)
+
+
+def test_an_input_that_never_comes_is_rounded_to_nearest() -> None:
+    x = torch.randn(200, 64)
+    x[:, 5] = 0
+    plain = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    model, nearest = copy.deepcopy(plain), copy.deepcopy(plain)
+    ot.quantize_(nearest, ot.Int8Dynamic(if_slower="quantize", symmetric=True))
+    ot.adaround_(model, [x], ot.AdaRound(steps=10, if_slower="quantize", symmetric=True))
+    found, plainly = (m[0].state_dict()["weight"] for m in (model, nearest))
+    assert torch.equal(found[:, 5], plainly[:, 5])
+    assert not torch.equal(found, plainly)

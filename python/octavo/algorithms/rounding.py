@@ -75,13 +75,14 @@ def gptq(
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit each other, a weight or Hessian with NaN or infinity, inputs
-        that are all zero, or a Hessian that is singular and not damped.
+        For arguments that do not fit each other, a weight or Hessian with NaN or infinity, or a
+        Hessian that is singular and not damped.
 
     Notes
     -----
     Frantar, Ashkboos, Hoefler, Alistarh: GPTQ: Accurate Post-Training Quantization for Generative
-    Pre-trained Transformers, ICLR 2023, arXiv 2210.17323. Everything is computed in float64.
+    Pre-trained Transformers, ICLR 2023, arXiv 2210.17323. Everything is computed in float64. Where
+    inputs are all zero, weights are rounded to nearest.
 
     Examples
     --------
@@ -163,13 +164,14 @@ class _Grid:
         if array.dtype.kind not in "iu":
             raise TypeError(f"codebook: expected integers, got {array.dtype}")
         _checks.check_shape(array, (None,), "codebook")
-        if not array.size or array.min() < -127 or array.max() > 127 or not array.any():
+        if not array.size or array.min() < -127 or array.max() > 127:
             raise ValueError(
-                "codebook: expected values in [-127, 127], not all 0, got "
+                "codebook: expected values in [-127, 127], got "
                 + (f"{array.min()} to {array.max()}" if array.size else "none")
             )
         self._values = np.unique(array).astype(np.float64)
-        self.largest = float(np.abs(self._values).max())
+        # Of zeros alone, as a weight of zeros has, any scale will do.
+        self.largest = float(np.abs(self._values).max()) or 1.0
 
     def nearest(self, values: Float64) -> NDArray[np.int8]:
         """Return the nearest code of each value; of two, the even one (the lower in a codebook)."""

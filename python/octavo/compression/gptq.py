@@ -90,6 +90,8 @@ class _Rounder:
             _fill(plan, layer, statistics, self._damping)
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
+        if statistics.is_silent:
+            self._work.silent.add(name)
         return self.materialize(name, layer)
 
     def materialize(self, name: str, layer: nn.Module) -> nn.Module:

@@ -8,6 +8,7 @@ are read.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,8 +65,9 @@ def run(
     once = recipe.passes == 1 and target is None
     as_pruned = recipe.quantize.is_plain and target is None
     work = _begun(model, recipe, calibration, progress, once, on_layer, as_pruned)
-    for stage in STAGES:
-        stage(work)
+    _go_through_stages(work)
+    if work.silent:
+        applied["silent_layers"] = sorted(work.silent)
     if target is None:
         made = correct_biases(work, work.forms.model(work.model))
     else:
@@ -81,9 +83,20 @@ def prepared(
 ) -> Work:
     """Return a model as it is after all stages, with the plans of its layers."""
     work = _begun(model, recipe, calibration, progress, once=False)
+    _go_through_stages(work)
+    return work
+
+
+def _go_through_stages(work: Work) -> None:
     for stage in STAGES:
         stage(work)
-    return work
+    if work.silent:
+        done = "pruned by magnitude" if work.recipe.prune is not None else "rounded to nearest"
+        warnings.warn(
+            f"calibration: the data says nothing about {', '.join(sorted(work.silent))}: all rows"
+            f" that are read there are alike; the weights were {done}. More data helps",
+            stacklevel=4,
+        )
 
 
 def _begun(

@@ -63,7 +63,10 @@ class _Pruner:
     reads = scaled
 
     def fit(self, name: str, layer: nn.Linear, statistics: Statistics) -> nn.Module:
-        return self.materialize(name, prune_layer(name, layer, self._prune, statistics))
+        pruned = prune_layer(name, layer, self._prune, statistics)
+        if statistics.is_silent:
+            self._work.silent.add(name)
+        return self.materialize(name, pruned)
 
     def materialize(self, name: str, layer: nn.Module) -> nn.Module:
         return self._work.forms.form(name, layer) if self._work.as_pruned else layer

@@ -50,6 +50,8 @@ class Work:
         as_pruned: bool = False,
     ) -> None:
         self.recipe, self.batches, self.progress = recipe, batches, progress
+        # Layers of whose weights the data says nothing: what they read is alike in all rows.
+        self.silent: set[str] = set()
         self.as_pruned = as_pruned
         self.original = untied(model)
         self.plans: dict[str, LayerPlan] = {}

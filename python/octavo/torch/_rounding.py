@@ -25,6 +25,7 @@ _STRETCH, _BELOW = 1.2, 0.1
 _FIRST_BETA, _LAST_BETA = 20.0, 2.0
 _UNPUSHED = 0.2  # share of the steps before anything pushes towards 0 and 1
 _PUSH = 1.0
+_CONSTANT = 1e-12  # of an input's mean square: a smaller variance is what rounding leaves of none
 
 
 class Moments(NamedTuple):
@@ -57,14 +58,14 @@ class InputMoments:
 
     def update(self, floats: Tensor, int8s: Tensor) -> None:
         """Add rows (rows, K): what the float layer reads, and what the int8 layer makes of its."""
-        self._count += len(floats)
-        self._gram += int8s.T @ int8s
-        self._cross += floats.T @ int8s
-        self._sums[0] += floats.sum(dim=0, dtype=torch.float64)
-        self._sums[1] += int8s.sum(dim=0, dtype=torch.float64)
+        x, z = floats.double(), int8s.double()
+        self._count += len(x)
+        self._gram += z.T @ z
+        self._cross += x.T @ z
+        self._sums += torch.stack((x.sum(dim=0), z.sum(dim=0)))
 
     def finish(self, centred: bool) -> Moments:
-        """Return the moments of what was added."""
+        """Return the moments of what was added; `gram` is zero for inputs that never varied."""
         if not self._count:
             raise ValueError("the data never reached it")
         means = self._sums / self._count
@@ -72,8 +73,12 @@ class InputMoments:
         if not torch.isfinite(gram).all() or not torch.isfinite(cross).all():
             raise ValueError("the data leads to inputs that are NaN or infinite")
         if centred:
+            squares = gram.diagonal().clone()
             gram -= torch.outer(means[1], means[1])
             cross -= torch.outer(means[0], means[1])
+            constant = gram.diagonal() <= _CONSTANT * squares
+            gram[constant] = 0
+            gram[:, constant] = cross[:, constant] = 0
         return Moments(gram.float(), (gram - cross).float(), means[0].float(), means[1].float())
 
 

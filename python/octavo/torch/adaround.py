@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,14 @@ def adaround_(
         raise ValueError(f"module: expected float linear layers, got none ({reasons})")
     batches = batches_of(data)
     wanted = {candidate.name for group in groups for candidate in group}
-    made = _Rounding(module, batches, settings, wanted).run(on_progress or _silent)
+    rounding = _Rounding(module, batches, settings, wanted)
+    made = rounding.run(on_progress or _silent)
+    if rounding.unlearned:
+        warnings.warn(
+            f"data: it says nothing about {', '.join(rounding.unlearned)}: all rows that are read"
+            " there are alike; rounded to nearest. More data helps",
+            stacklevel=2,
+        )
     converted: list[Converted] = []
     for group in groups:
         if _is_single(group):
@@ -133,6 +141,7 @@ class _Rounding:
         self, module: nn.Module, batches: list[Any], config: AdaRound, names: set[str]
     ) -> None:
         self._float, self._batches, self._config = module, batches, config
+        self.unlearned: list[str] = []  # layers whose inputs never varied
         for part in module.modules():
             refresh(part)
         self._int8 = copy.deepcopy(module)
@@ -180,6 +189,8 @@ class _Rounding:
             moments = inputs.finish(has_bias)
         except ValueError as error:
             raise ValueError(f"data: layer {name!r}: {error}") from None
+        if not moments.gram.any():
+            self.unlearned.append(name)
         codes = learn_rounding(weight, scale, moments, config)
         bias = None if layer.bias is None else layer.bias.detach().float()
         if has_bias:

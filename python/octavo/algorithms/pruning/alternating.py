@@ -137,9 +137,10 @@ def _of_unit_length(
 ) -> tuple[Float64, Float64, Float64]:
     """Return weight and Hessian for inputs of length 1, whose magnitudes compare; and lengths."""
     full = damped(matrix_of(hessian, weight.shape[1]), damping)
-    lengths = np.sqrt(np.diagonal(full))
-    if not (lengths > 0).all():
+    squares = np.diagonal(full)
+    if not (squares > 0).all():
         raise singular(damping)
+    lengths = np.sqrt(squares)
     return weight.astype(np.float64) * lengths, full / np.outer(lengths, lengths), lengths
 
 

@@ -51,12 +51,16 @@ def matrix_of(hessian: Any, width: int) -> Array:
 
 
 def damped(matrix: Array, damping: float) -> Array:
-    """Return the matrix with a share of its mean diagonal added to the diagonal."""
+    """Return the matrix with a share of its mean diagonal added to the diagonal.
+
+    An input that was always 0 says nothing about its weights: its entry is not 0 even if the share
+    is. So without any data, each weight stands for itself.
+    """
     ratio = _checks.real(damping, "damping", "[0, inf)")
     mean = float(np.diagonal(matrix).mean()) if matrix.size else 1.0
-    if mean <= 0:
-        raise ValueError("hessian: expected calibration inputs that are not all zero")
     result: Array = matrix + ratio * mean * np.eye(len(matrix))
+    silent = np.flatnonzero(np.diagonal(result) == 0)
+    result[silent, silent] = DAMPING * mean or 1.0
     return result
 
 

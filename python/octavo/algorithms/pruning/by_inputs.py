@@ -43,7 +43,8 @@ def wanda(
     Returns
     -------
     bool array, shape (N, K)
-        ``round(sparsity * K)`` entries of each row are False; of equal scores the first go.
+        ``round(sparsity * K)`` entries of each row are False; of equal scores the first go. Where
+        inputs are all zero, magnitudes decide alone.
 
     Notes
     -----
@@ -59,7 +60,8 @@ def wanda(
            [False,  True]])
     """
     array = selection.as_weight(weight)
-    scores = np.abs(array.astype(np.float64)) * _norms(inputs, array.shape[1])
+    norms = _norms(inputs, array.shape[1])
+    scores = np.abs(array.astype(np.float64)) * (norms if norms.any() else 1.0)
     wanted = structure(sparsity, pattern, block)
     if pattern is not None:
         return selection.keep_groups(scores, *selection.group_of(*pattern))

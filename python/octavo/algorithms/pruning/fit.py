@@ -8,8 +8,11 @@ from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo.algorithms.pruning.arguments import damped, singular
-from octavo.algorithms.pruning.selection import Array, as_weight
+from octavo.algorithms.pruning.selection import Array, Mask, as_weight
 from octavo.algorithms.pruning.statistics import CHUNK, InputHessian, require_rows, rows_of
+
+_ROUNDING = 1e-12
+"""Of an input's mean square: a smaller variance is what rounding leaves of none."""
 
 
 class OutputFit:
@@ -38,6 +41,7 @@ class OutputFit:
         self.outputs = _checks.integer(outputs, "outputs", 1)
         self._sum_of_inputs = np.zeros(inputs)
         self._sum_of_outputs = np.zeros(self.outputs)
+        self._squares_of_outputs = np.zeros(self.outputs)
         self._cross = np.zeros((self.outputs, inputs))
 
     def update(self, x: ArrayLike, y: ArrayLike) -> None:
@@ -59,6 +63,7 @@ class OutputFit:
             self._cross += target.T @ part
             self._sum_of_inputs += part.sum(axis=0)
             self._sum_of_outputs += target.sum(axis=0)
+            self._squares_of_outputs += np.square(target).sum(axis=0)
 
     def part(self, start: int, end: int) -> OutputFit:
         """Return what concerns outputs `start` to `end`; inputs are shared, not copied."""
@@ -66,6 +71,7 @@ class OutputFit:
         part.hessian, part.outputs = self.hessian, end - start
         part._sum_of_inputs = self._sum_of_inputs
         part._sum_of_outputs = self._sum_of_outputs[start:end]
+        part._squares_of_outputs = self._squares_of_outputs[start:end]
         part._cross = self._cross[start:end]
         return part
 
@@ -88,15 +94,35 @@ class OutputFit:
         hessian = self.hessian.matrix() - np.outer(mean, mean)
         cross = self._cross / self.hessian.rows
         cross -= np.outer(self._sum_of_outputs / self.hessian.rows, mean)
+        constant = self._constant_inputs()
+        for array in (hessian, hessian.T, cross.T):
+            array[constant] = 0
+        cross[self._is_constant(self._sum_of_outputs, self._squares_of_outputs)] = 0
         full = damped(hessian, damping)
-        array = as_weight(weight)
-        _checks.check_shape(array, cross.shape, "weight")
-        pull = full[0, 0] - hessian[0, 0] if full.size else 0.0
+        now = as_weight(weight)
+        _checks.check_shape(now, cross.shape, "weight")
+        pull = np.diagonal(full) - np.diagonal(hessian)
         try:
-            best = np.linalg.solve(full, (cross + pull * array).T).T
+            best = np.linalg.solve(full, (cross + pull * now).T).T
         except np.linalg.LinAlgError:
             raise singular(damping) from None
         return best, hessian
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the inputs never varied, and so tell no weight from another."""
+        return bool(self._constant_inputs().all())
+
+    def _constant_inputs(self) -> Mask:
+        squares = np.diagonal(self.hessian.sum_of_products)
+        return self._is_constant(self._sum_of_inputs, squares)
+
+    def _is_constant(self, sums: Array, squares: Array) -> Mask:
+        """Tell which values, of which these are sums over the rows, never varied."""
+        require_rows(self.hessian.rows)
+        variance = squares - np.square(sums) / self.hessian.rows
+        constant: Mask = variance <= _ROUNDING * squares
+        return constant
 
     def bias(self, weight: ArrayLike) -> Array:
         """Return the bias that makes the mean output of a weight right, float64 of shape (N,)."""

@@ -69,13 +69,13 @@ def sparsegpt(
     Raises
     ------
     ValueError
-        Among others for a Hessian of another width, of inputs that are all zero, or one that is
-        singular and not damped.
+        Among others for a Hessian of another width, or one that is singular and not damped.
 
     Notes
     -----
     Frantar, Alistarh: SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot,
-    arXiv 2301.00774. Everything is computed in float64.
+    arXiv 2301.00774. Everything is computed in float64. Of inputs that are all zero nothing can be
+    learned: weights then go by magnitude, and the others stay.
 
     Examples
     --------

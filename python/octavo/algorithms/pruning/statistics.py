@@ -61,6 +61,11 @@ class InputNorms:
             self.sum_of_squares += np.einsum("ij,ij->j", part, part)
         self.rows += len(rows)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether all inputs were zero, and so tell no weight from another."""
+        return not self.sum_of_squares.any()
+
     def norms(self) -> Array:
         """Return the norms, float64 of shape (K,); ValueError if no row was seen."""
         require_rows(self.rows)
@@ -111,6 +116,11 @@ class InputHessian:
         require_rows(self.rows)
         mean: Array = self.sum_of_products / self.rows
         return mean
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all inputs were zero, and so tell no weight from another."""
+        return not np.diagonal(self.sum_of_products).any()
 
     def norms(self) -> Array:
         """Return the L2 norm of each input channel, as `InputNorms.norms` does."""
