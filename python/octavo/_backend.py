@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -55,9 +57,14 @@ def _pick(choice: str) -> tuple[ModuleType, str, str]:
     if core is not None:
         asked = "OCTAVO_BACKEND=native" if choice == "native" else "the native module is installed"
         return core, "native", asked
+    why = "this installation has no native module"
+    if not Path(__file__).exists():
+        why = "octavo was imported from an archive, out of which no native module can be loaded"
+        if choice == "auto":
+            warnings.warn(f"{why}: it computes with NumPy, slowly", RuntimeWarning, stacklevel=2)
     if choice == "native":
-        raise ImportError("OCTAVO_BACKEND=native, but this installation has no octavo._core")
-    return _load_numpy(), "numpy", "this installation has no native module"
+        raise ImportError(f"OCTAVO_BACKEND=native, but {why}")
+    return _load_numpy(), "numpy", why
 
 
 backend: Any

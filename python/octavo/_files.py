@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening files that others name: what would be waited for, a pipe or a device, is refused."""
+"""Opening files that others name, without waiting for pipes; replacing files in one step."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,9 +61,23 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Return the text of a file in UTF-8; ValueError naming the file if it is not that."""
+@contextlib.contextmanager
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file beside `path` to write; on success it takes its place, and its mode, in one step.
+
+    If anything goes wrong, Ctrl-C included, `path` is what it was and nothing lies beside it.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     try:
-        return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8, got byte {error.start}") from None
+        # Until it is done, nobody may read what is to replace something private.
+        aside.touch(0o666 if mode is None else 0o600, exist_ok=False)
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            aside.chmod(mode)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

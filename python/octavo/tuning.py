@@ -19,15 +19,18 @@ import bisect
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from pkgutil import get_data
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _backend, _checks, runtime
+from octavo._files import replaced_file
 from octavo._formats import SPARSE_FORMATS
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
@@ -53,14 +56,12 @@ _SAMPLED_PANELS = 32
 _MARGIN = 1.04
 """A format must promise this much more speed than the dense one, for every number of rows."""
 
-_TABLE = Path(__file__).with_name("tuning_costs.json")
-"""The costs that are shipped, and where they come from."""
-
 
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, dict[str, tuple[float, ...]]]:
-    """Return tier -> format -> costs."""
-    table = json.loads(_TABLE.read_text(encoding="utf-8"))
+    """Return tier -> format -> costs, from the file that also says where they come from."""
+    # Also out of an archive that the package was imported from.
+    table = json.loads(cast("bytes", get_data("octavo", "tuning_costs.json")))
     return {
         tier: {name: tuple(values) for name, values in entry["costs"].items()}
         for tier, entry in table.items()
@@ -230,9 +231,8 @@ def save(table: Mapping[str, Mapping[str, tuple[float, ...]]], path: os.PathLike
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     content = {"schema": _SCHEMA, "cpu": runtime.cpu_info()["cpu"], "rows": ROWS, "costs": table}
-    fresh = target.with_name(target.name + ".part")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(target)
+    with replaced_file(target) as file:
+        file.write(json.dumps(content, indent=2).encode() + b"\n")
     _saved.cache_clear()
 
 
@@ -280,4 +280,12 @@ def _costs(values: Any) -> tuple[float, ...]:
 
 @lru_cache(maxsize=1)
 def _saved(path: Path | None) -> dict[str, dict[str, tuple[float, ...]]]:
-    return read(path) if path is not None and path.is_file() else {}
+    try:
+        return {} if path is None else read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        # A service may have the home of another user, which it may not enter.
+        message = f"{error}; sparse layers go by the costs that are shipped with octavo"
+        warnings.warn(message, UserWarning, stacklevel=2)
+        return {}

@@ -325,8 +325,10 @@ def test_shapes_of_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.json"
+    target.touch(0o600)
     files.write_text(target, "old")
-    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert target.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         files.write_text(target, "new")
     monkeypatch.undo()

@@ -201,9 +201,11 @@ def test_side_files_and_sizes(tmp_path: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     (folder / "model.safetensors").write_bytes(bytes(50))
-    (folder / "vocab.txt").mkdir()
     assert side_files(folder) == travelling
     assert weight_bytes(folder) == 50
+    (folder / "vocab.txt").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"vocab\.txt is a folder; expected a file"):
+        side_files(folder)
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         weight_bytes(folder)

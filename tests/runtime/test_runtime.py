@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import pytest
 import octavo
 from isa_tiers import TIERS
 from octavo import _backend, runtime
+
+PACKAGE = Path(octavo.__file__).parent
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -130,6 +133,21 @@ def test_backend_can_be_chosen() -> None:
         assert "ImportError: OCTAVO_BACKEND=native, but" in run.stderr
     run = python(code, OCTAVO_BACKEND="cuda")
     assert "ValueError: OCTAVO_BACKEND: expected one of auto, native, numpy" in run.stderr
+
+
+def test_an_archive_runs_with_numpy_and_says_so(tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), "zip", PACKAGE.parent, PACKAGE.name))
+    code = (
+        f"import sys; sys.path.insert(0, {str(archive)!r}); import octavo, octavo.tuning;"
+        " print(octavo.__file__, octavo.runtime.cpu_info()['backend']);"
+        " octavo.tuning.costs('avx2')"
+    )
+    run = python(code)
+    assert run.stdout.split() == [str(archive / "octavo" / "__init__.py"), "numpy"], run.stderr
+    assert "RuntimeWarning: octavo was imported from an archive, out of which no" in run.stderr
+    assert python(code, OCTAVO_BACKEND="numpy").stderr == ""
+    run = python(code, OCTAVO_BACKEND="native")
+    assert "ImportError: OCTAVO_BACKEND=native, but octavo was imported from an arch" in run.stderr
 
 
 @pytest.mark.parametrize("choice", ["auto", "native"])

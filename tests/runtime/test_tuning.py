@@ -273,6 +273,22 @@ def test_broken_files(table: Path, name: str) -> None:
         tuning.costs("avx2")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a folder that may not be entered")
+def test_a_home_that_may_not_be_entered(table: Path) -> None:
+    tuning.save(GOOD, table)
+    shipped, user = tuning._shipped(), os.geteuid()
+    table.parent.chmod(0)
+    if user == 0:  # who may enter all folders
+        os.seteuid(65534)
+    try:
+        with pytest.warns(UserWarning, match=r"tuning\.json'; sparse layers go by the costs that"):
+            assert tuning.costs("avx2") == shipped["avx2"]
+        SparseLinear.from_float(np.eye(64, dtype=np.float32))
+    finally:
+        os.seteuid(user)
+        table.parent.chmod(0o700)
+
+
 SCRIPT = """
 import numpy, octavo
 print(octavo.runtime.tuning_file(), octavo.tuning.costs("avx2")["windowed64"][0])

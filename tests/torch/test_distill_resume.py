@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
 import signal
 import subprocess
@@ -183,6 +184,12 @@ def test_paths_and_files_that_are_no_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"checkpoint: .*run\.pt cannot be read"):
             run(checkpoint=path)
         assert path.read_bytes() == content
+    if hasattr(os, "mkfifo"):
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(ValueError, match=r"run\.pt cannot be read \(.*is a pipe or a device"):
+            run(checkpoint=path)
+        path.unlink()
     torch.save({"weights": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="no checkpoint of a distillation"):
         run(checkpoint=path)

@@ -7,6 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
+from octavo._files import replaced_file
+
 
 def check_target(path: str | os.PathLike[str]) -> None:
     """Raise if `path` could not be written, before the work whose result it is to hold.
@@ -21,7 +23,8 @@ def check_target(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {target.parent}")
-    aside = _aside(target)
+    _require_replaceable(target)
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         aside.touch()
     except OSError as error:
@@ -30,20 +33,18 @@ def check_target(path: str | os.PathLike[str]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _aside(target: Path) -> Path:
-    """Return a name beside `target`, if something may be put in its place."""
+def _require_replaceable(target: Path) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file")
     if target.exists() and not target.stat().st_mode & 0o222:
         raise PermissionError(f"{target} is read-only; name another file")
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` beside `path`, then put it in its place in one step.
 
-    If anything goes wrong, Ctrl-C included, `path` is what it was before and nothing lies beside
-    it.
+    Its mode stays.  If anything goes wrong, Ctrl-C included, `path` is what it was before and
+    nothing lies beside it.
 
     Examples
     --------
@@ -54,17 +55,12 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     ['a.json']
     """
     target = Path(path)
-    aside = _aside(target)
+    _require_replaceable(target)
     try:
-        with aside.open("wb") as file:
+        with replaced_file(target) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {target} ({error.strerror})") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octavo.io.folder import MODEL_FILES, MODULE_FOLDER, TEMPLATE_FOLDER, is_side_file
@@ -32,7 +34,26 @@ def read_side_files(folder: OpenFolder) -> dict[str, bytes]:
     for place in present:
         if place == TEMPLATE_FOLDER or MODULE_FOLDER.fullmatch(place):
             names += filter(is_side_file, (f"{place}/{name}" for name in folder.names(place)))
-    return {name: folder.read(name) for name in names if folder.is_file(name)}
+    _tell_of_links(folder, names)
+    return {name: folder.read(name) for name in names}
+
+
+def _tell_of_links(folder: OpenFolder, names: list[str]) -> None:
+    """Warn of files that lie elsewhere: what they hold becomes part of what is saved.
+
+    The hub's cache is one place: its snapshots are links to the blobs beside them.
+    """
+    here = Path(os.path.realpath(folder.path))
+    cache = here.parents[1] / "blobs" if here.parent.name == "snapshots" else here
+    for name in names:
+        place = Path(os.path.realpath(here / name))
+        if not (place.is_relative_to(here) or place.is_relative_to(cache)):
+            warnings.warn(
+                f"{folder.path}: {name} is a link out of the folder, to {place}; what that holds"
+                " is read, and saved with the model",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def weight_bytes(folder: str | os.PathLike[str]) -> int:

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from octavo._files import open_file, replaced_file
 
 _FORMAT = "octavo.torch.distillation 1"
 
@@ -30,12 +29,8 @@ def digest(model: nn.Module) -> str:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Put a checkpoint at `path`; a kill leaves the old one or the new one, never a part."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
+    with replaced_file(path) as file:
         torch.save({"format": _FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def read(path: Path, run: dict[str, Any], student: str) -> dict[str, Any] | None:
@@ -56,11 +51,11 @@ def read(path: Path, run: dict[str, Any], student: str) -> dict[str, Any] | None
         If the file is no checkpoint, or one of another run; says what differs.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = torch.load(file, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         return None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # what is no checkpoint stops the parser with any error
         raise ValueError(f"checkpoint: {path} cannot be read ({_first_line(error)})") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"checkpoint: {path} is no checkpoint of a distillation")
