@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from octavo._float_mode import in_default_mode
+from octavo._text import shown
 
 Array = NDArray[Any]
 
@@ -227,7 +228,7 @@ def integer(value: object, name: str, low: int, high: int = _INT32_HIGHEST) -> i
     except TypeError:
         raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
     if not low <= number <= high:
-        raise ValueError(f"{name}: expected a value in [{low}, {high}], got {number}")
+        raise ValueError(f"{name}: expected a value in [{low}, {high}], got {shown(number)}")
     return number
 
 
@@ -237,7 +238,10 @@ def real(value: object, name: str, interval: str = "") -> float:
         isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number))
     ):
         raise TypeError(f"{name}: expected a number, got {describe(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond all floats
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {number}")
     if interval:
@@ -261,7 +265,7 @@ def choice(value: object, name: str, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a string, got {describe(value)}")
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shown(value)}")
     return value
 
 
@@ -274,7 +278,7 @@ def function(value: object, name: str) -> None:
 def axis_of(axis: object, ndim: int, name: str = "axis") -> int:
     """Return a possibly negative axis as a non-negative one."""
     if ndim == 0:
-        raise ValueError(f"{name}: expected None for an array without axes, got {axis!r}")
+        raise ValueError(f"{name}: expected None for an array without axes, got {shown(axis)}")
     return integer(axis, name, -ndim, ndim - 1) % ndim
 
 

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from octavo import _backend, _checks, runtime
 from octavo._files import replaced_file
 from octavo._formats import SPARSE_FORMATS
+from octavo._text import parsed_json, shown
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
 
@@ -77,7 +78,7 @@ def _defaults(tier: str) -> dict[str, tuple[float, ...]]:
         if name in shipped:
             return shipped[name]
     names = ", ".join(dict.fromkeys((*known, *shipped)))
-    raise ValueError(f"tier: expected one of {names}, got {tier!r}")
+    raise ValueError(f"tier: expected one of {names}, got {shown(tier)}")
 
 
 def costs(tier: str | None = None) -> dict[str, tuple[float, ...]]:
@@ -247,7 +248,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         Where the file does not hold such a table; the message names it.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parsed_json(Path(path).read_bytes())
         if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
             raise ValueError("another schema")
         table = {

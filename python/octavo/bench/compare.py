@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from octavo import _checks
+from octavo._text import parsed_json
 from octavo.bench.report import table
 from octavo.timing import geometric_mean
 
@@ -67,6 +68,15 @@ def _rows(document: Mapping[str, Any], name: str) -> dict[tuple[str, ...], Mappi
         missing = [key for key in (*KEY, "seconds", "low", "high") if key not in row]
         if missing:
             raise ValueError(f"{name}: row {index} has no {', '.join(missing)}")
+        for key in KEY:
+            if not isinstance(row[key], (str, int)):
+                kind = type(row[key]).__name__
+                raise ValueError(f"{name}: row {index}: {key}: expected a name, got {kind}")
+        for key in ("seconds", "low", "high"):
+            if _checks.real(row[key], f"{name}: row {index}: {key}") <= 0:
+                raise ValueError(
+                    f"{name}: row {index}: {key}: expected more than 0, got {row[key]}"
+                )
         found[tuple(str(row[key]) for key in KEY)] = row
     return found
 
@@ -167,7 +177,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         If it cannot be read or is not JSON; the message names it.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = parsed_json(Path(path).read_bytes())
     except OSError as error:
         raise OSError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from octavo._text import shown
+
 
 class NamePatterns:
     """Names and patterns (``*``) of one field of a recipe; messages say what they should name."""
@@ -25,5 +27,5 @@ class NamePatterns:
         if self._unmet:
             raise ValueError(
                 f"recipe: {self._field}: expected names of {self._kind}, got "
-                f"{next(iter(self._unmet))!r}"
+                f"{shown(next(iter(self._unmet)))}"
             )

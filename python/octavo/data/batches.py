@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.data.files import FIELDS, read_file
 from octavo.data.sources import CalibrationData, is_parts, source_of
 from octavo.data.tokenizer import TokenModel, tokens_for
@@ -161,8 +162,8 @@ def _from_fields(fields: Mapping[Any, Any], where: str, model: TokenModel) -> Ba
     for key in fields:
         if key not in FIELDS:
             raise ValueError(
-                f"{where}: expected the fields {', '.join(FIELDS)}, got {key!r}; the transform_fn "
-                "of an octavo.data.Dataset can leave it out"
+                f"{where}: expected the fields {', '.join(FIELDS)}, got {shown(key)}; the "
+                "transform_fn of an octavo.data.Dataset can leave it out"
             )
     if "input_ids" not in fields:
         raise ValueError(f"{where}: expected the field input_ids, got {sorted(fields)}")

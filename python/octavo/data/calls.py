@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.data.sources import CalibrationData, is_parts, source_of
 
 
@@ -47,7 +48,7 @@ def calls_of(calibration: CalibrationData) -> Iterator[Call]:
 
 def _call(item: Any, where: str) -> Call:
     if isinstance(item, Mapping):
-        named = {str(key): _checked(value, f"{where}[{key!r}]") for key, value in item.items()}
+        named = {str(key): _checked(value, f"{where}[{shown(key)}]") for key, value in item.items()}
         return Call((), named, where)
     if is_parts(item):
         parts = [_checked(part, f"{where}[{index}]") for index, part in enumerate(item)]

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO
 
+from octavo._text import shown
 from octavo.io.hub import snapshot
 from octavo.io.replacing import replaced_folder
 
@@ -164,7 +165,7 @@ def unpack(stream: IO[bytes], folder: Path) -> None:
 def _unpack_item(archive: zipfile.ZipFile, item: zipfile.ZipInfo, fresh: Path) -> None:
     target = (fresh / item.filename).resolve()
     if not target.is_relative_to(fresh.resolve()):
-        raise ValueError(f"{_ARCHIVE}: the name {item.filename!r} leads out of its folder")
+        raise ValueError(f"{_ARCHIVE}: the name {shown(item.filename)} leads out of its folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(item) as read, target.open("wb") as write:
         shutil.copyfileobj(read, write, _CHUNK_BYTES)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from octavo._files import read_bytes
+from octavo._text import decoded, lines_of, parsed_json, shown
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -57,9 +59,9 @@ def read_file(path: Path, name: str, *, labelled: bool) -> Content:
 def _lines_of(path: Path) -> _Lines:
     """Return the lines that are not blank, each with its number."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8, got byte {error.start}") from None
+        lines = lines_of(decoded(read_bytes(path)))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -79,7 +81,9 @@ def _from_table(path: Path, lines: _Lines) -> Content:
         label, tab, text = line.partition("\t")
         if not tab or not label.strip():
             where = f"{path}, line {number}"
-            raise ValueError(f"{where}: expected a label, a tab and a sentence, got {line[:60]!r}")
+            raise ValueError(
+                f"{where}: expected a label, a tab and a sentence, got {shown(line[:60])}"
+            )
         labels.append(label.strip())
         texts.append(text.strip())
     return Content(texts, labels=labels)
@@ -93,7 +97,7 @@ def _from_json_lines(path: Path, lines: _Lines, labelled: bool) -> Content:
     for number, line in lines:
         where = f"{path}, line {number}"
         try:
-            item = json.loads(line)
+            item = parsed_json(line)
         except ValueError as error:
             raise ValueError(f"{where}: not JSON: {error}") from None
         if not isinstance(item, dict) or ("text" in item) == ("input_ids" in item):
@@ -104,12 +108,12 @@ def _from_json_lines(path: Path, lines: _Lines, labelled: bool) -> Content:
         elif isinstance(item["text"], str):
             texts.append(item["text"])
         else:
-            raise ValueError(f"{where}: text: expected a string, got {item['text']!r}")
+            raise ValueError(f"{where}: text: expected a string, got {shown(item['text'])}")
         if texts and rows:
             raise ValueError(f"{where}: expected text or input_ids in all lines, got both")
         label = item.get("label") if labelled else None
         if label is not None and type(label) not in (int, str):
-            raise ValueError(f"{where}: label: expected a number or a name, got {label!r}")
+            raise ValueError(f"{where}: label: expected a number or a name, got {shown(label)}")
         labels.append(label)
     missing = labels.count(None)
     if 0 < missing < len(labels):

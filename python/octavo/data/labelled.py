@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.data.batches import ROWS
 from octavo.data.files import FIELDS, read_file
 from octavo.data.tokenizer import tokens_for
@@ -50,7 +51,9 @@ class Data:
                 wanted = f"one of {sorted(names)}" if names else "a number"
                 if count is not None:
                     wanted += f" or a number below {count}"
-                raise ValueError(f"{self.name}: label {index}: expected {wanted}, got {label!r}")
+                raise ValueError(
+                    f"{self.name}: label {index}: expected {wanted}, got {shown(label)}"
+                )
             numbers.append(int(number))
         return np.array(numbers, np.int64)
 
@@ -126,7 +129,7 @@ def _from_arrays(arrays: dict[str, Any], labels: Any, name: str) -> Data:
     known = (*FIELDS, "labels")
     for key in arrays:
         if key not in known:
-            raise ValueError(f"{name}: expected the arrays {', '.join(known)}, got {key!r}")
+            raise ValueError(f"{name}: expected the arrays {', '.join(known)}, got {shown(key)}")
     if "input_ids" not in arrays:
         raise ValueError(f"{name}: expected the array input_ids, got {sorted(arrays)}")
     arrays.pop("labels", None)

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from octavo._text import shown
+
 if TYPE_CHECKING:
     from octavo.io.header import TensorInfo
     from octavo.io.safetensors import TensorFile
@@ -137,7 +139,7 @@ class BitmapTensor:
         for part in needed:
             if part not in files:
                 path = next(files[other].path for other in needed if other in files)
-                _fail(path, name, f"is stored with a bitmap, but there is no tensor {part!r}")
+                _fail(path, name, f"is stored with a bitmap, but there is no tensor {shown(part)}")
         self.shape = self._read_shape()
         width = -(-self.shape[-1] // 8)
         self._expect(parts.bitmap, ("U8",), (*self.shape[:-1], width))
@@ -213,4 +215,4 @@ class BitmapTensor:
 
 
 def _fail(path: Path, name: str, what: str) -> NoReturn:
-    raise ValueError(f"{path}: tensor {name!r}: {what}")
+    raise ValueError(f"{path}: tensor {shown(name)}: {what}")

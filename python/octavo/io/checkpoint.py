@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo._text import shown
 from octavo.io.bitmap import BitmapTensor, find_bitmaps
 from octavo.io.codebook import CodebookTensor, find_codebooks
 from octavo.io.safetensors import TensorFile
@@ -73,7 +74,9 @@ class Checkpoint:
         }
         for name in self._packed:
             if name in self._files or (name in bitmaps and name in codebooks):
-                raise ValueError(f"{self.folder}: tensor {name!r} is stored twice, once packed")
+                raise ValueError(
+                    f"{self.folder}: tensor {shown(name)} is stored twice, once packed"
+                )
         found_parts = (*bitmaps.values(), *codebooks.values())
         self._parts = {part for names in found_parts for part in names}
         self._bare = bare
@@ -145,7 +148,7 @@ class Checkpoint:
     def _require(self, name: str) -> str:
         stored = self._stored_name(name)
         if stored is None:
-            raise ValueError(f"{self.folder}: missing tensor {self.full_name(name)!r}")
+            raise ValueError(f"{self.folder}: missing tensor {shown(self.full_name(name))}")
         return stored
 
     def _check(self, name: str, shape: tuple[int, ...] | None) -> str:
@@ -153,7 +156,8 @@ class Checkpoint:
         found = self._info(stored).shape
         if shape is not None and found != shape:
             raise ValueError(
-                f"{self.folder}: tensor {stored!r} has shape {found}, config.json asks for {shape}"
+                f"{self.folder}: tensor {shown(stored)} has shape {found}, "
+                f"config.json asks for {shape}"
             )
         return stored
 
@@ -178,7 +182,7 @@ class Checkpoint:
         dtype = self._info(stored).dtype
         if dtype not in ("F32", "F16", "BF16", "F64"):
             path = self._path(stored)
-            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected floats")
+            raise ValueError(f"{path}: tensor {shown(stored)} has type {dtype}, expected floats")
         raw = self._read(stored, rows)
         if dtype == "BF16":
             # A bfloat16 is the upper half of a float32.
@@ -192,7 +196,7 @@ class Checkpoint:
         dtype = self._info(stored).dtype
         if dtype != "I8":
             path = self._path(stored)
-            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected I8")
+            raise ValueError(f"{path}: tensor {shown(stored)} has type {dtype}, expected I8")
         codes: npt.NDArray[np.int8] = self._read(stored)
         return codes
 
@@ -202,7 +206,9 @@ class Checkpoint:
         dtype = self._info(stored).dtype
         if dtype not in ("F16", "BF16"):
             path = self._path(stored)
-            raise ValueError(f"{path}: tensor {stored!r} has type {dtype}, expected F16 or BF16")
+            raise ValueError(
+                f"{path}: tensor {shown(stored)} has type {dtype}, expected F16 or BF16"
+            )
         return self._read(stored)
 
     def raw(self, name: str) -> npt.NDArray[Any]:
@@ -236,11 +242,11 @@ def _open_shards(folder: OpenFolder) -> dict[str, TensorFile]:
     for name, shard in weight_map.items():
         # A bare file name: an index cannot lead out of its folder.
         if not isinstance(shard, str) or shard in ("", ".", "..") or Path(shard).name != shard:
-            raise ValueError(f"{index}: tensor {name!r} is mapped to {shard!r}")
+            raise ValueError(f"{index}: tensor {shown(name)} is mapped to {shown(shard)}")
         path = folder.path / shard
         if shard not in shards:
             shards[shard] = TensorFile(path, folder.open(shard))
         if name not in shards[shard]:
-            raise ValueError(f"{path}: missing tensor {name!r}, which {_INDEX} promises")
+            raise ValueError(f"{path}: missing tensor {shown(name)}, which {_INDEX} promises")
         files[name] = shards[shard]
     return files

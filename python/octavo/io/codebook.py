@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from octavo._text import shown
+
 if TYPE_CHECKING:
     from octavo.io.header import TensorInfo
     from octavo.io.safetensors import TensorFile
@@ -131,8 +133,8 @@ class CodebookTensor:
         for part in parts:
             if part not in files:
                 path = next(files[other].path for other in parts if other in files)
-                what = f"is stored with a codebook, but there is no tensor {part!r}"
-                raise ValueError(f"{path}: tensor {name!r}: {what}")
+                what = f"is stored with a codebook, but there is no tensor {shown(part)}"
+                raise ValueError(f"{path}: tensor {shown(name)}: {what}")
         self.shape = self._read_shape()
         self._codebook = self._read_codebook()
         self._bits = index_bits(len(self._codebook))
@@ -192,4 +194,4 @@ class CodebookTensor:
         return self._files[part].array(part)
 
     def _fail(self, part: str, what: str) -> NoReturn:
-        raise ValueError(f"{self._files[part].path}: tensor {part!r}: {what}")
+        raise ValueError(f"{self._files[part].path}: tensor {shown(part)}: {what}")

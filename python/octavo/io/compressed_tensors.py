@@ -13,10 +13,12 @@ multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, NamedTuple
+
+from octavo._patterns import pattern_of
+from octavo._text import shown
 
 OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
 """What octavo's own formats are made of, in the order of their names."""
@@ -26,6 +28,7 @@ _OWN = {
     for parts in combinations(OWN_PARTS, count)
 }
 _FORMATS = ("int-quantized", "naive-quantized", "pack-quantized", "mixed-precision", *_OWN)
+_PATTERN = "re:"
 _SPARSITY = ("dense", "sparse-bitmask")
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
@@ -172,13 +175,9 @@ def _sparsity_format(config: dict[str, Any]) -> str:
 
 
 def _matches(target: str, names: tuple[str, ...], kind: str) -> bool:
-    if target.startswith("re:"):
-        try:
-            return any(re.match(target[3:], name) for name in names)
-        except re.error as error:
-            raise ValueError(
-                f"quantization_config: {target!r} is not a pattern ({error})"
-            ) from None
+    if target.startswith(_PATTERN):
+        pattern = pattern_of(target.removeprefix(_PATTERN))
+        return any(pattern.match(name) for name in names)
     return target == kind or target in names
 
 
@@ -189,6 +188,12 @@ def _get(table: Any, key: str, default: Any = None) -> Any:
 def _strings(field: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"quantization_config: {field} must be a list of strings")
+    for item in value:
+        if item.startswith(_PATTERN):
+            try:
+                pattern_of(item.removeprefix(_PATTERN))
+            except ValueError as error:
+                raise ValueError(f"quantization_config: {field}: {error}") from None
     return value
 
 
@@ -196,7 +201,7 @@ def _expect(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
     # `True == 1` in Python, but a JSON `1` is no boolean: compare the types too.
     if not any(type(value) is type(item) and value == item for item in allowed):
         wanted = " or ".join(repr(item) for item in allowed)
-        raise ValueError(f"quantization_config: {field} is {value!r}, supported: {wanted}")
+        raise ValueError(f"quantization_config: {field} is {shown(value)}, supported: {wanted}")
 
 
 def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from octavo._text import parsed_json
+
 # Files that travel with a model: a tokenizer (by the names that transformers' tokenizers look for),
 # its templates, and what sentence-transformers reads.
 MODEL_FILES = (
@@ -68,8 +70,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def parse_json(path: Path, content: bytes, kind: type = dict) -> Any:
     """Return the JSON object, or list, that file `path` holds, or raise as `read_json` does."""
     try:
-        value = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        value = parsed_json(content)
+    except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(value, kind):
         wanted = "object" if kind is dict else kind.__name__

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from octavo._text import shown
+
 LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_RANK = 32
@@ -81,7 +83,7 @@ def check_header(path: Path, header: dict[str, Any], data_bytes: int) -> dict[st
     position = 0
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if info.begin != position:
-            fail(path, f"tensor {name!r} begins at byte {info.begin}, expected {position}")
+            fail(path, f"tensor {shown(name)} begins at byte {info.begin}, expected {position}")
         position = info.end
     if position != data_bytes:
         fail(path, f"tensors cover {position} of {data_bytes} data bytes")
@@ -94,16 +96,16 @@ def _is_size(value: object, limit: int) -> bool:
 
 def _check_entry(path: Path, name: str, entry: Any, data_bytes: int) -> TensorInfo:
     if not isinstance(entry, dict):
-        fail(path, f"tensor {name!r} has no description")
+        fail(path, f"tensor {shown(name)} has no description")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str):
-        fail(path, f"tensor {name!r} has dtype {dtype!r}")
+        fail(path, f"tensor {shown(name)} has dtype {shown(dtype)}")
     if not (
         isinstance(shape, list)
         and len(shape) <= _MAX_RANK
         and all(_is_size(n, _MAX_EXTENT) for n in shape)
     ):
-        fail(path, f"tensor {name!r} has an impossible shape {str(shape)[:80]}")
+        fail(path, f"tensor {shown(name)} has an impossible shape {shown(shape)}")
     if not (
         isinstance(offsets, list)
         and len(offsets) == 2
@@ -112,7 +114,7 @@ def _check_entry(path: Path, name: str, entry: Any, data_bytes: int) -> TensorIn
     ):
         fail(
             path,
-            f"tensor {name!r} lies at bytes {str(offsets)[:80]}, outside the {data_bytes} data "
+            f"tensor {shown(name)} lies at bytes {shown(offsets)}, outside the {data_bytes} data "
             "bytes of the file (truncated or corrupt)",
         )
     info = TensorInfo(dtype, tuple(shape), offsets[0], offsets[1])
@@ -122,7 +124,7 @@ def _check_entry(path: Path, name: str, entry: Any, data_bytes: int) -> TensorIn
         if expected != info.end - info.begin:
             fail(
                 path,
-                f"tensor {name!r} of shape {shape} and type {dtype} needs {expected} bytes, "
+                f"tensor {shown(name)} of shape {shape} and type {dtype} needs {expected} bytes, "
                 f"has {info.end - info.begin}",
             )
     return info

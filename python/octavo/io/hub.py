@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from octavo._text import shown
 from octavo.io.folder import MODEL_FILES, TEMPLATE_FOLDER
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -99,7 +100,9 @@ def model_path(
         return snapshot(os.fspath(model), revision, token)
     for key, value in (("revision", revision), ("token", token)):
         if value is not None:
-            raise ValueError(f"{key}: expected none, {os.fspath(model)!r} is not a hub's model")
+            raise ValueError(
+                f"{key}: expected none, {shown(os.fspath(model))} is not a hub's model"
+            )
     return Path(model)
 
 
@@ -110,7 +113,7 @@ def _failure(name: str, revision: str | None, error: Exception, kinds: Any) -> s
     if isinstance(error, kinds.RepositoryNotFoundError):
         return f"{name}: no such folder, and no such model on the hub (or a private one)"
     if isinstance(error, kinds.RevisionNotFoundError):
-        return f"{name}: the hub has no revision {revision!r} of it"
+        return f"{name}: the hub has no revision {shown(revision)} of it"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return (
         f"{name}: no such folder, and the hub cannot be reached ({lines[0]}). "

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._files import open_file
+from octavo._text import shown
 from octavo.io.header import (
     DTYPES,
     LENGTH_BYTES,
@@ -140,10 +141,12 @@ class TensorFile:
         """
         info = self.tensors.get(name)
         if info is None:
-            raise ValueError(f"{self.path}: no tensor named {name!r}")
+            raise ValueError(f"{self.path}: no tensor named {shown(name)}")
         code = DTYPES.get(info.dtype)
         if code is None:
-            raise ValueError(f"{self.path}: tensor {name!r} has the unsupported type {info.dtype}")
+            raise ValueError(
+                f"{self.path}: tensor {shown(name)} has the unsupported type {info.dtype}"
+            )
         dtype, shape, begin = np.dtype(code), info.shape, self._data_start + info.begin
         if rows is not None:
             start, stop, _ = slice(*rows).indices(shape[0])
@@ -198,7 +201,7 @@ def _tensor_at(head: bytes, start: int, stop: int) -> str:
     }
     ordered = sorted(begin for begin in offsets if isinstance(begin, int))
     found = bisect.bisect_right(ordered, start - begins) - 1
-    return f" (tensor {offsets[ordered[found]]!r})" if found >= 0 and stop > start else ""
+    return f" (tensor {shown(offsets[ordered[found]])})" if found >= 0 and stop > start else ""
 
 
 def write_tensor_file(
@@ -235,9 +238,9 @@ def write_tensor_file(
         dtype = np.dtype(plan.dtype)
         code = plan.code or NAMES.get(dtype.newbyteorder("<").str)
         if code is None:
-            raise TypeError(f"tensor {plan.name!r} has dtype {dtype}, which cannot be stored")
+            raise TypeError(f"tensor {shown(plan.name)} has dtype {dtype}, which cannot be stored")
         if plan.name in header:
-            raise ValueError(f"tensor {plan.name!r} occurs twice")
+            raise ValueError(f"tensor {shown(plan.name)} occurs twice")
         end = position + math.prod(plan.shape) * dtype.itemsize
         header[plan.name] = {
             "dtype": code,
@@ -265,7 +268,7 @@ def _write_tensor(file: Any, plan: TensorPlan) -> None:
     values = plan.make()
     if values.shape != plan.shape or values.dtype != plan.dtype:
         raise ValueError(
-            f"tensor {plan.name!r}: planned {plan.dtype} {plan.shape}, "
+            f"tensor {shown(plan.name)}: planned {plan.dtype} {plan.shape}, "
             f"made {values.dtype} {values.shape}"
         )
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from octavo import nn
+from octavo._text import shown
 from octavo.lora.adapter import Adapter
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead
@@ -74,9 +75,11 @@ class Adapted(nn.Module):
             is taken; nothing has changed then.
         """
         if not isinstance(name, str) or not name:
-            raise TypeError(f"name: expected a name, got {name!r}")
+            raise TypeError(f"name: expected a name, got {shown(name)}")
         if name in self._adapters:
-            raise ValueError(f"name: expected a new one, got {name!r}; unload_adapter it first")
+            raise ValueError(
+                f"name: expected a new one, got {shown(name)}; unload_adapter it first"
+            )
         loaded = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
         parts: dict[str, nn.SidePath | nn.Module] = {**fitting_modules(self, loaded)}
         parts |= {path: side.path() for path, side in fitting_pairs(self, loaded).items()}
@@ -143,7 +146,7 @@ class Adapted(nn.Module):
     def _require(self, name: str) -> None:
         if name not in self._adapters:
             known = ", ".join(map(repr, self._adapters)) or "none is loaded"
-            raise ValueError(f"name: expected an adapter ({known}), got {name!r}")
+            raise ValueError(f"name: expected an adapter ({known}), got {shown(name)}")
 
     def _adapted(self, path: str) -> AdaptedLayer:
         """Return the layer at a path as one that takes adapters, made so now if it was not."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.io.folder import place_of, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
@@ -169,14 +170,16 @@ def _floats(file: TensorFile) -> dict[str, Array]:
     tensors = {}
     for name in file:
         if not name.startswith(_PREFIX):
-            raise ValueError(f"tensor {name!r}: expected a name that begins with {_PREFIX!r}")
+            raise ValueError(
+                f"tensor {shown(name)}: expected a name that begins with {shown(_PREFIX)}"
+            )
         kind, raw = file.tensors[name].dtype, file.array(name)
         if kind not in ("F64", "F32", "F16", "BF16"):
-            raise ValueError(f"tensor {name!r}: expected floats, got {kind}")
+            raise ValueError(f"tensor {shown(name)}: expected floats, got {kind}")
         widened = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw
         values = np.array(widened, np.float32)
         if not np.isfinite(values).all():
-            raise ValueError(f"tensor {name!r}: expected finite values, got NaN or infinity")
+            raise ValueError(f"tensor {shown(name)}: expected finite values, got NaN or infinity")
         tensors[name.removeprefix(_PREFIX)] = values
     return tensors
 
@@ -196,7 +199,9 @@ def _sorted_tensors(
         elif any(f".{module}." in f".{layer}." for module in wanted):
             modules[layer][key] = values
         else:
-            raise ValueError(f"tensor {name!r}: expected lora_A, lora_B or one of modules_to_save")
+            raise ValueError(
+                f"tensor {shown(name)}: expected lora_A, lora_B or one of modules_to_save"
+            )
     if not pairs:
         raise ValueError("expected tensors of lora_A and lora_B, got none")
     return {name: _pair(name, parts, config) for name, parts in pairs.items()}, dict(modules)
@@ -206,12 +211,18 @@ def _pair(name: str, parts: dict[str, Array], config: dict[str, Any]) -> LowRank
     rank, scale = scale_of(config, name)
     for part in _PARTS[:2]:
         if part not in parts:
-            raise ValueError(f"missing tensor {name + part!r}")
+            raise ValueError(f"missing tensor {shown(name + part)}")
     a, b, bias = parts[_PARTS[0]], parts[_PARTS[1]], parts.get(_PARTS[2])
     if a.ndim != 2 or a.shape[0] != rank:
-        raise ValueError(f"tensor {name + _PARTS[0]!r}: expected ({rank}, K), got {a.shape}")
+        raise ValueError(f"tensor {shown(name + _PARTS[0])}: expected ({rank}, K), got {a.shape}")
     if b.ndim != 2 or b.shape[1] != rank:
-        raise ValueError(f"tensor {name + _PARTS[1]!r}: expected (N, {rank}), got {b.shape}")
+        raise ValueError(f"tensor {shown(name + _PARTS[1])}: expected (N, {rank}), got {b.shape}")
     if bias is not None and bias.shape != b.shape[:1]:
-        raise ValueError(f"tensor {name + _PARTS[2]!r}: expected {b.shape[:1]}, got {bias.shape}")
+        raise ValueError(
+            f"tensor {shown(name + _PARTS[2])}: expected {b.shape[:1]}, got {bias.shape}"
+        )
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = [part * np.float32(scale) for part in (b, bias) if part is not None]
+    if not all(np.isfinite(part).all() for part in scaled):
+        raise ValueError(f"lora_alpha: the scale {scale:g} makes {shown(name)} infinite")
     return LowRank(a, b, scale, bias)

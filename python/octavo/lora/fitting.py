@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn
+from octavo._text import shown
 from octavo.lora.heads import NoHead, is_head, new_head
 from octavo.lora.layer import base_of
 
@@ -25,16 +26,16 @@ def fitting_pairs(model: Adapted, adapter: Adapter) -> dict[str, LowRank]:
         if not nn.is_linear(layer):
             what = "no such layer" if layer is None else f"a {type(layer).__name__}"
             raise ValueError(
-                f"adapter of another base: it changes a linear layer {full!r}, this"
+                f"adapter of another base: it changes a linear layer {shown(full)}, this"
                 f" {type(model).__name__} has {what}"
             )
         if side.shape != layer.shape:
             raise ValueError(
-                f"adapter of another base: layer {full!r} has {layer.shape} weights (outputs,"
+                f"adapter of another base: layer {shown(full)} has {layer.shape} weights (outputs,"
                 f" inputs), the adapter expects {side.shape}"
             )
         if layer.options.output_scale is not None:
-            raise ValueError(f"layer {name!r} gives int8 output; it cannot take an adapter")
+            raise ValueError(f"layer {shown(name)} gives int8 output; it cannot take an adapter")
         found[name] = side
     return found
 
@@ -56,15 +57,15 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
                 found[name] = head
             elif f"{name}.".startswith(model.prefixes()):
                 raise ValueError(
-                    f"adapter of another base: it replaces a layer {full!r}, this"
+                    f"adapter of another base: it replaces a layer {shown(full)}, this"
                     f" {type(model).__name__} has no such layer"
                 )
             continue
         made = _version(layer, tensors)
         if made is None or made.shape != layer.shape:
             raise ValueError(
-                f"adapter of another base: layer {full!r} is {layer!r}, the adapter replaces it by"
-                f" { ({key: value.shape for key, value in tensors.items()}) }"
+                f"adapter of another base: layer {shown(full)} is {shown(layer)},"
+                f" the adapter has { ({key: value.shape for key, value in tensors.items()}) }"
             )
         found[name] = made
     return found

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo import nn
+from octavo._text import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,14 +42,14 @@ def new_head(model: Adapted, name: str, tensors: Mapping[str, NDArray[Any]]) -> 
         return None
     if getattr(model, "pooler", model) is None:
         raise ValueError(
-            f"adapter of another base: layer {name!r} reads a pooler, which is missing"
+            f"adapter of another base: layer {shown(name)} reads a pooler, which is missing"
         )
     activation = "none" if name == model.output_layer else "relu"
     made = nn.FloatLinear.from_state_dict(tensors, activation=activation)
     if made.in_features != model.config.hidden_size:
         raise ValueError(
-            f"adapter of another base: layer {name!r} reads {made.in_features} values, the model"
-            f" has {model.config.hidden_size}"
+            f"adapter of another base: layer {shown(name)} reads {made.in_features} values, the"
+            f" model has {model.config.hidden_size}"
         )
     return made
 

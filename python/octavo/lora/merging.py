@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import nn
+from octavo._text import shown
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
@@ -58,7 +59,9 @@ def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:
         if change is not None:
             bias = change if bias is None else bias + change
     if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
-        raise ValueError(f"layer {name!r}: expected finite weights with the adapter, got infinity")
+        raise ValueError(
+            f"layer {shown(name)}: expected finite weights with the adapter, got infinity"
+        )
     made = with_weight(layer, weight, bias)
     return made, _relative(weight, made.weight) if layer.kind != "float32" else 0.0
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import _checks, nn
+from octavo._text import shown
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, weight_class
 
@@ -125,8 +126,8 @@ class CheckpointBuilder:
         scheme = self._scheme(name, "Linear")
         if scheme is not None and not scheme.has_activations:
             raise ValueError(
-                f"quantization_config: layer {name!r} has no input_activations; a linear layer "
-                "with int8 weights and float activations is not supported"
+                f"quantization_config: layer {shown(name)} has no input_activations; a linear "
+                "layer with int8 weights and float activations is not supported"
             )
         reader = _Reader(self._checkpoint, name, self._used)
         weight = self._weight(reader, scheme, (outputs, inputs), "linear")
@@ -134,7 +135,7 @@ class CheckpointBuilder:
         options, side = LinearOptions(activation=activation), None
         if scheme is not None:
             if bias is not None and not np.isfinite(bias).all():
-                raise ValueError(f"tensor {reader.name('bias')!r} holds NaN or infinity")
+                raise ValueError(f"tensor {shown(reader.name('bias'))} holds NaN or infinity")
             options = _int8_options(reader, scheme, inputs, options)
             if scheme.outliers:
                 tensors = {
@@ -169,8 +170,8 @@ class CheckpointBuilder:
             known = name in self._used or f"{head}.{old.get(tail, tail)}" in self._used
             if not known and name.startswith(prefixes) and not name.endswith(optional):
                 raise ValueError(
-                    f"{self._checkpoint.folder}: tensor {name!r} has no place in the model that "
-                    "config.json describes"
+                    f"{self._checkpoint.folder}: tensor {shown(name)} has no place in the model "
+                    "that config.json describes"
                 )
 
     def _weight(
@@ -262,9 +263,9 @@ class _Reader:
         scale = self._checkpoint.float32(name)
         if scale.size not in (1, rows):
             shape = (rows, 1) if key == "weight_scale" else (rows,)
-            raise ValueError(f"tensor {name!r} has shape {scale.shape}, expected {shape}")
+            raise ValueError(f"tensor {shown(name)} has shape {scale.shape}, expected {shape}")
         if not (np.isfinite(scale) & (scale > 0)).all():
-            raise ValueError(f"tensor {name!r} holds a scale that is not positive and finite")
+            raise ValueError(f"tensor {shown(name)} holds a scale that is not positive and finite")
         return np.ascontiguousarray(np.broadcast_to(scale.reshape(-1), (rows,)))
 
 

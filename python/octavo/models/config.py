@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from octavo._text import shown
+
 HEADS = ("classifier.", "pre_classifier.")
 """Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
 OUTPUT_LAYER = "classifier"
@@ -115,14 +117,14 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
     model_type = raw.get("model_type")
     if not isinstance(model_type, str) or model_type not in _FIELDS:
         known = ", ".join(sorted(_FIELDS))
-        raise ValueError(f"config.json: unknown model_type {model_type!r}; supported: {known}")
+        raise ValueError(f"config.json: unknown model_type {shown(model_type)}; supported: {known}")
     for key, what in _UNSUPPORTED.items():
         if raw.get(key):
             raise ValueError(f"config.json: {key} is set; {what} is not supported")
     position_type = raw.get("position_embedding_type", "absolute")
     if position_type not in (None, "absolute"):
         raise ValueError(
-            f"config.json: position_embedding_type is {position_type!r}, supported: 'absolute'"
+            f"config.json: position_embedding_type is {shown(position_type)}, supported: 'absolute'"
         )
     names = _FIELDS[model_type]
     sizes = {field: _size(raw, key) for field, key in names.items() if field != "activation"}
@@ -135,11 +137,13 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
     if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         known = ", ".join(sorted(_ACTIVATIONS))
         raise ValueError(
-            f"config.json: {names['activation']} is {activation!r}, supported: {known}"
+            f"config.json: {names['activation']} is {shown(activation)}, supported: {known}"
         )
     epsilon = raw.get("layer_norm_eps", 1e-12) if model_type == "bert" else _DISTILBERT_EPSILON
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 1:
-        raise ValueError(f"config.json: layer_norm_eps is {epsilon!r}, expected a small number")
+        raise ValueError(
+            f"config.json: layer_norm_eps is {shown(epsilon)}, expected a small number"
+        )
     return EncoderConfig(
         model_type=model_type,
         activation=_ACTIVATIONS[activation],
@@ -154,7 +158,8 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
 def _labels(raw: dict[str, Any]) -> int:
     architectures = raw.get("architectures")
     named = isinstance(architectures, list) and architectures[:1]
-    if not named or not str(named[0]).endswith("ForSequenceClassification"):
+    name = named[0] if named else None
+    if not isinstance(name, str) or not name.endswith("ForSequenceClassification"):
         return 0
     # Two labels are the default, which is not written.
     names = raw.get("id2label")
@@ -166,5 +171,5 @@ def _labels(raw: dict[str, Any]) -> int:
 def _size(raw: dict[str, Any], key: str) -> int:
     value = raw.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"config.json: {key} is {value!r}, expected a positive integer")
+        raise ValueError(f"config.json: {key} is {shown(value)}, expected a positive integer")
     return value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from octavo._text import shown
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
 from octavo.io.safetensors import TensorFile
@@ -143,7 +144,9 @@ def _quantization(folder: OpenFolder) -> Any:
 
 
 def _other_method(name: Any) -> ValueError:
-    return ValueError(f"quantization_config: the checkpoint is quantized with {name!r}; {_HELP}")
+    return ValueError(
+        f"quantization_config: the checkpoint is quantized with {shown(name)}; {_HELP}"
+    )
 
 
 def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:

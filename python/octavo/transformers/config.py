@@ -9,6 +9,7 @@ from typing import Any
 from transformers.quantizers.auto import register_quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from octavo._text import shown
 from octavo._version import __version__
 from octavo.torch.config import Int8Dynamic
 
@@ -69,10 +70,12 @@ class OctavoConfig(QuantizationConfigMixin):
     ) -> None:
         method = unknown.pop("quant_method", METHOD)
         if method != METHOD:
-            raise ValueError(f"quant_method: expected {METHOD!r}, got {method!r}")
+            raise ValueError(f"quant_method: expected {shown(METHOD)}, got {shown(method)}")
         if unknown:
             names = ", ".join(_OPTIONS)
-            raise TypeError(f"OctavoConfig: unknown option {min(unknown)!r}; there are {names}")
+            raise TypeError(
+                f"OctavoConfig: unknown option {shown(min(unknown))}; there are {names}"
+            )
         self.quant_method: Any = METHOD
         self.symmetric, self.embeddings, self.if_slower = symmetric, embeddings, if_slower
         # A list in JSON.
@@ -135,8 +138,8 @@ def _names(value: Any) -> list[str] | None:
     if value is None:
         return None
     if isinstance(value, str) or not isinstance(value, (list, tuple, set, frozenset)):
-        raise TypeError(f"modules_to_not_convert: expected a list of names, got {value!r}")
+        raise TypeError(f"modules_to_not_convert: expected a list of names, got {shown(value)}")
     for name in value:
         if not isinstance(name, str) or not name:
-            raise TypeError(f"modules_to_not_convert: expected names of modules, got {name!r}")
+            raise TypeError(f"modules_to_not_convert: expected names of modules, got {shown(name)}")
     return list(value)

@@ -16,6 +16,7 @@ from transformers.quantizers.auto import AutoHfQuantizer, register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils import cached_file
 
+from octavo._text import shown
 from octavo.torch import Embedding, Linear, Summary, quantize_
 from octavo.torch.tensors import to_tensor
 from octavo.transformers.checkpoint import (
@@ -66,8 +67,8 @@ class OctavoQuantizer(HfQuantizer):
         for place in places:
             if place is not None and str(place) != "cpu":
                 raise ValueError(
-                    f"device_map: expected 'cpu' or nothing, got {device_map!r}: octavo's layers"
-                    " run on the CPU"
+                    f"device_map: expected 'cpu' or nothing, got {shown(device_map)}: octavo's"
+                    " layers run on the CPU"
                 )
 
     def update_attn_implementation(self, config: Any) -> Any:
@@ -195,7 +196,7 @@ def _names_to_skip(model: Any, names: list[str] | None) -> list[str]:
             if not any(_is_below(name, skip) for name in modules):
                 raise ValueError(
                     f"modules_to_not_convert: no module of {type(model).__name__} is called"
-                    f" {skip!r}; model.named_modules() lists them"
+                    f" {shown(skip)}; model.named_modules() lists them"
                 )
     # Layers whose code reads the weight's dtype at every call.
     return skipped + list(getattr(model, "_keep_in_fp32_modules", None) or ())

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from octavo._text import shown
+from octavo.compression.recipe._yaml import read_yaml
 from octavo.compression.recipe.prune import Prune
 from octavo.compression.recipe.quantize import Quantize
 from octavo.compression.recipe.recipe import Recipe, from_fields
@@ -80,28 +82,21 @@ def _from_name(name: str) -> Recipe:
     if match is None:
         raise ValueError(
             f"recipe: expected {', '.join(PRESETS)}, sparse50-int8, 2:4-int8 or another sparsity "
-            f"or pattern of that form, a dict or a YAML file, got {name!r}"
+            f"or pattern of that form, a dict or a YAML file, got {shown(name)}"
         )
     quantize = Quantize("int8" if match["int8"] else "none")
     if match["percent"] is None:
         return Recipe(Prune(pattern=(int(match["n"]), int(match["m"]))), quantize)
     percent = float(match["percent"])
     if not 0 < percent < 100:
-        raise ValueError(f"recipe: expected a sparsity between 0 and 100 percent, got {name!r}")
+        raise ValueError(
+            f"recipe: expected a sparsity between 0 and 100 percent, got {shown(name)}"
+        )
     return Recipe(Prune(sparsity=percent / 100), quantize)
 
 
 def _from_file(path: Path) -> Recipe:
-    try:
-        import yaml
-    except ImportError:
-        raise ModuleNotFoundError(
-            "a recipe in a file needs the 'pyyaml' package: pip install 'octavo[models]'"
-        ) from None
-    try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    fields = read_yaml(path)
     try:
         if not isinstance(fields, dict):
             raise TypeError(f"recipe: expected fields, got {type(fields).__name__}")

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from octavo._text import shown
+
 
 def known(fields: object, part: type, where: str) -> dict[str, Any]:
     """Return the fields that are not None; refuse what `part`, a dataclass, does not have."""
@@ -15,14 +17,15 @@ def known(fields: object, part: type, where: str) -> dict[str, Any]:
     allowed = [field.name for field in dataclasses.fields(part)]
     for key in fields:
         if key not in allowed:
-            raise ValueError(f"recipe: expected the fields {', '.join(allowed)}, got {where}{key}")
+            got = shown(f"{where}{key}")
+            raise ValueError(f"recipe: expected the fields {', '.join(allowed)}, got {got}")
     return {key: value for key, value in fields.items() if value is not None}
 
 
 def names(value: object, where: str) -> tuple[str, ...]:
     """Return a list of layer names as a tuple."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"{where}: expected a list of names, got {value!r}")
+        raise ValueError(f"{where}: expected a list of names, got {shown(value)}")
     return tuple(value)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.algorithms.pruning import selection
 from octavo.compression.recipe import _fields
 
@@ -136,13 +137,13 @@ def _pattern(value: object) -> Pair:
     match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         # YAML reads 2:4 without quotes as the number 124.
-        raise ValueError(f'recipe: prune.pattern: expected "2:4" in quotes, got {value!r}')
+        raise ValueError(f'recipe: prune.pattern: expected "2:4" in quotes, got {shown(value)}')
     return int(match[1]), int(match[2])
 
 
 def _block(value: object) -> Pair:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise ValueError(f"recipe: prune.block: expected [rows, cols], got {value!r}")
+        raise ValueError(f"recipe: prune.block: expected [rows, cols], got {shown(value)}")
     return value[0], value[1]
 
 

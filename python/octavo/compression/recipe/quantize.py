@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo import _checks
+from octavo._text import shown
 from octavo.compression.recipe import _fields
 from octavo.nn.weights import KINDS
 from octavo.nn.weights.int4 import GROUPS
@@ -99,7 +100,9 @@ class Quantize:
         for key in ("symmetric", "equalize", "correct_bias"):
             value = getattr(self, key)
             if not isinstance(value, bool):
-                raise TypeError(f"recipe: quantize.{key}: expected true or false, got {value!r}")
+                raise TypeError(
+                    f"recipe: quantize.{key}: expected true or false, got {shown(value)}"
+                )
         self._check_numbers()
         self._check_together()
 
@@ -110,11 +113,13 @@ class Quantize:
                 number = _checks.integer(value, f"recipe: quantize.{key}", 2, 8)
                 object.__setattr__(self, key, number)
         if self.group is not None and self.group not in GROUPS:
-            raise ValueError(f"recipe: quantize.group: expected 32, 64 or 128, got {self.group!r}")
+            raise ValueError(
+                f"recipe: quantize.group: expected 32, 64 or 128, got {shown(self.group)}"
+            )
         if self.smooth is not None and self.smooth != "auto":
             if isinstance(self.smooth, str):
                 raise ValueError(
-                    f"recipe: quantize.smooth: expected auto or a number, got {self.smooth!r}"
+                    f"recipe: quantize.smooth: expected auto or a number, got {shown(self.smooth)}"
                 )
             _checks.real(self.smooth, "recipe: quantize.smooth", "(0, 1]")
         if self.outliers is not None:

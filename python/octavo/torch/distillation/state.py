@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from octavo._files import open_file, replaced_file
+from octavo._text import shown
 
 _FORMAT = "octavo.torch.distillation 1"
 
@@ -77,7 +78,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any], where: str = "") -
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{name}.")
         elif old != new:
-            yield f"{name}: {old!r} there, {new!r} now"
+            yield f"{name}: {shown(old)} there, {shown(new)} now"
 
 
 def _first_line(error: BaseException) -> str:
