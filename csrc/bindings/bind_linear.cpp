@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "bindings/activation_names.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "ops/linear.h"
@@ -33,13 +33,6 @@ const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& for
   }
   if (n > (1 << 30)) bad_argument("codes", "at most 2**30 rows");
   return c;
-}
-
-// Throws; the GIL need not be held.
-void check_above_minus_128(const std::int8_t* codes, std::int64_t count) {
-  if (count != 0 && std::memchr(codes, 0x80, static_cast<std::size_t>(count)) != nullptr) {
-    bad_argument("codes", "values above -128");
-  }
 }
 
 LinearOptions make_options(const std::string& activation, bool symmetric,
@@ -80,12 +73,12 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
       optional_floats(input_multiplier, k, "input_multiplier", "one value per column of codes");
   const LinearOptions options = make_options(activation, symmetric, input_scale, input_zero_point,
                                              output_scale, output_zero_point);
-  const py::gil_scoped_release nogil;
-  // Sparse formats count what is not zero, then write as much.
-  std::vector<std::int8_t> own;
-  if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
-  check_above_minus_128(c, n * k);
-  return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
+  return without_gil([&] {
+    // Sparse formats count what is not zero, then write as much.
+    std::vector<std::int8_t> own;
+    if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
+    return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
+  });
 }
 
 // 4-bit codes with a scale for each group of inputs; rows are quantized by groups too.
@@ -107,13 +100,18 @@ std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale
       optional_floats(input_multiplier, k, "input_multiplier", "one value per column of codes");
   const LinearOptions options =
       make_options(activation, true, std::nullopt, 0, output_scale, output_zero_point);
-  const py::gil_scoped_release nogil;
-  // Another thread may still write to them: packing takes 4 bits of each, whatever they are.
-  if (!std::all_of(c, c + n * k, [](std::int8_t code) { return code >= -8 && code < 8; })) {
-    bad_argument("codes", "values in [-8, 7]");
-  }
-  return std::make_unique<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group), b, options,
-                                  multiplier);
+  return without_gil([&] {
+    // Another thread may still write to them: packing takes 4 bits of each, whatever they are.
+    for (py::ssize_t row = 0; row < n; ++row) {
+      interruption_point();
+      const auto fits = [](std::int8_t code) { return code >= -8 && code < 8; };
+      if (!std::all_of(c + row * k, c + (row + 1) * k, fits)) {
+        bad_argument("codes", "values in [-8, 7]");
+      }
+    }
+    return std::make_unique<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group), b, options,
+                                    multiplier);
+  });
 }
 
 // Units of work, at least 1, and bytes of codes in a format, for the tier in use.
@@ -121,12 +119,7 @@ py::tuple format_cost(const py::array& codes, const std::string& format) {
   const WeightFormat& weight_format = format_named(format);
   const std::int8_t* c = checked_codes(codes, weight_format);
   const py::ssize_t n = codes.shape(0), k = codes.shape(1);
-  FormatCost cost = {};
-  {
-    const py::gil_scoped_release nogil;
-    check_above_minus_128(c, n * k);
-    cost = weight_format.cost(c, n, k, active_isas());
-  }
+  const FormatCost cost = without_gil([&] { return weight_format.cost(c, n, k, active_isas()); });
   return py::make_tuple(std::max<std::int64_t>(cost.units, 1), cost.nbytes);
 }
 
@@ -186,10 +179,7 @@ py::object call(const Linear& self, py::handle x, py::handle residual, py::handl
   py::array out = make_output(self, std::move(shape));
   const Rows<const float> in = {static_cast<const float*>(array.data()), self.k()};
   const Rows<void> result = {out.mutable_data(), self.n()};
-  {
-    const py::gil_scoped_release nogil;
-    self.run(m, in, added, result);
-  }
+  without_gil([&] { self.run(m, in, added, result); });
   return out;
 }
 
@@ -202,8 +192,7 @@ py::array run(const Linear& self, const py::array& x, const std::optional<py::ar
                        added_rows(residual, m, self.n(), "residual")};
   py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
   const Rows<void> result = {out.mutable_data(), self.n()};
-  const py::gil_scoped_release nogil;
-  self.run(m, in, added, result);
+  without_gil([&] { self.run(m, in, added, result); });
   return out;
 }
 
@@ -221,16 +210,14 @@ py::array run_codes(const Linear& self, const py::array& codes, const py::array&
                        added_rows(residual, m, self.n(), "residual")};
   py::array out = make_output(self, {m, static_cast<py::ssize_t>(self.n())});
   const Rows<void> result = {out.mutable_data(), self.n()};
-  const py::gil_scoped_release nogil;
-  self.run_codes(m, in, row_scale, zero_point, added, result);
+  without_gil([&] { self.run_codes(m, in, row_scale, zero_point, added, result); });
   return out;
 }
 
 py::array_t<std::int8_t> unpack(const Linear& self) {
   py::array_t<std::int8_t> out({self.n(), self.k()});
   std::int8_t* data = out.mutable_data();
-  const py::gil_scoped_release nogil;
-  self.weight().unpack(data);
+  without_gil([&] { self.weight().unpack(data); });
   return out;
 }
 
@@ -309,8 +296,8 @@ void matmul(const py::array& a, const py::array& b, const std::optional<py::arra
   const ZeroPoints a_zero = zero_points(a_zero_point, m, "a_zero_point");
   const ZeroPoints b_zero = zero_points(b_zero_point, n, "b_zero_point");
   const py::ssize_t a_step = stride_of(a, 0, 1, "a"), b_step = stride_of(b, 0, 1, "b");
-  const py::gil_scoped_release nogil;
-  matmul_int8(batch, m, k, n, left, a_step, right, b_step, a_zero, b_zero, result);
+  without_gil(
+      [&] { matmul_int8(batch, m, k, n, left, a_step, right, b_step, a_zero, b_zero, result); });
 }
 
 std::unique_ptr<DenseWeight> pack_matrix(const py::array& b) {
@@ -319,8 +306,9 @@ std::unique_ptr<DenseWeight> pack_matrix(const py::array& b) {
   const py::ssize_t k = b.shape(0), n = b.shape(1), k_stride = stride_of(b, 0, 1, "b"),
                     n_stride = stride_of(b, 1, 1, "b");
   check_inner(k);
-  const py::gil_scoped_release nogil;
-  return std::make_unique<DenseWeight>(data, k, n, k_stride, n_stride, std::uint8_t{0});
+  return without_gil([&] {
+    return std::make_unique<DenseWeight>(data, k, n, k_stride, n_stride, std::uint8_t{0});
+  });
 }
 
 void matmul_matrix(const DenseWeight& self, const py::array& a, py::array out) {
@@ -335,8 +323,7 @@ void matmul_matrix(const DenseWeight& self, const py::array& a, py::array out) {
   const CodeMatrix codes = {static_cast<const std::uint8_t*>(a.data()), stride_of(a, 0, 1, "a"),
                             stride_of(a, 1, 1, "a"), is_unsigned};
   const py::ssize_t m = a.shape(0);
-  const py::gil_scoped_release nogil;
-  matmul_packed(m, codes, self, result);
+  without_gil([&] { matmul_packed(m, codes, self, result); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "bindings/activation_names.h"
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "ops/attention.h"
@@ -33,8 +34,7 @@ void activation(const py::array& x, const std::string& name, py::array out) {
   auto* result = writable<float>(out, "out");
   if (out.size() != x.size()) bad_argument("out", "the size of x");
   const std::int64_t n = x.size();
-  const py::gil_scoped_release nogil;
-  activate(which, in, n, result);
+  without_gil([&] { activate(which, in, n, result); });
 }
 
 void norm(const py::array& x, const std::optional<py::array>& weight,
@@ -51,16 +51,14 @@ void norm(const py::array& x, const std::optional<py::array>& weight,
       bad_argument("residual", "the shape of x");
   }
   const Rows<float> result = output_rows(out, x);
-  const py::gil_scoped_release nogil;
-  layer_norm(m, n, in, w, b, eps, added, result);
+  without_gil([&] { layer_norm(m, n, in, w, b, eps, added, result); });
 }
 
 void softmax_rows(const py::array& x, py::array out) {
   const Rows<const float> in = rows<float>(x, "x");
   const py::ssize_t m = x.shape(0), n = x.shape(1);
   const Rows<float> result = output_rows(out, x);
-  const py::gil_scoped_release nogil;
-  softmax(m, n, in, result);
+  without_gil([&] { softmax(m, n, in, result); });
 }
 
 TokenRows token_rows(const py::array& array, py::ssize_t batch, py::ssize_t width,
@@ -115,9 +113,10 @@ void attend(const py::array& q, const py::array& k, const py::array& v,
   const ScoreBias added = score_bias(bias, heads, queries, keys);
   auto* result = writable<float>(out, "out");
   if (out.size() != q.size()) bad_argument("out", "the shape of q");
-  const py::gil_scoped_release nogil;
-  attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, added, sm_scale,
-            result);
+  without_gil([&] {
+    attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, added,
+              sm_scale, result);
+  });
 }
 
 }  // namespace

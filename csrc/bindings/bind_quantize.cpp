@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <optional>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "ops/quantize.h"
@@ -70,8 +71,7 @@ void quantize(const py::array& x, const py::array& scale,
   if (type == CodeType::kS32) bad_argument("out", "int8, uint8, int16 or uint16");
   const void* zero = zero_point_data(zero_point, scale, type);
   void* codes = writable_data(out, x.size(), "out");
-  const py::gil_scoped_release nogil;
-  quantize_linear(layout, in, factor, zero, type, codes);
+  without_gil([&] { quantize_linear(layout, in, factor, zero, type, codes); });
 }
 
 void dequantize(const py::array& q, const py::array& scale,
@@ -83,8 +83,7 @@ void dequantize(const py::array& q, const py::array& scale,
   if (float_type(out, "out") != factor.type) bad_argument("out", "the dtype of scale");
   const void* zero = zero_point_data(zero_point, scale, codes.type);
   void* result = writable_data(out, q.size(), "out");
-  const py::gil_scoped_release nogil;
-  dequantize_linear(layout, codes, factor, zero, result);
+  without_gil([&] { dequantize_linear(layout, codes, factor, zero, result); });
 }
 
 py::tuple dynamic(const py::array& x, bool symmetric) {
@@ -97,10 +96,7 @@ py::tuple dynamic(const py::array& x, bool symmetric) {
   std::int8_t* c = codes.mutable_data();
   float* s = scales.mutable_data();
   std::int32_t* z = zero_points.mutable_data();
-  {
-    const py::gil_scoped_release nogil;
-    quantize_dynamic(m, k, in, symmetric, c, s, z);
-  }
+  without_gil([&] { quantize_dynamic(m, k, in, symmetric, c, s, z); });
   return py::make_tuple(codes, scales, zero_points);
 }
 
@@ -115,8 +111,7 @@ void embed(const py::array& codes, const py::array& scale, const py::array& ids,
   for (const std::int64_t index : indices) {
     if (index < 0 || index >= v) bad_argument("ids", "row numbers of codes");
   }
-  const py::gil_scoped_release nogil;
-  embedding(table, factor, d, indices.data(), count, result);
+  without_gil([&] { embedding(table, factor, d, indices.data(), count, result); });
 }
 
 void widen_halves(const py::array& x, py::array out) {
@@ -126,8 +121,7 @@ void widen_halves(const py::array& x, py::array out) {
   auto* result = writable<float>(out, "out");
   if (out.size() != x.size()) bad_argument("out", "the size of x");
   const std::int64_t n = x.size();
-  const py::gil_scoped_release nogil;
-  widen(in, bfloat, n, result);
+  without_gil([&] { widen(in, bfloat, n, result); });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "dispatch/cpu_features.h"
@@ -90,8 +91,7 @@ void set_threads(int n) {
 
 double checked_probe(double (*probe)(std::int64_t, int), std::int64_t bytes, int repeats) {
   if (bytes < 1 || repeats < 1) bad_argument("nbytes, repeats", "at least 1");
-  const py::gil_scoped_release nogil;
-  return probe(bytes, repeats);
+  return without_gil([&] { return probe(bytes, repeats); });
 }
 
 }  // namespace
@@ -116,10 +116,7 @@ void register_runtime(py::module_& m) {
   m.def("kernels", &kernels, "family"_a);
   m.def(
       "bench_dot_peak",
-      [](double seconds) {
-        const py::gil_scoped_release nogil;
-        return probe_dot_peak(seconds);
-      },
+      [](double seconds) { return without_gil([&] { return probe_dot_peak(seconds); }); },
       "seconds"_a);
   m.def(
       "bench_read",

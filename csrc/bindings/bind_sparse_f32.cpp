@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "ops/spmm.h"
@@ -17,14 +18,14 @@ std::unique_ptr<SlicedF32> make_sparse(const py::array& indptr, const py::array&
   if (n < 0 || n > SlicedF32::kMaxSize) bad_argument("indptr", "1 to 2**31 values");
   if (k < 0 || k > SlicedF32::kMaxSize) bad_argument("k", "a size below 2**31");
   if (values.shape(0) != nnz) bad_argument("values", "one per index");
-  const py::gil_scoped_release nogil;
-  const std::vector<std::int64_t> starts = copied(their_starts, n + 1);
-  const std::vector<std::int32_t> columns = copied(their_columns, nnz);
-  if (!SlicedF32::valid(starts.data(), columns.data(), nnz, n, k)) {
-    const py::gil_scoped_acquire gil;
-    bad_argument("indptr, indices", "canonical compressed rows");
-  }
-  return std::make_unique<SlicedF32>(starts.data(), columns.data(), data, n, k);
+  return without_gil([&] {
+    const std::vector<std::int64_t> starts = copied(their_starts, n + 1);
+    const std::vector<std::int32_t> columns = copied(their_columns, nnz);
+    if (!SlicedF32::valid(starts.data(), columns.data(), nnz, n, k)) {
+      bad_argument("indptr, indices", "canonical compressed rows");
+    }
+    return std::make_unique<SlicedF32>(starts.data(), columns.data(), data, n, k);
+  });
 }
 
 py::tuple unpack(const SlicedF32& self) {
@@ -34,10 +35,7 @@ py::tuple unpack(const SlicedF32& self) {
   auto* starts = indptr.mutable_data();
   auto* columns = indices.mutable_data();
   float* data = values.mutable_data();
-  {
-    const py::gil_scoped_release nogil;
-    self.unpack(starts, columns, data);
-  }
+  without_gil([&] { self.unpack(starts, columns, data); });
   return py::make_tuple(indptr, indices, values);
 }
 
@@ -63,8 +61,7 @@ void matmul(const SlicedF32& self, const py::array& x, py::array out) {
   }
   const auto in = strided(static_cast<const float*>(x.data()), x, "x");
   const auto result = strided(static_cast<float*>(out.mutable_data()), out, "out");
-  const py::gil_scoped_release nogil;
-  spmm(self, m, in, result);
+  without_gil([&] { spmm(self, m, in, result); });
 }
 
 }  // namespace

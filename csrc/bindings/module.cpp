@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pybind11/pybind11.h>
 
+#include "bindings/gil.h"
 #include "bindings/register.h"
 
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+  octavo::remember_main_thread();
   octavo::register_runtime(m);
   octavo::register_quantize(m);
   octavo::register_linear(m);

@@ -6,12 +6,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "memory/sizes.h"
 #include "ops/linear.h"
+#include "threads/interrupt.h"
 
 namespace octavo {
 
@@ -58,7 +60,14 @@ T* writable(py::array& array, const char* name) {
 // what was checked, so what indexes memory, or is counted before it is written, is taken first.
 template <class T>
 std::vector<T> copied(const T* data, std::int64_t count) {
-  return std::vector<T>(data, data + count);
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+  std::vector<T> copy;
+  copy.reserve(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; i += kPiece) {
+    interruption_point();
+    copy.insert(copy.end(), data + i, data + std::min(count, i + kPiece));
+  }
+  return copy;
 }
 
 // Elements from one index of an axis to the next. Where the axis is never stepped along, NumPy lets

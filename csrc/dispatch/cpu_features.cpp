@@ -166,7 +166,8 @@ bool CpuFeatures::supports(const IsaInfo& tier) const {
 }
 
 const CpuFeatures& cpu_features() {
-  static const CpuFeatures features = probe();
+  // Never destroyed: other threads may compute while the process leaves.
+  static const CpuFeatures& features = *new CpuFeatures(probe());
   return features;
 }
 

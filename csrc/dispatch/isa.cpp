@@ -29,7 +29,8 @@ std::atomic<IsaMask>& forced_mask() {
 }  // namespace
 
 const std::vector<IsaInfo>& isa_table() {
-  static const std::vector<IsaInfo> table = {
+  // Never destroyed: other threads may compute while the process leaves.
+  static const auto& table = *new std::vector<IsaInfo>{
 #define OCTAVO_ISA(name, token, compiled, implied, ...) \
   {Isa::name, #token, k##name, compiled != 0, {__VA_ARGS__}},
 #include "dispatch/isa.inc"

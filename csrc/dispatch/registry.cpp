@@ -27,7 +27,9 @@ void append(std::vector<KernelInfo>& out, const char* family) {
 
 template <class Args>
 const std::vector<KernelRow<Args>>& kernel_rows() {
-  static const std::vector<KernelRow<Args>> rows = rows_for(static_cast<const Args*>(nullptr));
+  // Never destroyed: other threads may compute while the process leaves.
+  static const auto& rows =
+      *new std::vector<KernelRow<Args>>(rows_for(static_cast<const Args*>(nullptr)));
   return rows;
 }
 #define OCTAVO_FAMILY(folder, Type) \

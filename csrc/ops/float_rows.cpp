@@ -17,7 +17,7 @@ constexpr std::int64_t kElementsPerThread = 8192;
 void activate(Activation activation, const float* x, std::int64_t n, float* out) {
   const KernelRow<ActivationArgs>& kernel = select<ActivationArgs>(active_isas());
   const int threads = threads_for(n, kElementsPerThread);
-  const std::int64_t piece = threads == 1 ? std::max<std::int64_t>(n, 1) : kElementsPerThread;
+  const std::int64_t piece = elements_per_task(threads, kElementsPerThread);
   parallel_for(ceil_div(n, piece), threads, [&](std::int64_t task, int) {
     const std::int64_t at = task * piece;
     kernel.run({x + at, out + at, std::min(piece, n - at), activation});
@@ -29,7 +29,8 @@ void layer_norm(std::int64_t m, std::int64_t n, Rows<const float> x, const float
   if (n == 0) return;
   const KernelRow<LayerNormArgs>& kernel = select<LayerNormArgs>(active_isas());
   const int threads = threads_for(m * n, kElementsPerThread);
-  const std::int64_t rows = items_per_task(m, m * n, kElementsPerThread);
+  const std::int64_t rows =
+      items_per_task(m, m * n, elements_per_task(threads, kElementsPerThread));
   parallel_for(ceil_div(m, rows), threads, [&](std::int64_t task, int) {
     const std::int64_t m0 = task * rows;
     LayerNormArgs args;
@@ -52,7 +53,8 @@ void softmax(std::int64_t m, std::int64_t n, Rows<const float> x, Rows<float> ou
   if (n == 0) return;
   const KernelRow<SoftmaxArgs>& kernel = select<SoftmaxArgs>(active_isas());
   const int threads = threads_for(m * n, kElementsPerThread);
-  const std::int64_t rows = items_per_task(m, m * n, kElementsPerThread);
+  const std::int64_t rows =
+      items_per_task(m, m * n, elements_per_task(threads, kElementsPerThread));
   parallel_for(ceil_div(m, rows), threads, [&](std::int64_t task, int) {
     const std::int64_t m0 = task * rows;
     kernel.run({x.data + m0 * x.stride, x.stride, out.data + m0 * out.stride, out.stride,

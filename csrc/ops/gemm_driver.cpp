@@ -6,6 +6,7 @@
 #include "dispatch/cpu_features.h"
 #include "ops/scratch.h"
 #include "ops/work_split.h"
+#include "threads/interrupt.h"
 #include "threads/pool.h"
 
 namespace octavo {
@@ -19,8 +20,10 @@ constexpr std::int64_t kRowsPerThread = 32;
 // A block has as many rows as its kernel asks for, fewer where their codes would fill more than
 // half of L2: they stay there while the weight streams past.
 constexpr std::int64_t kFewestBlockRows = 16;
-// Sums kept between two parts of k: 32 KiB.
+// Sums kept between two parts of k: 32 KiB; fewer where k is so long that the scalar tier would
+// take more than 0.1 s, since a call asks between them whether it is interrupted.
 constexpr std::int64_t kBlockSums = 8192;
+constexpr std::int64_t kBlockWork = std::int64_t{1} << 27;
 
 struct Plan {
   const Weight* weight;
@@ -43,9 +46,10 @@ int useful_threads(const Schedule& schedule, std::int64_t n) {
 std::int64_t spread_stride(std::int64_t bytes) { return bytes % 1024 == 0 ? bytes + 64 : bytes; }
 
 // Even, since two panels share a GroupOrder.
-std::int64_t panels_of_sums(const Schedule& schedule, std::int64_t block_rows) {
+std::int64_t panels_of_sums(const Schedule& schedule, std::int64_t block_rows, std::int64_t k) {
+  const std::int64_t sums = std::min(kBlockSums, kBlockWork / std::max<std::int64_t>(k, 1));
   const std::int64_t most = std::max<std::int64_t>(schedule.panels_at_once, 4);
-  const std::int64_t fitting = kBlockSums / Weight::kPanelWidth / block_rows;
+  const std::int64_t fitting = sums / Weight::kPanelWidth / block_rows;
   return std::clamp<std::int64_t>(fitting, 4, most) / 2 * 2;
 }
 
@@ -83,7 +87,8 @@ Plan make_plan(std::int64_t m, const Weight& weight) {
   plan.panel_chunk = round_up(ceil_div(weight.panels(), shares_of_columns), 4);
   if (plan.panel_chunk > 12) plan.panel_chunk = round_up(plan.panel_chunk, 12);
   plan.column_tasks = ceil_div(weight.panels(), plan.panel_chunk);
-  plan.sum_panels = std::min(plan.panel_chunk, panels_of_sums(schedule, plan.block_rows));
+  plan.sum_panels =
+      std::min(plan.panel_chunk, panels_of_sums(schedule, plan.block_rows, weight.k()));
   plan.sum_bytes = plan.block_rows * plan.sum_panels * Weight::kPanelWidth * 4;
   return plan;
 }
@@ -117,6 +122,7 @@ void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::in
               std::int64_t p_begin, std::int64_t p_end, std::int32_t* sums, const SumSink& sink) {
   const std::int64_t stride = plan.sum_panels * Weight::kPanelWidth;
   for (std::int64_t p = p_begin; p < p_end; p += plan.sum_panels) {
+    if (p > p_begin && interrupted()) return;
     const std::int64_t panels = std::min(plan.sum_panels, p_end - p);
     plan.weight->multiply(plan.schedule, block, rows, p, panels, sums, stride);
     const std::int64_t n0 = p * Weight::kPanelWidth;

@@ -6,6 +6,7 @@
 
 #include "ops/code_rows.h"
 #include "ops/gemm_driver.h"
+#include "threads/interrupt.h"
 
 namespace octavo {
 namespace {
@@ -101,6 +102,7 @@ void matmul_int8(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_
   std::vector<std::int32_t> row_sum(b_centred ? 0 : static_cast<std::size_t>(m));
   std::optional<DenseWeight> packed;
   for (std::int64_t i = 0; i < batch; ++i) {
+    if (i > 0) interruption_point();
     if (!packed || b_step != 0) {
       packed.emplace(b.data + i * b_step, k, n, b.row_stride, b.column_stride,
                      b.is_unsigned ? kFlip : std::uint8_t{0}, DenseWeight::Orders::kWithout);

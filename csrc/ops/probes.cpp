@@ -11,6 +11,7 @@
 #include "kernels/stream_read/kernel.h"
 #include "memory/aligned_buffer.h"
 #include "memory/sizes.h"
+#include "threads/interrupt.h"
 #include "threads/pool.h"
 
 namespace octavo {
@@ -30,6 +31,7 @@ template <class Pass>
 double time_passes(int repeats, int threads, const Pass& pass) {
   std::vector<double> seconds;
   for (int i = 0; i <= repeats; ++i) {
+    interruption_point();
     const double start = now();
     parallel_for(threads, threads, [&](std::int64_t part, int) { pass(part); });
     if (i > 0) seconds.push_back(now() - start);
@@ -47,6 +49,7 @@ double probe_dot_peak(double seconds) {
   double best = 0;
   const double end = now() + seconds;
   do {
+    interruption_point();
     const double start = now();
     kernel.run(args);
     const double elapsed = std::max(now() - start, 1e-9);

@@ -65,7 +65,7 @@ void quantize_linear(const ParameterLayout& layout, FloatData x, const void* sca
   const KernelRow<QuantizeLinearArgs>& kernel = select<QuantizeLinearArgs>(active_isas());
   const std::int64_t x_item = element_bytes(x.type), item = element_bytes(type);
   const int threads = threads_for(layout.size(), kElementsPerThread);
-  const ParameterRuns runs(layout, threads == 1 ? layout.size() : kElementsPerThread);
+  const ParameterRuns runs(layout, elements_per_task(threads, kElementsPerThread));
   const bool stream = layout.size() * item >= kStreamBytes;
   parallel_for(runs.tasks(), threads, [&](std::int64_t task, int) {
     runs.visit(task, [&](const ParameterRun& run) {
@@ -96,7 +96,7 @@ void dequantize_linear(const ParameterLayout& layout, CodeData codes, FloatData 
   const KernelRow<DequantizeLinearArgs>& kernel = select<DequantizeLinearArgs>(active_isas());
   const std::int64_t q_item = element_bytes(codes.type), item = element_bytes(scale.type);
   const int threads = threads_for(layout.size(), kElementsPerThread);
-  const ParameterRuns runs(layout, threads == 1 ? layout.size() : kElementsPerThread);
+  const ParameterRuns runs(layout, elements_per_task(threads, kElementsPerThread));
   const bool stream = layout.size() * item >= kStreamBytes;
   parallel_for(runs.tasks(), threads, [&](std::int64_t task, int) {
     runs.visit(task, [&](const ParameterRun& run) {
@@ -126,7 +126,8 @@ void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool 
                       std::int8_t* codes, float* scale, std::int32_t* zero_point) {
   const KernelRow<QuantizeRowsArgs>& kernel = select<QuantizeRowsArgs>(active_isas());
   const int threads = threads_for(m * k, kElementsPerThread);
-  const std::int64_t rows = items_per_task(m, m * k, kElementsPerThread);
+  const std::int64_t rows =
+      items_per_task(m, m * k, elements_per_task(threads, kElementsPerThread));
   parallel_for(ceil_div(m, rows), threads, [&](std::int64_t task, int) {
     const std::int64_t m0 = task * rows;
     QuantizeRowsArgs args;
@@ -152,7 +153,7 @@ void quantize_dynamic(std::int64_t m, std::int64_t k, Rows<const float> x, bool 
 void widen(const std::uint16_t* x, bool bfloat, std::int64_t n, float* out) {
   const KernelRow<WidenArgs>& kernel = select<WidenArgs>(active_isas());
   const int threads = threads_for(n, kElementsPerThread);
-  const std::int64_t piece = threads == 1 ? std::max<std::int64_t>(n, 1) : kElementsPerThread;
+  const std::int64_t piece = elements_per_task(threads, kElementsPerThread);
   parallel_for(ceil_div(n, piece), threads, [&](std::int64_t task, int) {
     const std::int64_t at = task * piece;
     kernel.run({x + at, out + at, std::min(piece, n - at), bfloat});
@@ -163,7 +164,8 @@ void embedding(const std::int8_t* codes, const float* scale, std::int64_t d,
                const std::int64_t* ids, std::int64_t count, float* out) {
   const KernelRow<DequantizeLinearArgs>& kernel = select<DequantizeLinearArgs>(active_isas());
   const int threads = threads_for(count * d, kElementsPerThread);
-  const std::int64_t rows = items_per_task(count, count * d, kElementsPerThread);
+  const std::int64_t rows =
+      items_per_task(count, count * d, elements_per_task(threads, kElementsPerThread));
   parallel_for(ceil_div(count, rows), threads, [&](std::int64_t task, int) {
     const std::int64_t end = std::min(count, (task + 1) * rows);
     for (std::int64_t i = task * rows; i < end; ++i) {

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/scratch.h"
 
+#include <vector>
+
 #include "memory/aligned_buffer.h"
+#include "threads/interrupt.h"
 
 namespace octavo {
 
 std::uint8_t* scratch(std::size_t bytes) {
-  thread_local AlignedBuffer buffer;
+  thread_local std::vector<AlignedBuffer> buffers(1);
+  // What runs while a call waits (a signal's handler, say) leaves that call's scratch alone.
+  const auto depth = static_cast<std::size_t>(waiting_calls());
+  if (buffers.size() <= depth) buffers.resize(depth + 1);
+  AlignedBuffer& buffer = buffers[depth];
   if (buffer.size() < bytes) {
     buffer = AlignedBuffer();  // free the old one first
     buffer = AlignedBuffer(bytes + bytes / 4);

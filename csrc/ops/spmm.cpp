@@ -6,6 +6,7 @@
 #include "dispatch/registry.h"
 #include "ops/scratch.h"
 #include "ops/work_split.h"
+#include "threads/interrupt.h"
 
 namespace octavo {
 namespace {
@@ -45,7 +46,9 @@ void copy(std::int64_t rows, std::int64_t columns, Strided<const float> in, Stri
 // Adds row block p of a times m columns of x to out, whose first row is the block's.
 void add_rows(const KernelRow<SpmmF32Args>& kernel, const SlicedF32& a, std::int64_t p,
               std::int64_t m, const float* x, float* out) {
+  const std::int64_t blocks_per_question = m == 1 ? 64 : 4;
   for (const SlicedF32::Block* block = a.begin(p); block != a.end(p); ++block) {
+    if ((block - a.begin(p) + 1) % blocks_per_question == 0 && interrupted()) return;
     SpmmF32Args args = a.arguments(*block);
     args.x = x + block->column * m;
     args.out = out;
@@ -154,6 +157,7 @@ void spmm(const SlicedF32& a, std::int64_t m, Strided<const float> x, Strided<fl
   const std::int64_t tiles =
       std::max<std::int64_t>(1, kChunkBytes / std::max(tile_bytes, tile_bytes * a.k()));
   for (std::int64_t j = 0; j < m; j += tiles * kTile) {
+    if (j > 0) interruption_point();
     multiply_tiles(kernel, a, std::min(m - j, tiles * kTile),
                    {x.data + j * x.column_stride, x.row_stride, x.column_stride},
                    {out.data + j * out.column_stride, out.row_stride, out.column_stride});

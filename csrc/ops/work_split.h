@@ -14,6 +14,12 @@ inline int threads_for(std::int64_t work, std::int64_t per_thread) {
   return static_cast<int>(std::clamp<std::int64_t>(work / per_thread, 1, limit));
 }
 
+// Elements in a task: what is worth a thread, or on one thread what takes a fraction of a
+// millisecond: between tasks a call asks whether it is interrupted.
+inline std::int64_t elements_per_task(int threads, std::int64_t per_thread) {
+  return threads == 1 ? 64 * per_thread : per_thread;
+}
+
 // How many of `items`, which together are `work` units, make one task of about `per_task` units. At
 // most 2^30: kernels count the rows of a task in 32 bits, and rows without columns are no work.
 inline std::int64_t items_per_task(std::int64_t items, std::int64_t work, std::int64_t per_task) {

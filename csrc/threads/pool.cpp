@@ -11,6 +11,7 @@
 
 #include "threads/cpu_count.h"
 #include "threads/float_mode.h"
+#include "threads/interrupt.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -30,6 +31,11 @@ void pause_cpu() noexcept {
 #endif
 }
 
+// Between tasks, not before the first: a job of one task asks nothing.
+void run_alone(std::int64_t tasks, TaskFunction function, const void* context) {
+  for (std::int64_t i = 0; i < tasks && (i == 0 || !interrupted()); ++i) function(context, i, 0);
+}
+
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr int kPausesPerYield = 64;
 
@@ -40,17 +46,19 @@ class Pool {
  private:
   static constexpr std::uint32_t kClosed = 1u << 31;
 
+  void serve(std::int64_t tasks, int threads, TaskFunction function, const void* context);
   void work(int index);
   void take_tasks(int worker) noexcept;
   std::uint64_t wait_for_job(std::uint64_t seen);
   bool ensure_workers(int count);
 
-  std::mutex one_job_;  // held by the caller whose job the workers serve
-  int workers_ = 0;     // guarded by one_job_
+  std::atomic<bool> busy_{false};  // set by the caller whose job the workers serve
+  int workers_ = 0;                // that caller's
 
   // The job; written only while `entered_` is kClosed with nobody inside.
   TaskFunction function_ = nullptr;
   const void* context_ = nullptr;
+  const std::atomic<bool>* interruption_ = nullptr;
   std::int64_t tasks_ = 0;
   int helpers_ = 0;
   alignas(64) std::atomic<std::int64_t> next_{0};
@@ -62,11 +70,11 @@ class Pool {
 };
 
 void Pool::take_tasks(int worker) noexcept {
-  for (;;) {
+  do {
     const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
     if (i >= tasks_) return;
     function_(context_, i, worker);
-  }
+  } while (!interrupted());
 }
 
 std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
@@ -93,7 +101,9 @@ void Pool::work(int index) {
   for (;;) {
     seen = wait_for_job(seen);
     if ((entered_.fetch_add(1, std::memory_order_acquire) & kClosed) == 0 && index < helpers_) {
+      set_interruption_flag(interruption_);
       take_tasks(index + 1);
+      set_interruption_flag(nullptr);
     }
     entered_.fetch_sub(1, std::memory_order_release);
   }
@@ -111,15 +121,24 @@ bool Pool::ensure_workers(int count) {
 }
 
 void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
-  std::unique_lock<std::mutex> lock(one_job_, std::try_to_lock);
-  if (!lock.owns_lock() || !ensure_workers(threads - 1)) {
-    for (std::int64_t i = 0; i < tasks; ++i) function(context, i, 0);
+  if (busy_.exchange(true, std::memory_order_acquire)) {
+    run_alone(tasks, function, context);
     return;
   }
+  if (ensure_workers(threads - 1)) {
+    serve(tasks, threads, function, context);
+  } else {
+    run_alone(tasks, function, context);
+  }
+  busy_.store(false, std::memory_order_release);
+}
+
+void Pool::serve(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
   // A worker that came late to the last job may still be stepping through entered_: it saw kClosed
   // and touches nothing else, so only its count must survive, hence fetch_and and no store.
   function_ = function;
   context_ = context;
+  interruption_ = interruption_flag();
   tasks_ = tasks;
   helpers_ = threads - 1;
   next_.store(0, std::memory_order_relaxed);
@@ -135,7 +154,10 @@ void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const voi
   entered_.fetch_or(kClosed, std::memory_order_acquire);
   for (int spins = 0; (entered_.load(std::memory_order_acquire) & ~kClosed) != 0; ++spins) {
     pause_cpu();
-    if (spins % kPausesPerYield == kPausesPerYield - 1) std::this_thread::yield();
+    if (spins % kPausesPerYield == kPausesPerYield - 1) {
+      interrupted();  // workers see the flag at their next block
+      std::this_thread::yield();
+    }
   }
 }
 
@@ -166,10 +188,12 @@ void set_num_threads(int n) { thread_setting().store(n < 1 ? 1 : n); }
 int get_num_threads() noexcept { return thread_setting().load(std::memory_order_relaxed); }
 
 void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
+  const std::atomic<bool>* const stopped = interruption_flag();
+  if (stopped != nullptr && stopped->load(std::memory_order_relaxed)) return;
   const DefaultFloatMode mode;
   if (static_cast<std::int64_t>(threads) > tasks) threads = static_cast<int>(tasks);
   if (threads <= 1) {
-    for (std::int64_t i = 0; i < tasks; ++i) function(context, i, 0);
+    run_alone(tasks, function, context);
     return;
   }
   pool().run(tasks, threads, function, context);

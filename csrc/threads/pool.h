@@ -9,6 +9,7 @@
 // * After a job workers watch for the next for at most ~50 us, giving the core away to any thread
 //   that wants it, then sleep on a condition variable.
 // * A forked child starts with a fresh pool; the parent's is forgotten, never joined.
+// * Once the call that a job belongs to is interrupted (threads/interrupt.h), no task starts.
 // * Tasks run in the default floating-point mode (threads/float_mode.h), on every thread.
 // * Workers are detached and the pool is never destroyed, so process exit cannot hang on it.
 #pragma once

@@ -6,6 +6,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "threads/interrupt.h"
+
 namespace octavo {
 
 namespace {
@@ -24,7 +26,12 @@ const GemmBitmapS8Row* fused_for(const std::int64_t m, IsaMask mask) {
 }
 
 std::int64_t count_non_zeros(const std::int8_t* codes, std::int64_t n, std::int64_t k) {
-  return n * k - std::count(codes, codes + n * k, std::int8_t{0});
+  std::int64_t zeros = 0;
+  for (std::int64_t j = 0; j < n; ++j, codes += k) {
+    if (j % Weight::kPanelWidth == 0) interruption_point();
+    zeros += std::count(codes, codes + k, std::int8_t{0});
+  }
+  return n * k - zeros;
 }
 
 }  // namespace
@@ -52,7 +59,10 @@ BitmapWeight::BitmapWeight(const std::int8_t* codes, std::int64_t n, std::int64_
   }
   buffer_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
   std::int64_t at = 0;
-  for (std::int64_t p = 0; p < panels(); ++p) at = pack_panel(codes, p, at);
+  for (std::int64_t p = 0; p < panels(); ++p) {
+    interruption_point();
+    at = pack_panel(codes, p, at);
+  }
   std::memset(part<std::int8_t>(offsets().value + at), 0, kSlack);
 }
 
@@ -100,6 +110,7 @@ void BitmapWeight::unpack(std::int8_t* out) const {
   const auto* value = part<std::int8_t>(offsets().value);
   const auto* mask = part<std::uint64_t>(0);
   for (std::int64_t p = 0; p < panels(); ++p) {
+    interruption_point();
     for (std::int64_t g = 0; g < k_groups(); ++g) {
       std::uint64_t bits = *mask++;
       for (std::int64_t i = 0; bits != 0; ++i, bits >>= 1) {

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "threads/interrupt.h"
 #include "weights/byte_tile.h"
 #include "weights/column_sums.h"
 #include "weights/pairs.h"
@@ -107,6 +108,7 @@ typename BsrWeight<R, C>::Count BsrWeight<R, C>::count(const std::int8_t* codes,
     const std::int64_t begin = part == 0 ? 0 : kPartInputs * part;
     const std::int64_t end = begin + std::min(kPartInputs, k - begin);
     for (std::int64_t s = 0; R * s < n; ++s) {
+      if (s % 16 == 0) interruption_point();
       std::int64_t blocks = 0, tile = -1;
       for_each_block<C>(block_row<R>(codes, n, k, s), begin, end,
                         [&](std::int64_t i, std::int64_t) {
@@ -161,6 +163,7 @@ BsrWeight<R, C>::BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_
   std::vector<Unit<R, C>> units, left_over;
   std::int64_t t = 0;
   for (std::int64_t list = 0; list < block_rows() * parts(); ++list) {
+    if (list % 16 == 0) interruption_point();
     *first++ = static_cast<std::uint32_t>(t);
     const std::int64_t s = list % block_rows(), part = list / block_rows();
     if (R * s >= n) continue;
@@ -203,6 +206,7 @@ void BsrWeight<R, C>::unpack(std::int8_t* out) const {
   const auto* index = at<std::uint16_t>(offsets().index);
   const auto* code = at<std::int8_t>(0);
   for (std::int64_t list = 0; list < block_rows() * parts(); ++list) {
+    if (list % 16 == 0) interruption_point();
     const std::int64_t row = R * (list % block_rows());
     for (std::int64_t t = first[list]; t < first[list + 1]; ++t) {
       for (std::int64_t j = 0; j < std::min<std::int64_t>(R, n() - row); ++j) {

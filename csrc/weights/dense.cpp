@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "threads/interrupt.h"
+
 namespace octavo {
 namespace {
 
@@ -119,9 +121,13 @@ DenseWeight::DenseWeight(const std::uint8_t* data, std::int64_t k, std::int64_t 
       orders_(static_cast<std::size_t>(
           orders == Orders::kWith ? checked_mul(order_count(), sizeof(GroupOrder)) : 0)) {
   for (std::int64_t p = 0; p < panels(); ++p) {
+    if (p % 16 == 15) interruption_point();
     pack_panel(data, p, k_stride, n_stride, flip);
   }
-  for (std::int64_t p = 0; orders == Orders::kWith && p < panels(); p += 2) order_groups(p);
+  for (std::int64_t p = 0; orders == Orders::kWith && p < panels(); p += 2) {
+    interruption_point();
+    order_groups(p);
+  }
   std::memset(codes_.as<std::uint8_t>() + panels() * panel_stride(), 0,
               static_cast<std::size_t>(slack_bytes()));
 }
@@ -174,6 +180,7 @@ void DenseWeight::order_groups(std::int64_t p) {
 
 void DenseWeight::unpack(std::int8_t* out) const {
   for (std::int64_t n = 0; n < this->n(); ++n) {
+    if (n % kPanelWidth == 0) interruption_point();
     const std::int8_t* column = panel(n / kPanelWidth) + n % kPanelWidth * kGroup;
     std::int8_t* row = out + n * k();
     for (std::int64_t g = 0; g < k_groups(); ++g) {

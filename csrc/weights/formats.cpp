@@ -23,7 +23,8 @@ std::unique_ptr<Weight> pack(const std::int8_t* codes, std::int64_t n, std::int6
 
 const std::vector<WeightFormat>& weight_formats() {
 #define OCTAVO_WEIGHT_FORMAT(name, type, most) {name, most, &pack<type>, &type::cost},
-  static const std::vector<WeightFormat> formats = {
+  // Never destroyed: other threads may compute while the process leaves.
+  static const auto& formats = *new std::vector<WeightFormat>{
 #include "weights/formats.inc"
   };
   return formats;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "threads/interrupt.h"
+
 namespace octavo {
 namespace {
 
@@ -34,6 +36,7 @@ Int4Weight::Int4Weight(const std::int8_t* codes, const float* scale, std::int64_
   std::fill_n(scales, panels() * panel_scales(), 0.0f);
   for (std::int64_t row = 0; row < n; ++row) {
     const std::int64_t p = row / kPanelWidth, column = row % kPanelWidth;
+    if (column == 0) interruption_point();
     for (std::int64_t i = 0; i < k; ++i) {
       const Place place = place_of(column, i);
       std::uint8_t& byte = out[p * panel_bytes() + place.byte];
@@ -49,6 +52,7 @@ Int4Weight::Int4Weight(const std::int8_t* codes, const float* scale, std::int64_
 void Int4Weight::unpack(std::int8_t* out) const {
   const auto* codes = codes_.as<std::uint8_t>();
   for (std::int64_t row = 0; row < n(); ++row) {
+    if (row % kPanelWidth == 0) interruption_point();
     const std::uint8_t* panel = codes + row / kPanelWidth * panel_bytes();
     for (std::int64_t i = 0; i < k(); ++i) {
       const Place place = place_of(row % kPanelWidth, i);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "threads/interrupt.h"
+
 namespace octavo {
 namespace {
 
@@ -27,6 +29,7 @@ struct SlicedF32::Reader {
   // holds something; pieces are sorted by count, most first, then by row.
   template <class Take>
   void blocks(std::int64_t p, const Take& take) const {
+    interruption_point();
     const std::int64_t first = p * kSparseRows;
     const int rows = static_cast<int>(std::min<std::int64_t>(kSparseRows, n - first));
     std::int64_t at[kSparseRows];
@@ -68,6 +71,7 @@ bool SlicedF32::valid(const std::int64_t* indptr, const std::int32_t* indices, s
                       std::int64_t n, std::int64_t k) {
   if (indptr[0] != 0 || indptr[n] != nnz) return false;
   for (std::int64_t row = 0; row < n; ++row) {
+    if (row % kSparseRows == 0) interruption_point();
     if (indptr[row] > indptr[row + 1] || indptr[row + 1] > nnz) return false;
     std::int64_t last = -1;
     for (std::int64_t i = indptr[row]; i < indptr[row + 1]; ++i) {
@@ -128,6 +132,7 @@ void SlicedF32::unpack(std::int64_t* indptr, std::int32_t* indices, float* value
   std::fill(indptr, indptr + n_ + 1, std::int64_t{0});
   const auto each_row = [&](const auto& visit) {
     for (std::int64_t p = 0; p < row_blocks(); ++p) {
+      interruption_point();
       for (const Block* block = begin(p); block != end(p); ++block) {
         const SpmmF32Args args = arguments(*block);
         std::int64_t at = 0;

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "threads/interrupt.h"
 #include "weights/byte_tile.h"
 #include "weights/column_sums.h"
 
@@ -79,6 +80,7 @@ void walk(const std::int8_t* codes, std::int64_t n, std::int64_t k, SlotIndex ki
   for (std::int64_t p = 0; p * Weight::kPanelWidth < n; ++p) {
     const std::int64_t n0 = p * Weight::kPanelWidth;
     const std::int64_t columns = std::min<std::int64_t>(Weight::kPanelWidth, n - n0);
+    interruption_point();
     PanelSteps steps(codes + n0 * k, columns, k, kind);
     while (steps.take(step)) each(step);
     after(p);
@@ -171,6 +173,7 @@ void WindowedWeight<Kind>::unpack(std::int8_t* out) const {
   const auto* window = part<std::uint16_t>(offsets().window);
   for (std::int64_t n = 0; n < this->n(); ++n) {
     const std::int64_t p = n / kPanelWidth, column = kSlots * (n % kPanelWidth);
+    if (column == 0) interruption_point();
     for (std::int64_t t = first_step[p]; t < first_step[p + 1]; ++t) {
       const auto* value = part<std::int8_t>(t * step_bytes(Kind));
       const auto* index = part<std::uint8_t>(t * step_bytes(Kind) + kStepSlots);

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "ops/linear.h"
+#include "threads/interrupt.h"
 #include "threads/pool.h"
 
 #if OCTAVO_TEST_FORK
@@ -65,6 +66,33 @@ void test_nested() {
   parallel_for(6, 3,
                [&](std::int64_t, int) { parallel_for(5, 3, [&](std::int64_t, int) { ++total; }); });
   check(total == 30, "a job inside a task");
+}
+
+// A call that is stopped starts no more tasks on any thread, even if its own thread only waits; the
+// calls after it are whole. What asks may call in its turn.
+void test_interruption(int threads, std::int64_t tasks) {
+  std::atomic<std::int64_t> done{0}, asked{0};
+  const auto task = [&](std::int64_t, int) {
+    for (int i = 0; i < 100 && !interrupted(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ++done;
+  };
+  {
+    const InterruptibleCall call(
+        [](void* context) {
+          check(every_task_once(20, 3), "a job of what asks");
+          return ++*static_cast<std::atomic<std::int64_t>*>(context) == 2;
+        },
+        &asked);
+    parallel_for(tasks, threads, task);
+    check(call.stopped() && asked == 2, "an interrupted call");
+    check(done <= threads, "tasks after an interruption");
+    parallel_for(tasks, threads, task);
+    check(done <= threads, "a job after an interruption");
+  }
+  check(!interrupted() && waiting_calls() == 0, "interruption ends with the call");
+  check(every_task_once(50, threads), "a job after an interrupted call");
 }
 
 struct Layer {
@@ -139,6 +167,9 @@ int main() {
   test_jobs();
   test_concurrent_callers();
   test_nested();
+  for (const int threads : {1, 2, 3}) {
+    for (const std::int64_t tasks : {3, 100}) test_interruption(threads, tasks);
+  }
   test_linear(1, 700, 300);
   test_linear(5, 257, 129);
   test_linear(200, 64, 100);

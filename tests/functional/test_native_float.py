@@ -80,6 +80,14 @@ def test_attention(isa: str, threads: int, rng: np.random.Generator, keys: int, 
                 same("attention", (q, k, v, valid, added, heads, 0.125), q.shape, "float32")
 
 
+def test_attention_of_more_rows_than_go_without_a_question(
+    isa: str, rng: np.random.Generator
+) -> None:
+    q, k = (rng.normal(0, 1, (1, n, 64)).astype(np.float32) for n in (150, 600))
+    mask, bias = rng.random((1, 600)) < 0.95, rng.normal(0, 1, (1, 150, 600)).astype(np.float32)
+    same("attention", (q, k, k, mask, bias, 1, 0.125), q.shape, "float32")
+
+
 def test_attention_without_queries(isa: str) -> None:
     none, keys = np.empty((2, 0, 8), np.float32), np.ones((2, 3, 8), np.float32)
     _backend.backend.attention(none, keys, keys, None, None, 2, 1.0, none)

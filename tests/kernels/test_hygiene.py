@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "memory": ("memory/",),
     "threads": ("threads/",),
     "dispatch": ("dispatch/", "kernels/"),
-    "weights": ("weights/", "memory/", "dispatch/", "kernels/"),
+    "weights": ("weights/", "memory/", "dispatch/", "kernels/", "threads/interrupt.h"),
     "ops": ("ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),
     "bindings": (
         *("bindings/", "ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bindings/gil.h"
+
+#include <atomic>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace octavo {
+namespace {
+
+std::atomic<unsigned long> g_main_thread{0};
+
+}  // namespace
+
+bool is_main_thread() noexcept {
+  return PyThread_get_thread_ident() == g_main_thread.load(std::memory_order_relaxed);
+}
+
+void remember_main_thread() {
+  const py::object thread = py::module_::import("threading").attr("main_thread")();
+  g_main_thread = thread.attr("ident").cast<unsigned long>();
+#if defined(__unix__) || defined(__APPLE__)
+  // The thread that forks is the child's main thread.
+  pthread_atfork(nullptr, nullptr, [] { g_main_thread = PyThread_get_thread_ident(); });
+#endif
+}
+
+}  // namespace octavo
