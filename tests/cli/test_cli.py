@@ -14,30 +14,26 @@ import pytest
 
 import model_files
 import octavo
-from octavo import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    code = cli.main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    Run = Callable[..., tuple[int, str, str]]
 
 
-def test_compress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compress(tmp_path: Path, run: Run) -> None:
     folder = model_files.write_random(tmp_path / "float")
-    code, out, err = run(capsys, "compress", folder, tmp_path / "int8", "--recipe", "int8")
+    code, out, err = run("compress", folder, tmp_path / "int8", "--recipe", "int8")
     assert (code, err) == (0, "")
     assert str(tmp_path / "int8") in out
     assert "x smaller" in out
     assert octavo.models.load(tmp_path / "int8").encode([[1, 2, 3]]).shape == (1, 32)
 
 
-def test_compress_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compress_json(tmp_path: Path, run: Run) -> None:
     folder = model_files.write_random(tmp_path / "float")
-    code, out, _ = run(capsys, "compress", folder, tmp_path / "int8", "--json")
+    code, out, _ = run("compress", folder, tmp_path / "int8", "--json")
     result = json.loads(out)
     assert code == 0
     assert result["bytes_before"] == (folder / "model.safetensors").stat().st_size
@@ -45,19 +41,19 @@ def test_compress_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (result["recipe"], result["layers"]) == ("int8", 21)
 
 
-def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compress_replaces_and_refuses(tmp_path: Path, run: Run) -> None:
     folder = model_files.write_random(tmp_path / "float")
     for _ in range(2):
-        assert run(capsys, "compress", folder, tmp_path / "int8")[0] == 0
+        assert run("compress", folder, tmp_path / "int8")[0] == 0
     other = tmp_path / "other"
     other.mkdir()
     (other / "letter.txt").write_text("dear", encoding="utf-8")
-    code, out, err = run(capsys, "compress", folder, other)
+    code, out, err = run("compress", folder, other)
     assert (code, out) == (1, "")
     assert "octavo: error:" in err
     assert "is left as it is" in err
     assert (other / "letter.txt").read_text(encoding="utf-8") == "dear"
-    code, _, err = run(capsys, "compress", folder, folder)
+    code, _, err = run("compress", folder, folder)
     assert code == 1
     assert "OUT is the model to compress" in err
 
@@ -76,34 +72,30 @@ def test_compress_replaces_and_refuses(tmp_path: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_failures(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    message: str,
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model_files.write_random(tmp_path / "float")
-    code, out, err = run(capsys, *words)
+    code, out, err = run(*words)
     assert (code, out) == (1, "")
     assert f"octavo: error: {message}" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]
 
 
 @pytest.mark.parametrize("words", [[], ["fold"], ["compress"], ["info", "--nope"]])
-def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, *words)
+def test_wrong_usage(words: list[str], run: Run) -> None:
+    code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: octavo")
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "--version") == (0, f"octavo {octavo.__version__}\n", "")
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"octavo {octavo.__version__}\n", "")
 
 
 @pytest.mark.parametrize("command", ["", "compress", "info", "bench", "demo", "report"])
-def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, *filter(None, [command]), "--help")
+def test_help_has_examples(command: str, run: Run) -> None:
+    code, out, err = run(*filter(None, [command]), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: octavo {command}".rstrip())
     examples = out[out.index("Examples:") :].splitlines()[1:]
@@ -111,8 +103,8 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "\x1b" not in out
 
 
-def test_info(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "info")
+def test_info(run: Run) -> None:
+    code, out, err = run("info")
     assert (code, err) == (0, "")
     info = octavo.runtime.cpu_info()
     labels = [line.split()[0] for line in out.splitlines()]
@@ -122,17 +114,17 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         assert value in out
 
 
-def test_info_json(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "info", "--json")
+def test_info_json(run: Run) -> None:
+    code, out, _ = run("info", "--json")
     assert code == 0
     assert json.loads(out) == octavo.runtime.cpu_info()
 
 
-def test_no_typer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_typer(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     for name in [name for name in sys.modules if name.startswith("octavo.cli.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "typer", None)
-    code, out, err = run(capsys, "info")
+    code, out, err = run("info")
     assert (code, out) == (1, "")
     assert "the command line needs the package 'typer': pip install \"octavo[cli]\"" in err
 
@@ -147,15 +139,13 @@ def test_no_typer_as_a_module() -> None:
     assert 'pip install "octavo[cli]"' in done.stderr
 
 
-def test_an_unexpected_error_is_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unexpected_error_is_a_line(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     def broken() -> None:
         raise RuntimeError("two\nlines")
 
     monkeypatch.setattr(octavo.runtime, "cpu_info", broken)
-    assert run(capsys, "info") == (1, "", "octavo: error: RuntimeError: two\nlines\n")
-    code, _, err = run(capsys, "--traceback", "info")
+    assert run("info") == (1, "", "octavo: error: RuntimeError: two\nlines\n")
+    code, _, err = run("--traceback", "info")
     assert code == 1
     assert "in broken" in err
 
@@ -168,15 +158,13 @@ def test_completion() -> None:
     assert done.stdout.split() == ["compress"], done.stderr
 
 
-def test_interrupt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("octavo.models.save.write_json", interrupted)
     folder = model_files.write_random(tmp_path / "float")
-    code, out, err = run(capsys, "compress", folder, tmp_path / "int8")
+    code, out, err = run("compress", folder, tmp_path / "int8")
     assert (code, out) == (130, "")
     assert "nothing was left half-written" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float"]

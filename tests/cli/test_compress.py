@@ -17,23 +17,12 @@ import pytest
 import model_files
 import octavo
 import octavo.lora
-from octavo import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    code = cli.main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = model_files.write_random(tmp_path / "float")
-    model_files.write_tokenizer(path)
-    return path
+    Run = Callable[..., tuple[int, str, str]]
 
 
 def artifact_of(folder: Path, place: Path) -> dict[str, bytes]:
@@ -45,43 +34,37 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_a_file_with_its_config_beside_it(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_with_its_config_beside_it(folder: Path, tmp_path: Path, run: Run) -> None:
     expected = artifact_of(folder, tmp_path / "expected")
     named = folder / "weights of mine.safetensors"
     (folder / "model.safetensors").rename(named)
-    code, out, err = run(capsys, "compress", named, tmp_path / "int8", "--json")
+    code, out, err = run("compress", named, tmp_path / "int8", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["bytes_before"] == named.stat().st_size
     assert contents(tmp_path / "int8") == expected
     assert "tokenizer.json" in expected
 
 
-def test_a_file_with_config(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_with_config(folder: Path, tmp_path: Path, run: Run) -> None:
     expected = artifact_of(folder, tmp_path / "expected")
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(folder / "model.safetensors", bare / "x.safetensors")
     words = ["compress", bare / "x.safetensors", tmp_path / "int8"]
-    code, _, err = run(capsys, *words)
+    code, _, err = run(*words)
     assert code == 1
     assert "no config.json beside it; name the model's with --config FILE" in err
-    assert run(capsys, *words, "--config", folder / "config.json")[0] == 0
+    assert run(*words, "--config", folder / "config.json")[0] == 0
     del expected["tokenizer.json"]  # there is none beside the file
     assert contents(tmp_path / "int8") == expected
 
 
-def test_config_goes_before_the_folders_own(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_goes_before_the_folders_own(folder: Path, tmp_path: Path, run: Run) -> None:
     right = tmp_path / "right.json"
     (folder / "config.json").rename(right)
     (folder / "config.json").write_text('{"model_type": "t5"}', encoding="utf-8")
-    assert run(capsys, "compress", folder, tmp_path / "int8")[0] == 1
-    assert run(capsys, "compress", folder, tmp_path / "int8", "--config", right)[0] == 0
+    assert run("compress", folder, tmp_path / "int8")[0] == 1
+    assert run("compress", folder, tmp_path / "int8", "--config", right)[0] == 0
     assert (tmp_path / "int8" / "tokenizer.json").is_file()
 
 
@@ -94,78 +77,68 @@ def test_config_goes_before_the_folders_own(
         ("damaged.safetensors", "model.safetensors"),
     ],
 )
-def test_other_files(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
-) -> None:
+def test_other_files(folder: Path, tmp_path: Path, run: Run, name: str, message: str) -> None:
     (folder / name).write_bytes(b"not weights")
-    code, out, err = run(capsys, "compress", folder / name, tmp_path / "int8")
+    code, out, err = run("compress", folder / name, tmp_path / "int8")
     assert (code, out) == (1, "")
     assert message in err
     assert not (tmp_path / "int8").exists()
 
 
-def test_options_that_do_not_fit(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_that_do_not_fit(folder: Path, tmp_path: Path, run: Run) -> None:
     words = ["compress", folder, tmp_path / "int8"]
-    code, _, err = run(capsys, *words, "--config", tmp_path / "no.json")
+    code, _, err = run(*words, "--config", tmp_path / "no.json")
     assert code == 1
     assert "--config: no such file" in err
-    code, _, err = run(capsys, *words, "--revision", "main")
+    code, _, err = run(*words, "--revision", "main")
     assert code == 1
     assert "--revision is for a model of the hub" in err
     assert not (tmp_path / "int8").exists()
 
 
-def test_the_file_of_the_output_is_not_lost(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_of_the_output_is_not_lost(folder: Path, run: Run) -> None:
     before = contents(folder)
-    code, _, err = run(capsys, "compress", folder / "model.safetensors", folder, "--overwrite")
+    code, _, err = run("compress", folder / "model.safetensors", folder, "--overwrite")
     assert code == 1
     assert "OUT is the model to compress" in err
     assert contents(folder) == before
 
 
-def test_a_float_model_is_replaced_only_when_asked(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_float_model_is_replaced_only_when_asked(folder: Path, tmp_path: Path, run: Run) -> None:
     other = model_files.write_random(tmp_path / "other")
     before = contents(other)
-    code, _, err = run(capsys, "compress", folder, other)
+    code, _, err = run("compress", folder, other)
     assert code == 1
     assert "holds a float model; --overwrite replaces it" in err
     assert contents(other) == before
-    assert run(capsys, "compress", folder, other, "--overwrite")[0] == 0
+    assert run("compress", folder, other, "--overwrite")[0] == 0
     assert contents(other) == artifact_of(folder, tmp_path / "expected")
 
 
 def test_a_model_of_another_quantization_is_replaced_only_when_asked(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, run: Run
 ) -> None:
     other = model_files.write_random(tmp_path / "other")
     config = json.loads((other / "config.json").read_text(encoding="utf-8"))
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
     before = contents(other)
-    code, _, err = run(capsys, "compress", folder, other)
+    code, _, err = run("compress", folder, other)
     assert code == 1
     assert "holds a differently quantized model; --overwrite replaces it" in err
     assert contents(other) == before
-    code, _, err = run(capsys, "compress", other, tmp_path / "int8")
+    code, _, err = run("compress", other, tmp_path / "int8")
     assert code == 1
     assert "quant_method is 'gptq'" in err
     assert "name the folder of the float model instead" in err
-    assert run(capsys, "compress", folder, other, "--overwrite")[0] == 0
+    assert run("compress", folder, other, "--overwrite")[0] == 0
 
 
-def test_a_read_only_output_is_left(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(capsys, "compress", folder, tmp_path / "int8")[0] == 0
+def test_a_read_only_output_is_left(folder: Path, tmp_path: Path, run: Run) -> None:
+    assert run("compress", folder, tmp_path / "int8")[0] == 0
     before = contents(tmp_path / "int8")
     (tmp_path / "int8").chmod(0o555)
-    code, _, err = run(capsys, "compress", folder, tmp_path / "int8")
+    code, _, err = run("compress", folder, tmp_path / "int8")
     (tmp_path / "int8").chmod(0o755)
     assert code == 1
     assert "is read-only; name another folder" in err
@@ -173,7 +146,7 @@ def test_a_read_only_output_is_left(
 
 
 def test_a_place_where_nothing_can_be_written(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("/proc is a place where not even root can make a folder")
@@ -182,16 +155,14 @@ def test_a_place_where_nothing_can_be_written(
         raise AssertionError("the work began before the output was checked")
 
     monkeypatch.setattr("octavo.compression.compress", never)
-    code, out, err = run(capsys, "compress", folder, "/proc/octavo/int8")
+    code, out, err = run("compress", folder, "/proc/octavo/int8")
     assert (code, out) == (1, "")
     assert "OUT: cannot write in /proc" in err
 
 
-def test_no_hub_package(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_hub_package(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    code, _, err = run(capsys, "compress", "owner/name", tmp_path / "int8")
+    code, _, err = run("compress", "owner/name", tmp_path / "int8")
     assert code == 1
     assert "no such folder: owner/name" in err
     assert "pip install huggingface_hub, or download it elsewhere" in err
@@ -232,24 +203,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
         (ConnectionError("no route\nto host"), "the hub cannot be reached (no route). Connect"),
     ],
 )
-def test_hub_failures(
-    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, message: str
-) -> None:
+def test_hub_failures(hub: Any, tmp_path: Path, run: Run, error: Exception, message: str) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     hub.snapshot_download = fail
     words = ["compress", "owner/name", tmp_path / "int8", "--revision", "v9"]
-    code, _, err = run(capsys, *words)
+    code, _, err = run(*words)
     assert code == 1
     assert "octavo: error: owner/name: " in err
     assert message in err
     assert err.count("\n") == 1
 
 
-def test_hub_model(
-    hub: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hub_model(hub: Any, folder: Path, tmp_path: Path, run: Run) -> None:
     asked: list[tuple[str, str | None]] = []
 
     def download(name: str, revision: str | None, allow_patterns: list[str], **_: Any) -> str:
@@ -260,7 +227,7 @@ def test_hub_model(
 
     hub.snapshot_download = download
     words = ["compress", "owner/name", tmp_path / "int8", "--revision", "v1", "--json"]
-    code, out, _ = run(capsys, *words)
+    code, out, _ = run(*words)
     assert code == 0
     assert json.loads(out)["model"] == "owner/name"
     assert asked == [("owner/name", "v1")]
@@ -300,9 +267,7 @@ def test_the_hubs_own_cache_offline(folder: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_adapter_is_merged_first(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_adapter_is_merged_first(folder: Path, tmp_path: Path, run: Run) -> None:
     side = octavo.lora.LowRank(np.ones((2, 32), np.float32), np.ones((32, 2), np.float32), 0.5)
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 1}
     name = "encoder.layer.1.attention.self.value"
@@ -311,13 +276,13 @@ def test_adapter_is_merged_first(
     merged = octavo.lora.merge(octavo.models.load(folder), adapter)
     octavo.compress(merged).save(tmp_path / "expected")
     words = ("compress", folder, tmp_path / "int8", "--adapter", tmp_path / "adapter", "--json")
-    code, out, err = run(capsys, *words)
+    code, out, err = run(*words)
     assert (code, err) == (0, "")
     assert json.loads(out)["adapter"] == str(tmp_path / "adapter")
     assert contents(tmp_path / "int8") == contents(tmp_path / "expected")
     wrong = octavo.lora.Adapter(config, {"encoder.layer.9.attention.self.value": side})
     wrong.save(tmp_path / "wrong")
-    code, _, err = run(capsys, *words[:2], tmp_path / "no", "--adapter", tmp_path / "wrong")
+    code, _, err = run(*words[:2], tmp_path / "no", "--adapter", tmp_path / "wrong")
     assert code == 1
     assert "adapter of another base: it changes a linear layer" in err
     assert not (tmp_path / "no").exists()

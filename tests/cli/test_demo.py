@@ -30,13 +30,6 @@ pytest.importorskip("tokenizers", reason="the demonstration reads sentences")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = model_files.write_random(tmp_path / "model")
-    model_files.write_tokenizer(path)
-    return path
-
-
-@pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "cache"
     monkeypatch.setattr(default_model, "cache_folder", lambda: path)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sys
@@ -12,26 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import model_files
 import octavo
 from octavo import cli
 
 pytest.importorskip("typer", reason="needs the extra `cli`")
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = model_files.write_random(tmp_path / "float")
-    model_files.write_tokenizer(path)
-    return path
+    Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -42,14 +31,8 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    code = cli.main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_it_writes_what_the_library_makes(
-    folder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, data: Path, tmp_path: Path, run: Run
 ) -> None:
     pytest.importorskip("yaml", reason="needs PyYAML")
     yaml = tmp_path / "recipe.yaml"
@@ -64,7 +47,7 @@ def test_it_writes_what_the_library_makes(
         expected.save(tmp_path / "expected")
         words = ["compress", folder, tmp_path / "out", "--recipe", recipe, "--json", "--overwrite"]
         words += [] if calibration is None else ["--calibration", calibration]
-        code, out, err = run(capsys, *words)
+        code, out, err = run(*words)
         assert (code, err) == (0, "")
         assert json.loads(out)["recipe"] == recipe
         assert json.loads(out)["applied"] == expected.recipe
@@ -72,17 +55,17 @@ def test_it_writes_what_the_library_makes(
             assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
 
 
-def test_sentences(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sentences(folder: Path, tmp_path: Path, run: Run) -> None:
     pytest.importorskip("tokenizers", reason="needs tokenizers")
     text = tmp_path / "s.txt"
     text.write_text("the a of the\nof and a , the .\n", encoding="utf-8")
     for model in (folder, folder / "model.safetensors"):
         words = ["compress", model, tmp_path / "out", "--json", "--recipe", "sparse50-int8"]
-        code, out, err = run(capsys, *words, "--calibration", text)
+        code, out, err = run(*words, "--calibration", text)
         assert (code, err) == (0, "")
         assert json.loads(out)["applied"]["calibration_tokens"] == 10
     (folder / "tokenizer.json").unlink()
-    code, out, err = run(capsys, *words, "--calibration", text)
+    code, out, err = run(*words, "--calibration", text)
     assert (code, out) == (1, "")
     assert "no tokenizer.json" in err
 
@@ -98,26 +81,21 @@ def test_sentences(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_what_does_not_fit(
-    folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    message: str,
+    folder: Path, tmp_path: Path, run: Run, words: list[str], message: str
 ) -> None:
-    code, out, err = run(capsys, "compress", folder, tmp_path / "out", *words)
+    code, out, err = run("compress", folder, tmp_path / "out", *words)
     assert (code, out) == (1, "")
     assert message in err
     assert not (tmp_path / "out").exists()
 
 
 def test_progress_has_the_time_left(
-    folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, data: Path, tmp_path: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "stderr", terminal)
     words = ["compress", folder, tmp_path / "out", "--recipe", "2:4-int8", "--calibration", data]
     assert cli.main([str(word) for word in words]) == 0
-    shown = stream.getvalue()
+    shown = terminal.getvalue()
     assert "pruning encoder.layer.1.output.dense" in shown
     shares = [int(share) for share in re.findall(r"(\d+)%", shown)]
     assert shares == sorted(shares)
@@ -126,14 +104,10 @@ def test_progress_has_the_time_left(
 
 
 def test_interrupted_pruning_leaves_nothing(
-    folder: Path,
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, data: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["compress", folder, tmp_path / "out", "--recipe", "sparse50-int8"]
-    assert run(capsys, *words)[0] == 0
+    assert run(*words)[0] == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     calls: list[int] = []
     real = octavo.algorithms.pruning.sparsegpt
@@ -145,7 +119,7 @@ def test_interrupted_pruning_leaves_nothing(
         return real(*arguments, **options)
 
     monkeypatch.setattr(octavo.algorithms.pruning, "sparsegpt", interrupted)
-    code, out, err = run(capsys, *words, "--calibration", data)
+    code, out, err = run(*words, "--calibration", data)
     assert (code, out) == (130, "")
     assert "nothing was left half-written" in err
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

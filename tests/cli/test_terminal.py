@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 ESCAPE = "\x1b["
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def on_terminal(columns: int, *words: Any, **settings: str) -> tuple[int, str]:
     """Run the command with a terminal of that width as all three streams."""
     if os.name != "posix":
@@ -103,9 +98,11 @@ def test_twenty_columns(tmp_path: Path) -> None:
     assert max(map(len, shown)) == 19
 
 
-def test_progress_only_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_only_on_a_terminal(
+    tmp_path: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = model_files.write_random(tmp_path / "float")
-    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+    for stream, shown in ((terminal, True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
         assert cli.main(["compress", str(folder), str(tmp_path / "int8")]) == 0
         assert ("encoder.layer.1.output.dense" in stream.getvalue()) is shown
@@ -117,15 +114,15 @@ def test_progress_only_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert shares[0] < 50 < shares[-1] <= 100
 
 
-def test_time_left() -> None:
-    stream, now = Terminal(), [0.0]
-    with console.Progress(stream, lambda: now[0]) as progress:
+def test_time_left(terminal: Any) -> None:
+    now = [0.0]
+    with console.Progress(terminal, lambda: now[0]) as progress:
         progress("first", 0.0)
         now[0] = 10.0
         progress("second", 0.1)
         progress("no share")
         progress("x" * 500, 0.5)
-    first, second, bare, long, after = stream.getvalue().split("\r\x1b[K")[1:]
+    first, second, bare, long, after = terminal.getvalue().split("\r\x1b[K")[1:]
     assert (first, second, bare, after) == (
         "  0%  first",
         " 10%  1:30 left  second",
