@@ -67,6 +67,39 @@ inline Matrix make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
   return w;
 }
 
+inline std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
+  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
+         " k=" + std::to_string(w.k);
+}
+
+// Calls check_one(m, weight, pattern, edge, random) for products around panels of 16 outputs.
+template <class Check>
+void for_all_problems(const std::vector<std::int64_t>& ms, const std::vector<std::int64_t>& ks,
+                      Random& random, const Check& check_one) {
+  for (const std::int64_t m : ms) {
+    for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
+      for (const std::int64_t k : ks) {
+        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
+        check_one(m, make_weight(n, k, Pattern::kRandom, random), Pattern::kRandom, edge, random);
+      }
+    }
+    for (const Pattern pattern : kPatterns) {
+      check_one(m, make_weight(72, 300, pattern, random), pattern, Edge::kEnd, random);
+    }
+  }
+}
+
+// Calls check_one(weight) for weights to be packed: of few sizes every pattern, and the widest.
+template <class Check>
+void for_all_packings(const std::vector<std::int64_t>& ks, Random& random, const Check& check_one) {
+  for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
+    for (const std::int64_t k : ks) {
+      for (const Pattern pattern : kPatterns) check_one(make_weight(n, k, pattern, random));
+    }
+  }
+  check_one(make_weight(3, 65536, Pattern::kLastCode, random));
+}
+
 // Rows of codes as bytes of a form, zero-padded to 64.
 struct Codes {
   Codes(std::int64_t m, std::int64_t k, ActivationEncoding form, Pattern pattern, Edge edge,

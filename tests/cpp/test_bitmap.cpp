@@ -35,10 +35,6 @@ struct GuardedBitmap {
   BitmapPanels whole;
 };
 
-std::string name_of(const char* kernel, const Matrix& w) {
-  return std::string(kernel) + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
-}
-
 // The code at a place of the packed order, zero in the padding.
 std::int8_t code_at(const Matrix& w, std::int64_t p, std::int64_t g, std::int64_t i) {
   const std::int64_t n = 16 * p + i / 4, k = 4 * g + i % 4;
@@ -47,7 +43,7 @@ std::int8_t code_at(const Matrix& w, std::int64_t p, std::int64_t g, std::int64_
 
 void check_bitmap(const Matrix& w) {
   const BitmapWeight packed(w.codes.data(), w.n, w.k);
-  const std::string what = name_of("bitmap", w);
+  const std::string what = name_of("bitmap", 0, w);
   check_codes(packed, w, what);
   const auto zeros = std::count(w.codes.begin(), w.codes.end(), std::int8_t{0});
   check(packed.non_zeros() == w.n * w.k - zeros, what + " non-zeros");
@@ -78,8 +74,8 @@ void check_expand(const KernelRow<ExpandS8Args>& row, const Matrix& w, Edge edge
         expected.push_back(code_at(w, p, g0 + i / 64, i % 64));
       }
     }
-    check_same(out.data(), expected.data(), out.size(), name_of(row.name, w));
-    time_case(name_of(row.name, w), [&] { row.run(args); });
+    check_same(out.data(), expected.data(), out.size(), name_of(row.name, 0, w));
+    time_case(name_of(row.name, 0, w), [&] { row.run(args); });
   }
 }
 
@@ -98,7 +94,7 @@ void check_gemm_bitmap(const GemmBitmapS8Row& row, std::int64_t m, const Matrix&
                                  static_cast<std::int32_t>(m),
                                  static_cast<std::int32_t>(packed.k_groups())};
   row.run(args);
-  const std::string what = name_of(row.name, w) + " m=" + std::to_string(m);
+  const std::string what = name_of(row.name, m, w);
   check_sums(c.data(), width, a, row.form, m, w, what);
   time_case(what, [&] { row.run(args); });
 }

@@ -13,10 +13,6 @@ namespace {
 
 using namespace octavo;
 
-std::string name_of(const std::string& what, const Matrix& w) {
-  return what + " n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
-}
-
 bool is_zero(const Matrix& w, std::int64_t n0, std::int64_t k0, std::int64_t width) {
   for (std::int64_t n = n0; n < std::min(n0 + 16, w.n); ++n) {
     for (std::int64_t k = k0; k < std::min(k0 + width, w.k); ++k) {
@@ -29,7 +25,7 @@ bool is_zero(const Matrix& w, std::int64_t n0, std::int64_t k0, std::int64_t wid
 // The blocks that must be there, in order, and no others; the way back; the bytes.
 void check_blocks(const Matrix& w) {
   const Bsr16x4 packed(w.codes.data(), w.n, w.k);
-  const std::string what = name_of("blocks", w);
+  const std::string what = name_of("blocks", 0, w);
   check_codes(packed, w, what);
   const BsrPanels all = packed.stretch(0, packed.panels());
   std::uint32_t t = 0;
@@ -62,26 +58,15 @@ void check_gemm_bsr16x4(const GemmBsr16x4S8Row& row, std::int64_t m, const Matri
   const GemmBsr16x4S8Args args = {guarded.whole, a.bytes.data(), a.k_pad,
                                   c.data(),      width,          static_cast<std::int32_t>(m)};
   row.run(args);
-  const std::string what = name_of(row.name, w) + " m=" + std::to_string(m);
+  const std::string what = name_of(row.name, m, w);
   check_sums(c.data(), width, a, row.form, m, w, what);
   time_case(what, [&] { row.run(args); });
 }
 
 void check_row(const GemmBsr16x4S8Row& row) {
   Random random(20240501);
-  for (const std::int64_t m : {1, 2, 3, 4, 6, 7, 15, 33, 70}) {
-    for (const std::int64_t n : {1, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 15, 64, 65, 200}) {
-        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-        const Matrix w = make_weight(n, k, Pattern::kRandom, random);
-        check_gemm_bsr16x4(row, m, w, Pattern::kRandom, edge, random);
-      }
-    }
-    for (const Pattern pattern : kPatterns) {
-      const Matrix w = make_weight(72, 300, pattern, random);
-      check_gemm_bsr16x4(row, m, w, pattern, Edge::kEnd, random);
-    }
-  }
+  for_all_problems({1, 2, 3, 4, 6, 7, 15, 33, 70}, {0, 1, 15, 64, 65, 200}, random,
+                   [&](auto&&... problem) { check_gemm_bsr16x4(row, problem...); });
   for (const Pattern pattern : {Pattern::kDense, Pattern::kBlocks16x4, Pattern::kTiles}) {
     const Matrix w = make_weight(33, 3300, pattern, random);
     check_gemm_bsr16x4(row, 18, w, pattern, Edge::kFront, random);
@@ -92,12 +77,7 @@ void check_row(const GemmBsr16x4S8Row& row) {
 
 void test_bsr16x4() {
   Random random(20240502);
-  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
-      for (const Pattern pattern : kPatterns) check_blocks(make_weight(n, k, pattern, random));
-    }
-  }
-  check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
+  for_all_packings({0, 1, 4, 15, 64, 65, 300}, random, check_blocks);
   check_layers({"bsr16x4"}, {1, 3, 9, 40, 140},
                {Pattern::kRandom, Pattern::kBlocks16x4, Pattern::kTiles}, 700, random);
 }

@@ -15,11 +15,6 @@ namespace {
 
 using namespace octavo;
 
-std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
-  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
-         " k=" + std::to_string(w.k);
-}
-
 std::int64_t blocks_in(const Matrix& w, std::int64_t n) {
   std::int64_t found = 0;
   for (std::int64_t k0 = 0; n < w.n && k0 < w.k; k0 += 4) {
@@ -93,32 +88,11 @@ void check_spread(const BroadcastBsr1x4S8Row& row, std::int64_t m, const Matrix&
   time_case(name_of(row.name, m, w), [&] { row.run(args); });
 }
 
-template <class Check>
-void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
-  Random random(20261125);
-  for (const std::int64_t m : ms) {
-    for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 15, 64, 65, 200}) {
-        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-        check_one(m, make_weight(n, k, Pattern::kRandom, random), Pattern::kRandom, edge, random);
-      }
-    }
-    for (const Pattern pattern : kPatterns) {
-      check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
-    }
-  }
-}
-
 }  // namespace
 
 void test_bsr1x4() {
   Random random(20261126);
-  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 4, 15, 64, 65, 300}) {
-      for (const Pattern pattern : kPatterns) check_blocks(make_weight(n, k, pattern, random));
-    }
-  }
-  check_blocks(make_weight(3, 65536, Pattern::kLastCode, random));
+  for_all_packings({0, 1, 4, 15, 64, 65, 300}, random, check_blocks);
   check_small_codes_pair(random);
   check_layers({"bsr1x4"}, {1, 2, 3, 9, 40, 140},
                {Pattern::kRandom, Pattern::kBlocks1x4, Pattern::kEmpty}, 700, random);
@@ -127,9 +101,10 @@ void test_bsr1x4() {
 void test_broadcast_bsr1x4_s8() {
   for_each_row<BroadcastBsr1x4S8Args>(
       [&](const KernelRow<BroadcastBsr1x4S8Args>& row) {
+        Random random(20261125);
         const std::int64_t most = row.most_rows;
-        for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most},
-                         [&](auto&&... problem) { check_spread(row, problem...); });
+        for_all_problems({1, 8, 9, 23, most / 2 + 1, most - 1, most}, {0, 1, 15, 64, 65, 200},
+                         random, [&](auto&&... problem) { check_spread(row, problem...); });
       },
       [&](const KernelRow<BroadcastBsr1x4S8Args>& row) {
         Random random(7);

@@ -18,11 +18,6 @@ using namespace octavo;
 template <class Packed>
 constexpr std::int64_t kSet = Packed::kUnitBytes / 4;
 
-std::string name_of(const std::string& what, std::int64_t m, const Matrix& w) {
-  return what + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
-         " k=" + std::to_string(w.k);
-}
-
 // How many inputs of a part the outputs of set s use.
 std::int64_t blocks_in(const Matrix& w, std::int64_t set, std::int64_t s, std::int64_t part) {
   std::int64_t found = 0;
@@ -142,19 +137,11 @@ void check_spread(const BroadcastBsr4x1S8Row& row, std::int64_t rows, std::int64
 }
 
 template <class Packed>
-void check_row(const BroadcastBsr4x1S8Row& row, std::int64_t rows, std::int64_t m, Random& random) {
-  for (const std::int64_t n : {1, 4, 15, 16, 17, 50}) {
-    // The last has two parts, of more than the 64 squares that are interleaved at once.
-    for (const std::int64_t k : {0, 1, 15, 64, 65, 200, 4500}) {
-      const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-      const Matrix w = make_weight(n, k, Pattern::kRandom, random);
-      check_spread<Packed>(row, rows, m, w, Pattern::kRandom, edge, random);
-    }
-  }
-  for (const Pattern pattern : kPatterns) {
-    const Matrix w = make_weight(40, 170, pattern, random);
-    check_spread<Packed>(row, rows, m, w, pattern, Edge::kEnd, random);
-  }
+void check_row(const BroadcastBsr4x1S8Row& row, std::int64_t rows,
+               const std::vector<std::int64_t>& ms, Random& random) {
+  // The last has two parts, of more than the 64 squares that are interleaved at once.
+  for_all_problems(ms, {0, 1, 15, 64, 65, 200, 4500}, random,
+                   [&](auto&&... problem) { check_spread<Packed>(row, rows, problem...); });
 }
 
 }  // namespace
@@ -165,12 +152,7 @@ void test_bsr4x1() {
     check_blocks<Bsr1x1>(w);
     check_blocks<Bsr4x1>(w);
   };
-  for (const std::int64_t n : {0, 1, 4, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 4, 15, 65, 300, 768, 1600}) {
-      for (const Pattern pattern : kPatterns) check_both(make_weight(n, k, pattern, random));
-    }
-  }
-  check_both(make_weight(3, 65536, Pattern::kLastCode, random));
+  for_all_packings({0, 1, 4, 15, 65, 300, 768, 1600}, random, check_both);
   check_small_codes_pair(random);
   check_layers({"bsr1x1", "bsr4x1"}, {1, 2, 3, 4, 9, 33, 140},
                {Pattern::kRandom, Pattern::kBlocks4x1, Pattern::kEmpty}, 1000, random);
@@ -180,13 +162,12 @@ void test_broadcast_bsr4x1_s8() {
   Random random(20261129);
   for_each_row<BroadcastBsr4x1S8Args>(
       [&](const KernelRow<BroadcastBsr4x1S8Args>& row) {
-        check_row<Bsr1x1>(row, 1, 1, random);
-        check_row<Bsr4x1>(row, 1, 1, random);
-        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 63, 64}) {
-          if (m > row.most_rows) continue;
-          check_row<Bsr1x1>(row, row.most_rows, m, random);
-          check_row<Bsr4x1>(row, row.most_rows, m, random);
-        }
+        check_row<Bsr1x1>(row, 1, {1}, random);
+        check_row<Bsr4x1>(row, 1, {1}, random);
+        std::vector<std::int64_t> ms = {1, 8, 9, 16, 17, 32, 33, 63, 64};
+        while (ms.back() > row.most_rows) ms.pop_back();
+        check_row<Bsr1x1>(row, row.most_rows, ms, random);
+        check_row<Bsr4x1>(row, row.most_rows, ms, random);
       },
       [&](const KernelRow<BroadcastBsr4x1S8Args>& row) {
         const Matrix w = make_weight(192, 768, Pattern::kBlocks4x1, random);

@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What callers may bring along: sizes whose products wrap, bytes of foreign booleans, a thread
-// whose floating-point mode another library has changed.
+// What callers may bring along: sizes whose products wrap, bytes of foreign booleans, zero points at
+// the ends of int32. tests/kernels/test_float_mode.py has the floating-point mode of a thread.
 #include <limits>
 #include <new>
 #include <stdexcept>
-#include <thread>
 
 #include "check.h"
 #include "ops/attention.h"
-#include "ops/float_rows.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/parameter_runs.h"
-#include "ops/quantize.h"
-#include "ops/spmm.h"
 #include "ops/work_split.h"
 #include "tests.h"
-#include "threads/float_mode.h"
-#include "threads/pool.h"
 #include "tiers.h"
 
 namespace octavo_test {
@@ -116,108 +110,12 @@ void test_foreign_booleans() {
   check_same(actual.data(), expected.data(), kKeys * kWidth, "a mask of other bytes than 0 and 1");
 }
 
-#if defined(__x86_64__) || defined(_M_X64)
-
-// Values from 1e-44 to 1, a power of ten per row: many are subnormal, or become it.
-std::vector<float> tiny_rows(std::int64_t m, std::int64_t n) {
-  Random random(11);
-  std::vector<float> x(static_cast<std::size_t>(m * n));
-  float scale = 1;
-  for (std::int64_t i = 0; i < m; ++i, scale = scale < 1e-43f ? 1 : scale * 0.1f) {
-    for (std::int64_t j = 0; j < n; ++j) x[i * n + j] = random.real(scale);
-  }
-  return x;
-}
-
-// The results of every operation on floats, one after the other.
-std::vector<float> all_results(const Linear& linear, const SlicedF32& sparse,
-                               const std::vector<float>& x, std::int64_t m, std::int64_t n) {
-  std::vector<float> out(static_cast<std::size_t>(m * n)), all;
-  const auto keep = [&] { all.insert(all.end(), out.begin(), out.end()); };
-  const Rows<const float> rows = {x.data(), n};
-  linear.run(m, rows, {}, {out.data(), n});
-  keep();
-  for (const Activation a : {Activation::kGelu, Activation::kGeluTanh, Activation::kSilu,
-                             Activation::kTanh, Activation::kRelu}) {
-    activate(a, x.data(), m * n, out.data());
-    keep();
-  }
-  softmax(m, n, rows, {out.data(), n});
-  keep();
-  layer_norm(m, n, rows, nullptr, nullptr, 1e-12f, {}, {out.data(), n});
-  keep();
-  const TokenRows tokens = {x.data(), m * n, n};
-  attention({1, m, m, 4, n / 4}, tokens, tokens, tokens, nullptr, {}, 40.0f, out.data());
-  keep();
-  spmm(sparse, n, {x.data(), n, 1}, {out.data(), n, 1});
-  keep();
-  std::vector<std::int8_t> codes(out.size());
-  std::vector<std::int32_t> points(static_cast<std::size_t>(m));
-  quantize_dynamic(m, n, rows, false, codes.data(), out.data(), points.data());
-  keep();
-  all.insert(all.end(), codes.begin(), codes.end());
-  const float scale = 3e-41f;
-  quantize_linear({1, 1, m * n, 0}, {FloatType::kF32, x.data()}, &scale, nullptr, CodeType::kS8,
-                  codes.data());
-  dequantize_linear({1, 1, m * n, 0}, {CodeType::kS8, codes.data()}, {FloatType::kF32, &scale},
-                    nullptr, out.data());
-  keep();
-  return all;
-}
-
-void test_float_modes() {
-  constexpr std::int64_t kRows = 160, kWidth = 64;
-  const std::vector<float> x = tiny_rows(kRows, kWidth);
-  Random random(3);
-  std::vector<std::int8_t> codes(kWidth * kWidth);
-  for (std::int8_t& code : codes) code = static_cast<std::int8_t>(random.between(-127, 127));
-  const std::vector<float> scale(kWidth, 0.01f), bias(kWidth, 1e-39f);
-  const Linear linear(codes.data(), kWidth, kWidth, scale.data(), bias.data(), {});
-  std::vector<std::int64_t> indptr(kRows + 1);
-  std::vector<std::int32_t> indices(kRows);
-  for (std::int64_t i = 0; i < kRows; ++i) {
-    indptr[i + 1] = i + 1;
-    indices[i] = static_cast<std::int32_t>(kRows - 1 - i);
-  }
-  const std::vector<float> values(kRows, 0.3f);
-  const SlicedF32 sparse(indptr.data(), indices.data(), values.data(), kRows, kRows);
-  const int threads_before = get_num_threads();
-  const unsigned before = _mm_getcsr();
-  const std::vector<float> expected = all_results(linear, sparse, x, kRows, kWidth);
-  // Flush and denormals are zero; up, down, towards zero; all of the latter and the former.
-  for (const unsigned mode : {0x8040u, 0x4000u, 0x2000u, 0x6000u, 0xe040u}) {
-    for (const int threads : {1, 3}) {
-      set_num_threads(threads);
-      std::vector<float> actual;
-      unsigned after = 0;
-      // A thread of its own, so that new workers of the pool have the mode from it too.
-      std::thread([&] {
-        _mm_setcsr(0x1f80u | mode);
-        actual = all_results(linear, sparse, x, kRows, kWidth);
-        after = _mm_getcsr();
-      }).join();
-      check(after == (0x1f80u | mode), "the caller's floating-point mode is put back");
-      check_same(actual.data(), expected.data(), static_cast<std::int64_t>(expected.size()),
-                 "results in another floating-point mode, MXCSR " + std::to_string(mode));
-    }
-  }
-  set_num_threads(threads_before);
-  check((_mm_getcsr() & ~0x3fu) == (before & ~0x3fu), "the default mode stays");
-}
-
-#else
-
-void test_float_modes() {}
-
-#endif
-
 }  // namespace
 
 void test_hostile() {
   test_wrapping_sizes();
   test_foreign_booleans();
   for_each_tier([](const std::string&) { test_zero_points(); });
-  test_float_modes();
 }
 
 }  // namespace octavo_test

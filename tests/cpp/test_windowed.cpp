@@ -18,6 +18,8 @@ using namespace octavo;
 using Narrow = WindowedWeight<SlotIndex::kNarrow>;
 using Wide = WindowedWeight<SlotIndex::kWide>;
 
+const std::vector<std::int64_t> kLengths = {0, 1, 15, 63, 64, 65, 200};
+
 // The steps behind a guard page: kernels may read no further.
 struct GuardedSlots {
   GuardedSlots(const WindowedPanels& all, std::int64_t count, Edge edge)
@@ -33,11 +35,6 @@ struct GuardedSlots {
   Guarded<std::uint16_t> windows;
   WindowedPanels whole;
 };
-
-std::string name_of(const char* kernel, std::int64_t m, const Matrix& w) {
-  return std::string(kernel) + " m=" + std::to_string(m) + " n=" + std::to_string(w.n) +
-         " k=" + std::to_string(w.k);
-}
 
 template <class Packed>
 void check_gather(const GatherS8Row& row, std::int64_t m, const Matrix& w, Pattern pattern,
@@ -76,23 +73,6 @@ void check_spread(const BroadcastWindowedS8Row& row, std::int64_t m, const Matri
   time_case(what, [&] { row.run(args); });
 }
 
-template <class Check>
-void for_all_problems(const std::vector<std::int64_t>& ms, Check check_one) {
-  Random random(20240302);
-  for (const std::int64_t m : ms) {
-    for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-      for (const std::int64_t k : {0, 1, 15, 63, 64, 65, 200}) {
-        const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
-        const Matrix w = make_weight(n, k, Pattern::kRandom, random);
-        check_one(m, w, Pattern::kRandom, edge, random);
-      }
-    }
-    for (const Pattern pattern : kPatterns) {
-      check_one(m, make_weight(40, 170, pattern, random), pattern, Edge::kEnd, random);
-    }
-  }
-}
-
 void check_transpose(const KernelRow<TransposeS8Args>& row, std::int32_t m, std::int32_t column,
                      std::int32_t k, std::int32_t rows, Random& random) {
   Guarded<std::uint8_t> a(m * k), tile(rows * k);
@@ -120,7 +100,7 @@ void check_transpose(const KernelRow<TransposeS8Args>& row, std::int32_t m, std:
 template <class Packed>
 void check_slots(const Matrix& w) {
   const Packed packed(w.codes.data(), w.n, w.k);
-  const std::string what = "slots n=" + std::to_string(w.n) + " k=" + std::to_string(w.k);
+  const std::string what = name_of("slots", 0, w);
   check_codes(packed, w, what);
   check(packed.steps() == Packed::cost(w.codes.data(), w.n, w.k, 0).units, what + " steps");
   const WindowedPanels all = packed.stretch(0, packed.panels());
@@ -143,18 +123,14 @@ void test_windowed() {
     check_slots<Narrow>(w);
     check_slots<Wide>(w);
   };
-  for (const std::int64_t n : {0, 1, 16, 17, 50}) {
-    for (const std::int64_t k : {0, 1, 7, 16, 64, 65, 300}) {
-      for (const Pattern pattern : kPatterns) check_both(make_weight(n, k, pattern, random));
-    }
-  }
-  check_both(make_weight(3, 65536, Pattern::kLastCode, random));
+  for_all_packings({0, 1, 7, 16, 64, 65, 300}, random, check_both);
 }
 
 void test_gather_s8() {
   for_each_row<GatherS8Args>(
       [&](const KernelRow<GatherS8Args>& row) {
-        for_all_problems({1, 2, 3, 4, 5, 9}, [&](auto&&... problem) {
+        Random random(20240302);
+        for_all_problems({1, 2, 3, 4, 5, 9}, kLengths, random, [&](auto&&... problem) {
           check_gather<Narrow>(row, problem...);
           check_gather<Wide>(row, problem...);
         });
@@ -170,7 +146,8 @@ void test_gather_s8() {
 void test_broadcast_windowed_s8() {
   for_each_row<BroadcastWindowedS8Args>(
       [&](const KernelRow<BroadcastWindowedS8Args>& row) {
-        for_all_problems({1, 4, 17, 31, 32}, [&](auto&&... problem) {
+        Random random(20240302);
+        for_all_problems({1, 4, 17, 31, 32}, kLengths, random, [&](auto&&... problem) {
           check_spread<Narrow>(row, problem...);
           check_spread<Wide>(row, problem...);
         });

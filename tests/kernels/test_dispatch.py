@@ -48,13 +48,6 @@ def test_an_unsupported_tier_is_an_error() -> None:
             runtime.use_isa(name)
 
 
-def test_the_forced_tier_is_the_one_reported() -> None:
-    with _backend.use("native"):
-        for name in core.isa_tiers():
-            with runtime.use_isa(name):
-                assert runtime.get_isa() == core.get_isa() == name
-        with runtime.use_isa(None):
-            assert core.get_isa() == core.isa_tiers()[0]
 
 
 def test_tiers_are_listed_best_first() -> None:
@@ -88,12 +81,6 @@ def test_names_follow_the_grammar() -> None:
     assert len(names) == len(set(names))
 
 
-def test_every_family_ends_in_a_scalar_row_without_preconditions() -> None:
-    for family in core.families():
-        last = core.kernels(family)[-1]
-        assert last["isa"] == "scalar", family
-        assert last["available"], family
-        assert last["min_m"] == last["m_align"] == 1, family
 
 
 def test_every_tier_has_a_kernel_that_runs() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import functional
+from octavo import _backend, functional
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def test_the_mode_changes_no_result(
     calls = Calls(rng)
     expected = calls.results()
     with mode(MODES[name]):
+        # Workers of the pool that are started now have the mode too.
+        _backend.backend.set_num_threads(threads + 1)
         actual = calls.results()
     for operation, wanted in expected.items():
         assert_same_bits(actual[operation], wanted)
