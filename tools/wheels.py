@@ -102,7 +102,8 @@ def test(arguments: list[str]) -> int:
     info = runtime.cpu_info()
     expected = {"scalar"}
     if platform.machine().lower() in X86:
-        expected |= set(re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", TIERS.read_text(), re.MULTILINE))
+        tiers = TIERS.read_text(encoding="utf-8")
+        expected |= set(re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", tiers, re.MULTILINE))
     if info["backend"] != "native" or set(info["compiled_isa_tiers"]) != expected:
         print(f"expected a native module with {sorted(expected)}, got {info}")
         return 1

@@ -273,3 +273,30 @@ def test_messages_about_what_was_read_are_bounded(package: str) -> None:
     for path in (Path(octavo.__file__).parent / package).glob("*.py"):
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "!r}" in line]
         assert all("return f" in line for line in lines), (path, lines)
+
+
+WORLD = ["good\u2028film", "bad\u0085film", "one\u2029two", "a\u000bb\u000cc\u001cd"]
+TABLES = {
+    ".txt": WORLD,
+    ".tsv": [f"1\t{text}" for text in WORLD],
+    ".jsonl": [json.dumps({"text": text, "label": 1}, ensure_ascii=False) for text in WORLD],
+}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+@pytest.mark.parametrize("kind", TABLES)
+def test_lines_end_where_editors_end_them(tmp_path: Path, kind: str, end: str, mark: str) -> None:
+    path = tmp_path / f"data{kind}"
+    path.write_bytes((mark + end.join([*TABLES[kind], ""])).encode())
+    found = read_file(path, "data", labelled=True)
+    assert found.sentences == WORLD
+    assert found.labels == (None if kind == ".txt" else [1] * 4 if kind == ".jsonl" else ["1"] * 4)
+
+
+def test_byte_order_marks_are_no_text(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="needs PyYAML")
+    path = tmp_path / "file.yaml"
+    path.write_bytes(b'\xef\xbb\xbf{"store": "zstd"}')
+    assert read_json(path) == {"store": "zstd"}
+    assert read_recipe(path).store == "zstd"

@@ -19,7 +19,7 @@ pytestmark = needs_core
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "csrc" / "kernels"
-ISA_ROWS = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text()
+ISA_ROWS = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text(encoding="utf-8")
 TOKENS = re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", ISA_ROWS, re.MULTILINE)
 TOKEN = f"({'|'.join(TOKENS)})"
 

@@ -49,7 +49,9 @@ def sources() -> list[Path]:
 
 
 def includes(path: Path) -> list[str]:
-    return re.findall(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+    return re.findall(
+        r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', path.read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 def c_sources(folder: str) -> list[Path]:
@@ -58,14 +60,14 @@ def c_sources(folder: str) -> list[Path]:
 
 def test_licence_lines() -> None:
     for path in sources():
-        top = path.read_text().splitlines()[:2]
+        top = path.read_text(encoding="utf-8").splitlines()[:2]
         assert any("SPDX-License-Identifier: Apache-2.0" in line for line in top), path
 
 
 def test_file_lengths() -> None:
     for path in sources():
         module = path.suffix == ".py" and path.is_relative_to(ROOT / "python")
-        lines = len(path.read_text().splitlines())
+        lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= (MAX_MODULE_LINES if module else MAX_LINES), f"{path}: {lines}"
 
 
@@ -91,7 +93,7 @@ def test_only_kernels_know_the_architecture() -> None:
     macro = re.compile(r"\b(__AVX\w*|__x86_64__|__aarch64__|__ARM_\w+|_M_X64|_M_ARM64)\b")
     for folder in ("ops", "weights", "memory", "bindings"):
         for path in c_sources(folder):
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             assert not intrinsic.search(text), path
             assert not macro.search(text), path
             assert "immintrin.h" not in text, path
@@ -128,7 +130,7 @@ def symbols(path: Path, *options: str) -> list[tuple[str, str]]:
 def test_kernel_objects_export_only_their_kernels() -> None:
     objects = kernel_objects()
     for path in objects:
-        listed = (CSRC / "kernels" / path.parent.name / "kernels.inc").read_text()
+        listed = (CSRC / "kernels" / path.parent.name / "kernels.inc").read_text(encoding="utf-8")
         token = path.name.split(".")[0]
         wanted = set(re.findall(rf"\b(\w+_{token})\b", listed))
         exported = set()
@@ -149,7 +151,7 @@ def test_kernel_objects_call_no_cpp_function() -> None:
 
 @needs_core
 def test_stub_names_equal_the_module() -> None:
-    stub = ast.parse((ROOT / "python" / "octavo" / "_core.pyi").read_text())
+    stub = ast.parse((ROOT / "python" / "octavo" / "_core.pyi").read_text(encoding="utf-8"))
     functions = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
     classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
     public = {name for name in dir(core) if not name.startswith("_")}

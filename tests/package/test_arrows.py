@@ -75,7 +75,9 @@ def imports() -> list[Import]:
 
 
 def _imports_of(name: str) -> Iterator[Import]:
-    for node, in_function, typing_only in _statements(ast.parse(modules()[name].read_text())):
+    for node, in_function, typing_only in _statements(
+        ast.parse(modules()[name].read_text(encoding="utf-8"))
+    ):
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]
         else:
@@ -135,7 +137,7 @@ def test_private_modules_stay_in_their_package() -> None:
 
 def test_algorithms_know_arrays_only() -> None:
     for path in (PYTHON / "octavo" / "algorithms").rglob("*.py"):
-        for node, _, _ in _statements(ast.parse(path.read_text())):
+        for node, _, _ in _statements(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
             for name in names:
                 top = str(name).partition(".")[0]
@@ -181,12 +183,14 @@ def test_imports_have_no_circle() -> None:
 
 def test_no_module_decides_by_a_tier() -> None:
     """A tier is forced, detected and named in `runtime` and in data; others hand its name on."""
-    table = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text()
+    table = (ROOT / "csrc" / "dispatch" / "isa.inc").read_text(encoding="utf-8")
     tiers = set(re.findall(r"^OCTAVO_ISA\(\w+, *(\w+)", table, re.MULTILINE)) - {"scalar"}
     assert "avx2" in tiers
     for name, path in modules().items():
         if name != "octavo.runtime":
-            constants = {n.value for n in ast.walk(ast.parse(path.read_text())) if is_text(n)}
+            constants = {
+                n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if is_text(n)
+            }
             assert not constants & tiers, name
 
 

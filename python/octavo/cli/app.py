@@ -15,7 +15,7 @@ import typer.main
 
 from octavo import __version__
 from octavo.cli import bench, compress, demo, evaluate, info, report, tune
-from octavo.cli.console import colours, paint, put, width
+from octavo.cli.console import colours, escaping, paint, put, width
 
 FAILURE, INTERRUPTED = 1, 130
 _PLAIN_BELOW = 60
@@ -92,6 +92,7 @@ def build(settings: Settings, pretty: bool) -> Any:
     return typer.main.get_command(app)
 
 
+@escaping()
 def run(words: Sequence[str]) -> int:
     """Run the command line with the given words; return the exit code."""
     settings = Settings()

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -49,6 +51,23 @@ def width(stream: TextIO) -> int | None:
         return max(1, os.get_terminal_size(stream.fileno()).columns)
     except (OSError, ValueError):
         return 80
+
+
+@contextmanager
+def escaping() -> Iterator[None]:
+    """Let what the console's encoding lacks, in a name say, be written as escapes.
+
+    It would stop a command on its last line otherwise, with the work done.
+    """
+    streams = [one for one in (sys.stdout, sys.stderr) if isinstance(one, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            stream.reconfigure(errors=errors)
 
 
 def put(text: str = "", stream: TextIO | None = None) -> None:

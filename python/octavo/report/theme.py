@@ -65,7 +65,6 @@ _STYLE = {
 def require_matplotlib() -> Any:
     """Return the matplotlib module."""
     try:
-        import matplotlib
         import matplotlib.figure
     except ImportError:
         raise ModuleNotFoundError(
