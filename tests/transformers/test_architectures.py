@@ -103,8 +103,13 @@ def test_a_gpt2_is_saved_and_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = OctavoConfig(if_slower="quantize")
     auto = transformers.AutoModelForCausalLM
     model = auto.from_pretrained(tmp_path / "float", quantization_config=config)
-    converted = {one.name: one.kind for one in model.hf_quantizer.summary.converted}
+    summary = model.hf_quantizer.summary
+    converted = {one.name: one.kind for one in summary.converted}
     assert converted["transformer.h.1.mlp.c_proj"] == "Conv1D"
+    assert {one.name: one.reason for one in summary.kept} == {
+        "transformer.wte": "its weight is tied to lm_head.weight, which stays float",
+        "lm_head": "the output head stays float unless modules_to_not_convert is given",
+    }
     model.save_pretrained(tmp_path / "int8")
     again = auto.from_pretrained(tmp_path / "int8")
     assert torch.equal(run(again), run(model))

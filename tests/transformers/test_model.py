@@ -248,6 +248,8 @@ def test_modules_that_stay_float(tmp_path: Path) -> None:
     names = ["pooler", "layer.0", "query"]
     model = load(folder, quantization_config=OctavoConfig(modules_to_not_convert=names))
     left = {layer.name for layer in model.hf_quantizer.summary.kept}
+    reasons = {layer.reason for layer in model.hf_quantizer.summary.kept}
+    assert reasons == {"modules_to_not_convert has it"}
     first = {name for name, m in model.encoder.layer[0].named_modules() if type(m) is nn.Linear}
     assert left == {
         "pooler.dense",

@@ -7,6 +7,7 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,13 @@ class OctavoQuantizer(HfQuantizer):
             finish(model, origin_of(self._weights))
         else:
             skipped = _names_to_skip(model, config.modules_to_not_convert)
-            self.summary = quantize_(
+            summary = quantize_(
                 model,
                 config.int8_dynamic(),
-                lambda _part, name: not any(_is_below(name, skip) for skip in skipped),
+                lambda _part, name: _reason(name, skipped) is None,
             )
+            kept = [replace(k, reason=_reason(k.name, skipped) or k.reason) for k in summary.kept]
+            self.summary = replace(summary, kept=tuple(kept))
             _require_gain(self.summary)
         discard(self._weights)
         config.stored = description(model)
@@ -184,22 +187,27 @@ def _folder_of(model: Any, files: list[str] | None) -> Path:
     return Path(config).parent
 
 
-def _names_to_skip(model: Any, names: list[str] | None) -> list[str]:
-    """Return the modules that stay float, as the config or the model has it."""
+def _names_to_skip(model: Any, names: list[str] | None) -> dict[str, str]:
+    """Return the modules that stay float, as the config or the model has it, and why."""
     modules = dict(model.named_modules())
     if names is None:
         head = model.get_output_embeddings()
-        skipped = [name for name, module in modules.items() if head is not None and module is head]
+        why = "the output head stays float unless modules_to_not_convert is given"
+        skipped = {name: why for name, part in modules.items() if head is not None and part is head}
     else:
-        skipped = list(names)
+        skipped = dict.fromkeys(names, "modules_to_not_convert has it")
         for skip in skipped:
             if not any(_is_below(name, skip) for name in modules):
                 raise ValueError(
                     f"modules_to_not_convert: no module of {type(model).__name__} is called"
                     f" {shown(skip)}; model.named_modules() lists them"
                 )
-    # Layers whose code reads the weight's dtype at every call.
-    return skipped + list(getattr(model, "_keep_in_fp32_modules", None) or ())
+    wide = getattr(model, "_keep_in_fp32_modules", None) or ()
+    return skipped | dict.fromkeys(wide, "the model's code keeps it in float32")
+
+
+def _reason(name: str, skipped: dict[str, str]) -> str | None:
+    return next((why for skip, why in skipped.items() if _is_below(name, skip)), None)
 
 
 def _is_below(name: str, skip: str) -> bool:
