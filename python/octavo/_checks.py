@@ -123,8 +123,7 @@ def as_bool(x: Array) -> Array:
     A bool array made of foreign memory (``np.frombuffer``, a view) may hold any byte; what counts
     its true elements by adding bytes up would go wrong.
     """
-    truth: Array = np.not_equal(x.view(np.uint8) if x.dtype == np.bool_ else x, 0, order="C")
-    return truth
+    return np.not_equal(x.view(np.uint8) if x.dtype == np.bool_ else x, 0, order="C")
 
 
 def as_ids(x: object, name: str, *, own: bool = False) -> Array:

@@ -220,8 +220,7 @@ def _sample(codes: NDArray[np.int8]) -> NDArray[np.int8]:
     ends = np.linspace(0, panels, _SAMPLED_PANELS + 1).astype(np.intp)
     picked = np.random.default_rng(0).integers(ends[:-1], ends[1:])
     rows = (16 * picked[:, None] + np.arange(16)).reshape(-1)
-    sample: NDArray[np.int8] = codes[rows]
-    return sample
+    return codes[rows]
 
 
 def save(table: Mapping[str, Mapping[str, tuple[float, ...]]], path: os.PathLike[str]) -> None:

@@ -55,8 +55,7 @@ def _polynomial(x: Array, coefficients: tuple[np.float32, ...]) -> Array:
 
 def _power_of_two(whole: Array) -> Array:
     """2**n from n + _TO_INTEGER."""
-    power: Array = (whole.view(np.uint32) << np.uint32(23)).view(np.float32)
-    return power
+    return (whole.view(np.uint32) << np.uint32(23)).view(np.float32)
 
 
 def exp(x: Array) -> Array:
@@ -83,23 +82,19 @@ def _gelu(x: Array) -> Array:
 
 def _gelu_tanh(x: Array) -> Array:
     linear, cubic = _GELU_TANH
-    y: Array = x / (_ONE + exp(x * fused(x * x, cubic, linear)))
-    return y
+    return x / (_ONE + exp(x * fused(x * x, cubic, linear)))
 
 
 def _silu(x: Array) -> Array:
-    y: Array = x / (_ONE + exp(-x))
-    return y
+    return x / (_ONE + exp(-x))
 
 
 def _relu(x: Array) -> Array:
-    y: Array = np.where(x < 0, _ZERO, x)
-    return y
+    return np.where(x < 0, _ZERO, x)
 
 
 def _tanh(x: Array) -> Array:
-    y: Array = _TWO / (_ONE + exp(-_TWO * x)) - _ONE
-    return y
+    return _TWO / (_ONE + exp(-_TWO * x)) - _ONE
 
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -188,8 +183,7 @@ def softmax(x: Array, out: Array) -> None:
 
 def _split_heads(x: Array, heads: int) -> Array:
     """(T, H * D) as (H, T, D), without a copy."""
-    split: Array = x.reshape(x.shape[0], heads, -1).transpose(1, 0, 2)
-    return split
+    return x.reshape(x.shape[0], heads, -1).transpose(1, 0, 2)
 
 
 def attention(

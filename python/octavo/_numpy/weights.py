@@ -49,8 +49,7 @@ class DensePanels:
         n, k = self.shape
         panels, groups, width, group = self.panels.shape
         rows = self.panels.transpose(0, 2, 1, 3).reshape(panels * width, groups * group)
-        codes: Array = rows[:n, :k].copy()
-        return codes
+        return rows[:n, :k].copy()
 
 
 class NonZeros:

@@ -178,8 +178,7 @@ class _Grid:
         if self._values is None:
             return np.clip(np.rint(values), -self.largest, self.largest).astype(np.int8)
         middles = (self._values[1:] + self._values[:-1]) / 2
-        found: NDArray[np.int8] = self._values[np.searchsorted(middles, values)].astype(np.int8)
-        return found
+        return self._values[np.searchsorted(middles, values)].astype(np.int8)
 
 
 def _row_scales(scale: Any, target: Float64, grid: _Grid, cost: Float64) -> Float64:
@@ -236,12 +235,10 @@ def _round_columns(
             errors[j] = (part[j] - rounded * scales) / local[j, j]
             part[j + 1 :] -= np.outer(local[j, j + 1 :], errors[j])
         rest[end:] -= upper[start:end, end:].T @ errors
-    found: NDArray[np.int8] = codes.T
-    return found
+    return codes.T
 
 
 def _errors(target: Float64, codes: NDArray[np.int8], scales: Float64, full: Float64) -> Float64:
     """Return the Hessian-weighted squared error of each row."""
     gap = target - codes * scales[:, None]
-    errors: Float64 = np.einsum("ij,ij->i", gap @ full, gap)
-    return errors
+    return np.einsum("ij,ij->i", gap @ full, gap)

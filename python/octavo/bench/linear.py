@@ -42,8 +42,7 @@ class Problem:
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return NumPy's float32 result, which is also the yardstick of every row."""
-        result: np.ndarray[Any, Any] = self.x @ self.weight.T + self.bias
-        return result
+        return self.x @ self.weight.T + self.bias
 
 
 def make_layer(n: int, k: int, seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

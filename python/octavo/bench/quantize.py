@@ -35,14 +35,12 @@ class Job:
 
 def numpy_quantize(x: Array, scale: Any) -> Array:
     """Return symmetric int8 codes of `x`; `scale` must broadcast."""
-    codes: Array = np.clip(np.rint(x / scale), -128, 127).astype(np.int8)
-    return codes
+    return np.clip(np.rint(x / scale), -128, 127).astype(np.int8)
 
 
 def numpy_dequantize(codes: Array, scale: Any) -> Array:
     """Return the float32 values of int8 codes."""
-    result: Array = codes.astype(np.float32) * scale
-    return result
+    return codes.astype(np.float32) * scale
 
 
 def numpy_quantize_rows(x: Array) -> Array:
@@ -51,8 +49,7 @@ def numpy_quantize_rows(x: Array) -> Array:
     high = np.maximum(x.max(axis=1, keepdims=True), 0)
     inverse = np.float32(255) / (high - low)
     zero_point = np.rint(np.float32(-128) - low * inverse)
-    codes: Array = np.clip(np.rint(x * inverse) + zero_point, -128, 127).astype(np.int8)
-    return codes
+    return np.clip(np.rint(x * inverse) + zero_point, -128, 127).astype(np.int8)
 
 
 def make_array(rows: int, columns: int, seed: int = 0) -> Array:
@@ -63,14 +60,12 @@ def make_array(rows: int, columns: int, seed: int = 0) -> Array:
 
 def tensor_scale(x: Array) -> np.float32:
     """Return the symmetric scale of the whole array."""
-    scale: np.float32 = np.float32(np.abs(x).max() / 127)
-    return scale
+    return np.float32(np.abs(x).max() / 127)
 
 
 def row_scale(x: Array) -> Array:
     """Return the symmetric scale of each row."""
-    scale: Array = (np.abs(x).max(axis=1) / 127).astype(np.float32)
-    return scale
+    return (np.abs(x).max(axis=1) / 127).astype(np.float32)
 
 
 def jobs(rows: int, columns: int) -> list[Job]:

@@ -98,8 +98,7 @@ class _Means:
             mean = mean / scale
         if layer.activation == "none":
             mean = mean + self._residual[path]
-        result: Float32 = mean.astype(np.float32)
-        return result
+        return mean.astype(np.float32)
 
 
 def _corrected(

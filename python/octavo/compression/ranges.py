@@ -63,8 +63,7 @@ def token_rows(x: Float32, mask: Any) -> Float32:
     """Return the rows of tokens: of (batch, tokens, K), or of (batch, K) from the first token."""
     if mask is None:
         return x
-    kept: Float32 = x[mask] if x.ndim == 3 else x[mask[:, 0]]
-    return kept
+    return x[mask] if x.ndim == 3 else x[mask[:, 0]]
 
 
 @dataclass

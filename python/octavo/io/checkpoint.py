@@ -186,8 +186,7 @@ class Checkpoint:
         raw = self._read(stored, rows)
         if dtype == "BF16":
             # A bfloat16 is the upper half of a float32.
-            widened: npt.NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
-            return widened
+            return (raw.astype(np.uint32) << 16).view(np.float32)
         return np.require(raw, dtype=np.float32, requirements=["C", "A"])
 
     def int8(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.int8]:

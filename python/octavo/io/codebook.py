@@ -48,8 +48,7 @@ def index_bits(entries: int) -> int:
 def different_codes(codes: Codes) -> Codes:
     """Return the values that occur, rising."""
     counts = np.bincount(codes.reshape(-1).view(np.uint8), minlength=256)
-    found: Codes = np.sort(np.flatnonzero(counts).astype(np.uint8).view(np.int8))
-    return found
+    return np.sort(np.flatnonzero(counts).astype(np.uint8).view(np.int8))
 
 
 def pack_indices(codes: Codes, codebook: Codes) -> Bytes:
@@ -158,8 +157,7 @@ class CodebookTensor:
         if index.max() > highest:
             where = int((index > highest).argmax())
             self._fail(part, f"expected indices up to {highest}, got {index[where]} at {where}")
-        codes: Codes = self._codebook[index].reshape(self.shape)
-        return codes
+        return self._codebook[index].reshape(self.shape)
 
     def _read_shape(self) -> tuple[int, int]:
         part = self._parts.shape

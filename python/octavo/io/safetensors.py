@@ -183,8 +183,7 @@ else:
     def _read_at(file: BinaryIO, target: memoryview, begin: int) -> int:
         with _SEEKING:
             file.seek(begin)
-            count: int = file.readinto(target)  # type: ignore[attr-defined]
-            return count
+            return file.readinto(target)  # type: ignore[attr-defined]
 
 
 def _tensor_at(head: bytes, start: int, stop: int) -> str:

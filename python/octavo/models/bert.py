@@ -34,8 +34,7 @@ class BertEmbeddings(nn.Module):
     def __call__(self, ids: Int64, types: Int64 | None) -> Float32:
         position = self.position_embeddings(np.arange(ids.shape[1]))
         segment = self.token_type_embeddings(np.zeros((1, 1), np.int64) if types is None else types)
-        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + (position + segment))
-        return hidden
+        return self.LayerNorm(self.word_embeddings(ids) + (position + segment))
 
 
 class BertSelfAttention(nn.Module):
@@ -50,8 +49,7 @@ class BertSelfAttention(nn.Module):
 
     def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
         query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
-        mixed: Float32 = functional.attention(query, key, value, mask, heads=self.heads)
-        return mixed
+        return functional.attention(query, key, value, mask, heads=self.heads)
 
 
 class BertOutput(nn.Module):
@@ -63,8 +61,7 @@ class BertOutput(nn.Module):
         self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
 
     def __call__(self, hidden: Float32, residual: Float32) -> Float32:
-        output: Float32 = self.LayerNorm(self.dense(hidden, residual))
-        return output
+        return self.LayerNorm(self.dense(hidden, residual))
 
 
 class BertAttention(nn.Module):
@@ -87,8 +84,7 @@ class BertIntermediate(nn.Module):
         )
 
     def __call__(self, hidden: Float32) -> Float32:
-        wide: Float32 = self.dense(hidden)
-        return wide
+        return self.dense(hidden)
 
 
 class BertLayer(nn.Module):
@@ -121,8 +117,7 @@ class BertPooler(nn.Module):
         self.dense = source.linear(f"{name}.dense", size, size, "tanh")
 
     def __call__(self, hidden: Float32) -> Float32:
-        pooled: Float32 = self.dense(np.ascontiguousarray(hidden[:, 0]))
-        return pooled
+        return self.dense(np.ascontiguousarray(hidden[:, 0]))
 
 
 class BertModel(Encoder):

@@ -30,8 +30,7 @@ class DistilBertEmbeddings(nn.Module):
 
     def __call__(self, ids: Int64) -> Float32:
         position = self.position_embeddings(np.arange(ids.shape[1]))
-        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + position)
-        return hidden
+        return self.LayerNorm(self.word_embeddings(ids) + position)
 
 
 class DistilBertAttention(nn.Module):
@@ -48,8 +47,7 @@ class DistilBertAttention(nn.Module):
     def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
         query, key, value = self.q_lin(hidden), self.k_lin(hidden), self.v_lin(hidden)
         mixed = functional.attention(query, key, value, mask, heads=self.heads)
-        output: Float32 = self.out_lin(mixed, hidden)
-        return output
+        return self.out_lin(mixed, hidden)
 
 
 class DistilBertFeedForward(nn.Module):
@@ -61,8 +59,7 @@ class DistilBertFeedForward(nn.Module):
         self.lin2 = source.linear(f"{name}.lin2", size, wide)
 
     def __call__(self, hidden: Float32) -> Float32:
-        output: Float32 = self.lin2(self.lin1(hidden), hidden)
-        return output
+        return self.lin2(self.lin1(hidden), hidden)
 
 
 class DistilBertLayer(nn.Module):
@@ -77,8 +74,7 @@ class DistilBertLayer(nn.Module):
 
     def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
         hidden = self.sa_layer_norm(self.attention(hidden, mask))
-        output: Float32 = self.output_layer_norm(self.ffn(hidden))
-        return output
+        return self.output_layer_norm(self.ffn(hidden))
 
 
 class DistilBertTransformer(nn.Module):
@@ -109,8 +105,7 @@ class DistilBertModel(Encoder):
     def pooled(self, hidden: Float32) -> Float32:
         """Compute the first token's state through a layer with ReLU."""
         assert self.pre_classifier is not None
-        pooled: Float32 = self.pre_classifier(np.ascontiguousarray(hidden[:, 0]))
-        return pooled
+        return self.pre_classifier(np.ascontiguousarray(hidden[:, 0]))
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:

@@ -222,8 +222,7 @@ class Encoder(Adapted):
         hidden = self(input_ids, attention_mask, token_type_ids)
         if hidden.size == 0:
             return np.zeros((hidden.shape[0], self.config.labels), np.float32)
-        logits: Float32 = self.classifier(self.pooled(hidden))
-        return logits
+        return self.classifier(self.pooled(hidden))
 
     def pooled(self, hidden: Float32) -> Float32:
         """Compute what the classification head reads, (batch, hidden_size), from hidden states."""

@@ -97,8 +97,7 @@ def register(
 
 def handles_of(module: Module) -> tuple[Handle, ...]:
     """Return the hooks of a module."""
-    found: tuple[Handle, ...] = vars(module).get(_KEY, ())
-    return found
+    return vars(module).get(_KEY, ())
 
 
 @contextlib.contextmanager

@@ -139,10 +139,9 @@ class LinearParts(Weighted):
         kept = {"weight": self._weight, "bias": self.bias, "side_path": self._side_path}
         parts = {key: changes.pop(key, value) for key, value in kept.items()}
         plain = next(cls for cls in type(self).__mro__ if "shorthands" in vars(cls))
-        made: Linear = plain.of(  # type: ignore[attr-defined]
+        return plain.of(  # type: ignore[attr-defined]
             **parts, options=self._options.replace(**changes)
         )
-        return made
 
     def with_format(self, format: str = "auto", *, rows: Any = None) -> Linear:
         """Return the same layer with its int8 weight held in another format.

@@ -65,14 +65,12 @@ class Weighted(Module):
     @property
     def weight_codes(self) -> Array:
         """The codes of an int8 weight, (N, K); unpacked on every access, where they are packed."""
-        codes: Array = self._int8().codes
-        return codes
+        return self._int8().codes
 
     @property
     def weight_scale(self) -> Array:
         """The scale of each row of an int8 weight, (N,) float32; not to be written to."""
-        scale: Array = self._int8().scale
-        return scale
+        return self._int8().scale
 
     def _int8(self) -> Any:
         if self.kind != "int8":

@@ -89,8 +89,7 @@ def read_torch(tensor: Any, name: str, *, codes: bool = False) -> Rows:
 def _numbers(tensor: Any) -> Array:
     """Return the stored values; bfloat16, which NumPy has not, becomes float32."""
     values = tensor.values()
-    numbers: Array = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
-    return numbers
+    return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
 
 
 def _scipy_values(matrix: Any, name: str, codes: bool) -> Array:

@@ -180,8 +180,7 @@ class SparseMatrix:
 
     def to_csr(self) -> tuple[Array, Array, Array]:
         """Return indptr (int64), indices (int32) and values (float32) as fresh arrays."""
-        arrays: tuple[Array, Array, Array] = self._stored.unpack()
-        return arrays
+        return self._stored.unpack()
 
     def to_scipy(self) -> Any:
         """Return a fresh ``scipy.sparse.csr_array``; needs scipy."""

@@ -37,14 +37,12 @@ def fake_weight(weight: Tensor, scale: Tensor, largest_code: int) -> Tensor:
     They get the gradient of LSQ, scaled by 1 / sqrt(K * largest_code).
     """
     grid = -largest_code, largest_code
-    result: Tensor = _FakeLearned.apply(weight, scale, grid, weight.shape[-1] * largest_code)
-    return result
+    return _FakeLearned.apply(weight, scale, grid, weight.shape[-1] * largest_code)
 
 
 def fake_rows(x: Tensor, symmetric: bool) -> Tensor:
     """Return what the codes of a tensor stand for, each row quantized over its own range."""
-    result: Tensor = _FakeRows.apply(x, symmetric)
-    return result
+    return _FakeRows.apply(x, symmetric)
 
 
 def fake_tensor(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
@@ -53,8 +51,7 @@ def fake_tensor(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
     NaN stays NaN, where an int8 layer with a fixed scale would read the zero point.
     """
     grid = -128 - zero_point, 127 - zero_point
-    result: Tensor = _FakeLearned.apply(x, scale, grid, x.shape[-1] * 127)
-    return result
+    return _FakeLearned.apply(x, scale, grid, x.shape[-1] * 127)
 
 
 def tensor_grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:

@@ -23,13 +23,11 @@ def stored_weight(module: nn.Module) -> Any:
 def weight_of(module: nn.Module) -> torch.Tensor:
     """Return the weight as the next call would compute it, pruned or not."""
     if module._parameters.get("weight") is not None or not _is_masked(module, "weight"):
-        weight: torch.Tensor = module.weight
-        return weight
+        return module.weight
     with torch.no_grad():
         mask: Any = module._buffers["weight_mask"]
         original: Any = module._parameters["weight_orig"]
-        product: torch.Tensor = original * mask.to(original.dtype)
-        return product
+        return original * mask.to(original.dtype)
 
 
 def make_permanent(module: nn.Module) -> None:

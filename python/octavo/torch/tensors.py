@@ -30,8 +30,7 @@ def to_array(tensor: torch.Tensor) -> Array:
     """Return the tensor's memory as an array as octavo has them: bfloat16 as uint16."""
     plain = tensor.detach()
     if plain.dtype == torch.bfloat16:
-        bits: Array = np.from_dlpack(plain.view(torch.int16)).view(np.uint16)
-        return bits
+        return np.from_dlpack(plain.view(torch.int16)).view(np.uint16)
     return np.from_dlpack(plain)
 
 

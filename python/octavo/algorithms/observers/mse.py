@@ -88,5 +88,4 @@ def _measure(counts: Array, values: Array, low: Array, high: Array, symmetric: b
     scale, point = (part[:, None] for part in parameters(low, high, symmetric))
     lowest = -127 if symmetric else -128
     codes = np.clip(np.rint(values / scale) + point, lowest, 127)
-    error: Array = np.square((codes - point) * scale - values) @ counts.astype(np.float64)
-    return error
+    return np.square((codes - point) * scale - values) @ counts.astype(np.float64)

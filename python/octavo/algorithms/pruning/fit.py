@@ -128,5 +128,4 @@ class OutputFit:
         """Return the bias that makes the mean output of a weight right, float64 of shape (N,)."""
         require_rows(self.hessian.rows)
         mean = self._sum_of_inputs / self.hessian.rows
-        bias: Array = self._sum_of_outputs / self.hessian.rows - as_weight(weight) @ mean
-        return bias
+        return self._sum_of_outputs / self.hessian.rows - as_weight(weight) @ mean

@@ -72,8 +72,7 @@ def drop_smallest(scores: Array, dropped: int) -> Mask:
     equal = np.flatnonzero(flat == limit)
     below = flat.size - np.count_nonzero(keep) - equal.size
     keep[equal[dropped - below :]] = True
-    shaped: Mask = keep.reshape(scores.shape)
-    return shaped
+    return keep.reshape(scores.shape)
 
 
 def drop_smallest_of_rows(scores: Array, dropped: int) -> Mask:
@@ -105,8 +104,7 @@ def block_sums(scores: Array, rows: int, cols: int) -> Array:
     )
     padded = np.zeros((height * rows, width * cols), scores.dtype)
     padded[: scores.shape[0], : scores.shape[1]] = scores
-    sums: Array = padded.reshape(height, rows, width, cols).sum(axis=(1, 3))
-    return sums
+    return padded.reshape(height, rows, width, cols).sum(axis=(1, 3))
 
 
 def spread(keep: Mask, rows: int, cols: int, shape: tuple[int, ...]) -> Mask:

@@ -114,8 +114,7 @@ class InputHessian:
     def matrix(self) -> Array:
         """Return the mean of x xᵀ, float64 of shape (K, K); ValueError if no row was seen."""
         require_rows(self.rows)
-        mean: Array = self.sum_of_products / self.rows
-        return mean
+        return self.sum_of_products / self.rows
 
     @property
     def is_silent(self) -> bool:

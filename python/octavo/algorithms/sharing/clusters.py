@@ -158,8 +158,7 @@ def _best_cells(count: Float64, total: Float64, cells: NDArray[np.int64], cluste
     for step in range(clusters - 1, 0, -1):
         ends.append(int(back[step, ends[-1]]))
     edges = np.array([0, *reversed(ends)])
-    centroids: Float64 = np.diff(sums[edges]) / np.diff(counts[edges])
-    return centroids
+    return np.diff(sums[edges]) / np.diff(counts[edges])
 
 
 def _settle(count: Float64, total: Float64, start: Float64, fixed: float | None) -> Float64:

@@ -117,8 +117,7 @@ def nearest_codes(scaled: NDArray[Any], codebook: Codes) -> Codes:
     middles = codebook[1:].astype(np.int64) + codebook[:-1]
     table = codebook[np.searchsorted(middles, halves, side="right")]
     index = np.clip(np.floor(scaled * 2), -2 * _LARGEST, 2 * _LARGEST).astype(np.int16)
-    found: Codes = table[index + 2 * _LARGEST]
-    return found
+    return table[index + 2 * _LARGEST]
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[tuple[slice, Float64]]:

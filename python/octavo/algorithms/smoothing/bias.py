@@ -61,8 +61,7 @@ class MeanError:
         """Return the mean error, float64 of shape (N,); ValueError if no row was seen."""
         if self.rows == 0:
             raise ValueError("outputs: expected at least one row of outputs, got none")
-        mean: NDArray[Any] = self._sum / self.rows
-        return mean
+        return self._sum / self.rows
 
     def corrected(self, bias: ArrayLike | None) -> NDArray[Any]:
         """Return the bias that leaves no mean error.

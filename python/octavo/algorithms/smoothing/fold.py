@@ -50,8 +50,7 @@ def equalizing_scale(first: ArrayLike, second: ArrayLike) -> Array:
     read = np.abs(columns).max(axis=0, initial=0).astype(np.float64)
     used = (made > 0) & (read > 0)
     ratio = np.divide(made, read, out=np.ones_like(made), where=used)
-    scale: Array = np.clip(np.sqrt(ratio), 1 / _WIDEST, _WIDEST).astype(np.float32)
-    return scale
+    return np.clip(np.sqrt(ratio), 1 / _WIDEST, _WIDEST).astype(np.float32)
 
 
 def fold(

@@ -78,8 +78,7 @@ def smoothing_multiplier(
     # In float64: neither power can overflow there.
     log = share * _log_sizes(of_inputs) - (1 - share) * _log_sizes(of_weight)
     multiplier = np.exp(log.mean() - log)
-    bounded: Array = np.clip(multiplier, 1 / _WIDEST, _WIDEST).astype(np.float32)
-    return bounded
+    return np.clip(multiplier, 1 / _WIDEST, _WIDEST).astype(np.float32)
 
 
 def best_multiplier(
@@ -183,5 +182,4 @@ def _log_sizes(sizes: Array) -> Array:
     wide = sizes.astype(np.float64)
     smallest = wide[wide > 0].min(initial=np.inf)
     floor = smallest if np.isfinite(smallest) else 1.0
-    logs: Array = np.log(np.where(wide > 0, wide, floor))
-    return logs
+    return np.log(np.where(wide > 0, wide, floor))

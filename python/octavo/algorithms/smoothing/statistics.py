@@ -95,14 +95,12 @@ class InputRanges:
     def rms(self) -> Array:
         """Return the root mean square of each channel, float32 of shape (K,)."""
         self.require_rows()
-        rms: Array = np.sqrt(self._squares / self.rows).astype(np.float32)
-        return rms
+        return np.sqrt(self._squares / self.rows).astype(np.float32)
 
     def sample(self) -> Array:
         """Return the kept rows, float32 of shape (at most `samples`, K)."""
         self.require_rows()
-        kept: Array = self._kept.copy()
-        return kept
+        return self._kept.copy()
 
     def require_rows(self) -> None:
         """Raise ValueError if no row was seen."""

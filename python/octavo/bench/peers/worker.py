@@ -98,8 +98,7 @@ def launch(request: Request, tell: Tell, more: Mapping[str, str] | None = None) 
     if process.returncode or "document" not in answer:
         reason = answer.get("error") or f"exit code {process.returncode}"
         raise WorkerError(f"the benchmark with {request.threads} threads failed: {reason}")
-    document: dict[str, Any] = answer["document"]
-    return document
+    return answer["document"]
 
 
 def merge(documents: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:

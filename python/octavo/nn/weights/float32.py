@@ -96,8 +96,7 @@ class FloatWeight(Weight):
         return FloatProduct(self._product, self.nbytes, bias, options)
 
     def _product(self, rows: Array) -> Array:
-        y: Array = np.matmul(rows, self.values.T)
-        return y
+        return np.matmul(rows, self.values.T)
 
     def dequantized(self) -> Array:
         """Return the matrix, not copied."""
@@ -113,5 +112,4 @@ class FloatWeight(Weight):
 
     def lookup(self, ids: Array) -> Array:
         """Return rows."""
-        rows: Array = self.values[ids]
-        return rows
+        return self.values[ids]

@@ -62,8 +62,7 @@ def to_half(values: ArrayLike, dtype: str = "float16", name: str = "values") -> 
     rounded = bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))
     if ((rounded & 0x7F80_0000) == 0x7F80_0000).any():
         raise ValueError(f"{name}: expected values that round to finite bfloat16")
-    upper: Array = (rounded >> 16).astype(np.uint16)
-    return upper
+    return (rounded >> 16).astype(np.uint16)
 
 
 class HalfWeight(Weight):

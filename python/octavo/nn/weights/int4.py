@@ -151,8 +151,7 @@ class Int4Weight(Weight):
         """The codes, (N, K) int8; unpacked on every access if a layer computes with them."""
         words = self._words
         if words is None:
-            codes: Array = self._native.unpack()
-            return codes
+            return self._native.unpack()
         return _unpacked(words, self.shape[1])
 
     @property
@@ -214,8 +213,7 @@ class Int4Weight(Weight):
         words, k = self.tensors()["weight_packed"], self.shape[1]
         values = _unpacked(words[rows], k).astype(np.float32)
         values *= self.scale[rows].repeat(self.group, axis=1)[:, :k]
-        found: Array = values.reshape(*ids.shape, self.shape[1])
-        return found
+        return values.reshape(*ids.shape, self.shape[1])
 
     def described(self) -> dict[str, str]:
         """Return the kind and the size of groups."""

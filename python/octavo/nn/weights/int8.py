@@ -147,14 +147,12 @@ class Int8Weight(Weight):
     def codes(self) -> Array:
         """The codes, (N, K) int8; unpacked on every access if a layer computes with them."""
         held = self._codes
-        codes: Array = self._packed.unpack() if held is None else held
-        return codes
+        return self._packed.unpack() if held is None else held
 
     @property
     def scale(self) -> Array:
         """The scale of each row, (N,) float32; read-only if a layer computes with it."""
-        scale: Array = self._scale if self._packed is None else self._packed.scale
-        return scale
+        return self._scale if self._packed is None else self._packed.scale
 
     @property
     def format(self) -> str:
@@ -185,8 +183,7 @@ class Int8Weight(Weight):
         if self._packed is None:
             return self.codes.nbytes + self._scale.nbytes
         extra = (self._packed.bias, self._packed.input_multiplier)
-        total: int = self._packed.nbytes - sum(a.nbytes for a in extra if a is not None)
-        return total
+        return self._packed.nbytes - sum(a.nbytes for a in extra if a is not None)
 
     def tensors(self) -> dict[str, Array]:
         """Return the codes, and the scales as (N, 1)."""
