@@ -274,11 +274,11 @@ def function(value: object, name: str) -> None:
         raise TypeError(f"{name}: expected a function, got {type(value).__name__}")
 
 
-def axis_of(axis: object, ndim: int, name: str = "axis") -> int:
+def axis_of(axis: object, ndim: int) -> int:
     """Return a possibly negative axis as a non-negative one."""
     if ndim == 0:
-        raise ValueError(f"{name}: expected None for an array without axes, got {shown(axis)}")
-    return integer(axis, name, -ndim, ndim - 1) % ndim
+        raise ValueError(f"axis: expected None for an array without axes, got {shown(axis)}")
+    return integer(axis, "axis", -ndim, ndim - 1) % ndim
 
 
 def inner_bound(largest_product: int) -> int:

@@ -73,7 +73,7 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def settle(limit: float = 0.5, chunk: float = 0.005) -> float:
+def settle(limit: float = 0.5) -> float:
     """Sleep until no thread of this process burns CPU; return the seconds that took.
 
     Thread pools spin for a while after a call (some for more than 100 ms). The next candidate must
@@ -82,7 +82,7 @@ def settle(limit: float = 0.5, chunk: float = 0.005) -> float:
     start = time.perf_counter()
     while time.perf_counter() - start < limit:
         wall, cpu = time.perf_counter(), time.process_time()
-        time.sleep(chunk)
+        time.sleep(0.005)
         if time.process_time() - cpu < 0.05 * (time.perf_counter() - wall):
             break
     return time.perf_counter() - start

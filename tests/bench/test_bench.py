@@ -63,7 +63,6 @@ def test_configurations_restore_threads_and_tier() -> None:
 def test_limit_is_the_larger_of_both() -> None:
     assert roofline.limit_seconds(1e9, 1e9, dot_gops=1.0, read_gbs=2.0) == 1.0
     assert roofline.limit_seconds(1e9, 1e9, dot_gops=2.0, read_gbs=1.0) == 1.0
-    assert roofline.share(0.5, 1.0) == 0.5
     with pytest.raises(ValueError, match="dot_gops"):
         roofline.limit_seconds(1, 1, dot_gops=0.0, read_gbs=1.0)
 

@@ -4,27 +4,14 @@
 from __future__ import annotations
 
 import platform
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from octavo import _backend, runtime
+from octavo import runtime
 from octavo.bench import blas
 
 DEFAULT_L2_BYTES = 1 << 20
-
-
-def backend() -> Any:
-    """Return the module that computes: ``_core`` or the NumPy fallback."""
-    return _backend.backend
-
-
-def threads_in_use() -> int:
-    """Return how many threads the library may use now."""
-    return int(runtime.get_num_threads())
 
 
 def _read(path: Path) -> str | None:
@@ -63,17 +50,6 @@ def l2_bytes() -> int:
     return cache_bytes(2) or DEFAULT_L2_BYTES
 
 
-@cache
-def cpu_model() -> str:
-    """Return the processor's name, as far as the system tells it."""
-    text = _read(Path("/proc/cpuinfo")) or ""
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "cpu model") and value.strip():
-            return value.strip()
-    return platform.processor() or platform.machine()
-
-
 def describe() -> dict[str, Any]:
     """Return the machine and the build as plain JSON values.
 
@@ -83,21 +59,21 @@ def describe() -> dict[str, Any]:
     >>> info["threads"] >= 1 and info["isa"] in info["isa_tiers"]
     True
     """
-    core = backend()
+    info = runtime.cpu_info()
     return {
-        "cpu": cpu_model(),
-        "arch": platform.machine(),
+        "cpu": info["cpu"],
+        "arch": info["machine"],
         "system": f"{platform.system()} {platform.release()}",
-        "cpus": int(core.default_num_threads()),
+        "cpus": info["default_num_threads"],
         "l2_bytes": cache_bytes(2),
         "l3_bytes": cache_bytes(3),
-        "octavo": str(core.version()),
-        "backend": str(_backend.name),
-        "compiler": str(core.compiler()),
-        "isa": str(runtime.get_isa()),
-        "isa_tiers": [str(name) for name in runtime.isa_tiers()],
-        "threads": threads_in_use(),
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
+        "octavo": info["version"],
+        "backend": info["backend"],
+        "compiler": info["compiler"],
+        "isa": info["isa"],
+        "isa_tiers": info["isa_tiers"],
+        "threads": info["num_threads"],
+        "python": info["python"],
+        "numpy": info["numpy"],
         "numpy_blas_threads": blas.threads(),
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from octavo.bench import files, roofline
+from octavo.bench import files
 from octavo.bench.machine import describe
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Row:
         """The part of the roofline reached, where the limit is known."""
         if self.limit_seconds is None:
             return None
-        return roofline.share(self.limit_seconds, self.seconds)
+        return self.limit_seconds / self.seconds
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON values, derived figures included."""

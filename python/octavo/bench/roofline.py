@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from octavo import runtime
+from octavo import _backend, runtime
 from octavo.bench import blas
-from octavo.bench.machine import backend, threads_in_use
 
 PROBE_BYTES = 32 << 20
 """A read or copy probe passes over its buffer until at least this many bytes went by."""
@@ -39,17 +38,12 @@ def limit_seconds(ops: float, nbytes: float, *, dot_gops: float, read_gbs: float
     return max(ops / (dot_gops * 1e9), nbytes / (read_gbs * 1e9))
 
 
-def share(limit: float, seconds: float) -> float:
-    """Return the part of the roofline reached: 1.0 is the limit itself."""
-    return limit / seconds
-
-
 def _repeats(nbytes: int) -> int:
     return max(MIN_PASSES, -(-PROBE_BYTES // nbytes))
 
 
 def _is_native(name: str) -> bool:
-    return hasattr(backend(), name)
+    return hasattr(_backend.backend, name)
 
 
 def source() -> str:
@@ -64,9 +58,9 @@ def dot_peak(seconds: float = 0.02, threads: int | None = None) -> float:
     The native probe runs the tier's dot instruction on registers, on one thread; the NumPy
     estimate is a float32 matrix product, which is what the fallback computes with.
     """
-    count = threads_in_use() if threads is None else threads
+    count = runtime.get_num_threads() if threads is None else threads
     if _is_native("bench_dot_peak"):
-        return float(backend().bench_dot_peak(seconds)) * count
+        return float(_backend.backend.bench_dot_peak(seconds)) * count
     a = np.ones((256, 256), np.float32)
     out = np.empty_like(a)
     best = 0.0
@@ -79,12 +73,12 @@ def dot_peak(seconds: float = 0.02, threads: int | None = None) -> float:
     return best
 
 
-def read_speed(nbytes: int, repeats: int | None = None) -> float:
+def read_speed(nbytes: int) -> float:
     """Return the streaming read speed in GB/s over a buffer of `nbytes`, current threads."""
     nbytes = max(MIN_BYTES, int(nbytes))
-    passes = _repeats(nbytes) if repeats is None else repeats
+    passes = _repeats(nbytes)
     if _is_native("bench_read"):
-        return float(backend().bench_read(nbytes, passes))
+        return float(_backend.backend.bench_read(nbytes, passes))
     buffer = np.ones(nbytes // 4, np.float32)
     float(np.dot(buffer, buffer))
     start = time.perf_counter()
@@ -93,12 +87,12 @@ def read_speed(nbytes: int, repeats: int | None = None) -> float:
     return nbytes * passes / (time.perf_counter() - start) / 1e9
 
 
-def copy_speed(nbytes: int, repeats: int | None = None) -> float:
+def copy_speed(nbytes: int) -> float:
     """Return the copy speed in GB/s for a source of `nbytes`; bytes read and written both count."""
     nbytes = max(MIN_BYTES, int(nbytes))
-    passes = _repeats(nbytes) if repeats is None else repeats
+    passes = _repeats(nbytes)
     if _is_native("bench_copy"):
-        return float(backend().bench_copy(nbytes, passes))
+        return float(_backend.backend.bench_copy(nbytes, passes))
     origin = np.ones(nbytes, np.uint8)
     target = np.zeros(nbytes, np.uint8)
     start = time.perf_counter()

@@ -26,7 +26,7 @@ _KEPT = {
 
 
 def measure(
-    on_step: Callable[[str, int], None] | None = None, *, seconds: float = 0.1
+    on_step: Callable[[str, int], None] | None = None,
 ) -> dict[str, dict[str, tuple[float, ...]]]:
     """Measure every tier of this machine, one thread; return tier -> format -> costs.
 
@@ -40,7 +40,7 @@ def measure(
         table = {}
         for tier in runtime.isa_tiers():
             with runtime.use_isa(tier):
-                table[tier] = measure_tier(on_step, seconds=seconds)
+                table[tier] = measure_tier(on_step)
         return table
     finally:
         runtime.set_num_threads(before)

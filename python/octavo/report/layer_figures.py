@@ -127,23 +127,31 @@ def _role_legend(axes: Any, colours: Mapping[str, str]) -> None:
     )
 
 
+def _layer_axes(layers: Sequence[LayerFacts], label: str) -> tuple[Any, list[float], list[str]]:
+    """Return axes with a place for each layer, coloured by its part in a block; and the colours."""
+    _, axes = theme.figure(theme.WIDE, theme.HIGH)
+    colours = _roles(layers)
+    places, ticks = _ordered(layers)
+    _block_ticks(axes, ticks)
+    _role_legend(axes, colours)
+    axes.set_ylabel(label)
+    return axes, places, [colours[split_name(layer.name)[1]] for layer in layers]
+
+
+def _stems(axes: Any, places: list[float], heights: list[float], colours: list[str]) -> None:
+    axes.vlines(places, 0, heights, colors=theme.GRID, linewidth=1, zorder=0)
+    axes.scatter(places, heights, s=25, c=colours)
+    axes.set_ylim(bottom=0)
+
+
 def error_figure(layers: Sequence[LayerFacts]) -> Any:
     """Return the relative error of each layer alone; None where it was not measured."""
     shown = [layer for layer in layers if layer.relative is not None]
     if not shown:
         return None
-    made, axes = theme.figure(theme.WIDE, theme.HIGH)
-    colours = _roles(shown)
-    places, ticks = _ordered(shown)
-    heights = [100 * (layer.relative or 0.0) for layer in shown]
-    each = [colours[split_name(layer.name)[1]] for layer in shown]
-    axes.vlines(places, 0, heights, colors=theme.GRID, linewidth=1, zorder=0)
-    axes.scatter(places, heights, s=25, c=each)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("relative error, %")
-    _block_ticks(axes, ticks)
-    _role_legend(axes, colours)
-    return made
+    axes, places, each = _layer_axes(shown, "relative error, %")
+    _stems(axes, places, [100 * (layer.relative or 0.0) for layer in shown], each)
+    return axes.figure
 
 
 def saturation_figure(layers: Sequence[LayerFacts]) -> Any:
@@ -154,13 +162,8 @@ def saturation_figure(layers: Sequence[LayerFacts]) -> Any:
     shown = [layer for layer in layers if layer.full_weights is not None]
     if not shown:
         return None
-    made, axes = theme.figure(theme.WIDE, theme.HIGH)
-    colours = _roles(shown)
-    places, ticks = _ordered(shown)
-    weights = [100 * (layer.full_weights or 0.0) for layer in shown]
-    each = [colours[split_name(layer.name)[1]] for layer in shown]
-    axes.vlines(places, 0, weights, colors=theme.GRID, linewidth=1, zorder=0)
-    axes.scatter(places, weights, s=25, c=each)
+    axes, places, each = _layer_axes(shown, "saturated, %")
+    _stems(axes, places, [100 * (layer.full_weights or 0.0) for layer in shown], each)
     static = [
         (place, 100 * layer.clipped_inputs, colour)
         for place, layer, colour in zip(places, shown, each, strict=True)
@@ -169,11 +172,8 @@ def saturation_figure(layers: Sequence[LayerFacts]) -> Any:
     if static:
         xs, ys, edges = zip(*static, strict=True)
         axes.scatter(xs, ys, s=28, marker="s", facecolors="none", edgecolors=edges)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("saturated, %")
-    _block_ticks(axes, ticks)
-    _role_legend(axes, colours)
-    return made
+        axes.set_ylim(bottom=0)
+    return axes.figure
 
 
 def activation_figure(layers: Sequence[LayerFacts]) -> Any:
@@ -181,11 +181,8 @@ def activation_figure(layers: Sequence[LayerFacts]) -> Any:
     shown = [layer for layer in layers if layer.inputs is not None]
     if not shown:
         return None
-    made, axes = theme.figure(theme.WIDE, theme.HIGH)
-    colours = _roles(shown)
-    places, ticks = _ordered(shown)
+    axes, places, each = _layer_axes(shown, "input value (thick: 99.8%)")
     ranges = [layer.inputs for layer in shown if layer.inputs is not None]
-    each = [colours[split_name(layer.name)[1]] for layer in shown]
     lows, highs = [r.low for r in ranges], [r.high for r in ranges]
     axes.vlines(places, lows, highs, colors=each, linewidth=1, alpha=0.6)
     axes.vlines(
@@ -201,7 +198,4 @@ def activation_figure(layers: Sequence[LayerFacts]) -> Any:
         axes.set_yscale("symlog", linthresh=inner)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.axhline(0, color=theme.MUTED, linewidth=0.7)
-    axes.set_ylabel("input value (thick: 99.8%)")
-    _block_ticks(axes, ticks)
-    _role_legend(axes, colours)
-    return made
+    return axes.figure

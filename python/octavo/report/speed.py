@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _ROWS = 128
 
 
-def over_dense(layer: Linear, seconds: float = 0.03) -> float:
+def over_dense(layer: Linear) -> float:
     """Return the time of the dense layer over that of `layer`, of int8 codes, on 128 rows."""
     dense = layer.with_format("dense")
     x = np.random.default_rng(0).standard_normal((_ROWS, layer.in_features), np.float32)
     timed = timing.run(
-        {"dense": partial(dense, x), "sparse": partial(layer, x)}, rounds=5, seconds=seconds
+        {"dense": partial(dense, x), "sparse": partial(layer, x)}, rounds=5, seconds=0.03
     ).timings
     return timed["dense"].median / timed["sparse"].median

@@ -50,22 +50,22 @@ def check_vector(x: Array, name: str) -> Array:
     return x
 
 
-def check_pointers(indptr: object, rows: int, count: int, name: str = "indptr") -> Array:
+def check_pointers(indptr: object, rows: int, count: int) -> Array:
     """Return `indptr` as int64: rows + 1 values that rise from 0 to `count`."""
-    starts = check_vector(_checks.as_ids(indptr, name, own=True), name)
+    starts = check_vector(_checks.as_ids(indptr, "indptr", own=True), "indptr")
     if starts.size != rows + 1:
-        raise ValueError(f"{name}: expected {rows + 1} values, got {starts.size}")
+        raise ValueError(f"indptr: expected {rows + 1} values, got {starts.size}")
     if starts[0] != 0:
-        raise ValueError(f"{name}: expected 0 at the start, got {starts[0]}")
+        raise ValueError(f"indptr: expected 0 at the start, got {starts[0]}")
     falls = starts[1:] < starts[:-1]
     if falls.any():
         row = int(falls.argmax())
         raise ValueError(
-            f"{name}: expected values that never fall, got {starts[row + 1]} after {starts[row]}"
+            f"indptr: expected values that never fall, got {starts[row + 1]} after {starts[row]}"
             f" at row {row}"
         )
     if starts[-1] != count:
-        raise ValueError(f"{name}: expected {count} (one per index) at the end, got {starts[-1]}")
+        raise ValueError(f"indptr: expected {count} (one per index) at the end, got {starts[-1]}")
     return np.ascontiguousarray(starts)
 
 
@@ -79,7 +79,7 @@ def check_range(indices: object, size: int, name: str, what: str) -> Array:
     return array
 
 
-def check_ascending(indptr: Array, indices: Array, name: str = "indices") -> None:
+def check_ascending(indptr: Array, indices: Array) -> None:
     """Refuse columns that do not rise strictly along each row; the message names the row."""
     wrong = first_disorder(indptr, indices)
     if wrong is None:
@@ -88,7 +88,7 @@ def check_ascending(indptr: Array, indices: Array, name: str = "indices") -> Non
     before, after = indices[wrong - 1], indices[wrong]
     kind = "duplicated" if before == after else "unsorted"
     raise ValueError(
-        f"{name}: expected columns that rise strictly along each row, got {kind} ones in row {row}"
+        f"indices: expected columns that rise strictly along each row, got {kind} ones in row {row}"
         f" ({after} after {before})"
     )
 

@@ -29,12 +29,12 @@ def as_weight(x: object, name: str = "weight", *, finite: bool = True) -> Array:
     return array
 
 
-def as_mask(x: object, shape: tuple[int, ...], name: str = "mask") -> Mask:
+def as_mask(x: object, shape: tuple[int, ...]) -> Mask:
     """Return a bool array of a shape."""
-    array = _checks.as_array(x, name)
+    array = _checks.as_array(x, "mask")
     if array.dtype != np.bool_:
-        raise TypeError(f"{name}: expected bool, got {array.dtype}")
-    _checks.check_shape(array, shape, name)
+        raise TypeError(f"mask: expected bool, got {array.dtype}")
+    _checks.check_shape(array, shape, "mask")
     return _checks.as_bool(array)
 
 
