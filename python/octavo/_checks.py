@@ -14,12 +14,11 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from octavo._float_mode import in_default_mode
 from octavo._text import shown
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh")
 INT8 = np.dtype(np.int8)

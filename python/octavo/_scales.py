@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from octavo._types import Array
 
 # The smallest normal float32: the reciprocal of a smaller scale could be infinite.
 SMALLEST_SCALE = np.float32(1.17549435e-38)

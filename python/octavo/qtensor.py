@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from octavo import _checks
 from octavo._float_mode import in_default_mode
@@ -19,8 +19,7 @@ from octavo._ops.parameters import (
 )
 from octavo._ops.quantize import dequantize_linear, quantize_linear
 from octavo._scales import normal_scale, range_to_scale
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 __all__ = ["QTensor", "quantize"]
 

@@ -22,13 +22,13 @@ PYTHON = ROOT / "python"
 # Modules beside the packages, which everything may stand on; private ones are shared on purpose.
 FOUNDATION = {
     *("_backend", "_checks", "_files", "_float_mode", "_formats", "_numpy", "_ops"),
-    *("_patterns", "_scales", "_text", "_version"),
+    *("_patterns", "_scales", "_text", "_types", "_version"),
     *("functional", "qtensor", "runtime", "sparse", "timing", "tuning"),
 }
 
 # Package -> which others it may import. "octavo" is the package's own top, for what users type.
 MAY_IMPORT: dict[str, set[str]] = {
-    "algorithms": {"_backend", "_checks", "_ops", "_scales"},
+    "algorithms": {"_backend", "_checks", "_ops", "_scales", "_types"},
     "io": FOUNDATION,
     "data": FOUNDATION | {"io"},
     "nn": FOUNDATION | {"io"},

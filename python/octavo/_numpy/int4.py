@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy.fused import fused
 from octavo._numpy.linear import PackedLinear, exact_product
 from octavo._numpy.quantize import quantize_dynamic
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 class PackedInt4(PackedLinear):

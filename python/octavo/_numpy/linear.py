@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy.float_ops import activation
 from octavo._numpy.quantize import quantize_dynamic, quantize_linear
 from octavo._numpy.weights import DensePanels, hold
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 # Integers up to 2**24 are exact in float32: while every partial sum stays below, the order in
 # which BLAS adds them does not matter and the float product is the integer product.

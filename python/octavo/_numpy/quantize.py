@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo._scales import normal_scale, range_to_scale
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 def _spread(values: Array, outer: int, channels: int, inner: int, block_size: int) -> Array:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy.fused import fused
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 class SparseF32:

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from octavo._types import Array
 
 _WINDOWS = {"windowed16": 16, "windowed64": 64}
 """Inputs that one step of a windowed format can reach."""

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 def gelu(x: ArrayLike, approximate: str = "none") -> Array:

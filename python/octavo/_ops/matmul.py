@@ -7,11 +7,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 def matmul_int8(

@@ -7,11 +7,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from octavo import _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 class Layout(NamedTuple):

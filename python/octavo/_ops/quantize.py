@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from octavo import _backend, _checks
 from octavo._ops.parameters import layout_of, quantized_dtype, scale_array, zero_point_array
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 def quantize_linear(

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["cosines", "sqnr_db"]
+from octavo._types import Float32
 
-Float32 = npt.NDArray[np.float32]
+__all__ = ["cosines", "sqnr_db"]
 
 
 def cosines(first: Float32, second: Float32) -> npt.NDArray[np.float64]:

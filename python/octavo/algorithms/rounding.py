@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from octavo import _checks
 from octavo._ops.quantize import quantize_linear
 from octavo._scales import normal_scale
+from octavo._types import Float64
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.arguments import DAMPING, damped, matrix_of
 from octavo.algorithms.pruning.second_order import inverse_factor
@@ -18,8 +19,6 @@ from octavo.algorithms.pruning.second_order import inverse_factor
 if TYPE_CHECKING:
     from octavo.algorithms.pruning import InputHessian
 
-Array = NDArray[Any]
-Float64 = NDArray[np.float64]
 
 _COLUMNS = 128
 _SCALES = ("max", "search")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import functional
+from octavo._types import Array
 from octavo.bench import roofline
 from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from octavo.bench.report import Row
 
 SHAPES = ((128, 768), (512, 3072), (4096, 4096))
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from octavo import nn
+from octavo._types import Float32
 from octavo.algorithms.smoothing import MeanError
-from octavo.compression.ranges import Float32, token_rows
+from octavo.compression.ranges import token_rows
 from octavo.nn import hooks
 from octavo.nn.tree import map_layers
 

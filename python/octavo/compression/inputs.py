@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from octavo._types import Float32
 from octavo.compression.ranges import token_rows
 from octavo.nn import hooks
 
 if TYPE_CHECKING:
-    from octavo.compression.ranges import Float32
     from octavo.data.batches import Batch, Batches
     from octavo.models.encoder import Encoder
     from octavo.nn.hooks import See

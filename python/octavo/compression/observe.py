@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octavo._types import Float32
 from octavo.algorithms.observers import OBSERVERS
 from octavo.compression.inputs import run_with_heads
 from octavo.compression.ranges import InputObservers
@@ -14,7 +15,6 @@ from octavo.nn import hooks
 
 if TYPE_CHECKING:
     from octavo.algorithms.observers import Observer
-    from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
 
 DEFAULT = "mse"

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from octavo import nn
+from octavo._types import Array
 from octavo.compression.name_patterns import NamePatterns
 from octavo.models.config import HEADS, OUTPUT_LAYER
 
 if TYPE_CHECKING:
     from octavo.compression.recipe import Recipe
-
-Array = NDArray[Any]
 
 
 @dataclass

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from octavo._types import Float32
 
 if TYPE_CHECKING:
     from octavo.algorithms.observers import Observer
-
-Float32 = npt.NDArray[np.float32]
 
 
 class InputObservers:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from octavo._types import Float32
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.batches import Batch
 from octavo.nn.tree import map_layers
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = 4096
 """More calibration tokens than these would take longer, and hardly change the order."""
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

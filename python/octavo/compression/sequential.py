@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from octavo import nn
+from octavo._types import Float32
 from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
-from octavo.compression.ranges import Float32, token_rows
+from octavo.compression.ranges import token_rows
 from octavo.nn import hooks
 from octavo.nn.tree import map_layers
 

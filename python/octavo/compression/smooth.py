@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import nn
+from octavo._types import Float32
 from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
 from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
 
 if TYPE_CHECKING:
-    from octavo.compression.ranges import Float32
     from octavo.compression.work import Work
 
 

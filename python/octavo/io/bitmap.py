@@ -24,18 +24,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo._text import shown
+from octavo._types import Array
 
 if TYPE_CHECKING:
     from octavo.io.header import TensorInfo
     from octavo.io.safetensors import TensorFile
 
-Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int8]
 
 _PARAMETERS = (

@@ -196,8 +196,7 @@ class Checkpoint:
         if dtype != "I8":
             path = self._path(stored)
             raise ValueError(f"{path}: tensor {shown(stored)} has type {dtype}, expected I8")
-        codes: npt.NDArray[np.int8] = self._read(stored)
-        return codes
+        return self._read(stored)
 
     def half(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
         """Tensor `name` as stored in 16 bits: float16, or bfloat16 as uint16."""

@@ -63,8 +63,7 @@ def read_json(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ValueError(f"{path}: {size} bytes is too large for a JSON description")
-    found: dict[str, Any] = parse_json(path, path.read_bytes())
-    return found
+    return parse_json(path, path.read_bytes())
 
 
 def parse_json(path: Path, content: bytes, kind: type = dict) -> Any:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo._files import open_file
 from octavo._text import shown
+from octavo._types import Array
 from octavo.io.header import (
     DTYPES,
     LENGTH_BYTES,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorFile", "TensorInfo", "TensorPlan", "write_tensor_file"]
 
-Array = npt.NDArray[Any]
 
 _DATA_ALIGNMENT = 64
 

@@ -134,8 +134,7 @@ class OpenFolder:
             raise ValueError(
                 f"{self.path / name}: {size} bytes is too large for a JSON description"
             )
-        found: dict[str, Any] = parse_json(self.path / name, self.read(name))
-        return found
+        return parse_json(self.path / name, self.read(name))
 
     def _open(self, name: str) -> tuple[int, int]:
         """Return a handle of file `name`, and its size."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
 from octavo._text import shown
+from octavo._types import Array
 from octavo.io.folder import place_of, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
@@ -25,7 +25,6 @@ from octavo.lora.low_rank import LowRank
 if TYPE_CHECKING:
     from octavo.io.snapshot import OpenFolder
 
-Array = NDArray[Any]
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from octavo import _checks, nn
+from octavo._types import Array
 from octavo.nn import SidePath
 from octavo.qtensor import QTensor
 
 if TYPE_CHECKING:
     from octavo.lora.switch import Switch
-
-Array = NDArray[Any]
 
 
 class AdaptedLayer(nn.Module):

@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from octavo._types import Array
 from octavo.nn import SidePath
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import nn
 from octavo._text import shown
+from octavo._types import Array
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from octavo.lora.adapter import Adapter
     from octavo.lora.low_rank import LowRank
 
-Array = NDArray[Any]
 Model = TypeVar("Model", bound="Adapted")
 
 

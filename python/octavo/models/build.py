@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo._text import shown
+from octavo._types import Array
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, weight_class
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from octavo.models.encoder import Encoder
     from octavo.nn.weights import Weight
 
-Array = npt.NDArray[Any]
 Transform = Callable[[str, nn.Module], nn.Module]
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from octavo import functional, nn
-from octavo.models.encoder import Encoder, Float32, Int64, Mask
+from octavo._types import Float32
+from octavo.models.encoder import Encoder, Int64, Mask
 
 if TYPE_CHECKING:
     from octavo.models.build import LayerSource

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._checks import as_array, as_bool, as_ids, boolean, check_shape, integer
+from octavo._types import Float32
 from octavo.lora.adapted import Adapted
 from octavo.models.config import HEADS, OUTPUT_LAYER
 from octavo.models.sentence import SentenceModules, read_modules
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from octavo import nn
     from octavo.models.config import EncoderConfig
 
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 

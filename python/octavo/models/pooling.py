@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from octavo._types import Float32
 
 # How the tokens that count become one vector. The weights grow from 1 at the row's first token.
 POOLINGS: dict[str, Callable[[Float32, Float32], Any]] = {

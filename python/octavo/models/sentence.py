@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo._types import Float32
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.folder import parse_json
 from octavo.io.safetensors import TensorFile
 from octavo.models.pooling import POOLINGS, pool
 
-Float32 = npt.NDArray[np.float32]
 Step = Callable[[Float32], Float32]
 
 # The older form has a switch for each; vectors of several stand in this order.
@@ -106,8 +106,7 @@ class SentenceModules:
 def normalized(vectors: Float32) -> Float32:
     """Return vectors of length 1; one of zeros stays."""
     lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    unit: Float32 = vectors / np.maximum(lengths, np.float32(1e-12))
-    return unit
+    return vectors / np.maximum(lengths, np.float32(1e-12))
 
 
 def read_modules(files: Mapping[str, bytes], size: int) -> SentenceModules:

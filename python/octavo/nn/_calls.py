@@ -7,16 +7,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.qtensor import QTensor
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
     from octavo.nn.side_paths import SidePath
-
-Array = NDArray[Any]
 
 
 def nothing(*_: Any) -> None:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 def check_keys(

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo._ops.floats import attention
+from octavo._types import Array
 from octavo.nn.module import Module
-
-Array = NDArray[Any]
 
 
 class Attention(Module):

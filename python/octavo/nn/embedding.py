@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.weighted import Weighted
 from octavo.nn.weights import FloatWeight, Int8Weight, Weight, weight_class
 from octavo.nn.weights.half import half_weight
 
-Array = NDArray[Any]
 E = TypeVar("E", bound="Embedding")
 H = TypeVar("H", bound="HalfEmbedding")
 

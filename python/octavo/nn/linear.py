@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn import _calls as calls
 from octavo.nn import _state
 from octavo.nn.linear_parts import LinearParts
@@ -16,7 +17,6 @@ from octavo.nn.options import OPTIONS, LinearOptions
 from octavo.nn.weights import Int8Weight, weight_class
 from octavo.qtensor import QTensor
 
-Array = NDArray[Any]
 L = TypeVar("L", bound="Linear")
 
 _STATIC = ("input_scale", "input_zero_point", "output_scale", "output_zero_point")

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from octavo._types import Array
 from octavo.nn import _calls as calls
 from octavo.nn import _state
 from octavo.nn.options import LinearOptions
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from octavo.nn.side_paths import SidePath
     from octavo.nn.weights import Bound, Weight
 
-Array = NDArray[Any]
 L = TypeVar("L", bound="LinearParts")
 
 

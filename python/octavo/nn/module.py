@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 class Module:

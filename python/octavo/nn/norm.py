@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo._ops.floats import layer_norm
+from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.module import Module
 
-Array = NDArray[Any]
 N = TypeVar("N", bound="LayerNorm")
 
 

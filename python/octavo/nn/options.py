@@ -8,12 +8,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn import _state
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.linear import Linear
 from octavo.nn.options import OPTIONS, LinearOptions, checked_multiplier
@@ -21,7 +22,6 @@ from octavo.nn.weights.half import half_weight
 if TYPE_CHECKING:
     from octavo.nn.weights import Weight
 
-Array = NDArray[Any]
 H = TypeVar("H", bound="HalfLinear")
 O = TypeVar("O", bound="OutlierLinear")  # noqa: E741  (as Linear has L)
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn import _state
-
-Array = NDArray[Any]
 
 
 class SidePath:

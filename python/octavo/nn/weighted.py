@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy.typing import NDArray
-
+from octavo._types import Array
 from octavo.nn.module import Module
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Weight
-
-Array = NDArray[Any]
 
 
 class Weighted(Module):

@@ -9,14 +9,11 @@ is a copy, which stays as it was.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 MAX_SIZE = 2**31 - 1
 """The largest number of rows and of columns."""

@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.sparse.coordinates import (
     Rows,
     check_count,
@@ -23,8 +23,6 @@ from octavo.sparse.coordinates import (
     from_compressed,
     from_coordinates,
 )
-
-Array = NDArray[Any]
 
 
 def is_scipy(x: object) -> bool:

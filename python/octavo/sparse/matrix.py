@@ -7,15 +7,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._types import Array
 from octavo.sparse import coordinates, foreign
 
 if TYPE_CHECKING:
     from octavo.sparse.coordinates import Rows
-
-Array = NDArray[Any]
 
 
 class SparseMatrix:

@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.sparse import foreign
 from octavo.sparse.matrix import SparseMatrix
-
-Array = NDArray[Any]
 
 
 def spmm(a: Any, x: ArrayLike) -> Array:

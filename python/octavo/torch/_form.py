@@ -9,13 +9,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from octavo import nn
+from octavo._types import Array
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.options import OPTIONS
 from octavo.nn.weights import weight_class
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Weight
-    from octavo.torch.tensors import Array
 
 # What modules of PyTorch do themselves, and what is a tensor.
 _OTHERS = ("activation", "output_scale", "output_zero_point", "input_multiplier")

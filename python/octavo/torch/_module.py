@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from octavo._types import Array
 from octavo.torch._dequantized import DequantizedWeight
 from octavo.torch.tensors import FLOATS, dtypes_of, to_tensor, unusable
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from octavo.nn.weights import Layout
-    from octavo.torch.tensors import Array
 
 
 class Int8Module(torch.nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from octavo import nn
+from octavo._types import Array
 from octavo.torch import _ops
 from octavo.torch._form import Form
 from octavo.torch._module import Int8Module, require_float
@@ -25,7 +26,6 @@ from octavo.torch.tensors import (
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Layout, Weight
-    from octavo.torch.tensors import Array
 
 functional = torch.nn.functional
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from octavo import nn
+from octavo._types import Array
 from octavo.torch import _ops
 from octavo.torch._form import beside_weight
 from octavo.torch._module import Int8Module, require_float
@@ -19,7 +20,6 @@ from octavo.torch.tensors import is_eager, to_array, to_numpy
 
 if TYPE_CHECKING:
     from octavo.nn.weights import Layout
-    from octavo.torch.tensors import Array
 
 _STATIC = ("input_scale", "input_zero_point")
 

@@ -6,18 +6,16 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 from octavo import nn, tuning
 from octavo._formats import DENSE
+from octavo._types import Array
 from octavo.nn.weights import Int8Weight
 from octavo.torch._form import Form, beside_weight
 from octavo.torch.tensors import TensorCache, borrowed, to_array, to_numpy, to_tensor
-
-if TYPE_CHECKING:
-    from octavo.torch.tensors import Array
 
 # Where a tensor of a layer lies -> the layer. An entry lives as long as its memory, so an address
 # found here is never another's.

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from octavo._types import Array
+
 T = TypeVar("T")
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)

@@ -8,12 +8,11 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo._scales import normal_scale, range_to_scale
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 
 class Observer(ABC):

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
-
-if TYPE_CHECKING:
-    from octavo.algorithms.observers.base import Array
+from octavo._types import Array
 
 
 class ColumnAbsMax:

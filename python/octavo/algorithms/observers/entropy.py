@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from octavo._types import Array
 from octavo.algorithms.observers.histogram import Histogrammed
-
-if TYPE_CHECKING:
-    from octavo.algorithms.observers.base import Array
 
 _BINS = 1 << 11
 """Bins of the magnitudes that are compared."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from octavo import _checks
-from octavo.algorithms.observers.base import Array, Observer
+from octavo._types import Array
+from octavo.algorithms.observers.base import Observer
 
 
 class MinMax(Observer):

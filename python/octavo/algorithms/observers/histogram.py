@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from octavo.algorithms.observers.base import Array, Observer
+from octavo._types import Array
+from octavo.algorithms.observers.base import Observer
 
 BINS = 1 << 13
 """Bins on each side of 0."""

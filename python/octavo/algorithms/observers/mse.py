@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from octavo.algorithms.observers.base import Array, parameters
+from octavo._types import Array
+from octavo.algorithms.observers.base import parameters
 from octavo.algorithms.observers.histogram import Histogrammed
 
 _ENDS = 192

@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array, Float64
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.arguments import (
     DAMPING,
@@ -20,15 +21,13 @@ from octavo.algorithms.pruning.arguments import (
 )
 
 if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Array, Mask
+    from octavo.algorithms.pruning.selection import Mask
     from octavo.algorithms.pruning.statistics import InputHessian
 
 _STEPS = 20
 _REFIT_STEPS = 40
 _REFIT_TOLERANCE = 1e-5
 """Where the gradient is this part of the first one, more steps change nothing that int8 keeps."""
-
-Float64 = NDArray[np.float64]
 
 
 def admm(

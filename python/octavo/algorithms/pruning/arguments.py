@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.statistics import InputHessian
 
-Array = NDArray[Any]
 Pair = tuple[int, int]
 
 DAMPING = 0.01

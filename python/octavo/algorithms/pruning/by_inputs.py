@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.arguments import Pair, structure
 from octavo.algorithms.pruning.statistics import InputHessian, InputNorms
 
 if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Array, Mask
+    from octavo.algorithms.pruning.selection import Mask
 
 
 def wanda(

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.pruning.arguments import damped, singular
-from octavo.algorithms.pruning.selection import Array, Mask, as_weight
+from octavo.algorithms.pruning.selection import Mask, as_weight
 from octavo.algorithms.pruning.statistics import CHUNK, InputHessian, require_rows, rows_of
 
 _ROUNDING = 1e-12
@@ -121,8 +122,7 @@ class OutputFit:
         """Tell which values, of which these are sums over the rows, never varied."""
         require_rows(self.hessian.rows)
         variance = squares - np.square(sums) / self.hessian.rows
-        constant: Mask = variance <= _ROUNDING * squares
-        return constant
+        return variance <= _ROUNDING * squares
 
     def bias(self, weight: ArrayLike) -> Array:
         """Return the bias that makes the mean output of a weight right, float64 of shape (N,)."""

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.pruning import selection
 
 if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Array, Mask
+    from octavo.algorithms.pruning.selection import Mask
 
 NORMS = ("l1", "l2")
 

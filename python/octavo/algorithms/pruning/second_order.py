@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.arguments import (
     DAMPING,
@@ -19,7 +20,7 @@ from octavo.algorithms.pruning.arguments import (
     singular,
     structure,
 )
-from octavo.algorithms.pruning.selection import Array, Mask
+from octavo.algorithms.pruning.selection import Mask
 
 if TYPE_CHECKING:
     from octavo.algorithms.pruning.statistics import InputHessian

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _checks
+from octavo._types import Array
 
-Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 MAX_GROUP = 16

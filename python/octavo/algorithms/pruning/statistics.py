@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Array
+from octavo._types import Array
 
 CHUNK = 1 << 12
 """Rows that are widened to float64 at a time."""

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
-
-Float64 = NDArray[np.float64]
+from octavo._types import Float64
 
 BINS = 1 << 16
 _CELLS = 512

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo._types import Float32, Float64
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.sharing.clusters import Histogram
 
 Codes = NDArray[np.int8]
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 FEWEST, MOST = 4, 256
 _LARGEST = 127

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.algorithms.smoothing.statistics import floats
-
-Array = NDArray[Any]
 
 _WIDEST = np.float32(2.0**20)
 

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._types import Array
 from octavo.algorithms.observers import MinMax
 from octavo.algorithms.rounding import nearest_rows
 from octavo.algorithms.smoothing.statistics import InputRanges, floats
-
-Array = NDArray[Any]
 
 STATISTICS = ("max", "rms")
 

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _checks
-
-Array = NDArray[Any]
+from octavo._types import Array
 
 _CHUNK = 1 << 12
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from octavo._types import Array
 from octavo.bench.linear import make_input
 
-Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]
 Bind = Callable[[Array], Call]
 

@@ -11,13 +11,11 @@ import os
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from octavo._types import Array
 from octavo.bench.peers.base import Bind, Call, Layer, Peer
 from octavo.bench.peers.onnx_linear import linear_model
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.base import Array
 
 
 def prepare(layer: Layer) -> Bind:

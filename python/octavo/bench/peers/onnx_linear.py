@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from octavo._types import Array
 from octavo.bench.peers.base import Bind, Call, Layer, Peer
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.base import Array
 
 BLOCK = 32
 

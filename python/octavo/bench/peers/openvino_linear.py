@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from octavo._types import Array
 from octavo.bench.peers.base import Bind, Call, Layer, Peer
 from octavo.bench.peers.onnx_linear import qdq_model
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.base import Array
 
 
 def settings(threads: int) -> dict[str, object]:

@@ -6,14 +6,12 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from octavo._types import Array
 from octavo.bench.peers.base import Bind, Call, Layer, Peer
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.base import Array
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 

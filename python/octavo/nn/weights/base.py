@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo._formats import DENSE
+from octavo._types import Array
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
 
-Array = NDArray[Any]
 W = TypeVar("W", bound="Weight")
 # Modules of PyTorch have a `weight` that is something else.
 _SHOWN = {"weight": "packed"}

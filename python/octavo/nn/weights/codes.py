@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
+from octavo._types import Array
 from octavo.nn.weights.base import StoredTensor
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
     from octavo.nn.weights.base import Layout
 
-Array = NDArray[Any]
 Codes = NDArray[np.int8]
 
 # What reads and writes files is imported when there are some: layers do without.

@@ -7,16 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.product import FloatProduct
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
-
-Array = NDArray[Any]
 
 
 class FloatWeight(Weight):

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._types import Array
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.product import FloatProduct
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
 
-Array = NDArray[Any]
 H = TypeVar("H", bound="HalfWeight")
 
 _DTYPES = ("float16", "bfloat16")

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
 from octavo._float_mode import in_default_mode
 from octavo._scales import normal_scale
+from octavo._types import Array
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
 
-Array = NDArray[Any]
 
 GROUPS = (32, 64, 128)
 """How many inputs may share a scale."""

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks, tuning
 from octavo._formats import DENSE, SPARSE_FORMATS
+from octavo._types import Array
 from octavo.nn.options import OPTIONS
 from octavo.nn.weights.base import Layout, Memory, Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.codes import (
@@ -29,7 +30,6 @@ from octavo.sparse.dense import as_dense
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
 
-Array = NDArray[Any]
 
 FORMATS = ("auto", DENSE, *SPARSE_FORMATS)
 

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import _backend
+from octavo._types import Array
 
 if TYPE_CHECKING:
     from octavo.nn.options import LinearOptions
-
-Array = NDArray[Any]
 
 
 class FloatProduct:
