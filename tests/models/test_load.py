@@ -56,7 +56,10 @@ def test_config_is_no_object(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "roberta"}, "unknown model_type 'roberta'; supported: bert, distilbert"),
+        (
+            {"model_type": "longformer"},
+            "unknown model_type 'longformer'; supported: bert, camembert, distilbert",
+        ),
         ({"model_type": None}, "unknown model_type None"),
         ({"model_type": ["bert"]}, "unknown model_type"),
         ({"hidden_size": None}, "hidden_size is None"),

@@ -11,6 +11,7 @@ import pytest
 
 import model_files
 import octavo
+from octavo.algorithms.measures import cosines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,50 @@ def random_distilbert(**changes: Any) -> Any:
     fields = {k: v for k, v in model_files.DISTILBERT.items() if k != "model_type"} | changes
     config = transformers.DistilBertConfig(**fields, initializer_range=0.3)
     return transformers.DistilBertModel(config).eval()
+
+
+# Two are narrower inside, count positions from the padding's id, or have a bias of distances.
+OTHERS = {
+    "Camembert": {"pad_token_id": 1, "max_position_embeddings": 26},
+    "Electra": {"embedding_size": 16},
+    "MPNet": {"max_position_embeddings": 26},
+    "Roberta": {"pad_token_id": 3, "max_position_embeddings": 28},
+    "XLMRoberta": {"pad_token_id": 1, "max_position_embeddings": 26, "type_vocab_size": 1},
+}
+
+
+def random_other(kind: str) -> Any:
+    torch.manual_seed(0)
+    fields = {k: v for k, v in model_files.BERT.items() if k != "model_type"} | OTHERS[kind]
+    if kind == "MPNet":
+        del fields["type_vocab_size"]
+    config = getattr(transformers, f"{kind}Config")(**fields, initializer_range=0.3)
+    return getattr(transformers, f"{kind}Model")(config).eval()
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures(tmp_path: Path, kind: str) -> None:
+    model = random_other(kind)
+    model.save_pretrained(tmp_path / "float")
+    ids, mask = model_files.batch()
+    ids[mask == 0] = model.config.pad_token_id
+    loaded = octavo.models.load(tmp_path / "float")
+    assert_close(loaded(ids, mask), reference(model, ids, mask), mask)
+    with pytest.raises(ValueError, match="25 tokens, the model has 24 positions"):
+        loaded(np.full((1, 25), 5))
+    long = np.random.default_rng(0).integers(5, 100, (2, 24))
+    every = np.ones_like(long)
+    assert_close(loaded(long, every), reference(model, long, every), every)
+    calibration = {"input_ids": ids, "attention_mask": mask}
+    for recipe in ("int8", {"quantize": {"smooth": "auto", "rounding": "gptq"}}):
+        small = octavo.compress(
+            loaded, recipe, calibration=None if recipe == "int8" else calibration
+        )
+        small.save(tmp_path / "int8")
+        again = octavo.models.load(tmp_path / "int8")
+        assert type(again) is type(loaded)
+        np.testing.assert_array_equal(again(ids, mask), small(ids, mask))
+        assert cosines(again.encode(ids, mask), loaded.encode(ids, mask)).min() > 0.99
 
 
 def assert_close(ours: Any, theirs: Any, mask: Any) -> None:
@@ -159,3 +204,13 @@ def test_minilm_real_weights(tmp_path: Path) -> None:
     np.testing.assert_allclose(ours.encode(ids, mask, normalize=False), pooled, atol=TOLERANCE)
     unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)  # as its modules.json says
     np.testing.assert_allclose(ours.encode(ids, mask), unit, rtol=0, atol=TOLERANCE / 10)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures_in_memory(kind: str) -> None:
+    octavo_torch = pytest.importorskip("octavo.torch", reason="needs PyTorch")
+    model = random_other(kind)
+    ids, mask = model_files.batch()
+    ids[mask == 0] = model.config.pad_token_id
+    encoder = octavo_torch.to_encoder(model)
+    assert_close(encoder(ids, mask), reference(model, ids, mask), mask)

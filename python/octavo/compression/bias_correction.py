@@ -35,13 +35,14 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
         return finished
     made = map_layers(finished, lambda _, layer: layer)
     batches, original = list(work.batches), work.original
+    masks = [batch.mask for batch in batches]
     hidden = [made.embed(batch.ids, batch.types) for batch in batches]
     goals = [original.embed(batch.ids, batch.types) for batch in batches]
     blocks = made.blocks()
     for index, (name, block) in enumerate(blocks):
         goal = original.get_submodule(name)
-        inputs = [(one, batch.mask) for one, batch in zip(hidden, batches, strict=True)]
-        wanted = [(one, batch.mask) for one, batch in zip(goals, batches, strict=True)]
+        inputs = list(map(made.block_inputs, hidden, masks))
+        wanted = list(map(original.block_inputs, goals, masks))
         paths = _in_order(block, inputs[0])
         means = _Means(goal, paths, wanted, batches)
         for path in paths:

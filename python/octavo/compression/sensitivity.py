@@ -215,19 +215,26 @@ class _Probe:
             if name.startswith(f"{block}."):
                 changed = _with(module, name.removeprefix(f"{block}."), layer)
                 return self._rest(index + 1, self._through(changed, self._inputs[index]))
-        if not name.startswith("embeddings."):
+        if not name.startswith(self._model.prefixes()):
             return None
         model = _with(self._model, name, layer)
-        return self._rest(0, [model.embed(batch.ids, batch.types) for batch in self._batches])
+        states = [model.embed(batch.ids, batch.types) for batch in self._batches]
+        return self._rest(0, states, model)
 
-    def _rest(self, start: int, states: list[Float32]) -> tuple[float, float, float]:
+    def _rest(
+        self, start: int, states: list[Float32], model: Encoder | None = None
+    ) -> tuple[float, float, float]:
         for _, block in self._blocks[start:]:
-            states = self._through(block, states)
+            states = self._through(block, states, model)
         return agreement(self._wanted, self._vectors(states))
 
-    def _through(self, block: Any, states: list[Float32]) -> list[Float32]:
+    def _through(
+        self, block: Any, states: list[Float32], model: Encoder | None = None
+    ) -> list[Float32]:
+        of = self._model if model is None else model
         return [
-            block(hidden, batch.mask) for hidden, batch in zip(states, self._batches, strict=True)
+            block(*of.block_inputs(hidden, batch.mask))
+            for hidden, batch in zip(states, self._batches, strict=True)
         ]
 
     def _vectors(self, states: list[Float32]) -> Float32:

@@ -94,7 +94,10 @@ def fit_in_order(
     if fitter.aim == "model":
         goals = [model.embed(batch.ids, batch.types) for batch in kept]
     for index, name in enumerate(parts):
-        inputs, wanted = _calls(hidden, masks, name in blocks), _calls(goals, masks, name in blocks)
+        inputs, wanted = [(states,) for states in hidden], [(states,) for states in goals]
+        if name in blocks:
+            inputs = list(map(made.block_inputs, hidden, masks))
+            wanted = list(map(model.block_inputs, goals, masks))
         original = model.get_submodule(name)
         work = _Part(name, made.get_submodule(name), original, fitter)
 
@@ -110,12 +113,6 @@ def fit_in_order(
             hidden = [finished(*one) for one in inputs]
             goals = [original(*one) for one in wanted] if fitter.aim == "model" else hidden
     return made
-
-
-def _calls(hidden: list[Float32], masks: list[Any], with_mask: bool) -> Inputs:
-    if with_mask:
-        return list(zip(hidden, masks, strict=True))
-    return [(states,) for states in hidden]
 
 
 class _Part:

@@ -28,7 +28,7 @@ class Adapted(nn.Module):
     Attributes
     ----------
     config : dataclass
-        With `model_type`, `hidden_size`, `labels`, and `raw`, the fields of its file.
+        With `prefix`, `hidden_size`, `labels`, and `raw`, the fields of its file.
     head_prefixes : tuple of str
         Beginnings of the names of a classification head's tensors.
     output_layer : str

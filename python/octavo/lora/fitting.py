@@ -81,7 +81,7 @@ def _leaves(model: Adapted) -> dict[str, nn.Module]:
 
 def _own_name(model: Adapted, full: str) -> str:
     """Return a layer's name without the model's own, as ``bert.`` in a model with a head."""
-    return full.removeprefix(f"{model.config.model_type}.")
+    return full.removeprefix(f"{model.config.prefix}.")
 
 
 def _version(layer: Any, tensors: dict[str, Any]) -> Any:

@@ -13,7 +13,21 @@ from __future__ import annotations
 from octavo.models.bert import BertModel
 from octavo.models.config import EncoderConfig
 from octavo.models.distilbert import DistilBertModel
+from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
+from octavo.models.mpnet import MPNetModel
+from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
 
-__all__ = ["BertModel", "DistilBertModel", "Encoder", "EncoderConfig", "load"]
+__all__ = [
+    "BertModel",
+    "CamembertModel",
+    "DistilBertModel",
+    "ElectraModel",
+    "Encoder",
+    "EncoderConfig",
+    "MPNetModel",
+    "RobertaModel",
+    "XLMRobertaModel",
+    "load",
+]

@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["BertModel"]
 
 
+def positions(ids: Int64, padding: int | None) -> Int64:
+    """Return the row of each token in the table of positions: its place, or among tokens only."""
+    if padding is None:
+        return np.arange(ids.shape[1])
+    is_token = ids != padding
+    rows: Int64 = np.cumsum(is_token, axis=1) * is_token + padding
+    return rows
+
+
 class BertEmbeddings(nn.Module):
     """Word + position + token type vectors, normalised."""
 
     def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
-        size = config.hidden_size
+        size = config.embedding_size
+        self.padding = config.padding
         self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
         self.position_embeddings = source.embedding(
-            f"{name}.position_embeddings", config.positions, size
+            f"{name}.position_embeddings", config.position_rows, size
         )
         self.token_type_embeddings = source.embedding(
             f"{name}.token_type_embeddings", config.token_types, size
@@ -33,7 +43,7 @@ class BertEmbeddings(nn.Module):
         self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
 
     def __call__(self, ids: Int64, types: Int64 | None) -> Float32:
-        position = self.position_embeddings(np.arange(ids.shape[1]))
+        position = self.position_embeddings(positions(ids, self.padding))
         segment = self.token_type_embeddings(np.zeros((1, 1), np.int64) if types is None else types)
         return self.LayerNorm(self.word_embeddings(ids) + (position + segment))
 

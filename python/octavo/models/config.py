@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from octavo._text import shown
 
@@ -26,29 +26,49 @@ _ACTIVATIONS = {
     "tanh": "tanh",
 }
 
-# Our field -> the name in each model type's config.json.
-_FIELDS = {
-    "bert": {
-        "hidden_size": "hidden_size",
-        "layers": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "intermediate_size": "intermediate_size",
-        "vocab_size": "vocab_size",
-        "positions": "max_position_embeddings",
-        "token_types": "type_vocab_size",
-        "activation": "hidden_act",
-    },
-    "distilbert": {
-        "hidden_size": "dim",
-        "layers": "n_layers",
-        "heads": "n_heads",
-        "intermediate_size": "hidden_dim",
-        "vocab_size": "vocab_size",
-        "positions": "max_position_embeddings",
-        "activation": "activation",
-    },
+# Our field -> the name in config.json.
+_MPNET = {
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "vocab_size": "vocab_size",
+    "position_rows": "max_position_embeddings",
+    "activation": "hidden_act",
 }
-_DISTILBERT_EPSILON = 1e-12
+_BERT = {**_MPNET, "token_types": "type_vocab_size"}
+_DISTILBERT = {
+    "hidden_size": "dim",
+    "layers": "n_layers",
+    "heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "vocab_size": "vocab_size",
+    "position_rows": "max_position_embeddings",
+    "activation": "activation",
+}
+_PADDING = 1
+"""Of a model type whose positions count tokens, if its config.json names none."""
+
+
+class _ModelType(NamedTuple):
+    """How a model type spells its config.json, and what its checkpoints put before names."""
+
+    fields: dict[str, str]
+    prefix: str
+    epsilon: float | None = None  # of layer norms, if the config.json does not say
+    counts_tokens: bool = False
+
+
+_ROBERTA = _ModelType(_BERT, "roberta", counts_tokens=True)
+_TYPES = {
+    "bert": _ModelType(_BERT, "bert"),
+    "camembert": _ROBERTA,
+    "distilbert": _ModelType(_DISTILBERT, "distilbert", epsilon=1e-12),
+    "electra": _ModelType({**_BERT, "embedding_size": "embedding_size"}, "electra"),
+    "mpnet": _ModelType(_MPNET, "mpnet", counts_tokens=True),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+}
 _UNSUPPORTED = {
     "is_decoder": "a decoder",
     "add_cross_attention": "cross-attention",
@@ -63,7 +83,16 @@ class EncoderConfig:
     Attributes
     ----------
     model_type : str
-        "bert" or "distilbert".
+        "bert", "camembert", "distilbert", "electra", "mpnet", "roberta" or "xlm-roberta".
+    prefix : str
+        What checkpoints with a head put before the names of the encoder's tensors, and a dot.
+    embedding_size : int
+        Of the vectors of tokens and positions.
+    position_rows : int
+        Vectors in the table of positions.
+    padding : int or None
+        If positions count tokens: the id that is none. Its position is itself, the first token's
+        the next.
     activation : str
         Activation between the two feed-forward layers, by the name octavo's layers know.
     token_types : int
@@ -80,12 +109,20 @@ class EncoderConfig:
     layers: int
     heads: int
     intermediate_size: int
-    positions: int
+    prefix: str
+    embedding_size: int
+    position_rows: int
+    padding: int | None
     token_types: int
     activation: str
     layer_norm_epsilon: float
     labels: int
     raw: dict[str, Any]
+
+    @property
+    def positions(self) -> int:
+        """How many tokens a row may have."""
+        return self.position_rows - (0 if self.padding is None else self.padding + 1)
 
 
 def read_config(raw: dict[str, Any]) -> EncoderConfig:
@@ -115,8 +152,8 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
     (32, 2)
     """
     model_type = raw.get("model_type")
-    if not isinstance(model_type, str) or model_type not in _FIELDS:
-        known = ", ".join(sorted(_FIELDS))
+    if not isinstance(model_type, str) or model_type not in _TYPES:
+        known = ", ".join(sorted(_TYPES))
         raise ValueError(f"config.json: unknown model_type {shown(model_type)}; supported: {known}")
     for key, what in _UNSUPPORTED.items():
         if raw.get(key):
@@ -126,7 +163,7 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         raise ValueError(
             f"config.json: position_embedding_type is {shown(position_type)}, supported: 'absolute'"
         )
-    names = _FIELDS[model_type]
+    names, prefix, epsilon, counts_tokens = _TYPES[model_type]
     sizes = {field: _size(raw, key) for field, key in names.items() if field != "activation"}
     if sizes["hidden_size"] % sizes["heads"]:
         raise ValueError(
@@ -139,7 +176,8 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         raise ValueError(
             f"config.json: {names['activation']} is {shown(activation)}, supported: {known}"
         )
-    epsilon = raw.get("layer_norm_eps", 1e-12) if model_type == "bert" else _DISTILBERT_EPSILON
+    if epsilon is None:
+        epsilon = raw.get("layer_norm_eps", 1e-12)
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 1:
         raise ValueError(
             f"config.json: layer_norm_eps is {shown(epsilon)}, expected a small number"
@@ -148,11 +186,24 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         model_type=model_type,
         activation=_ACTIVATIONS[activation],
         layer_norm_epsilon=float(epsilon),
+        prefix=prefix,
         token_types=sizes.pop("token_types", 0),
+        embedding_size=sizes.pop("embedding_size", sizes["hidden_size"]),
+        padding=_padding(raw, sizes["position_rows"]) if counts_tokens else None,
         labels=_labels(raw),
         raw=raw,
         **sizes,
     )
+
+
+def _padding(raw: dict[str, Any], rows: int) -> int:
+    value = _PADDING if raw["model_type"] == "mpnet" else raw.get("pad_token_id", _PADDING)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < rows - 1:
+        raise ValueError(
+            f"config.json: pad_token_id is {shown(value)}, expected one in [0, {rows - 2}], below "
+            "max_position_embeddings"
+        )
+    return value
 
 
 def _labels(raw: dict[str, Any]) -> int:

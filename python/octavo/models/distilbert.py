@@ -25,7 +25,7 @@ class DistilBertEmbeddings(nn.Module):
         size = config.hidden_size
         self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
         self.position_embeddings = source.embedding(
-            f"{name}.position_embeddings", config.positions, size
+            f"{name}.position_embeddings", config.position_rows, size
         )
         self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
 

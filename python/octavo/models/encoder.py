@@ -116,7 +116,7 @@ class Encoder(Adapted):
         """Compute the last hidden state of checked, non-empty arguments."""
         hidden = self.embed(ids, types)
         for _, block in self.blocks():
-            hidden = block(hidden, mask)
+            hidden = block(*self.block_inputs(hidden, mask))
         return hidden
 
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
@@ -124,8 +124,12 @@ class Encoder(Adapted):
         raise NotImplementedError
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
-        """List the blocks by name: each turns ``(hidden, mask)`` into the next one's `hidden`."""
+        """List the blocks by name; each is called with `block_inputs` of what the last one gave."""
         raise NotImplementedError
+
+    def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
+        """Return what a block is called with."""
+        return (hidden, mask)
 
     def heads(self) -> list[tuple[str, nn.Module]]:
         """List what is called with the last hidden state, and is no part of `forward`."""

@@ -19,6 +19,9 @@ from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, Transform
 from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
+from octavo.models.electra import ElectraModel
+from octavo.models.mpnet import MPNetModel
+from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
 
 if TYPE_CHECKING:
     from octavo.io.compressed_tensors import QuantizationConfig
@@ -27,9 +30,14 @@ if TYPE_CHECKING:
     from octavo.models.build import LayerSource
     from octavo.models.encoder import Encoder
 
-_MODELS: dict[str, type[BertModel] | type[DistilBertModel]] = {
+_MODELS: dict[str, type[BertModel] | type[DistilBertModel] | type[MPNetModel]] = {
     "bert": BertModel,
+    "camembert": CamembertModel,
     "distilbert": DistilBertModel,
+    "electra": ElectraModel,
+    "mpnet": MPNetModel,
+    "roberta": RobertaModel,
+    "xlm-roberta": XLMRobertaModel,
 }
 _ANCHOR = "embeddings.word_embeddings.weight"
 # A buffer that old versions of transformers stored: 0, 1, 2, ...
@@ -58,9 +66,10 @@ def load(
     Parameters
     ----------
     path : str or os.PathLike
-        Folder with ``config.json`` (model type bert or distilbert) and ``model.safetensors``, or
-        shards with their index. Or a model of the Hugging Face hub, ``"owner/name"``, if there is
-        no such folder: huggingface_hub finds or downloads it, by its own settings.
+        Folder with ``config.json``, of a model type that `EncoderConfig` lists, and
+        ``model.safetensors``, or shards with their index. Or a model of the Hugging Face hub,
+        ``"owner/name"``, if there is no such folder: huggingface_hub finds or downloads it, by its
+        own settings.
     rows : int or sequence of int, optional
         How many tokens (over all sentences) calls will have: sparse layers then take the format
         that is the fastest for those, see `octavo.tuning.choose`.
@@ -118,7 +127,7 @@ def load_with(
     path = model_path(path, revision, token)
     stored = read_consistently(path, _read)
     config = stored.config
-    prefixes = ("", f"{config.model_type}.")
+    prefixes = ("", f"{config.prefix}.")
     checkpoint = Checkpoint(path, prefixes, anchor=_ANCHOR, bare=HEADS, files=stored.tensors)
     made_by = stored.raw.get("octavo")
     recipe = made_by.get("recipe") if isinstance(made_by, dict) else None

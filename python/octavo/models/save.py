@@ -38,7 +38,7 @@ def save_model(
     model.require_no_adapters()
     check_replaceable(folder)
     specs = layer_specs(model)
-    prefix = "" if model.classifier is None else f"{model.config.model_type}."
+    prefix = "" if model.classifier is None else f"{model.config.prefix}."
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
     stored = _stored_weights(model, layers)

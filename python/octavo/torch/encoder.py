@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:
-    """Make an octavo encoder of a BERT or DistilBERT model of transformers, without files.
+    """Make an octavo encoder of a BERT-like model of transformers, without files.
 
     The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a sequence
     classifier keeps its head, other heads are left out. Layers that are int8 already, or train for
@@ -37,7 +37,7 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
     Parameters
     ----------
     model : torch.nn.Module
-        ``BertModel``, ``DistilBertModel`` or a model of transformers around one, on the CPU; its
+        ``BertModel``, or another that `octavo.models.load` knows, or one around it, on the CPU; its
         layers float, or those of `octavo.torch`.
     tokenizer : str or os.PathLike, optional
         A folder whose tokenizer files belong to the model: `Encoder.save` writes them, and
@@ -69,13 +69,13 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
     ...     octavo.torch.to_encoder(torch.nn.Linear(4, 4))
     ... except TypeError as error:
     ...     print(error)
-    model: expected a BERT or DistilBERT model of transformers, got Linear
+    model: expected a BERT-like model of transformers, got Linear
     """
     inner = getattr(model, "base_model", None)
     raw = _raw_config(model) if isinstance(model, torch.nn.Module) else None
     if raw is None or not isinstance(inner, torch.nn.Module):
         kind = type(model).__name__
-        raise TypeError(f"model: expected a BERT or DistilBERT model of transformers, got {kind}")
+        raise TypeError(f"model: expected a BERT-like model of transformers, got {kind}")
     try:
         config = read_config(raw)
     except ValueError as error:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MPNet: BERT's layers under other names, and a bias for how far apart two tokens are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import functional, nn
+from octavo.models.bert import BertIntermediate, BertOutput, BertPooler, positions
+from octavo.models.encoder import Encoder, Float32, Int64, Mask
+
+if TYPE_CHECKING:
+    from octavo.models.build import LayerSource
+    from octavo.models.config import EncoderConfig
+
+__all__ = ["MPNetModel"]
+
+# Distances: a bucket for each below 8, then eight that widen by the square root of 2; as many
+# again for tokens that follow.
+_BUCKETS = 32
+_EXACT = 8
+
+
+class MPNetEmbeddings(nn.Module):
+    """Word + position vectors, normalised."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.padding = config.padding
+        self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
+        self.position_embeddings = source.embedding(
+            f"{name}.position_embeddings", config.position_rows, size
+        )
+        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
+
+    def __call__(self, ids: Int64) -> Float32:
+        position = self.position_embeddings(positions(ids, self.padding))
+        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + position)
+        return hidden
+
+
+class MPNetSelfAttention(nn.Module):
+    """Multi-head attention with its output projection."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        size = config.hidden_size
+        self.heads = config.heads
+        self.q = source.linear(f"{name}.q", size, size)
+        self.k = source.linear(f"{name}.k", size, size)
+        self.v = source.linear(f"{name}.v", size, size)
+        self.o = source.linear(f"{name}.o", size, size)
+
+    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+        query, key, value = self.q(hidden), self.k(hidden), self.v(hidden)
+        mixed = functional.attention(query, key, value, mask, bias, heads=self.heads)
+        output: Float32 = self.o(mixed, hidden)
+        return output
+
+
+class MPNetAttention(nn.Module):
+    """Attention, added to its input and normalised."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.attn = MPNetSelfAttention(f"{name}.attn", config, source)
+        self.LayerNorm = source.layer_norm(
+            f"{name}.LayerNorm", config.hidden_size, config.layer_norm_epsilon
+        )
+
+    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+        output: Float32 = self.LayerNorm(self.attn(hidden, mask, bias))
+        return output
+
+
+class MPNetLayer(nn.Module):
+    """Attention, then the feed-forward pair."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.attention = MPNetAttention(f"{name}.attention", config, source)
+        self.intermediate = BertIntermediate(f"{name}.intermediate", config, source)
+        self.output = BertOutput(f"{name}.output", config.intermediate_size, config, source)
+
+    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+        hidden = self.attention(hidden, mask, bias)
+        return self.output(self.intermediate(hidden), hidden)
+
+
+class MPNetEncoder(nn.Module):
+    """The stack of layers, and the bias that all of them add to their scores."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
+        self.layer = [
+            MPNetLayer(f"{name}.layer.{index}", config, source) for index in range(config.layers)
+        ]
+        self.relative_attention_bias = source.embedding(
+            f"{name}.relative_attention_bias", _BUCKETS, config.heads
+        )
+
+    def bias(self, tokens: int) -> Float32:
+        """Return what is added to the scores, (heads, tokens, tokens)."""
+        # The same for all pairs of a distance: -(tokens - 1), ..., tokens - 1.
+        values = self.relative_attention_bias(_buckets(np.arange(1 - tokens, tokens))).T
+        view = np.lib.stride_tricks.sliding_window_view(values, tokens, axis=1)
+        return np.ascontiguousarray(view[:, ::-1])
+
+
+def _buckets(distance: Int64) -> Int64:
+    """Return the row of each distance, key minus query, in the table of biases."""
+    half = _BUCKETS // 2
+    far = np.abs(distance)
+    # Bucket 8 + i begins at 8 * sqrt(2)**i, squared to stay in integers.
+    wide = sum((far * far >= _EXACT**2 << i).astype(np.int64) for i in range(1, half - _EXACT))
+    buckets: Int64 = np.where(far < _EXACT, far, _EXACT + wide) + half * (distance > 0)
+    return buckets
+
+
+class MPNetModel(Encoder):
+    """MPNet; `pooler` is None if the checkpoint has none (calling the model does not use it)."""
+
+    architecture = "MPNetModel"
+
+    def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
+        super().__init__(config)
+        self.embeddings = MPNetEmbeddings("embeddings", config, source)
+        self.encoder = MPNetEncoder("encoder", config, source)
+        has_pooler = source.has("pooler.dense")
+        self.pooler = BertPooler("pooler", config, source) if has_pooler else None
+
+    @classmethod
+    def prefixes(cls) -> tuple[str, ...]:
+        """Beginnings of the names of the encoder's tensors."""
+        return ("embeddings.", "encoder.")
+
+    def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
+        """Compute what goes into the first block."""
+        return self.embeddings(ids)
+
+    def blocks(self) -> list[tuple[str, nn.Module]]:
+        """List the blocks by name."""
+        return [(f"encoder.layer.{i}", layer) for i, layer in enumerate(self.encoder.layer)]
+
+    def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
+        """Return what a block is called with."""
+        return (hidden, mask, self.encoder.bias(hidden.shape[1]))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """List values with attention's output, and the feed-forward layers around a ReLU."""
+        found = []
+        for name, _ in self.blocks():
+            found.append((f"{name}.attention.attn.v", f"{name}.attention.attn.o"))
+            if self.config.activation == "relu":
+                found.append((f"{name}.intermediate.dense", f"{name}.output.dense"))
+        return found
+
+    def heads(self) -> list[tuple[str, nn.Module]]:
+        """List the pooler, if there is one."""
+        return [] if self.pooler is None else [("pooler", self.pooler)]
