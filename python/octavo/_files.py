@@ -42,12 +42,20 @@ def handle_of(
         raise OSError(error.errno, error.strerror, str(path)) from None
     # What was opened is looked at: at the same name there could be something else by now.
     info = os.fstat(handle)
-    if not stat.S_ISREG(info.st_mode):
+    try:
+        require_file(path, info)
+    except OSError:
         os.close(handle)
-        if stat.S_ISDIR(info.st_mode):
-            raise IsADirectoryError(f"{path} is a folder; expected a file")
-        raise OSError(f"{path} is a pipe or a device; expected a file")
+        raise
     return handle, info
+
+
+def require_file(path: Path, info: os.stat_result) -> None:
+    """Raise OSError for what is no file."""
+    if stat.S_ISDIR(info.st_mode):
+        raise IsADirectoryError(f"{path} is a folder; expected a file")
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError(f"{path} is a pipe or a device; expected a file")
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -55,10 +63,13 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     return os.fdopen(handle_of(Path(path))[0], "rb")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return what a file holds; see `handle_of`."""
+def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """Return what a file holds; see `handle_of`. More than `most` bytes are a ValueError."""
     with open_file(path) as file:
-        return file.read()
+        content = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(content) > most:
+        raise ValueError(f"{path}: expected at most {most} bytes, got more")
+    return content
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo import _backend, _checks, runtime
-from octavo._files import replaced_file
+from octavo._files import read_bytes, replaced_file
 from octavo._formats import SPARSE_FORMATS
 from octavo._text import parsed_json, shown
 
@@ -50,6 +50,7 @@ ROWS = (1, 4, 16, 64, 256)
 """The numbers of rows for which a table has costs."""
 
 _SCHEMA = 1
+_MOST_BYTES = 1 << 20
 MOST_INPUTS = 65536
 """How many inputs a sparse format takes."""
 
@@ -247,7 +248,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         Where the file does not hold such a table; the message names it.
     """
     try:
-        content = parsed_json(Path(path).read_bytes())
+        content = parsed_json(read_bytes(path, _MOST_BYTES))
         if content["schema"] != _SCHEMA or tuple(content["rows"]) != ROWS:
             raise ValueError("another schema")
         table = {

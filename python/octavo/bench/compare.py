@@ -6,15 +6,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from octavo import _checks
+from octavo._files import read_bytes
 from octavo._text import parsed_json
 from octavo.bench.report import table
 from octavo.timing import geometric_mean
 
 KEY = ("bench", "case", "engine", "isa", "threads")
+_MOST_BYTES = 64 << 20
 SAME = ("cpu", "compiler", "octavo", "backend", "isa", "numpy")
 """What of the machine should be the same in both files, or else is said."""
 
@@ -177,11 +178,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         If it cannot be read or is not JSON; the message names it.
     """
     try:
-        document = parsed_json(Path(path).read_bytes())
+        document = parsed_json(read_bytes(path, _MOST_BYTES))
     except OSError as error:
-        raise OSError(f"{path}: cannot be read ({error.strerror})") from None
+        raise OSError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a result file ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("rows"), list):
         raise ValueError(f"{path}: not a result file: no list 'rows'")
+    if not all(isinstance(part, dict) for part in (*document["rows"], document.get("machine", {}))):
+        raise ValueError(f"{path}: not a result file: rows and machine are no objects")
     return document

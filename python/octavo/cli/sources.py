@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from octavo._files import read_bytes
 from octavo.io.folder import write_files
 from octavo.io.hub import is_hub_id, snapshot
 from octavo.io.side_files import read_side_files
@@ -82,7 +83,7 @@ def _staged(weights: Path, config: Path | None) -> Iterator[Path]:
                 raise FileNotFoundError(
                     f"{weights}: no config.json beside it; name the model's with --config FILE"
                 )
-            own = folder.read("config.json") if config is None else config.read_bytes()
+            own = folder.read("config.json") if config is None else read_bytes(config)
             files = {**read_side_files(folder), "config.json": own}
             return files, held.enter_context(folder.open(weights.name))
 

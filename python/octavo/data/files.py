@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo._files import read_bytes
 from octavo._text import decoded, lines_of, parsed_json, shown
+from octavo.data.npz import read_npz
 
 FIELDS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -66,11 +66,7 @@ def _lines_of(path: Path) -> _Lines:
 
 
 def _from_npz(path: Path, labelled: bool) -> Content:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (BadZipFile, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not an .npz file of plain arrays: {error}") from None
+    arrays = read_npz(path)
     labels = arrays.pop("labels").reshape(-1).tolist() if labelled and "labels" in arrays else None
     return Content(arrays=arrays, labels=labels)
 
@@ -126,13 +122,17 @@ def _json_row(item: dict[str, Any], where: str) -> dict[str, list[int]]:
     """Return the lists of one object, all of one length."""
     row = {key: item[key] for key in FIELDS if key in item}
     for key, values in row.items():
-        if not isinstance(values, list) or not all(type(value) is int for value in values):
-            raise ValueError(f"{where}: {key}: expected a list of integers")
+        if not isinstance(values, list) or not all(map(_is_int64, values)):
+            raise ValueError(f"{where}: {key}: expected a list of integers of 64 bits")
         if len(values) != len(row["input_ids"]):
             wanted = len(row["input_ids"])
             raise ValueError(f"{where}: {key}: expected {wanted} values, got {len(values)}")
     row.setdefault("attention_mask", [1] * len(row["input_ids"]))
     return row
+
+
+def _is_int64(value: object) -> bool:
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
 def _padded(rows: list[dict[str, list[int]]]) -> dict[str, npt.NDArray[np.int64]]:

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from octavo._files import read_bytes
+from octavo._text import shown
+
 _TOKENIZER = "tokenizer.json"
 
 
@@ -62,15 +65,22 @@ def tokenize(
     if content is None:
         when = "" if files is None else " when the model was loaded"
         raise FileNotFoundError(f"{folder}: no {_TOKENIZER}{when}")
-    encoded = _opened(content, limit).encode_batch(list(sentences))
+    try:
+        encoded = _opened(content, limit).encode_batch(list(sentences))
+    except (KeyboardInterrupt, SystemExit, MemoryError, ModuleNotFoundError):
+        raise
+    except BaseException as error:  # the library's panics are no Exceptions
+        raise ValueError(f"{folder / _TOKENIZER}: not a tokenizer: {shown(str(error))}") from None
     ids = np.array([item.ids for item in encoded], dtype=np.int64)
     mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
     return ids, mask
 
 
 def _read_tokenizer(folder: Path) -> bytes | None:
-    path = folder / _TOKENIZER
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return read_bytes(folder / _TOKENIZER)
+    except FileNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=4)

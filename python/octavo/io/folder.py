@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from octavo._files import read_bytes
 from octavo._text import parsed_json
 
 # Files that travel with a model: a tokenizer (by the names that transformers' tokenizers look for),
@@ -60,10 +61,7 @@ def is_side_file(name: str) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; anything else is a ValueError that names the file."""
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise ValueError(f"{path}: {size} bytes is too large for a JSON description")
-    return parse_json(path, path.read_bytes())
+    return parse_json(path, read_bytes(path, MAX_JSON_BYTES))
 
 
 def parse_json(path: Path, content: bytes, kind: type = dict) -> Any:

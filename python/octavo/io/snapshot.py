@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from octavo._files import handle_of
+from octavo._files import handle_of, require_file
 from octavo.io.folder import MAX_JSON_BYTES, parse_json
 from octavo.io.replacing import is_being_replaced
 
@@ -96,9 +96,12 @@ class OpenFolder:
         return sorted(os.listdir(self.path if self._handle is None else self._handle))  # noqa: PTH208
 
     def is_file(self, name: str) -> bool:
-        """Whether there is a file `name`, or a link to one."""
+        """Whether there is a file `name`, or a link to one; a pipe or a device is an OSError."""
         info = self._look(name)
-        return info is not None and stat.S_ISREG(info.st_mode)
+        if info is None or stat.S_ISDIR(info.st_mode):
+            return False
+        require_file(self.path / name, info)
+        return True
 
     def size(self, name: str) -> int:
         """Bytes of file `name`; 0 if there is none."""

@@ -32,9 +32,7 @@ def read_yaml(path: Path) -> Any:
         raise ModuleNotFoundError(
             "a recipe in a file needs the 'pyyaml' package: pip install 'octavo[models]'"
         ) from None
-    content = read_bytes(path)
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes, got {len(content)}")
+    content = read_bytes(path, _MOST_BYTES)
     try:
         text = decoded(content)
         _check_tokens(yaml.scan(text))
