@@ -48,8 +48,6 @@ def test_an_unsupported_tier_is_an_error() -> None:
             runtime.use_isa(name)
 
 
-
-
 def test_tiers_are_listed_best_first() -> None:
     assert core.isa_tiers()[-1] == core.compiled_isa_tiers()[-1] == "scalar"
     for tiers in (core.isa_tiers(), core.compiled_isa_tiers()):
@@ -79,8 +77,6 @@ def test_names_follow_the_grammar() -> None:
             assert re.fullmatch(rf"{family}_{kind}_{isa}", row["name"]), row["name"]
     names = [row["name"] for row in all_rows()]
     assert len(names) == len(set(names))
-
-
 
 
 def test_every_tier_has_a_kernel_that_runs() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +12,9 @@ from octavo import _checks
 from octavo._ops.quantize import quantize_linear
 from octavo._scales import normal_scale
 from octavo._types import Float64
-from octavo.algorithms.pruning import selection
+from octavo.algorithms.pruning import InputHessian, selection
 from octavo.algorithms.pruning.arguments import DAMPING, damped, matrix_of
 from octavo.algorithms.pruning.second_order import inverse_factor
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning import InputHessian
-
 
 _COLUMNS = 128
 _SCALES = ("max", "search")

@@ -6,16 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo import Linear
 from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-
-if TYPE_CHECKING:
-    from octavo.bench.report import Row
+from octavo.bench.report import Row
 
 SHAPES = tuple(
     (m, n, k)

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-
-if TYPE_CHECKING:
-    from octavo.bench.report import Row
+from octavo.bench.report import Row
 
 SHAPES = ((1, 16), (1, 128), (8, 128))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,7 @@ from octavo._types import Array
 from octavo.bench import roofline
 from octavo.bench.cases import time_case
 from octavo.bench.options import Options, configurations
-
-if TYPE_CHECKING:
-    from octavo.bench.report import Row
+from octavo.bench.report import Row
 
 SHAPES = ((128, 768), (512, 3072), (4096, 4096))
 

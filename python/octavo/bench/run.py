@@ -6,13 +6,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench import linear, model, pays, quantize, report, roofline
+from octavo.bench.options import Options
 from octavo.bench.peers.worker import Request, launch, merge
-
-if TYPE_CHECKING:
-    from octavo.bench.options import Options
 
 Tell = Callable[[Sequence[report.Row], float], None]
 """Gets the rows of one case as they come, and the share of the work that is done."""

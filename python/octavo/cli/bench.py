@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,11 +18,9 @@ from octavo.bench.files import check_target
 from octavo.bench.layers import layer_shapes
 from octavo.bench.options import Options, parse_isas, parse_shapes, parse_threads
 from octavo.bench.peers.worker import thread_counts
+from octavo.bench.report import Row
 from octavo.bench.run import KINDS, run_here, run_peers
 from octavo.cli.console import Progress, paint, put, save_json, width
-
-if TYPE_CHECKING:
-    from octavo.bench.report import Row
 
 EXAMPLES = (
     "octavo bench --quick",

@@ -10,16 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from octavo._files import read_bytes
 from octavo.io.folder import write_files
 from octavo.io.hub import is_hub_id, snapshot
 from octavo.io.side_files import read_side_files
-from octavo.io.snapshot import read_consistently
-
-if TYPE_CHECKING:
-    from octavo.io.snapshot import OpenFolder
+from octavo.io.snapshot import OpenFolder, read_consistently
 
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack", ".gguf")

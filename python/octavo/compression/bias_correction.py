@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,11 @@ from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.smoothing import MeanError
 from octavo.compression.ranges import token_rows
+from octavo.compression.work import Work
+from octavo.data.batches import Batch
+from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo.compression.work import Work
-    from octavo.data.batches import Batch
-    from octavo.models.encoder import Encoder
 
 Calls = list[tuple[Any, ...]]
 """What a block is called with, batch by batch."""

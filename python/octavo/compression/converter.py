@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import _checks, nn
 from octavo.compression.calibration_context import Calibration, freeze
@@ -19,12 +19,10 @@ from octavo.compression.materialize import materialized
 from octavo.compression.plan import Planner
 from octavo.compression.recipe import Quantize, Recipe, read_recipe
 from octavo.data.calls import calls_of
+from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo.data.sources import CalibrationData
 
 
 class Optimize(str, Enum):

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from octavo.compression.calibration_context import Calibration
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import Recipe, read_recipe
 from octavo.compression.sensitivity import Sensitivity, work_sensitivity
 from octavo.compression.target import Target, read_target
+from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
-
-if TYPE_CHECKING:
-    from octavo.compression.calibration_context import Calibration
-    from octavo.data.sources import CalibrationData
 
 
 def compress(

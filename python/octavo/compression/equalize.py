@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from octavo import nn
 from octavo.algorithms.smoothing import equalizing_scale
 from octavo.compression.smooth import fold_pair
-
-if TYPE_CHECKING:
-    from octavo.compression.work import Work
+from octavo.compression.work import Work
 
 
 def equalize(work: Work) -> None:

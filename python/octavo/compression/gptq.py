@@ -4,24 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import functional, nn
+from octavo._types import Float32
 from octavo.algorithms import pruning
 from octavo.algorithms.pruning import InputHessian, OutputFit
 from octavo.algorithms.pruning.arguments import DAMPING
 from octavo.algorithms.rounding import gptq
 from octavo.algorithms.sharing import share
+from octavo.compression.plan import LayerPlan
 from octavo.compression.sequential import Statistics, fit_in_order
-
-if TYPE_CHECKING:
-    from octavo.compression.plan import LayerPlan
-    from octavo.compression.work import Work
-
-    Float32 = NDArray[np.float32]
+from octavo.compression.work import Work
 
 AIM = "model"
 

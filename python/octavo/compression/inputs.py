@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo._types import Float32
 from octavo.compression.ranges import token_rows
+from octavo.data.batches import Batch, Batches
+from octavo.models.encoder import Encoder
 from octavo.nn import hooks
-
-if TYPE_CHECKING:
-    from octavo.data.batches import Batch, Batches
-    from octavo.models.encoder import Encoder
-    from octavo.nn.hooks import See
+from octavo.nn.hooks import See
 
 
 def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,7 @@ from octavo import nn
 from octavo.algorithms.rounding import nearest_rows
 from octavo.compression.plan import LayerPlan
 from octavo.models.config import OUTPUT_LAYER
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Weight
+from octavo.nn.weights import Weight
 
 _BLOCK_ELEMENTS = 1 << 18
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,12 +13,10 @@ from octavo import nn
 from octavo.algorithms import sharing
 from octavo.compression.int8 import int8_layer
 from octavo.compression.plain import plain_layer
+from octavo.compression.plan import LayerPlan
 from octavo.models.config import OUTPUT_LAYER
+from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo.compression.plan import LayerPlan
-    from octavo.models.encoder import Encoder
 
 Model = TypeVar("Model", bound=nn.Module)
 

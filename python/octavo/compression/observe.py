@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo._types import Float32
-from octavo.algorithms.observers import OBSERVERS
+from octavo.algorithms.observers import OBSERVERS, Observer
 from octavo.compression.inputs import run_with_heads
 from octavo.compression.ranges import InputObservers
+from octavo.compression.work import Work
 from octavo.nn import hooks
-
-if TYPE_CHECKING:
-    from octavo.algorithms.observers import Observer
-    from octavo.compression.work import Work
 
 DEFAULT = "mse"
 """The nearest to the float model; docs/guides/ptq.md has the comparison."""

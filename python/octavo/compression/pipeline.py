@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from octavo import nn
 from octavo.compression.bias_correction import correct_biases
@@ -20,22 +20,18 @@ from octavo.compression.materialize import materialize
 from octavo.compression.observe import observe
 from octavo.compression.plan import Planner
 from octavo.compression.prune import global_masks, prune, prune_layer
+from octavo.compression.recipe import Recipe
 from octavo.compression.smooth import find_outliers, smooth
-from octavo.compression.target import meet
-from octavo.compression.work import Work
+from octavo.compression.target import Target, meet
+from octavo.compression.work import Progress, Work
 from octavo.data.batches import Batches, batches_of
+from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load, load_with
 from octavo.nn.tree import map_layers
 
-if TYPE_CHECKING:
-    from octavo.compression.recipe import Recipe
-    from octavo.compression.target import Target
-    from octavo.compression.work import Progress
-    from octavo.data.sources import CalibrationData
-
-    Model = Encoder | str | os.PathLike[str]
-    OnLayer = Callable[[str], None] | None
+Model = Encoder | str | os.PathLike[str]
+OnLayer = Callable[[str], None] | None
 
 STAGES: tuple[Callable[[Work], None], ...] = (
     prune,

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from octavo import nn
 from octavo._types import Array
 from octavo.compression.name_patterns import NamePatterns
+from octavo.compression.recipe import Recipe
 from octavo.models.config import HEADS, OUTPUT_LAYER
-
-if TYPE_CHECKING:
-    from octavo.compression.recipe import Recipe
 
 
 @dataclass

@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo import nn
 from octavo.algorithms import pruning
 from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.algorithms.pruning.arguments import DAMPING
+from octavo.compression.recipe import Prune
 from octavo.compression.sequential import Statistics, fit_in_order, require_finite
-
-if TYPE_CHECKING:
-    from octavo import nn
-    from octavo.compression.recipe import Prune
-    from octavo.compression.work import Work
+from octavo.compression.work import Work
 
 
 def prune(work: Work) -> None:

@@ -6,14 +6,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo._types import Float32
-
-if TYPE_CHECKING:
-    from octavo.algorithms.observers import Observer
+from octavo.algorithms.observers import Observer
 
 
 class InputObservers:

@@ -6,19 +6,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.compression.work import Work
 from octavo.data.batches import Batch
+from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo import nn
-    from octavo.compression.work import Work
-    from octavo.models.encoder import Encoder
 
 MOST_TOKENS = 4096
 """More calibration tokens than these would take longer, and hardly change the order."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,13 +12,11 @@ from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.compression.ranges import token_rows
+from octavo.compression.work import Progress
+from octavo.data.batches import Batch
+from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo.compression.work import Progress
-    from octavo.data.batches import Batch
-    from octavo.models.encoder import Encoder
 
 Inputs = list[tuple[Any, ...]]
 """What a block or head is called with, batch by batch."""

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +12,7 @@ from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outl
 from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
-
-if TYPE_CHECKING:
-    from octavo.compression.work import Work
+from octavo.compression.work import Work
 
 
 def smooth(work: Work) -> None:

@@ -6,17 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo import _checks
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.sensitivity import agreement, vectors_of, work_sensitivity
-
-if TYPE_CHECKING:
-    from octavo.compression.work import Work
-    from octavo.models.encoder import Encoder
+from octavo.compression.work import Work
+from octavo.models.encoder import Encoder
 
 METRICS = ("cosine", "sqnr")
 _FORMS = '{"cosine": 0.998}, {"sqnr": 30}, {"metric": callable, "at_least": 0.85} or a pair of both'

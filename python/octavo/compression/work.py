@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from octavo import nn
 from octavo.compression.materialize import Forms
 from octavo.compression.plan import LayerPlan, Planner
+from octavo.compression.recipe import Recipe
+from octavo.data.batches import Batches
+from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers, untied
-
-if TYPE_CHECKING:
-    from octavo import nn
-    from octavo.compression.recipe import Recipe
-    from octavo.data.batches import Batches
-    from octavo.models.encoder import Encoder
 
 Progress = Callable[[str, float], None]
 """Gets what is going on and the share that is done."""

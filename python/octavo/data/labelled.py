@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,7 @@ from octavo import _checks
 from octavo._text import shown
 from octavo.data.batches import ROWS
 from octavo.data.files import FIELDS, read_file
-from octavo.data.tokenizer import tokens_for
-
-if TYPE_CHECKING:
-    from octavo.data.tokenizer import TokenModel
+from octavo.data.tokenizer import TokenModel, tokens_for
 
 
 @dataclass(frozen=True)

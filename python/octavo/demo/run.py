@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import nn, runtime, timing
 from octavo.algorithms.measures import cosines
@@ -19,10 +19,8 @@ from octavo.data.sentences import SENTENCES
 from octavo.data.tokenizer import tokenize
 from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.io.side_files import weight_bytes
+from octavo.models.encoder import Encoder
 from octavo.models.loader import load
-
-if TYPE_CHECKING:
-    from octavo.models.encoder import Encoder
 
 LENGTHS = (16, 64, 128, 256)
 _SECONDS = 1.0

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from octavo.demo.run import DemoResult
+from octavo.demo.run import DemoResult
 
 
 def align(rows: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:

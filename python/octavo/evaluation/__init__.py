@@ -7,22 +7,19 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo.algorithms.measures import cosines, sqnr_db
-from octavo.data.labelled import read_data
+from octavo.data.labelled import Data, read_data
 from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 
-if TYPE_CHECKING:
-    from octavo.data.labelled import Data
-
-    Model = Encoder | str | os.PathLike[str]
-    Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+Model = Encoder | str | os.PathLike[str]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 __all__ = ["Evaluation", "LayerError", "evaluate", "layer_errors"]
 

@@ -6,17 +6,15 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.tree import untied
-
-if TYPE_CHECKING:
-    from octavo.models.encoder import Encoder
 
 
 @dataclass(frozen=True)

@@ -24,17 +24,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo._text import shown
 from octavo._types import Array
-
-if TYPE_CHECKING:
-    from octavo.io.header import TensorInfo
-    from octavo.io.safetensors import TensorFile
+from octavo.io.header import TensorInfo
+from octavo.io.safetensors import TensorFile
 
 Codes = npt.NDArray[np.int8]
 

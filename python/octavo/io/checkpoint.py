@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,9 @@ import numpy.typing as npt
 from octavo._text import shown
 from octavo.io.bitmap import BitmapTensor, find_bitmaps
 from octavo.io.codebook import CodebookTensor, find_codebooks
+from octavo.io.header import TensorInfo
 from octavo.io.safetensors import TensorFile
-from octavo.io.snapshot import read_consistently
-
-if TYPE_CHECKING:
-    from octavo.io.header import TensorInfo
-    from octavo.io.snapshot import OpenFolder
+from octavo.io.snapshot import OpenFolder, read_consistently
 
 _SINGLE = "model.safetensors"
 _COMPRESSED = "model.safetensors.zst"

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo._text import shown
-
-if TYPE_CHECKING:
-    from octavo.io.header import TensorInfo
-    from octavo.io.safetensors import TensorFile
+from octavo.io.header import TensorInfo
+from octavo.io.safetensors import TensorFile
 
 Codes = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]

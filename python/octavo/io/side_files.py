@@ -7,13 +7,9 @@ import os
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from octavo.io.folder import MODEL_FILES, MODULE_FOLDER, TEMPLATE_FOLDER, is_side_file
-from octavo.io.snapshot import read_consistently
-
-if TYPE_CHECKING:
-    from octavo.io.snapshot import OpenFolder
+from octavo.io.snapshot import OpenFolder, read_consistently
 
 _WEIGHTS = re.compile(r"model.*\.safetensors|model\.safetensors\.zst")
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +18,9 @@ from octavo._types import Array
 from octavo.io.folder import place_of, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
-from octavo.io.snapshot import read_consistently
+from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.lora.config import check_config, scale_of
 from octavo.lora.low_rank import LowRank
-
-if TYPE_CHECKING:
-    from octavo.io.snapshot import OpenFolder
-
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."

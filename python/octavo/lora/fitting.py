@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from octavo import nn
 from octavo._text import shown
+from octavo.lora.adapter import Adapter
 from octavo.lora.heads import NoHead, is_head, new_head
 from octavo.lora.layer import base_of
+from octavo.lora.low_rank import LowRank
 
 if TYPE_CHECKING:
     from octavo.lora.adapted import Adapted
-    from octavo.lora.adapter import Adapter
-    from octavo.lora.low_rank import LowRank
 
 
 def fitting_pairs(model: Adapted, adapter: Adapter) -> dict[str, LowRank]:

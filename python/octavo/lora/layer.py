@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import _checks, nn
 from octavo._types import Array
+from octavo.lora.switch import Switch
 from octavo.nn import SidePath
 from octavo.qtensor import QTensor
-
-if TYPE_CHECKING:
-    from octavo.lora.switch import Switch
 
 
 class AdaptedLayer(nn.Module):

@@ -11,16 +11,16 @@ import numpy as np
 from octavo import nn
 from octavo._text import shown
 from octavo._types import Array
+from octavo.lora.adapter import Adapter
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
+from octavo.lora.low_rank import LowRank
 from octavo.nn.tree import map_layers
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
     from octavo.lora.adapted import Adapted
-    from octavo.lora.adapter import Adapter
-    from octavo.lora.low_rank import LowRank
 
 Model = TypeVar("Model", bound="Adapted")
 

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from octavo import functional, nn
 from octavo._types import Float32
+from octavo.models.build import LayerSource
+from octavo.models.config import EncoderConfig
 from octavo.models.encoder import Encoder, Int64, Mask
-
-if TYPE_CHECKING:
-    from octavo.models.build import LayerSource
-    from octavo.models.config import EncoderConfig
 
 __all__ = ["BertModel"]
 

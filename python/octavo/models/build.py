@@ -12,14 +12,13 @@ import numpy.typing as npt
 from octavo import _checks, nn
 from octavo._text import shown
 from octavo._types import Array
+from octavo.io.checkpoint import Checkpoint
+from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.nn import LinearOptions, SidePath
-from octavo.nn.weights import KINDS, FloatWeight, weight_class
+from octavo.nn.weights import KINDS, FloatWeight, Weight, weight_class
 
 if TYPE_CHECKING:
-    from octavo.io.checkpoint import Checkpoint
-    from octavo.io.compressed_tensors import QuantizationConfig, Scheme
     from octavo.models.encoder import Encoder
-    from octavo.nn.weights import Weight
 
 Transform = Callable[[str, nn.Module], nn.Module]
 

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from octavo import nn
 from octavo.models.bert import BertModel
-
-if TYPE_CHECKING:
-    from octavo import nn
-    from octavo.models.build import LayerSource
-    from octavo.models.config import EncoderConfig
-    from octavo.models.encoder import Float32, Int64
+from octavo.models.build import LayerSource
+from octavo.models.config import EncoderConfig
+from octavo.models.encoder import Float32, Int64
 
 
 class ElectraModel(BertModel):

@@ -5,20 +5,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, boolean, check_shape, integer
 from octavo._types import Float32
 from octavo.lora.adapted import Adapted
-from octavo.models.config import HEADS, OUTPUT_LAYER
+from octavo.models.config import HEADS, OUTPUT_LAYER, EncoderConfig
 from octavo.models.sentence import SentenceModules, read_modules
-
-if TYPE_CHECKING:
-    from octavo import nn
-    from octavo.models.config import EncoderConfig
 
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

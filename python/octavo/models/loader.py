@@ -7,28 +7,23 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from octavo import nn
 from octavo.io.checkpoint import Checkpoint, open_tensors
-from octavo.io.compressed_tensors import read_description
+from octavo.io.compressed_tensors import QuantizationConfig, read_description
 from octavo.io.hub import model_path
+from octavo.io.safetensors import TensorFile
 from octavo.io.side_files import read_side_files
-from octavo.io.snapshot import read_consistently
+from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
-from octavo.models.build import CheckpointBuilder, Transform
+from octavo.models.build import CheckpointBuilder, LayerSource, Transform
 from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
+from octavo.models.encoder import Encoder
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
-
-if TYPE_CHECKING:
-    from octavo.io.compressed_tensors import QuantizationConfig
-    from octavo.io.safetensors import TensorFile
-    from octavo.io.snapshot import OpenFolder
-    from octavo.models.build import LayerSource
-    from octavo.models.encoder import Encoder
 
 _MODELS: dict[str, type[BertModel] | type[DistilBertModel] | type[MPNetModel]] = {
     "bert": BertModel,

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from octavo import functional, nn
 from octavo.models.bert import BertIntermediate, BertOutput, BertPooler, positions
+from octavo.models.build import LayerSource
+from octavo.models.config import EncoderConfig
 from octavo.models.encoder import Encoder, Float32, Int64, Mask
-
-if TYPE_CHECKING:
-    from octavo.models.build import LayerSource
-    from octavo.models.config import EncoderConfig
 
 __all__ = ["MPNetModel"]
 

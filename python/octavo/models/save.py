@@ -15,14 +15,12 @@ from octavo.io.description import describe
 from octavo.io.folder import check_replaceable, write_files, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorPlan, write_tensor_file
-from octavo.models.build import layer_specs
+from octavo.models.build import LayerSpec, layer_specs
 from octavo.models.config import HEADS
-from octavo.nn.weights import StoredTensor
+from octavo.nn.weights import Stored, StoredTensor
 
 if TYPE_CHECKING:
-    from octavo.models.build import LayerSpec
     from octavo.models.encoder import Encoder
-    from octavo.nn.weights import Stored
 
 _ROLES = {"linear": "a Linear", "embedding": "an Embedding", "layer_norm": "a LayerNorm"}
 _NAMES = {"linear": "Linear", "embedding": "Embedding"}

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo._types import Array
+from octavo.nn.options import LinearOptions
+from octavo.nn.side_paths import SidePath
 from octavo.qtensor import QTensor
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
-    from octavo.nn.side_paths import SidePath
 
 
 def nothing(*_: Any) -> None:

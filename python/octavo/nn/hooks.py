@@ -12,16 +12,15 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
-    from octavo.nn.module import Module
+from octavo.nn.module import Module
 
-    Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], None]
-    After = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
-    See = Callable[[str, NDArray[Any], NDArray[Any] | None], None]
+Before = Callable[[Any, tuple[Any, ...], dict[str, Any]], None]
+After = Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]
+See = Callable[[str, NDArray[Any], NDArray[Any] | None], None]
 
 _LOCK = threading.Lock()
 _KEY = "_hooks"

@@ -12,12 +12,12 @@ from octavo._types import Array
 from octavo.nn import _calls as calls
 from octavo.nn import _state
 from octavo.nn.options import LinearOptions
+from octavo.nn.side_paths import SidePath
 from octavo.nn.weighted import Weighted
+from octavo.nn.weights import Bound, Weight
 
 if TYPE_CHECKING:
     from octavo.nn.linear import Linear
-    from octavo.nn.side_paths import SidePath
-    from octavo.nn.weights import Bound, Weight
 
 L = TypeVar("L", bound="LinearParts")
 

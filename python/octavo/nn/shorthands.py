@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,12 +15,9 @@ from octavo.nn import _state
 from octavo.nn.linear import Linear
 from octavo.nn.options import OPTIONS, LinearOptions, checked_multiplier
 from octavo.nn.side_paths import SidePath, checked_columns
-from octavo.nn.weights import FloatWeight, Int8Weight
+from octavo.nn.weights import FloatWeight, Int8Weight, Weight
 from octavo.nn.weights.codes import quantized_weight
 from octavo.nn.weights.half import half_weight
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Weight
 
 H = TypeVar("H", bound="HalfLinear")
 O = TypeVar("O", bound="OutlierLinear")  # noqa: E741  (as Linear has L)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo import _checks
 from octavo.nn.linear import Linear
+from octavo.nn.side_paths import SidePath
+from octavo.nn.weights import Weight
 from octavo.nn.weights.int8 import FORMATS
 from octavo.sparse.matrix import SparseMatrix
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from octavo.nn.side_paths import SidePath
-    from octavo.nn.weights import Weight
 
 S = TypeVar("S", bound="SparseLinear")
 

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from octavo._types import Array
 from octavo.nn.module import Module
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Weight
+from octavo.nn.weights import Weight
 
 
 class Weighted(Module):

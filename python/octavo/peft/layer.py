@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from peft.tuners.lora import layer as peft_layer
 from peft.tuners.tuners_utils import check_adapters_to_merge
 
 from octavo.lora.merging import with_weight
+from octavo.torch import Linear
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import to_numpy
-
-if TYPE_CHECKING:
-    from octavo.torch import Linear
 
 # Options of a LoraConfig that need a float weight to rewrite, or the gradient of one.
 _REFUSED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,15 @@ from octavo.algorithms.measures import cosines
 from octavo.compression import compress
 from octavo.data.batches import batches_of
 from octavo.data.sentences import SENTENCES
+from octavo.data.sources import CalibrationData
 from octavo.data.tokenizer import tokenize
 from octavo.evaluation.layers import layer_errors
 from octavo.io.side_files import weight_bytes
+from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 from octavo.nn import hooks
 from octavo.nn.tree import untied
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
-
-if TYPE_CHECKING:
-    from octavo.data.sources import CalibrationData
-    from octavo.models.encoder import Encoder
 
 Progress = Callable[[str, float], None]
 """Gets a line about each step as it starts, and the share of the work that is done."""

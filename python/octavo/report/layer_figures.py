@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.report import theme
-from octavo.report.facts import split_name
-
-if TYPE_CHECKING:
-    from octavo.report.facts import LayerFacts
+from octavo.report.facts import LayerFacts, split_name
 
 MOST_BLOCKS = 28
 _GAP = 0.5

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import nn, runtime
 from octavo.bench import linear, report, roofline
@@ -12,10 +12,8 @@ from octavo.bench import model as whole
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
 from octavo.bench.options import Options
-
-if TYPE_CHECKING:
-    from octavo.report.collect import Progress
-    from octavo.report.facts import ModelFacts
+from octavo.report.collect import Progress
+from octavo.report.facts import ModelFacts
 
 _LENGTHS = (16, 64, 128)
 _ROWS = (1, 128)

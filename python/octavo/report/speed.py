@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from octavo import timing
-
-if TYPE_CHECKING:
-    from octavo.nn import Linear
+from octavo.nn import Linear
 
 _ROWS = 128
 

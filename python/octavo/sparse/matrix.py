@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,7 @@ from numpy.typing import ArrayLike
 from octavo import _backend, _checks
 from octavo._types import Array
 from octavo.sparse import coordinates, foreign
-
-if TYPE_CHECKING:
-    from octavo.sparse.coordinates import Rows
+from octavo.sparse.coordinates import Rows
 
 
 class SparseMatrix:

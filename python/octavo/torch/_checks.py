@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,12 +13,9 @@ from torch import nn
 from octavo import timing
 from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
-from octavo.torch.config import Int8Training
+from octavo.torch.config import Int8Dynamic, Int8Training
 from octavo.torch.linear import Linear
 from octavo.torch.tensors import FLOATS, unusable
-
-if TYPE_CHECKING:
-    from octavo.torch.config import Int8Dynamic
 
 # 255 * 127 * K < 2**31, see octavo.nn.Linear.
 _MAX_K = 66311

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,11 +14,9 @@ from torch.nn.modules.conv import _ConvNd
 from octavo import _checks
 from octavo.torch._checks import CONV1D, SMALL, kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import stored_weight
+from octavo.torch.config import Int8Dynamic
 from octavo.torch.summary import Kept
 from octavo.torch.tensors import require_module
-
-if TYPE_CHECKING:
-    from octavo.torch.config import Int8Dynamic
 
 
 @dataclass

@@ -6,16 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from octavo import nn
 from octavo._types import Array
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.options import OPTIONS
-from octavo.nn.weights import weight_class
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Weight
+from octavo.nn.weights import Weight, weight_class
 
 # What modules of PyTorch do themselves, and what is a tensor.
 _OTHERS = ("activation", "output_scale", "output_zero_point", "input_multiplier")

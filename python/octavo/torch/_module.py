@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from octavo._types import Array
+from octavo.nn.weights import Layout
 from octavo.torch._dequantized import DequantizedWeight
 from octavo.torch.tensors import FLOATS, dtypes_of, to_tensor, unusable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from octavo.nn.weights import Layout
 
 
 class Int8Module(torch.nn.Module):

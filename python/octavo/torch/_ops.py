@@ -7,19 +7,17 @@ more than a small layer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from octavo import _backend, _checks
+from octavo.nn.weights import Weight
 from octavo.torch._form import Form
 from octavo.torch.memory import LayerMemory, layer_of, refuse_gradient, weight_of
 from octavo.torch.tensors import FLOATS, TensorCache, borrowed, explain, require_tensor
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Weight
 
 _TABLES: TensorCache[Weight] = TensorCache()
 

@@ -12,13 +12,12 @@ So two matrices of size (K, K) stand for any amount of data, and the gradient is
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from octavo.torch.config import AdaRound
+from octavo.torch.config import AdaRound
 
 # Nagel et al.: the sigmoid is stretched, so that 0 and 1 are reached.
 _STRETCH, _BELOW = 1.2, 0.1

@@ -6,19 +6,19 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from octavo import _checks
 from octavo.nn import LinearOptions
-from octavo.torch._capture import batches_of, evaluating, input_groups, inputs_of
+from octavo.torch._capture import Group, batches_of, evaluating, input_groups, inputs_of
 from octavo.torch._checks import CONV1D, rows_of, shape_of
-from octavo.torch._choice import choose
+from octavo.torch._choice import Candidate, choose
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
-from octavo.torch._rounding import InputMoments, learn_rounding
+from octavo.torch._rounding import InputMoments, Moments, learn_rounding
 from octavo.torch.config import AdaRound
 from octavo.torch.convert import (
     become_linear,
@@ -28,11 +28,6 @@ from octavo.torch.convert import (
 )
 from octavo.torch.memory import LayerMemory, held_int8
 from octavo.torch.summary import Converted, Summary
-
-if TYPE_CHECKING:
-    from octavo.torch._capture import Group
-    from octavo.torch._choice import Candidate
-    from octavo.torch._rounding import Moments
 
 
 def adaround_(

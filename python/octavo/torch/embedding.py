@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from octavo import nn
 from octavo._types import Array
+from octavo.nn.weights import Layout, Weight
 from octavo.torch import _ops
 from octavo.torch._form import Form
 from octavo.torch._module import Int8Module, require_float
@@ -23,9 +24,6 @@ from octavo.torch.tensors import (
     to_tensor,
     version_of,
 )
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Layout, Weight
 
 functional = torch.nn.functional
 

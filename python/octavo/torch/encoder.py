@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,6 +14,7 @@ from octavo import nn
 from octavo.io.bitmap import is_smaller
 from octavo.io.side_files import side_files
 from octavo.models.config import HEADS, read_config
+from octavo.models.encoder import Encoder
 from octavo.models.loader import build
 from octavo.nn.weights import Int8Weight
 from octavo.torch._pruned import stored_weight, weight_of
@@ -22,9 +23,6 @@ from octavo.torch.linear import Linear
 from octavo.torch.qat import QatEmbedding, QatLinear
 from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.tensors import to_numpy, unusable
-
-if TYPE_CHECKING:
-    from octavo.models.encoder import Encoder
 
 
 def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:

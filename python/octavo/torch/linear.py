@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +11,13 @@ from torch import Tensor
 
 from octavo import nn
 from octavo._types import Array
+from octavo.nn.weights import Layout
 from octavo.torch import _ops
 from octavo.torch._form import beside_weight
 from octavo.torch._module import Int8Module, require_float
 from octavo.torch._pruned import weight_of
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import is_eager, to_array, to_numpy
-
-if TYPE_CHECKING:
-    from octavo.nn.weights import Layout
 
 _STATIC = ("input_scale", "input_zero_point")
 

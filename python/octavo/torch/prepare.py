@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from octavo import nn as layers
 from octavo.torch._checks import shape_of
-from octavo.torch._choice import choose
+from octavo.torch._choice import Candidate, choose
 from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
@@ -24,8 +24,6 @@ from octavo.torch.tensors import require_module, to_numpy, unusable
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from octavo.torch._choice import Candidate
 
 
 def prepare_qat_(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,7 @@ from octavo.torch._fake import (
     weight_scale,
 )
 from octavo.torch._pruned import weight_of
-
-if TYPE_CHECKING:
-    from octavo.torch.config import Int8Training
+from octavo.torch.config import Int8Training
 
 functional = torch.nn.functional
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from torch import nn
 
 from octavo import nn as layers
 from octavo.algorithms import sharing
+from octavo.models import Encoder
 from octavo.nn.tree import map_layers
-
-if TYPE_CHECKING:
-    from octavo.models import Encoder
 
 _LARGEST = 127
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -13,16 +13,13 @@ from transformers.pytorch_utils import Conv1D
 from octavo._text import shown
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
+from octavo.io.header import TensorInfo
 from octavo.io.safetensors import TensorFile
-from octavo.io.snapshot import read_consistently, stamp_of
+from octavo.io.snapshot import OpenFolder, Stamp, read_consistently, stamp_of
 from octavo.models.save import scheme_of
 from octavo.torch import Embedding, Linear
 from octavo.transformers.compressed import COMPRESSED
 from octavo.transformers.config import MARK
-
-if TYPE_CHECKING:
-    from octavo.io.header import TensorInfo
-    from octavo.io.snapshot import OpenFolder, Stamp
 
 _KINDS = (nn.Linear, Conv1D, nn.Embedding)
 _HELP = (

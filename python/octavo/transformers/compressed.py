@@ -11,15 +11,12 @@ import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import modeling_utils
 
-from octavo.io.snapshot import read_consistently
+from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.io.zstd_file import read_frames
-
-if TYPE_CHECKING:
-    from octavo.io.snapshot import OpenFolder
 
 COMPRESSED = "model.safetensors.zst"
 _PLAIN = "model.safetensors"

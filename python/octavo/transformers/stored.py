@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +22,13 @@ from transformers.pytorch_utils import Conv1D
 from octavo import tuning
 from octavo._formats import DENSE
 from octavo.io.checkpoint import Checkpoint
+from octavo.io.compressed_tensors import Scheme
 from octavo.io.header import DTYPES, NAMES, TensorInfo
 from octavo.models.build import CheckpointBuilder
 from octavo.nn.weights import Int8Weight
 from octavo.torch.convert import become_embedding, become_linear
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import to_array, to_tensor
-
-if TYPE_CHECKING:
-    from octavo.io.compressed_tensors import Scheme
 
 _OPTIONAL = ("weight_zero_point", "input_zero_point", "bias")
 

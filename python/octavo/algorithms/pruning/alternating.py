@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -19,10 +17,8 @@ from octavo.algorithms.pruning.arguments import (
     singular,
     structure,
 )
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Mask
-    from octavo.algorithms.pruning.statistics import InputHessian
+from octavo.algorithms.pruning.selection import Mask
+from octavo.algorithms.pruning.statistics import InputHessian
 
 _STEPS = 20
 _REFIT_STEPS = 40

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,10 +12,8 @@ from octavo import _checks
 from octavo._types import Array
 from octavo.algorithms.pruning import selection
 from octavo.algorithms.pruning.arguments import Pair, structure
+from octavo.algorithms.pruning.selection import Mask
 from octavo.algorithms.pruning.statistics import InputHessian, InputNorms
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Mask
 
 
 def wanda(

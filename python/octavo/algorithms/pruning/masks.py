@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +11,7 @@ from numpy.typing import ArrayLike
 from octavo import _checks
 from octavo._types import Array
 from octavo.algorithms.pruning import selection
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning.selection import Mask
+from octavo.algorithms.pruning.selection import Mask
 
 NORMS = ("l1", "l2")
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +20,7 @@ from octavo.algorithms.pruning.arguments import (
     structure,
 )
 from octavo.algorithms.pruning.selection import Mask
-
-if TYPE_CHECKING:
-    from octavo.algorithms.pruning.statistics import InputHessian
+from octavo.algorithms.pruning.statistics import InputHessian
 
 _COLUMNS = 128
 

@@ -12,12 +12,12 @@ from octavo.bench import machine, roofline
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
 from octavo.bench.peers import base
+from octavo.bench.peers.worker import Request, Tell
+from octavo.bench.report import Row
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from octavo.bench.peers.worker import Request, Tell
-    from octavo.bench.report import Row
 
 MAX_PEER_ERROR = 0.3
 """Peers may be coarser than we are (per-tensor scales, sums that saturate); this finds broken

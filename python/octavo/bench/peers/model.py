@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo import compress, models
 from octavo.bench import model as ours
@@ -15,13 +15,11 @@ from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
 from octavo.bench.peers import encoders
 from octavo.bench.peers.base import attempt_all
+from octavo.bench.peers.worker import Request, Tell
+from octavo.bench.report import Row
 from octavo.data.default_model import default_model
+from octavo.models.encoder import Encoder
 from octavo.models.sentence import SentenceModules
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.worker import Request, Tell
-    from octavo.bench.report import Row
-    from octavo.models.encoder import Encoder
 
 MIN_PEER_COSINE = 0.7
 """Some peers lose a lot of accuracy on random ids; below this one is computing something else."""

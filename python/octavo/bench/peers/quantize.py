@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench import machine, roofline
 from octavo.bench import quantize as ours
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
 from octavo.bench.peers import conversions
-
-if TYPE_CHECKING:
-    from octavo.bench.peers.worker import Request, Tell
-    from octavo.bench.report import Row
+from octavo.bench.peers.worker import Request, Tell
+from octavo.bench.report import Row
 
 
 def check_codes(expected: Any, name: str, result: Any) -> None:

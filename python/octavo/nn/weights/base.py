@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo._formats import DENSE
 from octavo._types import Array
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
+from octavo.nn.options import LinearOptions
 
 W = TypeVar("W", bound="Weight")
 # Modules of PyTorch have a `weight` that is something else.

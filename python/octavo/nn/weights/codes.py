@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo._types import Array
-from octavo.nn.weights.base import StoredTensor
+from octavo.nn.weights.base import Layout, StoredTensor
 from octavo.qtensor import quantize
-
-if TYPE_CHECKING:
-    from octavo.nn.weights.base import Layout
 
 Codes = NDArray[np.int8]
 

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo._types import Array
 from octavo.nn import _state
+from octavo.nn.options import LinearOptions
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.product import FloatProduct
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
 
 
 class FloatWeight(Weight):

@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
 from octavo._types import Array
+from octavo.nn.options import LinearOptions
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.product import FloatProduct
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
 
 H = TypeVar("H", bound="HalfWeight")
 

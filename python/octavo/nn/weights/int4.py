@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +13,8 @@ from octavo import _backend, _checks
 from octavo._float_mode import in_default_mode
 from octavo._scales import normal_scale
 from octavo._types import Array
+from octavo.nn.options import LinearOptions
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
-
 
 GROUPS = (32, 64, 128)
 """How many inputs may share a scale."""

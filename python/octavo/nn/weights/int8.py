@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from octavo import _backend, _checks, tuning
 from octavo._formats import DENSE, SPARSE_FORMATS
 from octavo._types import Array
-from octavo.nn.options import OPTIONS
+from octavo.nn.options import OPTIONS, LinearOptions
 from octavo.nn.weights.base import Layout, Memory, Stored, StoredTensor, TensorReader, Weight
 from octavo.nn.weights.codes import (
     bitmap_layout,
@@ -26,10 +26,6 @@ from octavo.nn.weights.codes import (
     scale_of_rows,
 )
 from octavo.sparse.dense import as_dense
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
-
 
 FORMATS = ("auto", DENSE, *SPARSE_FORMATS)
 

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from octavo import _backend
 from octavo._types import Array
-
-if TYPE_CHECKING:
-    from octavo.nn.options import LinearOptions
+from octavo.nn.options import LinearOptions
 
 
 class FloatProduct:

@@ -7,13 +7,12 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from octavo.torch.distillation.batches import Batch
+from octavo.torch.distillation.batches import Batch
 
 
 @dataclass(frozen=True)

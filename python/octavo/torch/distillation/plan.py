@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from octavo.torch.distillation import losses
+from octavo.torch.distillation.batches import Batch
 from octavo.torch.distillation.mapping import layer_pairs
-
-if TYPE_CHECKING:
-    from octavo.torch.distillation.batches import Batch
-    from octavo.torch.distillation.objective import Objective
-    from octavo.torch.distillation.outputs import Outputs
+from octavo.torch.distillation.objective import Objective
+from octavo.torch.distillation.outputs import Outputs
 
 
 class Plan:

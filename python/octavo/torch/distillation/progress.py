@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from octavo.torch.distillation.objective import Objective
+from octavo.torch.distillation.training import Training
+
 if TYPE_CHECKING:
     from torch import nn
-
-    from octavo.torch.distillation.objective import Objective
-    from octavo.torch.distillation.training import Training
 
 
 @dataclass(frozen=True)

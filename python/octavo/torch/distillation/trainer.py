@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,16 +16,13 @@ from torch import nn
 from octavo.torch._capture import evaluating
 from octavo.torch.distillation import state
 from octavo.torch.distillation._random import Generators
+from octavo.torch.distillation.batches import Batch, Batches
 from octavo.torch.distillation.interrupt import Interruptions
 from octavo.torch.distillation.outputs import Reader, culprit
 from octavo.torch.distillation.plan import Plan
-from octavo.torch.distillation.progress import Progress
+from octavo.torch.distillation.progress import Progress, Settings
 from octavo.torch.distillation.result import Distilled
 from octavo.torch.distillation.training import optimizer_of
-
-if TYPE_CHECKING:
-    from octavo.torch.distillation.batches import Batch, Batches
-    from octavo.torch.distillation.progress import Settings
 
 
 class Trainer:
