@@ -79,7 +79,11 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
     If anything goes wrong, Ctrl-C included, `path` is what it was and nothing lies beside it.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    mode = None
+    if path.exists():
+        info = path.stat()
+        require_file(path, info)
+        mode = stat.S_IMODE(info.st_mode)
     try:
         # Until it is done, nobody may read what is to replace something private.
         aside.touch(0o666 if mode is None else 0o600, exist_ok=False)

@@ -339,6 +339,9 @@ def test_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         files.write_text(target, "new")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         files.write_text(tmp_path, "new")
+    (tmp_path / "null").symlink_to(os.devnull)
+    with pytest.raises(OSError, match="null is a pipe or a device"):
+        files.write_text(tmp_path / "null", "new")
     with pytest.raises(OSError, match=r"cannot write .*b\.json"):
         files.write_text(tmp_path / "none" / "b.json", "new")
 

@@ -200,10 +200,12 @@ def test_hostile_archives(
 
 def test_damaged_archives(folder: Path, cache: Path) -> None:
     whole = archive(folder)
+    listed = whole.find(b"PK\1\2")
     (folder / "1_Pooling").mkdir()
     for content, message in (
         (whole[: len(whole) // 2], "is damaged"),
         (whole[:500] + bytes([whole[500] ^ 1]) + whole[501:], "is damaged"),
+        (whole[: listed + 10] + b"\x63" + whole[listed + 11 :], "is damaged: That compression"),
         (archive(folder / "1_Pooling"), "holds no config.json"),
     ):
         with pytest.raises(ValueError, match=message):

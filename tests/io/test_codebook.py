@@ -207,6 +207,10 @@ CRAFTED = {
         frames(b"a" * (1 << 22), sizes=[(len(frames(b"a" * (1 << 22))) - 25, 9)]),
         "another size than in the table",
     ),
+    "many zeros": (
+        frames(*[bytes(1 << 20)] * 1500),
+        r"zstd file of chunks: \d+ bytes that claim to hold 1572864000",
+    ),
     "no frames": (frames(), "too short for a header"),
     "a length beyond": (frames(b"abc", sizes=[(1 << 30, 3)]), "chunks of 1073741824 bytes"),
     "not safetensors": (frames(b"abcdefghijk"), "not a valid safetensors file"),

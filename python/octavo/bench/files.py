@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from octavo._files import replaced_file
+from octavo._files import replaced_file, require_file
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
@@ -36,7 +36,10 @@ def check_target(path: str | os.PathLike[str]) -> None:
 def _require_replaceable(target: Path) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder; name a file")
-    if target.exists() and not target.stat().st_mode & 0o222:
+    if not target.exists():
+        return
+    require_file(target, target.stat())
+    if not target.stat().st_mode & 0o222:
         raise PermissionError(f"{target} is read-only; name another file")
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
@@ -158,7 +159,7 @@ def unpack(stream: IO[bytes], folder: Path) -> None:
                         _unpack_item(archive, item, fresh)
                 if not _is_model(fresh):
                     raise ValueError(f"{_ARCHIVE} holds no config.json and model.safetensors")
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(f"{_ARCHIVE} is damaged: {error}") from None
 
 
