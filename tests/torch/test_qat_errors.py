@@ -34,7 +34,11 @@ def test_what_stays_float_and_why() -> None:
     assert "convert_qat_" in next(
         one.reason for one in ot.quantize_(model).kept if one.name == "body"
     )
-    assert [layer.name for layer in ot.convert_qat_(model).converted] == ["body"]
+    done = ot.convert_qat_(model)
+    assert [layer.name for layer in done.converted] == ["body"]
+    assert [(layer.name, layer.reason) for layer in done.kept] == [
+        ("small", "it did not train for int8")
+    ]
 
 
 class OwnLinear(torch.nn.Linear):

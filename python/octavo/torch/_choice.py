@@ -19,6 +19,9 @@ from octavo.torch.summary import Kept
 from octavo.torch.tensors import require_module
 
 
+LEFT_OUT = "filter_fn left it out"
+
+
 @dataclass
 class Candidate:
     """A layer that might become int8, and why it does not."""
@@ -64,7 +67,7 @@ def _scan(
         if kind is None:
             continue
         if filter_fn is not None and not filter_fn(part, name):
-            reason: str | None = "filter_fn left it out"
+            reason: str | None = LEFT_OUT
         else:
             reason = reason_to_keep(name, part, config)
         found.append(Candidate(name, kind, part, reason))

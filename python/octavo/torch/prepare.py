@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn as layers
 from octavo.torch._checks import shape_of
-from octavo.torch._choice import Candidate, choose
+from octavo.torch._choice import LEFT_OUT, Candidate, choose
 from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
@@ -114,6 +115,7 @@ def convert_qat_(module: nn.Module) -> Summary:
     Returns
     -------
     Summary
+        Which layers are int8 now; which stayed float.
 
     Raises
     ------
@@ -148,7 +150,10 @@ def convert_qat_(module: nn.Module) -> Summary:
         before = _entry(name, part)
         _become(part, layer)
         entries.append(entry_of(name, part, before.shape, before.bytes_before, part.nbytes))
-    return Summary(tuple(entries))
+    _, floats = choose(module, Int8Training(), lambda *_: False)
+    untrained = "it did not train for int8"
+    kept = [replace(one, reason=untrained) if one.reason == LEFT_OUT else one for one in floats]
+    return Summary(tuple(entries), tuple(kept))
 
 
 def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
