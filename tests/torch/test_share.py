@@ -118,3 +118,32 @@ def test_share_without_an_encoder() -> None:
         bad[0].weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="layer '0': weight: expected finite"):
         otorch.share_(bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_code_that_reads_the_float_modules(dtype: Any) -> None:
+    class Offset(torch.nn.Embedding):
+        pass
+
+    model = torch.nn.ModuleDict(
+        {
+            "linear": torch.nn.Linear(24, 16),
+            "table": torch.nn.Embedding(12, 24, padding_idx=3),
+            "own": Offset(12, 24),
+        }
+    ).to(dtype)
+    before = {name: (part.weight.shape, part.weight.dtype) for name, part in model.items()}
+    weights = {name: part.weight.detach() for name, part in model.items()}
+    otorch.share_(model, 64, embedding_clusters=64)
+    assert {name: (part.weight.shape, part.weight.dtype) for name, part in model.items()} == before
+    for name, weight in weights.items():
+        assert (model[name].weight - weight).abs().max() < 0.1 * weight.abs().max()
+    assert type(model["own"]) is Offset
+    linear, table = model["linear"], model["table"]
+    assert (linear.in_features, linear.out_features) == (24, 16)
+    assert (table.num_embeddings, table.embedding_dim, table.padding_idx) == (12, 24, 3)
+    rows = linear(table(torch.tensor([[1, 2]])))
+    assert rows.dtype == dtype
+    made = linear.to_octavo(), table.to_octavo()
+    again = torch.from_numpy(made[0](made[1](np.array([[1, 2]]))))
+    assert (rows - again).abs().max() < 0.1 * again.abs().max()

@@ -59,8 +59,9 @@ class _Shared(nn.Module):
         moves: Any = self._moves
         return self.codebook * moves
 
-    def matrix(self) -> torch.Tensor:
-        """Return the weight as float32."""
+    @property
+    def weight(self) -> torch.Tensor:
+        """The matrix, with a gradient for the codebook; made on every access."""
         looked_up: torch.Tensor = _Lookup.apply(self.centroids(), self.indices)
         return looked_up * self.scale
 
@@ -73,7 +74,7 @@ class _Shared(nn.Module):
         top = float(np.abs(centroids).max())
         unit = top / _LARGEST if top > 0 else 1.0
         book = np.rint(centroids / unit).astype(np.int8)
-        scale = self.scale.detach().cpu().numpy()[:, 0] * np.float32(unit)
+        scale = self.scale.detach().float().cpu().numpy()[:, 0] * np.float32(unit)
         return book[self.indices.cpu().numpy()], scale
 
 
@@ -102,16 +103,17 @@ class SharedLinear(_Shared):
         self, codes: np.ndarray, scale: np.ndarray, bias: np.ndarray | None = None
     ) -> None:
         super().__init__(codes, scale)
+        self.out_features, self.in_features = codes.shape
         self.bias = None if bias is None else nn.Parameter(torch.from_numpy(np.array(bias)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to x (..., in_features)."""
-        return nn.functional.linear(x, self.matrix(), self.bias)
+        return nn.functional.linear(x, self.weight, self.bias)
 
     def to_octavo(self, activation: str = "none") -> layers.Linear:
         """Return the int8 layer: an `octavo.SparseLinear` if one weight in eight is zero."""
         codes, scale = self.quantized()
-        bias = None if self.bias is None else self.bias.detach().cpu().numpy().copy()
+        bias = None if self.bias is None else self.bias.detach().float().cpu().numpy().copy()
         format = "auto" if np.mean(codes == 0) > 1 / 8 else None
         return layers.Linear.from_quantized(
             codes, scale, bias, format=format, activation=activation
@@ -125,7 +127,16 @@ class SharedEmbedding(_Shared):
     ----------
     codes : int8 array, shape (num_embeddings, embedding_dim)
     scale : float32 array, shape (num_embeddings,)
+    padding_idx : int, optional
+        For code that reads it.
     """
+
+    def __init__(
+        self, codes: np.ndarray, scale: np.ndarray, padding_idx: int | None = None
+    ) -> None:
+        super().__init__(codes, scale)
+        self.num_embeddings, self.embedding_dim = codes.shape
+        self.padding_idx = padding_idx
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Look up the rows of ids of any shape."""
@@ -147,7 +158,8 @@ def share_(
 ) -> nn.Module:
     """Let the weights of a model's linear layers and embeddings share values, in place.
 
-    What is left to train are the codebooks, biases, norms and layers that were excluded.
+    What is left to train are the codebooks, biases, norms and excluded layers. Subclasses, which
+    compute in ways of their own, stay as they are.
 
     Parameters
     ----------
@@ -185,7 +197,7 @@ def share_(
     """
     given = {} if like is None else dict(like.named_modules())
     for name, module in list(model.named_modules()):
-        if not isinstance(module, (nn.Linear, nn.Embedding)) or not name:
+        if type(module) not in (nn.Linear, nn.Embedding) or not name:
             continue
         if any(fnmatchcase(name, pattern) for pattern in exclude):
             continue
@@ -196,7 +208,7 @@ def share_(
             made = _shared(module, ready, clusters, embedding_clusters)
         except ValueError as error:
             raise ValueError(f"layer {name!r}: {error}") from None
-        model.set_submodule(name, made.to(module.weight.device).train(module.training))
+        model.set_submodule(name, made.to(module.weight).train(module.training))
     return model
 
 
@@ -219,7 +231,9 @@ def _shared(module: Any, ready: Any, clusters: int, embedding_clusters: int) -> 
         weight = module.weight.detach().float().cpu().numpy()
         codes, scale, _ = sharing.share(weight, clusters if linear else embedding_clusters)
         bias = None if bias is None else bias.detach().float().cpu().numpy()
-    return SharedLinear(codes, scale, bias) if linear else SharedEmbedding(codes, scale)
+    if linear:
+        return SharedLinear(codes, scale, bias)
+    return SharedEmbedding(codes, scale, module.padding_idx)
 
 
 def with_shared(encoder: Encoder, model: nn.Module) -> Encoder:
