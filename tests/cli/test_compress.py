@@ -45,6 +45,15 @@ def test_a_file_with_its_config_beside_it(folder: Path, tmp_path: Path, run: Run
     assert "tokenizer.json" in expected
 
 
+@pytest.mark.filterwarnings("default")
+def test_what_is_left_out_is_told_in_a_line(tmp_path: Path, run: Run) -> None:
+    tensors = model_files.random_tensors(model_files.BERT) | {"cls.bias": np.zeros(2, np.float32)}
+    folder = model_files.write_folder(tmp_path / "float", model_files.BERT, tensors)
+    code, _, err = run("compress", folder, tmp_path / "int8")
+    place = "left out, octavo has no place for it: 'cls' (1)"
+    assert (code, err) == (0, f"octavo: warning: {folder}: {place}\n")
+
+
 def test_a_file_with_config(folder: Path, tmp_path: Path, run: Run) -> None:
     expected = artifact_of(folder, tmp_path / "expected")
     bare = tmp_path / "bare"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import safetensors.numpy as st
 
 import model_files
 import octavo
@@ -274,7 +275,32 @@ def test_heads_come_and_go(int8: Encoder) -> None:
     assert int8.classifier is None
 
 
-def test_whole_layers_are_replaced(base: Encoder, model: Encoder) -> None:
+@pytest.mark.parametrize(
+    ("kind", "task", "name"),
+    [
+        ("TOKEN_CLS", "TokenClassification", "classifier"),
+        ("QUESTION_ANS", "QuestionAnswering", "qa_outputs"),
+    ],
+)
+def test_heads_for_tokens(tmp_path: Path, model: Encoder, kind: str, task: str, name: str) -> None:
+    source = adapter(0, labels=2)
+    head = source.modules["classifier"]
+    config = {**source.config, "task_type": kind, "modules_to_save": [name]}
+    source = Adapter(config, source.layers, {name: head})
+    merged = merge(model, source)
+    model.load_adapter(source)
+    assert model.task == merged.task == task
+    wanted = model(IDS, MASK) @ head["weight"].T + head["bias"]
+    np.testing.assert_allclose(model.logits(IDS, MASK), wanted, atol=1e-4)
+    np.testing.assert_allclose(merged.logits(IDS, MASK)[REAL], wanted[REAL], atol=1e-3)
+    merged.save(tmp_path / "merged")
+    again = octavo.models.load(tmp_path / "merged")
+    np.testing.assert_array_equal(again.logits(IDS, MASK), merged.logits(IDS, MASK))
+    with pytest.raises(ValueError, match=f"one for SequenceClassification, the model for {task}"):
+        again.load_adapter(Adapter({**CONFIG, "task_type": "SEQ_CLS"}, source.layers))
+
+
+def test_whole_layers_are_replaced(tmp_path: Path, base: Encoder, model: Encoder) -> None:
     rng = np.random.default_rng(3)
     norm = {
         "weight": rng.standard_normal(32).astype(np.float32),
@@ -288,6 +314,18 @@ def test_whole_layers_are_replaced(base: Encoder, model: Encoder) -> None:
     eps = wanted.config.layer_norm_epsilon
     wanted.set_submodule(name, octavo.nn.LayerNorm(norm["weight"], norm["bias"], eps=eps))
     np.testing.assert_allclose(model(IDS, MASK)[REAL], wanted(IDS, MASK)[REAL], atol=3e-5)
+    table = rng.standard_normal((104, 32)).astype(np.float32)
+    words = "embeddings.word_embeddings"
+    other = copy.deepcopy(base)
+    source.save(tmp_path / "adapter")
+    saved = st.load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    saved[f"base_model.model.bert.{words}.weight"] = table[:100].copy()  # save_embedding_layers
+    st.save_file(saved, tmp_path / "adapter" / "adapter_model.safetensors")
+    other.load_adapter(tmp_path / "adapter")
+    np.testing.assert_array_equal(other.embeddings.word_embeddings(IDS), table[IDS])
+    grown = Adapter(source.config, source.layers, {f"bert.{words}": {"weight": table}})
+    with pytest.raises(ValueError, match=r"has 100 rows, .*'s 104; a vocabulary that grew is not"):
+        copy.deepcopy(base).load_adapter(grown)
     bad = {f"bert.{name}": {**norm, "weight": norm["weight"][:5]}}
     with pytest.raises(ValueError, match=r"another base: layer .*LayerNorm.* the adapter has"):
         copy.deepcopy(base).load_adapter(Adapter(source.config, source.layers, bad))

@@ -76,10 +76,36 @@ def test_config_is_no_object(tmp_path: Path, text: str, message: str) -> None:
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder is set"),
         ({"add_cross_attention": True}, "add_cross_attention is set"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is set; attention with some heads cut out"),
     ],
 )
 def test_config_makes_no_sense(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     expect(model_files.write_random(tmp_path, **changes), ValueError, message)
+
+
+@pytest.mark.parametrize("extra", [{}, {"architectures": ["BertForPreTraining"], "cell": {}}])
+def test_a_config_of_2019_has_no_type(tmp_path: Path, extra: dict[str, Any]) -> None:
+    old = {key: value for key, value in model_files.BERT.items() if key != "model_type"} | extra
+    folder = model_files.write_folder(tmp_path / "old", old, bert_tensors())
+    model = octavo.models.load(folder)
+    known = octavo.models.load(model_files.write_random(tmp_path / "new"))
+    np.testing.assert_array_equal(model([[2, 7, 5]]), known([[2, 7, 5]]))
+    for _ in range(2):  # what was saved is known as a model, and may be replaced
+        model.save(tmp_path / "saved")
+    assert octavo.models.load(tmp_path / "saved").config.raw["model_type"] == "bert"
+    for other in (
+        {"type_vocab_size": 1},
+        {"embedding_size": 8},
+        {"architectures": ["AlbertModel"]},
+    ):
+        unknown = model_files.write_folder(tmp_path / "unknown", old | other, bert_tensors())
+        expect(unknown, ValueError, "unknown model_type None; supported: bert")
+
+
+def test_code_of_its_own_is_not_run(tmp_path: Path) -> None:
+    folder = model_files.write_random(tmp_path, auto_map={"AutoModel": "modeling.MyBert"})
+    with pytest.warns(UserWarning, match=r"names code of its own \(auto_map\), which is not run"):
+        octavo.models.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -197,11 +223,8 @@ def test_names_of_the_first_bert(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ours, octavo.models.load(new_folder)(ids, mask))
 
 
-def test_stored_positions_and_heads_are_passed_over(tmp_path: Path) -> None:
-    extra = {
-        "embeddings.position_ids": np.arange(24)[None],
-        "cls.predictions.bias": np.zeros(100, np.float32),
-    }
+def test_stored_positions_are_passed_over(tmp_path: Path) -> None:
+    extra = {"embeddings.position_ids": np.arange(24)[None]}
     folder = model_files.write_folder(tmp_path, model_files.BERT, bert_tensors() | extra)
     octavo.models.load(folder)
 

@@ -58,13 +58,13 @@ OTHERS = {
 }
 
 
-def random_other(kind: str) -> Any:
+def random_other(kind: str, head: str = "Model", **changes: Any) -> Any:
     torch.manual_seed(0)
     fields = {k: v for k, v in model_files.BERT.items() if k != "model_type"} | OTHERS[kind]
     if kind == "MPNet":
         del fields["type_vocab_size"]
-    config = getattr(transformers, f"{kind}Config")(**fields, initializer_range=0.3)
-    return getattr(transformers, f"{kind}Model")(config).eval()
+    config = getattr(transformers, f"{kind}Config")(**fields, **changes, initializer_range=0.3)
+    return getattr(transformers, f"{kind}{head}")(config).eval()
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -214,3 +214,28 @@ def test_other_architectures_in_memory(kind: str) -> None:
     ids[mask == 0] = model.config.pad_token_id
     encoder = octavo_torch.to_encoder(model)
     assert_close(encoder(ids, mask), reference(model, ids, mask), mask)
+
+
+@pytest.mark.parametrize("task", model_files.TASKS)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_heads_of_other_architectures(tmp_path: Path, kind: str, task: str) -> None:
+    answers = task == "QuestionAnswering"
+    model = random_other(kind, f"For{task}", num_labels=2 if answers else 3)
+    model.save_pretrained(tmp_path / "float")
+    ids, mask = model_files.batch()
+    ids[mask == 0] = model.config.pad_token_id
+    with torch.no_grad():
+        found = model(torch.from_numpy(ids), torch.from_numpy(mask))
+    logits = (found.start_logits, found.end_logits) if answers else [found.logits]
+    wanted = np.stack([part.numpy() for part in logits], axis=-1)
+    wanted = wanted if answers else wanted[..., 0]
+    loaded = octavo.models.load(tmp_path / "float")
+    kept = slice(None) if wanted.ndim == 2 else mask.astype(bool)
+    np.testing.assert_allclose(loaded.logits(ids, mask)[kept], wanted[kept], atol=TOLERANCE)
+    data = {"input_ids": ids, "attention_mask": mask}
+    small = octavo.compress(loaded, "int8-static", calibration=data)
+    small.save(tmp_path / "small")
+    again = octavo.models.load(tmp_path / "small")
+    np.testing.assert_array_equal(again.logits(ids, mask), small.logits(ids, mask))
+    last = {"SequenceClassification": "classifier.out_proj", "QuestionAnswering": "qa_outputs"}
+    assert again.get_submodule(last.get(task, "classifier")).kind == "float32"

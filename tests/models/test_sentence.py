@@ -181,11 +181,16 @@ def test_rows_without_tokens_and_no_rows(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "unknown module": ([("Pooling", MEAN), ("LSTM", {})], "module '2_LSTM' is a LSTM; octavo runs"),
-    "no pooling first": ([("Dense", DENSE)], "expected Pooling behind the encoder, got Dense"),
+    "unknown module": (
+        [("Pooling", MEAN), ("LSTM", {})],
+        "module '2_LSTM' is a 'LSTM'; octavo runs",
+    ),
+    "no pooling first": ([("Dense", DENSE)], "expected Pooling behind the encoder, got 'Dense'"),
     "another size": ([("Pooling", MEAN | {"word_embedding_dimension": 33})], "is 33, expected 32"),
     "no way to pool": ([("Pooling", old_pooling())], r"expected ways to pool .*, got \[\]"),
     "unknown way": ([("Pooling", new_pooling("median"))], r"got \['median'\]"),
+    "a number": ([("Pooling", MEAN | {"pooling_mode": 3})], r"got \[3\]"),
+    "a list of lists": ([("Pooling", MEAN | {"pooling_mode": [["cls"]]})], r"got \[\['cls'\]\]"),
     "two words": (
         [("Pooling", MEAN | {"pooling_mode": "cls"})],
         r"pooling_mode is \['cls'\], its switches say \['mean'\]",
@@ -195,12 +200,17 @@ REFUSED = {
         [("Pooling", MEAN), ("Dense", DENSE | {"activation_function": "my.code.Swish"})],
         "2_Dense/config.json: activation_function is 'my.code.Swish'",
     ),
+    "no name": (
+        [("Pooling", MEAN), ("Dense", DENSE | {"activation_function": ["Tanh"]})],
+        r"activation_function is \['Tanh'\], supported",
+    ),
+    "a flag": ([("Pooling", MEAN), ("Dense", DENSE | {"bias": "no"})], "bias is 'no', expected"),
     "tokens": (
         [("Pooling", MEAN), ("Dense", DENSE | {"module_input_name": "token_embeddings"})],
         "module_input_name is 'token_embeddings', expected 'sentence_embedding'",
     ),
     "residual": ([("Pooling", MEAN), ("Dense", DENSE | {"use_residual": True})], "use_residual"),
-    "new key": ([("Pooling", MEAN | {"alpha": 2})], "1_Pooling/config.json: alpha is not known"),
+    "new key": ([("Pooling", MEAN | {"alpha": 2})], "1_Pooling/config.json: 'alpha' is not known"),
 }
 
 

@@ -38,10 +38,8 @@ DISTILBERT: dict[str, Any] = {
     "activation": "gelu",
 }
 CONFIGS = {"bert": BERT, "distilbert": DISTILBERT}
-CLASSIFIERS = {
-    "bert": "BertForSequenceClassification",
-    "distilbert": "DistilBertForSequenceClassification",
-}
+CLASSES = {"bert": "Bert", "distilbert": "DistilBert"}
+TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering")
 
 W8A8: dict[str, Any] = {
     "quant_method": "compressed-tensors",
@@ -134,17 +132,23 @@ def write_random(folder: Path, family: str = "bert", prefix: str = "", **changes
     return write_folder(folder, config | changes, random_tensors(config), prefix)
 
 
-def write_classifier(folder: Path, family: str = "bert", labels: int = 3) -> Path:
-    """Write a random sequence classifier."""
+def write_classifier(
+    folder: Path, family: str = "bert", labels: int = 3, task: str = TASKS[0]
+) -> Path:
+    """Write a random model with a head."""
     config = {
         **CONFIGS[family],
-        "architectures": [CLASSIFIERS[family]],
+        "architectures": [f"{CLASSES[family]}For{task}"],
         "id2label": {str(index): f"class {index}" for index in range(labels)},
         "label2id": {f"class {index}": index for index in range(labels)},
     }
     tensors = {f"{family}.{name}": value for name, value in random_tensors(config).items()}
     random = np.random.default_rng(5)
-    heads = [("classifier", labels)] + [("pre_classifier", 32)] * (family == "distilbert")
+    heads = [("qa_outputs" if task == "QuestionAnswering" else "classifier", labels)]
+    if task == "SequenceClassification":
+        heads += [("pre_classifier", 32)] * (family == "distilbert")
+    else:
+        tensors = {name: value for name, value in tensors.items() if "pooler" not in name}
     for name, outputs in heads:
         tensors[f"{name}.weight"] = random.standard_normal((outputs, 32)).astype(np.float32)
         tensors[f"{name}.bias"] = random.standard_normal(outputs).astype(np.float32)

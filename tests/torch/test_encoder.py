@@ -224,7 +224,10 @@ def test_heads() -> None:
     with pytest.raises(ValueError, match=r"layer 'classifier': expected .*, got Sequential"):
         ot.to_encoder(model)
     masked = transformers.BertForMaskedLM(model.config).eval()
-    assert ot.to_encoder(masked).classifier is None
+    with pytest.warns(UserWarning, match=r"model: left out, .* place for it: 'cls' \(4\)"):
+        assert ot.to_encoder(masked).task == ""
+    answering = transformers.BertForQuestionAnswering(model.config).eval()
+    assert ot.to_encoder(answering).task == "QuestionAnswering"
 
 
 def test_names_are_those_of_the_whole_model() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -100,8 +101,10 @@ def run(words: Sequence[str]) -> int:
     pretty = colours(sys.stdout) and columns is not None and columns >= _PLAIN_BELOW
     code: Any
     try:
-        command = build(settings, pretty)
-        code = command.main(args=list(words), prog_name="octavo", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]
+            command = build(settings, pretty)
+            code = command.main(args=list(words), prog_name="octavo", standalone_mode=False)
     except SystemExit as stop:
         code = stop.code
     except (KeyboardInterrupt, typer.Abort):
@@ -111,6 +114,10 @@ def run(words: Sequence[str]) -> int:
     if code == INTERRUPTED:
         put("octavo: interrupted; nothing was left half-written", sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _warn(message: Warning | str, *_: Any) -> None:
+    put(f"{paint('octavo: warning:', 'bad', sys.stderr)} {message}", sys.stderr)
 
 
 def _report(error: Exception, settings: Settings) -> int:

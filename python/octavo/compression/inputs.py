@@ -9,6 +9,7 @@ from typing import Any
 from octavo._types import Float32
 from octavo.compression.ranges import token_rows
 from octavo.data.batches import Batch, Batches
+from octavo.models.config import SEQUENCE
 from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.hooks import See
@@ -17,9 +18,10 @@ from octavo.nn.hooks import See
 def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
     """Call every layer of a model."""
     hidden = model.forward(*batch)
-    if model.classifier is not None:
-        model.classifier(model.pooled(hidden))
-        return
+    if model.task:
+        model.logits_of(hidden)
+    if model.task == SEQUENCE and not model.head_activation:
+        return  # it has called the pooler
     for _, head in model.heads():
         head(hidden)
 

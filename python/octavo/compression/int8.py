@@ -11,7 +11,7 @@ import numpy.typing as npt
 from octavo import nn
 from octavo.algorithms.rounding import nearest_rows
 from octavo.compression.plan import LayerPlan
-from octavo.models.config import OUTPUT_LAYER
+from octavo.models.config import OUTPUT_LAYERS
 from octavo.nn.weights import Weight
 
 _BLOCK_ELEMENTS = 1 << 18
@@ -28,7 +28,7 @@ def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn
     plan = plan or LayerPlan()
     try:
         if nn.is_linear(layer, "float32"):
-            if name == OUTPUT_LAYER:
+            if name in OUTPUT_LAYERS:
                 state = {key: _own(key, value) for key, value in layer.state_dict().items()}
                 return nn.FloatLinear.from_state_dict(state, **layer.config())
             return _linear(layer, plan)

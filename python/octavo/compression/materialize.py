@@ -14,7 +14,7 @@ from octavo.algorithms import sharing
 from octavo.compression.int8 import int8_layer
 from octavo.compression.plain import plain_layer
 from octavo.compression.plan import LayerPlan
-from octavo.models.config import OUTPUT_LAYER
+from octavo.models.config import OUTPUT_LAYERS
 from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
 
@@ -82,7 +82,7 @@ class Forms:
     def quantized(self, name: str, layer: nn.Module) -> nn.Module:
         """Return the final form of a layer; the layer itself if it is not quantized."""
         is_kept = self._plans[name].dtype in ("none", self.keep)
-        if is_kept or layer.kind != "float32" or name == OUTPUT_LAYER:
+        if is_kept or layer.kind != "float32" or name in OUTPUT_LAYERS:
             return layer
         return self.form(name, layer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from octavo import nn
 from octavo.compression.int8 import int8_layer, own_norm
-from octavo.models.config import OUTPUT_LAYER
+from octavo.models.config import OUTPUT_LAYERS
 from octavo.nn.weights import weight_class
 
 
@@ -19,7 +19,7 @@ def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None
     options = {} if group is None else {"group": group}
     coarse = weight_class(kind).coarse
     try:
-        if coarse and (name == OUTPUT_LAYER or not nn.is_linear(layer)):
+        if coarse and (name in OUTPUT_LAYERS or not nn.is_linear(layer)):
             return int8_layer(name, layer)
         if nn.is_linear(layer, "float32"):
             bias = None if layer.bias is None else layer.bias.copy()

@@ -9,7 +9,7 @@ from octavo import nn
 from octavo._types import Array
 from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.recipe import Recipe
-from octavo.models.config import HEADS, OUTPUT_LAYER
+from octavo.models.config import HEADS, OUTPUT_LAYERS
 
 
 @dataclass
@@ -99,11 +99,11 @@ class Planner:
         if nn.is_linear(layer):
             plan.pruned = self._prunes(name)
             plan.static = name not in self._dynamic and quantize.activations == "static"
-            plan.quantizes_input = plan.dtype == "int8" and name != OUTPUT_LAYER
+            plan.quantizes_input = plan.dtype == "int8" and name not in OUTPUT_LAYERS
         elif quantize.embedding_bits is not None:
             plan.bits = quantize.embedding_bits
         share = self._recipe.share
-        if share is not None and plan.dtype == "int8" and name != OUTPUT_LAYER:
+        if share is not None and plan.dtype == "int8" and name not in OUTPUT_LAYERS:
             clusters = share.clusters if nn.is_linear(layer) else share.embedding_clusters
             plan.clusters = None if name in self._unshared else clusters
         return plan

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.labelled import Data, read_data
 from octavo.evaluation.layers import LayerError, layer_errors
+from octavo.models.config import SEQUENCE
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 
@@ -117,7 +118,7 @@ def evaluate(
     rows = read_data(data, labels, "data")
     lessons = None if train is None else _read_train(train)
     wanted = _classes(rows, measured)
-    if wanted is not None and measured.classifier is None and lessons is None:
+    if wanted is not None and measured.task != SEQUENCE and lessons is None:
         raise ValueError("train: expected labelled data, the model has no classification head")
     progress = on_progress or (lambda _, __: None)
     # The model, the reference, and the training data, which are larger.
@@ -129,7 +130,7 @@ def evaluate(
     if other is not None:
         theirs = _outputs(other, rows, progress, "the reference", share, 2 * share)
     kind, guesses, reference_guesses = None, None, None
-    if lessons is not None and (measured.classifier is None or wanted is not None):
+    if lessons is not None and (measured.task != SEQUENCE or wanted is not None):
         teacher = measured if other is None else other
         inputs = _outputs(teacher, lessons, progress, "the training data", 1 - 4 * share, 1.0)[0]
         probe = _probe(inputs, lessons, teacher)
@@ -172,7 +173,7 @@ def _read_train(train: Any) -> Data:
 def _classes(rows: Data, model: Encoder) -> NDArray[np.int64] | None:
     names = model.config.raw.get("label2id")
     known = {str(key): int(value) for key, value in names.items()} if names else {}
-    return rows.classes(known, model.config.labels or None)
+    return rows.classes(known, model.config.labels if model.task == SEQUENCE else None)
 
 
 def _outputs(
@@ -191,8 +192,8 @@ def _outputs(
         progress(f"evaluating {what}", start + (end - start) * done / len(rows))
         hidden = model(*inputs)
         vectors[positions] = model.sentence(hidden, inputs[1])
-        if model.classifier is not None and hidden.size:
-            scores = model.classifier(model.pooled(hidden))
+        if model.task == SEQUENCE:
+            scores = model.logits_of(hidden)
             if logits is None:
                 logits = np.zeros((len(rows), scores.shape[1]), np.float32)
             logits[positions] = scores

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from octavo.io.snapshot import OpenFolder, read_consistently
 _SINGLE = "model.safetensors"
 _COMPRESSED = "model.safetensors.zst"
 _INDEX = "model.safetensors.index.json"
+_MOST_PARTS = 8
 _OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.onnx")
 # Checkpoints converted from the first BERT release name these two differently.
 _OLD_NAMES = {"weight": "gamma", "bias": "beta"}
@@ -94,6 +96,11 @@ class Checkpoint:
         yield from (name[start:] for name in names if name.startswith(self.prefix))
         if self.prefix:
             yield from (name for name in names if name.startswith(self._bare))
+
+    def others(self) -> list[str]:
+        """List the tensors that have neither the prefix nor a name that goes without it."""
+        names = [*(name for name in self._files if name not in self._parts), *self._packed]
+        return [name for name in names if not name.startswith((self.prefix, *self._bare))]
 
     def _has(self, full: str) -> bool:
         return full in self._packed or (full in self._files and full not in self._parts)
@@ -245,3 +252,23 @@ def _open_shards(folder: OpenFolder) -> dict[str, TensorFile]:
             raise ValueError(f"{path}: missing tensor {shown(name)}, which {_INDEX} promises")
         files[name] = shards[shard]
     return files
+
+
+def left_out(names: Iterable[str]) -> str:
+    """Say what of a checkpoint has no place in a model.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Tensors, or layers.
+
+    Examples
+    --------
+    >>> from octavo.io.checkpoint import left_out
+    >>> left_out(["cls.predictions.bias", "cls.predictions.decoder.weight", "lm_head.bias"])
+    "left out, octavo has no place for it: 'cls' (2), 'lm_head' (1)"
+    """
+    counts = Counter(name.partition(".")[0] for name in names)
+    parts = [f"{shown(part)} ({count})" for part, count in counts.most_common(_MOST_PARTS)]
+    more = ["..."] if len(counts) > _MOST_PARTS else []
+    return f"left out, octavo has no place for it: {', '.join(parts + more)}"

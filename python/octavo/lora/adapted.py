@@ -28,16 +28,16 @@ class Adapted(nn.Module):
     Attributes
     ----------
     config : dataclass
-        With `prefix`, `hidden_size`, `labels`, and `raw`, the fields of its file.
+        With `prefix`, `hidden_size`, `task`, `labels`, and `raw`, the fields of its file.
     head_prefixes : tuple of str
         Beginnings of the names of a classification head's tensors.
-    output_layer : str
-        The layer that gives the logits.
+    output_of_task : mapping of str to str
+        The layer that gives the logits, by what a head is for.
     """
 
     config: Any
     head_prefixes: tuple[str, ...] = ()
-    output_layer: str = ""
+    output_of_task: Mapping[str, str] = MappingProxyType({})
     _adapters: Mapping[str, Adapter] = MappingProxyType({})
 
     @classmethod

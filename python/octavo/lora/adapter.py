@@ -19,11 +19,13 @@ from octavo.io.folder import place_of, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
 from octavo.io.snapshot import OpenFolder, read_consistently
-from octavo.lora.config import check_config, scale_of
+from octavo.lora.config import TASKS, check_config, scale_of
 from octavo.lora.low_rank import LowRank
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+# What save_embedding_layers of peft adds.
+_TABLE = ".word_embeddings.weight"
 _PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_B.bias")
 
 
@@ -120,6 +122,11 @@ class Adapter:
             write_json(fresh / CONFIG, self.config)
 
     @property
+    def task(self) -> str:
+        """What its head is for, as transformers calls it; "" if the config does not say."""
+        return TASKS.get(self.config.get("task_type") or "", "")
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         whole = sum(array.nbytes for parts in self.modules.values() for array in parts.values())
@@ -191,7 +198,7 @@ def _sorted_tensors(
         layer, _, key = name.rpartition(".")
         if part is not None:
             pairs[name.removesuffix(part)][part] = values
-        elif any(f".{module}." in f".{layer}." for module in wanted):
+        elif name.endswith(_TABLE) or any(f".{module}." in f".{layer}." for module in wanted):
             modules[layer][key] = values
         else:
             raise ValueError(

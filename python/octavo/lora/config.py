@@ -25,6 +25,12 @@ _VARIANTS = {
     "target_parameters": "adapted parameters outside linear layers",
     "trainable_token_indices": "trained rows of an embedding",
 }
+TASKS = {
+    "SEQ_CLS": "SequenceClassification",
+    "TOKEN_CLS": "TokenClassification",
+    "QUESTION_ANS": "QuestionAnswering",
+}
+"""peft's names of tasks, and transformers' of models for them."""
 _LARGEST = sys.float_info.max
 _INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 

@@ -47,12 +47,17 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
     in ``adapter.modules``.
     """
     leaves = _leaves(model)
+    own = model.config.task
+    if own and adapter.task and own != adapter.task:
+        raise ValueError(
+            f"adapter of another base: it is one for {adapter.task}, the model for {own}"
+        )
     found: dict[str, nn.Module] = {}
     for full, tensors in adapter.modules.items():
         name = _own_name(model, full)
         layer: Any = leaves.get(name)
         if layer is None or isinstance(layer, NoHead):
-            head = new_head(model, name, tensors) if is_head(model, name) else None
+            head = new_head(model, name, tensors, adapter.task) if is_head(model, name) else None
             if head is not None:
                 found[name] = head
             elif f"{name}.".startswith(model.prefixes()):
@@ -62,6 +67,12 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
                 )
             continue
         made = _version(layer, tensors)
+        if nn.is_embedding(made) and made.shape[0] > layer.shape[0]:
+            raise ValueError(
+                f"adapter of another base: table {shown(full)} has {layer.shape[0]} rows, the"
+                f" adapter's {made.shape[0]}; a vocabulary that grew is not read, so merge the"
+                " adapter with peft (merge_and_unload), save that model and load it"
+            )
         if made is None or made.shape != layer.shape:
             raise ValueError(
                 f"adapter of another base: layer {shown(full)} is {shown(layer)},"

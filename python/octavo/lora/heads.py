@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo import nn
 from octavo._text import shown
+from octavo.lora.config import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,15 +37,17 @@ def is_head(model: Adapted, name: str) -> bool:
     return f"{name}.".startswith(model.head_prefixes)
 
 
-def new_head(model: Adapted, name: str, tensors: Mapping[str, NDArray[Any]]) -> nn.Linear | None:
+def new_head(
+    model: Adapted, name: str, tensors: Mapping[str, NDArray[Any]], task: str
+) -> nn.Linear | None:
     """Return a layer of a head for a model without one; None if the model has no place for it."""
     if name not in vars(model):
         return None
-    if getattr(model, "pooler", model) is None:
+    if task in ("", TASKS["SEQ_CLS"]) and getattr(model, "pooler", model) is None:
         raise ValueError(
             f"adapter of another base: layer {shown(name)} reads a pooler, which is missing"
         )
-    activation = "none" if name == model.output_layer else "relu"
+    activation = "none" if name in model.output_of_task.values() else "relu"
     made = nn.FloatLinear.from_state_dict(tensors, activation=activation)
     if made.in_features != model.config.hidden_size:
         raise ValueError(
@@ -54,15 +57,18 @@ def new_head(model: Adapted, name: str, tensors: Mapping[str, NDArray[Any]]) -> 
     return made
 
 
-def take_heads(model: Adapted, versions: Mapping[str, nn.Module]) -> None:
+def take_heads(model: Adapted, versions: Mapping[str, nn.Module], task: str) -> None:
     """Make the heads among `versions` a model's own, and let its config tell."""
-    for name, layer in versions.items():
-        if is_head(model, name) and vars(model).get(name) is None:
-            setattr(model, name, layer)
-    output = vars(model)[model.output_layer]
-    if nn.is_linear(output, "float32") and output.out_features != model.config.labels:
+    absent = {name for name, part in vars(model).items() if part is None}
+    new = {n: layer for n, layer in versions.items() if n in absent and is_head(model, n)}
+    for name, layer in new.items():
+        setattr(model, name, layer)
+    outputs = model.output_of_task
+    task = task or next((task for task, name in outputs.items() if name in new), "")
+    output = new.get(outputs.get(task, ""))
+    if nn.is_linear(output, "float32"):
         names = {str(i): f"LABEL_{i}" for i in range(output.out_features)}
         numbers = {label: int(index) for index, label in names.items()}
         raw = {**model.config.raw, "id2label": names, "label2id": numbers}
         raw.pop("num_labels", None)
-        model.config = replace(model.config, labels=output.out_features, raw=raw)
+        model.config = replace(model.config, task=task, labels=output.out_features, raw=raw)

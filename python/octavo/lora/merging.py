@@ -40,7 +40,7 @@ def merged(model: Model, adapter: Adapter, on_layer: Callable[[str, float], None
     made = map_layers(model, transform)
     for name in [name for name, layer in made.named_children() if isinstance(layer, NoHead)]:
         setattr(made, name, None)
-    take_heads(made, versions)
+    take_heads(made, versions, adapter.task)
     return made
 
 

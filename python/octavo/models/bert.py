@@ -8,8 +8,9 @@ import numpy as np
 from octavo import functional, nn
 from octavo._types import Float32
 from octavo.models.build import LayerSource
-from octavo.models.config import EncoderConfig
+from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder, Int64, Mask
+from octavo.models.heads import first_token
 
 __all__ = ["BertModel"]
 
@@ -124,7 +125,7 @@ class BertPooler(nn.Module):
         self.dense = source.linear(f"{name}.dense", size, size, "tanh")
 
     def __call__(self, hidden: Float32) -> Float32:
-        return self.dense(np.ascontiguousarray(hidden[:, 0]))
+        return self.dense(first_token(hidden))
 
 
 class BertModel(Encoder):
@@ -138,11 +139,13 @@ class BertModel(Encoder):
         self.encoder = BertEncoder("encoder", config, source)
         has_pooler = source.has("pooler.dense")
         self.pooler = BertPooler("pooler", config, source) if has_pooler else None
-        if config.labels and has_pooler:
-            self.classifier = source.linear("classifier", config.labels, config.hidden_size)
+        if has_pooler or self.head_activation or config.task != SEQUENCE:
+            self._add_head(source)
 
     def pooled(self, hidden: Float32) -> Float32:
-        """Compute the pooler's output."""
+        """Compute what a sequence classifier reads: the pooler's output, or the first state."""
+        if self.head_activation:
+            return first_token(hidden)
         assert self.pooler is not None
         return self.pooler(hidden)
 

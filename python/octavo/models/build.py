@@ -157,21 +157,25 @@ class CheckpointBuilder:
         bias = self._float(f"{name}.bias", (size,))
         return self._finish(name, nn.LayerNorm(weight, bias, eps=epsilon))
 
-    def check_complete(self, prefixes: tuple[str, ...], optional: tuple[str, ...]) -> None:
-        """Raise if the checkpoint holds tensors of the encoder that no layer asked for.
+    def check_complete(self, prefixes: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:
+        """Return the tensors beside the encoder that no layer asked for; raise for one of its own.
 
         A config.json that promises fewer layers than the file holds would otherwise give a
         smaller model without a word.
         """
-        old = {"gamma": "weight", "beta": "bias"}
+        old, rest = {"gamma": "weight", "beta": "bias"}, []
         for name in self._checkpoint:
             head, _, tail = name.rpartition(".")
             known = name in self._used or f"{head}.{old.get(tail, tail)}" in self._used
-            if not known and name.startswith(prefixes) and not name.endswith(optional):
+            if known or name.endswith(optional):
+                continue
+            if name.startswith(prefixes):
                 raise ValueError(
                     f"{self._checkpoint.folder}: tensor {shown(name)} has no place in the model "
                     "that config.json describes"
                 )
+            rest.append(name)
+        return rest + self._checkpoint.others()
 
     def _weight(
         self, reader: _Reader, scheme: Scheme | None, shape: tuple[int, int], role: str

@@ -8,10 +8,16 @@ from typing import Any, NamedTuple
 
 from octavo._text import shown
 
-HEADS = ("classifier.", "pre_classifier.")
-"""Beginnings of the names of a classifier's tensors, which stand beside the encoder's."""
-OUTPUT_LAYER = "classifier"
-"""The layer that gives the logits."""
+HEADS = ("classifier.", "pre_classifier.", "qa_outputs.")
+"""Beginnings of the names of a head's tensors, which stand beside the encoder's."""
+SEQUENCE = "SequenceClassification"
+OUTPUT_OF_TASK = {
+    SEQUENCE: "classifier",
+    "TokenClassification": "classifier",
+    "QuestionAnswering": "qa_outputs",
+}
+"""What heads are for, as transformers calls it, and the layer that gives the logits."""
+OUTPUT_LAYERS = ("classifier", "classifier.out_proj", "qa_outputs")
 
 # Hugging Face's names for activations -> ours.
 _ACTIVATIONS = {
@@ -73,6 +79,7 @@ _UNSUPPORTED = {
     "is_decoder": "a decoder",
     "add_cross_attention": "cross-attention",
     "is_encoder_decoder": "an encoder-decoder",
+    "pruned_heads": "attention with some heads cut out",
 }
 
 
@@ -97,8 +104,11 @@ class EncoderConfig:
         Activation between the two feed-forward layers, by the name octavo's layers know.
     token_types : int
         Number of token types; 0 if the model has none.
+    task : str
+        What the head is for: "SequenceClassification", "TokenClassification" or
+        "QuestionAnswering"; "" for an encoder without one.
     labels : int
-        Classes of a sequence classifier's head; 0 for an encoder without one.
+        Logits that the head gives; 0 without one.
     raw : dict
         The whole config.json, kept so that saving loses nothing.
     """
@@ -116,6 +126,7 @@ class EncoderConfig:
     token_types: int
     activation: str
     layer_norm_epsilon: float
+    task: str
     labels: int
     raw: dict[str, Any]
 
@@ -151,7 +162,7 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
     >>> config.hidden_size, config.layers
     (32, 2)
     """
-    model_type = raw.get("model_type")
+    model_type = raw.get("model_type", _implied_type(raw))
     if not isinstance(model_type, str) or model_type not in _TYPES:
         known = ", ".join(sorted(_TYPES))
         raise ValueError(f"config.json: unknown model_type {shown(model_type)}; supported: {known}")
@@ -182,6 +193,7 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         raise ValueError(
             f"config.json: layer_norm_eps is {shown(epsilon)}, expected a small number"
         )
+    task = _task(raw)
     return EncoderConfig(
         model_type=model_type,
         activation=_ACTIVATIONS[activation],
@@ -190,14 +202,15 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         token_types=sizes.pop("token_types", 0),
         embedding_size=sizes.pop("embedding_size", sizes["hidden_size"]),
         padding=_padding(raw, sizes["position_rows"]) if counts_tokens else None,
-        labels=_labels(raw),
+        task=task,
+        labels=_labels(raw) if task else 0,
         raw=raw,
         **sizes,
     )
 
 
 def _padding(raw: dict[str, Any], rows: int) -> int:
-    value = _PADDING if raw["model_type"] == "mpnet" else raw.get("pad_token_id", _PADDING)
+    value = _PADDING if raw.get("model_type") == "mpnet" else raw.get("pad_token_id", _PADDING)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < rows - 1:
         raise ValueError(
             f"config.json: pad_token_id is {shown(value)}, expected one in [0, {rows - 2}], below "
@@ -206,12 +219,30 @@ def _padding(raw: dict[str, Any], rows: int) -> int:
     return value
 
 
-def _labels(raw: dict[str, Any]) -> int:
+def _implied_type(raw: dict[str, Any]) -> str | None:
+    """Return "bert" for a config of 2019, TinyBERT's say, which does not tell its type.
+
+    Those of RoBERTa have one token type, those of ALBERT and ELECTRA an embedding_size.
+    """
+    named = _architecture(raw) or "BertModel"
+    is_bert = raw.keys() >= set(_BERT.values()) and "embedding_size" not in raw
+    if not is_bert or raw["type_vocab_size"] == 1 or not named.startswith(("Bert", "TinyBert")):
+        return None
+    return "bert"
+
+
+def _architecture(raw: dict[str, Any]) -> str:
     architectures = raw.get("architectures")
-    named = isinstance(architectures, list) and architectures[:1]
-    name = named[0] if named else None
-    if not isinstance(name, str) or not name.endswith("ForSequenceClassification"):
-        return 0
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    return first if isinstance(first, str) else ""
+
+
+def _task(raw: dict[str, Any]) -> str:
+    named = _architecture(raw)
+    return next((task for task in OUTPUT_OF_TASK if named.endswith(f"For{task}")), "")
+
+
+def _labels(raw: dict[str, Any]) -> int:
     # Two labels are the default, which is not written.
     names = raw.get("id2label")
     if isinstance(names, dict) and names:

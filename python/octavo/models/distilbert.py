@@ -8,8 +8,9 @@ import numpy as np
 from octavo import functional, nn
 from octavo._types import Float32
 from octavo.models.build import LayerSource
-from octavo.models.config import EncoderConfig
+from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder, Int64, Mask
+from octavo.models.heads import first_token
 
 __all__ = ["DistilBertModel"]
 
@@ -94,15 +95,15 @@ class DistilBertModel(Encoder):
         self.embeddings = DistilBertEmbeddings("embeddings", config, source)
         self.transformer = DistilBertTransformer("transformer", config, source)
         self.pre_classifier: nn.Module | None = None
-        if config.labels:
+        if config.task == SEQUENCE:
             size = config.hidden_size
             self.pre_classifier = source.linear("pre_classifier", size, size, "relu")
-            self.classifier = source.linear("classifier", config.labels, size)
+        self._add_head(source)
 
     def pooled(self, hidden: Float32) -> Float32:
         """Compute the first token's state through a layer with ReLU."""
         assert self.pre_classifier is not None
-        return self.pre_classifier(np.ascontiguousarray(hidden[:, 0]))
+        return self.pre_classifier(first_token(hidden))
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from octavo import nn
+from octavo._types import Float32
 from octavo.models.bert import BertModel
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
-from octavo.models.encoder import Float32, Int64
+from octavo.models.encoder import Int64
 
 
 class ElectraModel(BertModel):
     """ELECTRA's encoder, which its authors call the discriminator."""
 
     architecture = "ElectraModel"
+    head_activation = "gelu"
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config, source)

@@ -13,15 +13,15 @@ import numpy.typing as npt
 from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, boolean, check_shape, integer
 from octavo._types import Float32
-from octavo.lora.adapted import Adapted
-from octavo.models.config import HEADS, OUTPUT_LAYER, EncoderConfig
+from octavo.models.config import EncoderConfig
+from octavo.models.heads import Headed
 from octavo.models.sentence import SentenceModules, read_modules
 
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-class Encoder(Adapted):
+class Encoder(Headed):
     """A BERT-family encoder: token ids in, hidden states out.
 
     The layers are attributes under the names of the checkpoint, so a layer is swapped by assigning
@@ -41,19 +41,16 @@ class Encoder(Adapted):
     recipe : dict or None
         What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
     classifier : Module or None
-        The layer that gives the logits, if the checkpoint is a sequence classifier's.
+        The layer that gives the logits of a classifier of sequences or tokens.
+    qa_outputs : Module or None
+        The same of a model that answers questions.
     """
 
-    architecture = ""
-    head_prefixes = HEADS
-    output_layer = OUTPUT_LAYER
-
     def __init__(self, config: EncoderConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.source: Path | None = None
         self.files: dict[str, bytes] = {}
         self.recipe: dict[str, Any] | None = None
-        self.classifier: nn.Module | None = None
         self._sentence: SentenceModules | None = None
 
     def __call__(
@@ -192,42 +189,6 @@ class Encoder(Adapted):
         sentence = self.sentence
         hidden = self(ids, mask, types)
         return sentence(hidden, mask, normalize=normalize, prompt_tokens=skipped)
-
-    def classify(
-        self,
-        input_ids: npt.ArrayLike,
-        attention_mask: npt.ArrayLike | None = None,
-        token_type_ids: npt.ArrayLike | None = None,
-    ) -> Float32:
-        """Compute the logits of a sequence classifier.
-
-        Parameters
-        ----------
-        input_ids, attention_mask, token_type_ids
-            As for calling the model; the first token of each row stands for the whole.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (batch, labels)
-
-        Raises
-        ------
-        ValueError
-            If the model has no classification head.
-        """
-        if self.classifier is None:
-            raise ValueError(
-                f"model: expected a sequence classifier, got a {self.architecture} without a "
-                "classification head"
-            )
-        hidden = self(input_ids, attention_mask, token_type_ids)
-        if hidden.size == 0:
-            return np.zeros((hidden.shape[0], self.config.labels), np.float32)
-        return self.classifier(self.pooled(hidden))
-
-    def pooled(self, hidden: Float32) -> Float32:
-        """Compute what the classification head reads, (batch, hidden_size), from hidden states."""
-        raise NotImplementedError
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a Hugging Face folder, whole or not at all.

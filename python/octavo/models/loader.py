@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from octavo import nn
-from octavo.io.checkpoint import Checkpoint, open_tensors
+from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
 from octavo.io.compressed_tensors import QuantizationConfig, read_description
 from octavo.io.hub import model_path
 from octavo.io.safetensors import TensorFile
@@ -131,20 +130,25 @@ def load_with(
     builder = CheckpointBuilder(checkpoint, stored.quantization, transform, halves=ours)
     family = _MODELS[config.model_type]
     model = family(config, builder)
-    builder.check_complete(family.prefixes(), _OPTIONAL)
+    others = builder.check_complete(family.prefixes(), _OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
     if ours:
         model.recipe = recipe
-    _tell(path, model)
+    for problem in _problems(model, others):
+        warnings.warn(f"{path}: {problem}", UserWarning, stacklevel=3)
     return model
 
 
-def _tell(folder: Path, model: Encoder) -> None:
-    """Warn of what the folder asks for and octavo does not do."""
+def _problems(model: Encoder, others: list[str]) -> Iterator[str]:
+    """Yield what the folder has or asks for, and the model does not do."""
+    if others:
+        yield left_out(others)
     try:
         _ = model.sentence
     except ValueError as error:
-        warnings.warn(f"{folder}: {error}; encode refuses", UserWarning, stacklevel=3)
+        yield f"{error}; encode refuses"
+    if model.config.raw.get("auto_map"):
+        yield "config.json names code of its own (auto_map), which is not run"
 
 
 def _read(folder: OpenFolder) -> _Stored:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from octavo import functional, nn
+from octavo._types import Float32
 from octavo.models.bert import BertIntermediate, BertOutput, BertPooler, positions
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
-from octavo.models.encoder import Encoder, Float32, Int64, Mask
+from octavo.models.encoder import Encoder, Int64, Mask
+from octavo.models.heads import first_token
 
 __all__ = ["MPNetModel"]
 
@@ -117,6 +119,7 @@ class MPNetModel(Encoder):
     """MPNet; `pooler` is None if the checkpoint has none (calling the model does not use it)."""
 
     architecture = "MPNetModel"
+    head_activation = "tanh"
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config)
@@ -124,6 +127,11 @@ class MPNetModel(Encoder):
         self.encoder = MPNetEncoder("encoder", config, source)
         has_pooler = source.has("pooler.dense")
         self.pooler = BertPooler("pooler", config, source) if has_pooler else None
+        self._add_head(source)
+
+    def pooled(self, hidden: Float32) -> Float32:
+        """Compute what a sequence classifier reads: the first state."""
+        return first_token(hidden)
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from octavo._types import Float32
 POOLINGS: dict[str, Callable[[Float32, Float32], Any]] = {
     "cls": lambda states, _: states[0],
     "max": lambda states, _: states.max(axis=0),
-    "mean": lambda states, _: states.sum(axis=0) / np.float32(len(states)),
-    "mean_sqrt_len_tokens": lambda states, _: states.sum(axis=0) / np.sqrt(np.float32(len(states))),
+    "mean": lambda states, _: np.add.reduce(states, axis=0) / np.float32(len(states)),
+    "mean_sqrt_len_tokens": lambda states, _: (
+        np.add.reduce(states, axis=0) / np.sqrt(np.float32(len(states)))
+    ),
     "weightedmean": lambda states, weights: (
         (states * weights[:, None]).sum(axis=0) / weights.sum(dtype=np.float32)
     ),
@@ -44,14 +46,17 @@ def pool(
     """
     rows, tokens, size = hidden.shape
     vectors = np.zeros((rows, len(modes), size), np.float32)
-    everywhere = np.arange(tokens)
+    counting = np.arange(1, tokens + 1, dtype=np.float32)
     for row, states in enumerate(hidden):
-        places = everywhere if mask is None else np.flatnonzero(mask[row])
-        weights = (places - places[:1] + 1).astype(np.float32)
-        places, weights = places[weights > skipped], weights[weights > skipped]
-        if not len(places):
+        kept, weights = states[skipped:], counting[skipped:]
+        if mask is not None and not mask[row].all():
+            places = np.flatnonzero(mask[row])
+            weights = counting[places - places[:1]]
+            if skipped:
+                places, weights = places[weights > skipped], weights[weights > skipped]
+            kept = states[places]
+        if not len(kept):
             continue
-        kept = states if len(places) == tokens else states[places]
         for index, mode in enumerate(modes):
             vectors[row, index] = POOLINGS[mode](kept, weights)
     return vectors.reshape(rows, len(modes) * size)

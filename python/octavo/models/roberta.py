@@ -10,6 +10,7 @@ class RobertaModel(BertModel):
     """RoBERTa: BERT whose positions count tokens, from the one after the padding's id."""
 
     architecture = "RobertaModel"
+    head_activation = "tanh"
 
 
 class XLMRobertaModel(RobertaModel):

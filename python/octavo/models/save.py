@@ -36,7 +36,7 @@ def save_model(
     model.require_no_adapters()
     check_replaceable(folder)
     specs = layer_specs(model)
-    prefix = "" if model.classifier is None else f"{model.config.prefix}."
+    prefix = f"{model.config.prefix}." if model.task else ""
     layers = {name: _layer(model, name, spec) for name, spec in specs.items()}
     _refuse_others(model, set(layers))
     stored = _stored_weights(model, layers)
@@ -155,14 +155,12 @@ def _beside_weight(layer: Any) -> dict[str, Any]:
 def _config(
     model: Encoder, layers: dict[str, Any], stored: dict[str, Stored], prefix: str
 ) -> dict[str, Any]:
-    config = dict(model.config.raw)
+    config = {**model.config.raw, "model_type": model.config.model_type}
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):
         config.pop(key, None)
     config["torch_dtype"] = _torch_dtype([layers[name] for name in stored])
     family = model.architecture.removesuffix("Model")
-    config["architectures"] = [
-        f"{family}ForSequenceClassification" if prefix else model.architecture
-    ]
+    config["architectures"] = [f"{family}For{model.task}" if model.task else model.architecture]
     config.pop("octavo", None)
     if model.recipe is not None:
         config["octavo"] = {"version": __version__, "recipe": model.recipe}

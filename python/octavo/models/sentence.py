@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo._text import shown
 from octavo._types import Float32
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.folder import parse_json
@@ -33,9 +34,10 @@ _SWITCHES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_TANH = "torch.nn.modules.activation.Tanh"
 _ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "none",
-    "torch.nn.modules.activation.Tanh": "tanh",
+    _TANH: "tanh",
     "torch.nn.modules.activation.ReLU": "relu",
     "torch.nn.modules.activation.GELU": "gelu",
     "torch.nn.modules.activation.SiLU": "silu",
@@ -130,14 +132,16 @@ def read_modules(files: Mapping[str, bytes], size: int) -> SentenceModules:
         return SentenceModules(size)
     (kind, path), *others = modules
     if kind != "Pooling":
-        raise ValueError(f"modules.json: expected Pooling behind the encoder, got {kind}")
+        raise ValueError(f"modules.json: expected Pooling behind the encoder, got {shown(kind)}")
     pooling = _Config(files, path)
     modes, include_prompt = _read_pooling(pooling, size)
     width, steps = len(modes) * size, []
     for kind, path in others:
         if kind not in _READERS:
             known = ", ".join(sorted(_READERS))
-            raise ValueError(f"modules.json: module {path!r} is a {kind}; octavo runs {known}")
+            raise ValueError(
+                f"modules.json: module {shown(path)} is a {shown(kind)}; octavo runs {known}"
+            )
         config = _Config(files, path)
         step, width = _READERS[kind](config, width)
         config.check_all_used()
@@ -161,7 +165,7 @@ def _listed(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
         found.append((name if package.partition(".")[0] == "sentence_transformers" else kind, path))
     if found[:1] != [("Transformer", "")]:
         raise ValueError(
-            f"modules.json: expected a Transformer with the path '' first, got {found[:1]}"
+            f"modules.json: expected a Transformer with the path '' first, got {shown(found[:1])}"
         )
     return found[1:]
 
@@ -185,13 +189,13 @@ class _Config:
         """Refuse another value than the one that everything else asks for."""
         value = self.get(key, default)
         if value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
-            raise self.error(f"{key} is {value!r}, expected {wanted!r}")
+            raise self.error(f"{key} is {shown(value)}, expected {wanted!r}")
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""
         value = self.get(key, default)
         if not isinstance(value, bool):
-            raise self.error(f"{key} is {value!r}, expected true or false")
+            raise self.error(f"{key} is {shown(value)}, expected true or false")
         return value
 
     def tensors(self) -> Checkpoint:
@@ -208,7 +212,7 @@ class _Config:
         """Refuse keys that nobody asked for."""
         unknown = sorted(set(self._values) - self._used)
         if unknown:
-            raise self.error(f"{unknown[0]} is not known")
+            raise self.error(f"{shown(unknown[0])} is not known")
 
     def error(self, what: str) -> ValueError:
         """Return an error that names the file."""
@@ -223,12 +227,14 @@ def _read_pooling(config: _Config, size: int) -> tuple[tuple[str, ...], bool]:
     switches = {key: config.flag(key, False) for key in _SWITCHES if config.get(key) is not None}
     switched = tuple(_SWITCHES[key] for key, on in switches.items() if on)
     modes = config.get("pooling_mode", switched if switches else "mean")
-    modes = (modes,) if isinstance(modes, str) else tuple(modes)
-    if not modes or not set(modes) <= set(POOLINGS):
+    modes = tuple(modes) if isinstance(modes, (list, tuple)) else (modes,)
+    if not modes or not all(isinstance(mode, str) and mode in POOLINGS for mode in modes):
         known = ", ".join(POOLINGS)
-        raise config.error(f"expected ways to pool ({known}), got {list(modes)}")
+        raise config.error(f"expected ways to pool ({known}), got {shown(list(modes))}")
     if switches and set(modes) != set(switched):
-        raise config.error(f"pooling_mode is {list(modes)}, its switches say {list(switched)}")
+        raise config.error(
+            f"pooling_mode is {shown(list(modes))}, its switches say {list(switched)}"
+        )
     include_prompt = config.flag("include_prompt", True)
     config.check_all_used()
     return modes, include_prompt
@@ -236,13 +242,13 @@ def _read_pooling(config: _Config, size: int) -> tuple[tuple[str, ...], bool]:
 
 def _read_dense(config: _Config, inputs: int) -> tuple[Step, int]:
     config.expect("in_features", inputs, None)
-    outputs, name = config.get("out_features"), config.get("activation_function", "Tanh")
+    outputs, name = config.get("out_features"), config.get("activation_function", _TANH)
     if not isinstance(outputs, int) or outputs < 1:
-        raise config.error(f"out_features is {outputs!r}, expected a positive integer")
-    activation = "tanh" if name == "Tanh" else _ACTIVATIONS.get(name)
+        raise config.error(f"out_features is {shown(outputs)}, expected a positive integer")
+    activation = _ACTIVATIONS.get(name) if isinstance(name, str) else None
     if activation is None:
         known = ", ".join(_ACTIVATIONS)
-        raise config.error(f"activation_function is {name!r}, supported: {known}")
+        raise config.error(f"activation_function is {shown(name)}, supported: {known}")
     config.expect("use_residual", False, False)
     _expect_vectors(config)
     tensors = config.tensors()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from octavo import nn
 from octavo.io.bitmap import is_smaller
+from octavo.io.checkpoint import left_out
 from octavo.io.side_files import side_files
 from octavo.models.config import HEADS, read_config
 from octavo.models.encoder import Encoder
@@ -28,8 +30,9 @@ from octavo.torch.tensors import to_numpy, unusable
 def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None = None) -> Encoder:
     """Make an octavo encoder of a BERT-like model of transformers, without files.
 
-    The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a sequence
-    classifier keeps its head, other heads are left out. Layers that are int8 already, or train for
+    The encoder is what `octavo.models.load` gives for the saved model, bit for bit: a classifier of
+    sequences or tokens and one that answers questions keep their heads; a warning names what is
+    left out. Layers that are int8 already, or train for
     it, are int8 there with the same codes and scales.
 
     Parameters
@@ -80,7 +83,9 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
         raise ValueError(f"model: {error}") from None
     source = ModuleSource(model, inner)
     encoder = build(config, source)
-    source.check_complete(type(encoder).prefixes())
+    others = source.check_complete(type(encoder).prefixes())
+    if others:
+        warnings.warn(f"model: {left_out(others)}", UserWarning, stacklevel=2)
     if tokenizer is not None:
         folder = Path(tokenizer)
         if not folder.is_dir():
@@ -157,12 +162,18 @@ class ModuleSource:
         bias = None if module.bias is None else to_numpy(module.bias)
         return nn.LayerNorm(to_numpy(weight_of(module)), bias, eps=epsilon)
 
-    def check_complete(self, prefixes: tuple[str, ...]) -> None:
-        """Refuse a model with layers in its encoder that nobody asked for."""
+    def check_complete(self, prefixes: tuple[str, ...]) -> list[str]:
+        """Return layers outside the encoder that nobody asked for; refuse some within."""
         for name, part in self._inner.named_modules(remove_duplicate=False):
             extra = part._parameters and name not in self._used and name.startswith(prefixes)
             if extra:
                 raise self._error(name, "has no place in what the config describes")
+        if not self._prefix:
+            return []
+        own = (name for name, part in self._model.named_modules() if part._parameters)
+        return [
+            name for name in own if name not in self._used and not name.startswith(self._prefix)
+        ]
 
     def _owner(self, name: str) -> torch.nn.Module:
         return self._model if f"{name}.".startswith(HEADS) else self._inner

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may stand behind an encoder: a classifier of sequences or tokens, one that answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo import nn
+from octavo._types import Float32
+from octavo.lora.adapted import Adapted
+from octavo.models.build import LayerSource
+from octavo.models.config import HEADS, OUTPUT_OF_TASK, SEQUENCE, EncoderConfig
+
+
+def first_token(hidden: Float32) -> Float32:
+    """Return the state of each row's first token, (batch, hidden_size)."""
+    return np.ascontiguousarray(hidden[:, 0])
+
+
+class TwoLayers(nn.Module):
+    """A sequence classifier of two layers, as RoBERTa has it, where BERT has a pooler and one."""
+
+    def __init__(self, name: str, config: EncoderConfig, source: LayerSource, act: str) -> None:
+        size = config.hidden_size
+        self.dense = source.linear(f"{name}.dense", size, size, act)
+        self.out_proj = source.linear(f"{name}.out_proj", config.labels, size)
+
+    def __call__(self, states: Float32) -> Float32:
+        """Compute the logits of first states."""
+        logits: Float32 = self.out_proj(self.dense(states))
+        return logits
+
+
+class Headed(Adapted):
+    """An encoder that may have a head, its own or an adapter's; see `Encoder`."""
+
+    architecture = ""
+    head_prefixes = HEADS
+    output_of_task = OUTPUT_OF_TASK
+    head_activation = ""
+    """Between the layers of a sequence classifier that has two."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        self.config = config
+        self.classifier: nn.Module | None = None
+        self.qa_outputs: nn.Module | None = None
+
+    @property
+    def task(self) -> str:
+        """What the head is for, as `EncoderConfig.task` has it: the model's, or an adapter's."""
+        found = [task for task, name in OUTPUT_OF_TASK.items() if vars(self)[name] is not None]
+        adapter = self.adapters.get(self.active_adapter or "")
+        named = self.config.task or (adapter.task if adapter is not None else "")
+        return named if named in found else next(iter(found), "")
+
+    def classify(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Float32:
+        """Compute the logits of a sequence classifier.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, token_type_ids
+            As for calling the model; the first token of each row stands for the whole.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (batch, labels)
+
+        Raises
+        ------
+        ValueError
+            If the model has no head, or one for something else.
+        """
+        if self.task != SEQUENCE:
+            other = f"with one for {self.task}: see logits"
+            head = other if self.task else "without a classification head"
+            raise ValueError(
+                f"model: expected a sequence classifier, got a {self.architecture} {head}"
+            )
+        return self.logits(input_ids, attention_mask, token_type_ids)
+
+    def logits(
+        self,
+        input_ids: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Float32:
+        """Compute what the model's head gives.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, token_type_ids
+            As for calling the model.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            Of a sequence classifier, shape (batch, labels); of a classifier of tokens, shape
+            (batch, tokens, labels); of one that answers questions, shape (batch, tokens, 2): how
+            much a token looks like the answer's first, and like its last.
+
+        Raises
+        ------
+        ValueError
+            If the model has no head.
+        """
+        if not self.task:
+            raise ValueError(
+                f"model: expected one with a head ({', '.join(OUTPUT_OF_TASK)}), got a "
+                f"{self.architecture} without"
+            )
+        return self.logits_of(self(input_ids, attention_mask, token_type_ids))
+
+    def logits_of(self, hidden: Float32) -> Float32:
+        """Compute what the head gives of last hidden states, (batch, tokens, hidden_size)."""
+        if hidden.size == 0:
+            kept = hidden.shape[: 1 if self.task == SEQUENCE else 2]
+            return np.zeros((*kept, self.config.labels), np.float32)
+        output: Any = vars(self)[OUTPUT_OF_TASK[self.task]]
+        logits: Float32 = output(self.pooled(hidden) if self.task == SEQUENCE else hidden)
+        return logits
+
+    def pooled(self, hidden: Float32) -> Float32:
+        """Compute what a sequence classifier reads, (batch, hidden_size), from hidden states."""
+        raise NotImplementedError
+
+    def _add_head(self, source: LayerSource) -> None:
+        """Take the head that the config names, if it names one."""
+        config = self.config
+        if config.task == SEQUENCE and self.head_activation:
+            self.classifier = TwoLayers("classifier", config, source, self.head_activation)
+        elif config.task:
+            name = OUTPUT_OF_TASK[config.task]
+            setattr(self, name, source.linear(name, config.labels, config.hidden_size))

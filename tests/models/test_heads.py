@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads: logits, what compression leaves alone, files that transformers reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import octavo
+from model_files import CONFIGS, TASKS, batch, random_tensors, write_classifier, write_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(params=[(family, task) for family in CONFIGS for task in TASKS], ids="-".join)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    family, task = request.param
+    labels = 2 if task == "QuestionAnswering" else 3
+    return write_classifier(tmp_path / "model", family, labels, task)
+
+
+def transformers_logits(folder: Path, ids: Any, mask: Any) -> Any:
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    task = octavo.models.load(folder).config.task
+    model = getattr(transformers, f"AutoModelFor{task}").from_pretrained(folder).eval()
+    with torch.inference_mode():
+        whole = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+        found = model(**whole)
+        if task == "QuestionAnswering":
+            return np.stack([found.start_logits.numpy(), found.end_logits.numpy()], axis=-1)
+        return found.logits.numpy()
+
+
+def test_logits(folder: Path) -> None:
+    ids, mask = batch()
+    model = octavo.models.load(folder)
+    logits, wanted = model.logits(ids, mask), transformers_logits(folder, ids, mask)
+    assert logits.dtype == np.float32
+    assert logits.shape == wanted.shape
+    kept = slice(None) if logits.ndim == 2 else mask.astype(bool)
+    np.testing.assert_allclose(logits[kept], wanted[kept], atol=1e-4)
+    if model.task == "SequenceClassification":
+        np.testing.assert_array_equal(model.classify(ids, mask), logits)
+    else:
+        with pytest.raises(ValueError, match=f"with one for {model.task}: see logits"):
+            model.classify(ids, mask)
+
+
+def test_the_output_layer_stays_float_and_is_not_pruned(folder: Path, tmp_path: Path) -> None:
+    model = octavo.models.load(folder)
+    ids, mask = batch()
+    name = "qa_outputs" if model.task == "QuestionAnswering" else "classifier"
+    weight = getattr(model, name).weight
+    data = {"input_ids": ids, "attention_mask": mask}
+    for recipe, calibration in (("int8", None), ("sparse50-int8", None), ("int8-gptq", data)):
+        small = octavo.compress(folder, recipe, calibration=calibration)
+        assert isinstance(getattr(small, name), octavo.nn.FloatLinear)
+        assert np.array_equal(getattr(small, name).weight, weight)
+        small.save(tmp_path / "small")
+        again = octavo.models.load(tmp_path / "small")
+        assert np.array_equal(again.logits(ids, mask), small.logits(ids, mask))
+
+
+def test_transformers_reads_what_was_saved(folder: Path, tmp_path: Path) -> None:
+    model = octavo.models.load(folder)
+    model.save(tmp_path / "copy")
+    ids, mask = batch()
+    np.testing.assert_array_equal(
+        transformers_logits(tmp_path / "copy", ids, mask), transformers_logits(folder, ids, mask)
+    )
+    assert (
+        octavo.models.load(tmp_path / "copy").config.raw["label2id"]
+        == (model.config.raw["label2id"])
+    )
+
+
+def test_two_labels_are_the_default(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "model", "bert", labels=2)
+    config = octavo.io.folder.read_json(folder / "config.json")
+    for key in ("id2label", "label2id"):
+        del config[key]
+    octavo.io.folder.write_json(folder / "config.json", config)
+    assert octavo.models.load(folder).config.labels == 2
+
+
+def test_no_rows(folder: Path) -> None:
+    model = octavo.models.load(folder)
+    rest = () if model.task == "SequenceClassification" else (4,)
+    shape = (0, *rest, model.config.labels)
+    assert model.logits(np.zeros((0, 4), np.int64)).shape == shape
+
+
+def test_refused(tmp_path: Path) -> None:
+    folder = write_classifier(tmp_path / "model")
+    plain = write_folder(tmp_path / "plain", CONFIGS["bert"], random_tensors(CONFIGS["bert"]))
+    with pytest.raises(ValueError, match="expected a sequence classifier, got a BertModel without"):
+        octavo.models.load(plain).classify([[1, 2]])
+    with pytest.raises(ValueError, match=r"expected one with a head .*, got a BertModel without"):
+        octavo.models.load(plain).logits([[1, 2]])
+    config = octavo.io.folder.read_json(folder / "config.json")
+    config["id2label"]["3"] = "another"
+    octavo.io.folder.write_json(folder / "config.json", config)
+    with pytest.raises(
+        ValueError, match=r"classifier.weight' has shape \(3, 32\), .* asks for \(4, 32\)"
+    ):
+        octavo.models.load(folder)
+
+
+def test_what_has_no_place_is_named(tmp_path: Path) -> None:
+    """A head for masked words, TinyBERT's projections; a classifier whose pooler is missing."""
+    tensors = {f"bert.{name}": value for name, value in random_tensors(CONFIGS["bert"]).items()}
+    others = ("cls.predictions.bias", "cls.predictions.decoder.weight", "fit_denses.0.weight")
+    tensors |= {name: np.zeros((2, 2), np.float32) for name in others}
+    folder = write_folder(tmp_path / "model", CONFIGS["bert"], tensors)
+    with pytest.warns(UserWarning, match=r"left out, .* it: 'cls' \(2\), 'fit_denses' \(1\)$"):
+        octavo.models.load(folder)
+    folder = write_classifier(tmp_path / "classifier")
+    config = octavo.io.folder.read_json(folder / "config.json")
+    tensors = {
+        name: value
+        for name, value in safetensors.numpy.load_file(folder / "model.safetensors").items()
+        if "pooler" not in name
+    }
+    write_folder(folder, config, tensors)
+    with pytest.warns(UserWarning, match=r"left out, .* place for it: 'classifier' \(2\)$"):
+        model = octavo.models.load(folder)
+    assert model.task == ""
+    model.save(tmp_path / "saved")
+    assert octavo.models.load(tmp_path / "saved").config.task == ""
