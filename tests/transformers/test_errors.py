@@ -80,6 +80,23 @@ def test_other_devices(place: Any) -> None:
         made.validate_environment(device_map=usable)
 
 
+def test_auto_is_the_cpu_where_there_is_nothing_else(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("accelerate", reason="device_map needs it")
+    known = getattr(torch, "accelerator", torch.cuda)
+    for word in ("auto", "balanced"):
+        monkeypatch.setattr(known, "is_available", lambda: False)
+        options = {"quantization_config": OctavoConfig(if_slower="quantize")}
+        model = load(bert, device_map=word, **options)
+        assert not model.hf_quantizer.summary.kept
+        monkeypatch.setattr(known, "is_available", lambda: True)
+        with pytest.raises(
+            ValueError, match=f"device_map: expected 'cpu' or nothing, got '{word}'"
+        ):
+            load(bert, device_map=word, **options)
+
+
 def test_a_model_does_not_leave_the_cpu(bert: Path) -> None:
     model = load(bert, quantization_config=OctavoConfig(if_slower="quantize"))
     with pytest.raises(ValueError, match="int8 layers run on the CPU"):

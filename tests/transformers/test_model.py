@@ -171,6 +171,26 @@ def test_the_base_model_reads_a_task_model(tmp_path: Path) -> None:
     assert torch.equal(run(auto.from_pretrained(tmp_path / "task")), run(task))
 
 
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_head_that_the_checkpoint_lacks_can_be_trained(tmp_path: Path, everything: bool) -> None:
+    skip: list[str] | None = [] if everything else None
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        write_bert(tmp_path / "bert"),
+        num_labels=300,
+        quantization_config=OctavoConfig(if_slower="quantize", modules_to_not_convert=skip),
+    )
+    assert isinstance(model.bert.pooler.dense, ot.Linear)
+    assert isinstance(model.classifier, ot.Linear) == everything
+    if not everything:
+        reasons = {layer.name: layer.reason for layer in model.hf_quantizer.summary.kept}
+        assert reasons["classifier"].startswith("the checkpoint lacks it")
+        model(input_ids=IDS, labels=torch.zeros(len(IDS), dtype=torch.long)).loss.backward()
+        assert model.classifier.weight.grad.any()
+        model.save_pretrained(tmp_path / "int8")
+        again = type(model).from_pretrained(tmp_path / "int8")
+        assert torch.equal(again.classifier.weight, model.classifier.weight)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("tied", [False, True])

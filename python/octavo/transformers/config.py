@@ -43,8 +43,8 @@ class OctavoConfig(QuantizationConfigMixin):
     modules_to_not_convert : list of str, optional
         Names of modules that stay float with all that is below them: whole names
         (``"encoder.layer.0"``) or parts between dots (``"query"``, ``"layer.0"``).  Default: the
-        output head of models that have one; a table tied to it then stays float too.  An empty list
-        keeps none.
+        output head of models that have one, with a table tied to it, and layers that the checkpoint
+        lacks: a new classifier is random and has to be trained.  An empty list keeps none.
 
     Raises
     ------

@@ -29,7 +29,9 @@ from octavo.transformers.checkpoint import (
 )
 from octavo.transformers.compressed import discard, origin_of, weights_of
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
-from octavo.transformers.stored import finish, prepare, require_present, unfilled
+from octavo.transformers.stored import Stored, finish, prepare, require_present, unfilled
+
+_AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @register_quantizer(METHOD)
@@ -57,13 +59,15 @@ class OctavoQuantizer(HfQuantizer):
         stored = self.quantization_config.stored
         self._layout = None if stored is None else Layout(stored)
         self.summary: Summary | None = None
-        self._told_missing = False
+        self._missing: list[str] | None = None
         self._save: Save | None = None
         self._weights = Path()
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Refuse every place but the CPU."""
+        """Refuse every place but the CPU, which is where "auto" leads without anything else."""
         device_map = kwargs.get("device_map")
+        if _is_automatic(device_map) and not _has_accelerator():
+            return
         places = device_map.values() if isinstance(device_map, dict) else [device_map]
         for place in places:
             if place is not None and str(place) != "cpu":
@@ -71,6 +75,10 @@ class OctavoQuantizer(HfQuantizer):
                     f"device_map: expected 'cpu' or nothing, got {shown(device_map)}: octavo's"
                     " layers run on the CPU"
                 )
+
+    def update_device_map(self, device_map: Any) -> Any:
+        """Put the whole model on the CPU, where "auto" could leave parts of it on the disk."""
+        return {"": "cpu"} if _is_automatic(device_map) else device_map
 
     def update_attn_implementation(self, config: Any) -> Any:
         """Note whose config it is; transformers 5 asks here, as soon as it has read it."""
@@ -95,7 +103,7 @@ class OctavoQuantizer(HfQuantizer):
 
     def update_missing_keys(self, model: nn.Module, missing_keys: list[str], *_: Any) -> list[str]:
         """Look for missing tensors; transformers 4 asks here, 5 marks the tensors that it fills."""
-        self._told_missing = True
+        self._missing = list(missing_keys)
         require_present(model, missing_keys)
         return missing_keys
 
@@ -123,11 +131,11 @@ class OctavoQuantizer(HfQuantizer):
             self._save.require_current(self._save.folder)
             self._save = None
         if self._layout is not None:
-            if not self._told_missing:
-                require_present(model, unfilled(model))
+            if self._missing is None:
+                require_present(model, unfilled(model, Stored))
             finish(model, origin_of(self._weights))
         else:
-            skipped = _names_to_skip(model, config.modules_to_not_convert)
+            skipped = _names_to_skip(model, config.modules_to_not_convert, self._missing)
             summary = quantize_(
                 model,
                 config.int8_dynamic(),
@@ -187,13 +195,28 @@ def _folder_of(model: Any, files: list[str] | None) -> Path:
     return Path(config).parent
 
 
-def _names_to_skip(model: Any, names: list[str] | None) -> dict[str, str]:
+def _is_automatic(device_map: Any) -> bool:
+    return isinstance(device_map, str) and device_map in _AUTOMATIC
+
+
+def _has_accelerator() -> bool:
+    # PyTorch has asked one question for all of them since 2.6.
+    known = getattr(torch, "accelerator", torch.cuda)
+    return bool(known.is_available())
+
+
+def _names_to_skip(
+    model: Any, names: list[str] | None, missing: list[str] | None
+) -> dict[str, str]:
     """Return the modules that stay float, as the config or the model has it, and why."""
     modules = dict(model.named_modules())
     if names is None:
         head = model.get_output_embeddings()
         why = "the output head stays float unless modules_to_not_convert is given"
         skipped = {name: why for name, part in modules.items() if head is not None and part is head}
+        why = "the checkpoint lacks it: it is random and has to be trained"
+        lacking = unfilled(model, nn.Module) if missing is None else missing
+        skipped |= {key.removesuffix(".weight"): why for key in lacking if key.endswith(".weight")}
     else:
         skipped = dict.fromkeys(names, "modules_to_not_convert has it")
         for skip in skipped:

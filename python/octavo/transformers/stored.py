@@ -104,12 +104,12 @@ def require_present(model: nn.Module, missing: list[str]) -> None:
             )
 
 
-def unfilled(model: nn.Module) -> list[str]:
-    """Return the tensors of int8 layers that transformers did not take from the file, or tie."""
+def unfilled(model: nn.Module, kind: type[nn.Module]) -> list[str]:
+    """Return tensors of modules of a kind that transformers did not take from the file, or tie."""
     return [
         f"{name}.{key}"
         for name, module in model.named_modules()
-        if isinstance(module, Stored)
+        if isinstance(module, kind)
         for key, tensor in module._parameters.items()
         if tensor is not None and not getattr(tensor, "_is_hf_initialized", False)
     ]
