@@ -47,6 +47,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--run-slow"):
         config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("slow")])
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    items[:] = [item for item in items if not _repeats(item)]
+
+
+def _repeats(item: pytest.Item) -> bool:
+    """Whether a test says what another does: NumPy computes on one thread, whatever is asked."""
+    call = getattr(item, "callspec", None)
+    return call is not None and (
+        call.params.get("isa") == "numpy" and call.params.get("threads", 1) > 1
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,20 @@ def pruned(rng: np.random.Generator, shape: tuple[int, int], zeros: float) -> Ar
     return weight
 
 
+@functools.cache
+def problem(shape: tuple[int, int], zeros: float) -> tuple[Array, Array, Array]:
+    """A weight, columns, and their product by the slow reference: the same for all tiers."""
+    rng = np.random.default_rng(shape)
+    weight = pruned(rng, shape, zeros)
+    x = rng.normal(0, 1, (shape[1], max(COLUMNS))).astype(np.float32)
+    return weight, x, reference.spmm(weight, x)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("zeros", [0.0, 0.9, 1.0])
-def test_bits(rng: np.random.Generator, threads: int, shape: tuple[int, int], zeros: float) -> None:
-    weight = pruned(rng, shape, zeros)
+def test_bits(threads: int, shape: tuple[int, int], zeros: float) -> None:
+    weight, x, expected = problem(shape, zeros)
     a = SparseMatrix.from_dense(weight)
-    x = rng.normal(0, 1, (shape[1], max(COLUMNS))).astype(np.float32)
-    expected = reference.spmm(weight, x)
     for m in COLUMNS:
         assert_same_bits(octavo.sparse.spmm(a, x[:, :m]), expected[:, :m])
         assert_same_bits(octavo.sparse.spmm(a, x[:, :m].copy()), expected[:, :m])
