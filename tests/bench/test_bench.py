@@ -255,9 +255,3 @@ def test_compare_knows_noise_from_change() -> None:
     assert [key[2] for key in result.only_base] == ["gone"]
     assert [key[2] for key in result.only_head] == ["new"]
     assert math.isnan(compare.geometric_mean([]))
-
-
-@pytest.mark.parametrize("document", [{}, {"rows": 3}, {"rows": [{"case": "1x8x8"}]}])
-def test_compare_names_what_is_missing(document: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="base: "):
-        compare.compare(document, {"rows": []})

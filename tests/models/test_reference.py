@@ -34,18 +34,14 @@ def reference(model: Any, ids: Any, mask: Any, types: Any = None) -> Any:
 
 
 def random_bert(**changes: Any) -> Any:
+    """Weights larger than usual: attention and activations leave their linear range."""
     torch.manual_seed(0)
-    fields = {k: v for k, v in model_files.BERT.items() if k != "model_type"} | changes
-    # Larger than the usual 0.02, so that attention and activations leave their linear range.
-    config = transformers.BertConfig(**fields, initializer_range=0.3)
-    return transformers.BertModel(config).eval()
+    return model_files.in_transformers(initializer_range=0.3, **changes)
 
 
 def random_distilbert(**changes: Any) -> Any:
     torch.manual_seed(0)
-    fields = {k: v for k, v in model_files.DISTILBERT.items() if k != "model_type"} | changes
-    config = transformers.DistilBertConfig(**fields, initializer_range=0.3)
-    return transformers.DistilBertModel(config).eval()
+    return model_files.in_transformers("distilbert", initializer_range=0.3, **changes)
 
 
 # Two are narrower inside, count positions from the padding's id, or have a bias of distances.

@@ -244,8 +244,6 @@ def test_a_bitmap_without_int8_is_refused(tmp_path: Path) -> None:
 Q = f"{SELF}.query"
 BROKEN: dict[str, tuple[Any, str]] = {
     "no values": (lambda t: t.pop(f"{Q}.weight_values"), "no tensor '.*query.weight_values'"),
-    "no shape": (lambda t: t.pop(f"{Q}.weight_shape"), "no tensor '.*query.weight_shape'"),
-    "no bitmap": (lambda t: t.pop(f"{Q}.weight_bitmap"), "no tensor '.*query.weight_bitmap'"),
     "twice": (
         lambda t: t.update({f"{Q}.weight": np.zeros((32, 32), np.int8)}),
         "'.*query.weight' is stored twice",

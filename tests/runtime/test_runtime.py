@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -209,16 +208,6 @@ def test_import_brings_only_numpy() -> None:
     assert set(eval(python(code).stdout)) <= {"octavo", "numpy"}
 
 
-def test_import_starts_no_thread() -> None:
-    code = (
-        "import numpy, os; count = lambda: len(os.listdir('/proc/self/task'));"
-        "before = count(); import octavo; print(count() - before)"
-    )
-    if not Path("/proc/self/task").is_dir():
-        pytest.skip("needs /proc")
-    assert python(code).stdout == "0\n"
-
-
 def test_names() -> None:
     for name in octavo.__all__:
         assert name in dir(octavo)
@@ -241,24 +230,3 @@ def test_backend_is_restored_after_an_error() -> None:
     assert (_backend.backend, _backend.name, _backend.reason) == before
     with pytest.raises(ValueError, match=r"^OCTAVO_BACKEND: "), _backend.use("other"):
         pass
-
-
-@pytest.mark.usefixtures("isa")
-def test_settings_from_many_threads() -> None:
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            for _ in range(200):
-                octavo.runtime.get_num_threads()
-                runtime.get_isa()
-                octavo.quantize_dynamic([[1.0, 2.0]])
-        except BaseException as error:  # handed to the main thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors

@@ -155,6 +155,15 @@ def write_classifier(
     return write_folder(folder, config, tensors)
 
 
+def in_transformers(family: str = "bert", head: bool = False, **changes: Any) -> Any:
+    """A random model of transformers, or skip the test."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers")
+    config = {**CONFIGS[family], **changes}
+    config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    kind = transformers.AutoModelForSequenceClassification if head else transformers.AutoModel
+    return kind.from_config(config).eval()
+
+
 def quantized_tensors(
     tensors: dict[str, np.ndarray], low: int = -127, scale_dtype: type = np.float32
 ) -> dict[str, np.ndarray]:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import model_files
+import octavo
+
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 
@@ -201,12 +204,7 @@ def test_fused_encoder_layers() -> None:
 
 
 def test_an_encoder_of_transformers() -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
-    import model_files
-    import octavo
-
-    options = {k: v for k, v in model_files.BERT.items() if k != "model_type"}
-    model = transformers.BertModel(transformers.BertConfig(**options))
+    model = model_files.in_transformers().train()
     ids, mask = model_files.batch()
     batch = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
     plain = ot.to_encoder(copy.deepcopy(model))

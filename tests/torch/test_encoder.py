@@ -33,10 +33,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(family: str = "bert", head: bool = False, **changes: Any) -> Any:
     """A random model of transformers."""
     torch.manual_seed(3)
-    config = {**model_files.CONFIGS[family], **changes}
-    config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
-    kind = transformers.AutoModelForSequenceClassification if head else transformers.AutoModel
-    return kind.from_config(config).eval()
+    return model_files.in_transformers(family, head, **changes)
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import model_files
 import octavo
 from octavo._numpy.quantize import quantize_dynamic
 
@@ -290,12 +291,7 @@ def test_half_precision_and_autocast() -> None:
 
 
 def test_an_encoder_of_a_trained_model() -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
-    import model_files
-
-    options = {k: v for k, v in model_files.BERT.items() if k != "model_type"}
-    config = transformers.BertConfig(**options, num_labels=3)
-    model = transformers.BertForSequenceClassification(config)
+    model = model_files.in_transformers(head=True, num_labels=3).train()
     ot.prepare_qat_(model, WAYS[0], lambda _, name: name != "classifier")
     ids, mask = (torch.tensor(array) for array in model_files.batch())
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

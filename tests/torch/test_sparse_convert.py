@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import model_files
 import octavo
 from octavo import _backend
 
@@ -146,12 +147,7 @@ def test_learned_rounding_keeps_zeros() -> None:
 
 
 def test_a_sparse_encoder_is_the_models_own_layer() -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
-    import model_files
-
-    config = {**model_files.CONFIGS["bert"]}
-    config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
-    model = transformers.AutoModel.from_config(config).eval()
+    model = model_files.in_transformers()
     ot.prune_(model, "l1_unstructured", amount=0.9)
     ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize", sparse="always"))
     encoder: Any = ot.to_encoder(model)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import model_files
 import octavo
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
@@ -35,16 +36,11 @@ def test_a_state_that_does_not_fit() -> None:
 
 
 def test_an_encoder_keeps_it() -> None:
-    transformers = pytest.importorskip("transformers", reason="needs transformers")
-    import model_files
-    from octavo import nn
-
-    options = {k: v for k, v in model_files.BERT.items() if k != "model_type"}
-    model = transformers.BertModel(transformers.BertConfig(**options)).eval()
+    model = model_files.in_transformers()
     ot.quantize_(model, ot.Int8Dynamic(if_slower="quantize"))
     for name, part in model.named_modules():
         if isinstance(part, ot.Linear):
-            made = nn.Linear.from_quantized(
+            made = octavo.Linear.from_quantized(
                 part._weight.codes().numpy(),
                 part.weight_scale.numpy(),
                 part.bias.numpy(),
