@@ -37,6 +37,13 @@ def nightly(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Try hostile files and arguments for hours: `nox -s fuzz -- --seconds 36000`."""
+    session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})
+    session.run("python", "-m", "fuzz", "--corpus", "build/fuzz", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare with whichever peers are installed."""
     session.install(".[bench]", env={"OCTAVO_REQUIRE_NATIVE": "1"})

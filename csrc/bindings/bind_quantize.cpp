@@ -103,8 +103,9 @@ py::tuple dynamic(const py::array& x, bool symmetric) {
 void embed(const py::array& codes, const py::array& scale, const py::array& ids, py::array out) {
   const auto* table = contiguous<std::int8_t>(codes, 2, "codes");
   const float* factor = contiguous<float>(scale, 1, "scale");
+  const auto* their_ids = contiguous<std::int64_t>(ids, 1, "ids");
   const py::ssize_t v = codes.shape(0), d = codes.shape(1), count = ids.shape(0);
-  const std::vector<std::int64_t> indices = copied(contiguous<std::int64_t>(ids, 1, "ids"), count);
+  const std::vector<std::int64_t> indices = copied(their_ids, count);
   if (scale.shape(0) != v) bad_argument("scale", "one value per row of codes");
   auto* result = writable<float>(out, "out");
   if (out.size() != checked_mul(count, d)) bad_argument("out", "shape (len(ids), D)");

@@ -18,7 +18,7 @@ from native import core, needs_core
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
-SOURCE_DIRS = ["csrc", "cmake", "python", "tests", "bench", ".ci"]
+SOURCE_DIRS = ["csrc", "cmake", "python", "tests", "bench", "fuzz", ".ci"]
 SUFFIXES = {".cpp", ".h", ".inc", ".cmake", ".py", ".pyi", ".sh"}
 MAX_LINES, MAX_MODULE_LINES = 400, 300
 C_HEADERS = {"stdint.h", "string.h", "math.h", "float.h"}

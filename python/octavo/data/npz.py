@@ -38,10 +38,11 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
             total = sum(member.file_size for member in members)
             if total > _MOST_BYTES:
                 raise ValueError(f"expected at most {_MOST_BYTES} bytes of arrays, got {total}")
-            return {
-                member.filename.removesuffix(".npy"): _array(archive.read(member))
-                for member in members
-            }
+            names = [member.filename.removesuffix(".npy") for member in members]
+            if len(set(names)) < len(names):
+                raise ValueError("a name occurs twice")
+            arrays = (_array(archive.read(member)) for member in members)
+            return dict(zip(names, arrays, strict=True))
     except MemoryError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for what is damaged

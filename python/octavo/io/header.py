@@ -58,7 +58,8 @@ def read_header(path: Path, file: Any, size: int) -> tuple[dict[str, Any], int]:
     if length > min(_MAX_HEADER_BYTES, size - LENGTH_BYTES):
         fail(path, f"header of {length} bytes in a file of {size} (truncated or corrupt)")
     try:
-        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique_keys)
+        text = file.read(length).decode("utf-8")
+        header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         fail(path, f"header is not JSON ({error})")
     if not isinstance(header, dict):
@@ -73,13 +74,17 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def check_header(path: Path, header: dict[str, Any], data_bytes: int) -> dict[str, TensorInfo]:
     """Return the tensors by name, which must cover the data without gaps."""
-    tensors = {
-        name: _check_entry(path, name, entry, data_bytes)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
+    entries = dict(header)
+    metadata = {} if (given := entries.pop("__metadata__", None)) is None else given
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        fail(path, "__metadata__ is no object of strings")
+    tensors = {name: _check_entry(path, name, entry, data_bytes) for name, entry in entries.items()}
     position = 0
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if info.begin != position:

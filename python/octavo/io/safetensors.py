@@ -9,7 +9,6 @@ memory of its own, since a mapping changes with its file, and kills the process 
 
 from __future__ import annotations
 
-import bisect
 import io
 import json
 import math
@@ -192,14 +191,19 @@ def _tensor_at(head: bytes, start: int, stop: int) -> str:
         header, begins = read_header(path, io.BytesIO(head), len(head))
     except ValueError:
         return ""
-    offsets = {
-        entry["data_offsets"][0]: name
-        for name, entry in header.items()
-        if isinstance(entry, dict) and isinstance(entry.get("data_offsets"), list)
-    }
-    ordered = sorted(begin for begin in offsets if isinstance(begin, int))
-    found = bisect.bisect_right(ordered, start - begins) - 1
-    return f" (tensor {shown(offsets[ordered[found]])})" if found >= 0 and stop > start else ""
+    found = ""
+    for first, name in sorted(_offsets(header)):
+        if first <= start - begins:
+            found = name
+    return f" (tensor {shown(found)})" if found and stop > start else ""
+
+
+def _offsets(header: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    """Yield where each tensor of a header that nobody has checked says it begins."""
+    for name, entry in header.items():
+        offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+        if isinstance(offsets, list) and offsets and isinstance(offsets[0], int):
+            yield offsets[0], name
 
 
 def write_tensor_file(

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can be tried, by name."""
+
+from __future__ import annotations
+
+from fuzz import texts, weights
+from octavo import _backend
+
+TARGETS = {target.name: target for target in (*weights.TARGETS, *texts.TARGETS)}
+if _backend.name == "native":
+    from fuzz import native
+
+    TARGETS["native"] = native.TARGET
