@@ -152,7 +152,7 @@ def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
         (lambda c, g: c.update(ignore="lm_head"), "ignore must be a list of strings"),
         (lambda c, g: c.update(kv_cache_scheme={"num_bits": 8}), "kv_cache_scheme is not"),
         (lambda c, g: c.update(sparsity_config={"format": "sparse-24"}), "is 'sparse-24'"),
-        (lambda c, g: g.update(targets=["re:("]), r"'re:\(' is not a pattern"),
+        (lambda c, g: g.update(targets=["re:("]), r"targets: pattern '\('"),
         (lambda c, g: g.update(targets=None), "targets must be a list of strings"),
         (lambda c, g: g.update(weights=None), "weights.num_bits is None"),
         (lambda c, g: g["weights"].update(num_bits=2), "weights.num_bits is 2"),
