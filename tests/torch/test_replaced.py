@@ -196,3 +196,14 @@ def test_large_weights_of_other_modules_are_listed() -> None:
     ]
     assert "Experts.up 4x64x128: several weights in one" in str(summary)
     assert summary.kept[2].reason == "a Conv2d has no int8 form"
+
+
+def test_parameters_that_inference_mode_made() -> None:
+    """Models that cast a layer in their forward pass leave such ones behind."""
+    model = nn.Sequential(nn.Linear(24, 40))
+    with torch.inference_mode():
+        model.half()
+        model.float()
+    assert model[0].weight.is_inference()
+    assert len(ot.quantize_(model, ALL).converted) == 1
+    assert model(torch.ones(1, 24, requires_grad=True)).requires_grad

@@ -96,7 +96,7 @@ def _require_usable(name: str, module: nn.Module) -> None:
         problem = unusable(tensor)
         if problem is not None:
             raise ValueError(f"{what}: {problem}, or leave this layer out with filter_fn")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.detach()).all():
             raise ValueError(f"{what}: expected finite values, got NaN or infinity")
 
 
