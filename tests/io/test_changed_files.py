@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo.io import TensorFile, TensorPlan, write_tensor_file
+from octavo.io import TensorFile, TensorPlan, safetensors, write_tensor_file
 from octavo.nn.weights import FloatWeight
 
 pytest.importorskip("safetensors", reason="folders are written with it")
@@ -62,6 +63,23 @@ def test_a_change_while_it_is_read_is_noticed(tmp_path: Path, change: object) ->
             file.array("x", rows)
 
 
+def test_where_files_cannot_be_read_at_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: the module is run once more, without the call for it."""
+    monkeypatch.delattr(os, "preadv", raising=False)
+    spec = importlib.util.spec_from_file_location("again", str(safetensors.__file__))
+    assert spec is not None
+    again = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(again)
+    value = np.arange(8192, dtype=np.float32).reshape(64, 128)
+    write_tensor_file(tmp_path / "x", [TensorPlan("x", value.dtype, value.shape, lambda: value)])
+    file = again.TensorFile(tmp_path / "x")
+    for rows in ((60, 64), (0, 10)):
+        np.testing.assert_array_equal(file.array("x", rows), value[slice(*rows)])
+
+
 def test_compressing_reads_a_table_by_parts_and_keeps_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +98,9 @@ def test_compressing_reads_a_table_by_parts_and_keeps_no_file(
     parts = [rows for found, rows in read if found.endswith(name) and rows != (0, 0)]
     assert parts == [(0, 30), (30, 60), (60, 90), (90, 120)]
     np.testing.assert_array_equal(int8(IDS), octavo.compress(whole, "int8")(IDS))
+    if Path("/proc/self/fd").is_dir():
+        opened = [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+        assert not any(path.is_relative_to(folder) for path in opened)
     # What stays float is read at once, though a transform only passed it on.
     passed = octavo.models.load(folder, rows=1)
     (folder / "model.safetensors").unlink()

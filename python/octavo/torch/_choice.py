@@ -18,7 +18,6 @@ from octavo.torch.config import Int8Dynamic
 from octavo.torch.summary import Kept
 from octavo.torch.tensors import require_module
 
-
 LEFT_OUT = "filter_fn left it out"
 
 
