@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What callers may bring along: sizes whose products wrap, bytes of foreign booleans, zero points at
-// the ends of int32. tests/kernels/test_float_mode.py has the floating-point mode of a thread.
+// What callers may bring along: sizes whose products wrap, bytes of foreign booleans, zero points
+// at the ends of int32. tests/kernels/test_float_mode.py has the floating-point mode of a thread.
 #include <limits>
 #include <new>
 #include <stdexcept>
