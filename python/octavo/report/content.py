@@ -119,71 +119,63 @@ def plots(
     roofs: Sequence[Mapping[str, Any]],
 ) -> list[Plot]:
     """Return the six plots, each with words for those who do not see it."""
-    layers = [] if facts is None else facts.layers
-    with theme.style():
-        made = {
-            "size": layer_figures.size_figure(layers) if layers else None,
-            "latency": figures.latency_figure(rows),
-            "error": layer_figures.error_figure(layers),
-            "roofline": figures.roofline_figure(rows, roofs),
-            "ranges": layer_figures.activation_figure(layers),
-            "saturation": layer_figures.saturation_figure(layers),
-        }
-        spoken = _spoken(layers, rows)
-        return [
-            Plot(
-                title,
-                caption if made[name] is not None else "",
-                None
-                if made[name] is None
-                else theme.inline_svg(made[name], name, escape(f"{title}: {spoken[name]}")),
-                missing,
-            )
-            for name, title, caption, missing in _described(facts, rows)
-        ]
-
-
-def _described(
-    facts: ModelFacts | None, rows: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str, str, str]]:
-    """Return name, title and caption of each plot, and what it says where there is nothing."""
-    text = "" if facts is None else facts.text
+    layers, text = ([], "") if facts is None else (facts.layers, facts.text)
     lacking = _NO_MODEL if facts is None else ""
-    return [
-        ("size", "Size by layer", "Bytes of each block, float32 → as stored, in MB.", lacking),
-        (
-            "latency",
-            "Latency",
-            "Each engine's time over octavo int8's (under the case); right of the line is slower."
-            f"{_left_out(rows)}",
-            _NO_ROWS,
-        ),
-        (
-            "error",
-            "Error per layer",
-            f"Each layer alone, on its float32 input ({text}); a perfect copy has 0 %.",
-            lacking or _NO_FLOAT,
-        ),
-        (
-            "roofline",
-            "Roofline",
-            "Int8 speed under the machine's limits; points above a slope had cached operands.",
-            _NO_ROWS,
-        ),
-        (
-            "ranges",
-            "Activation ranges",
-            f"Values at each layer's input ({text}): thin all of them, thick 99.8 %.",
-            lacking,
-        ),
-        (
-            "saturation",
-            "Saturation",
-            "Dots: weights at the ends of their range, ±127 with 8 bits."
-            " Squares: inputs that a static scale clips.",
-            lacking or _NO_INT8,
-        ),
-    ]
+    spoken = _spoken(layers, rows)
+
+    def plot(name: str, figure: Any, title: str, caption: str, missing: str) -> Plot:
+        if figure is None:
+            return Plot(title, "", None, missing)
+        label = escape(f"{title}: {spoken[name]}")
+        return Plot(title, caption, theme.inline_svg(figure, name, label), missing)
+
+    with theme.style():
+        return [
+            plot(
+                "size",
+                layer_figures.size_figure(layers) if layers else None,
+                "Size by layer",
+                "Bytes of each block, float32 → as stored, in MB.",
+                lacking,
+            ),
+            plot(
+                "latency",
+                figures.latency_figure(rows),
+                "Latency",
+                "Each engine's time over octavo int8's (under the case); right of the line is"
+                f" slower.{_left_out(rows)}",
+                _NO_ROWS,
+            ),
+            plot(
+                "error",
+                layer_figures.error_figure(layers),
+                "Error per layer",
+                f"Each layer alone, on its float32 input ({text}); a perfect copy has 0 %.",
+                lacking or _NO_FLOAT,
+            ),
+            plot(
+                "roofline",
+                figures.roofline_figure(rows, roofs),
+                "Roofline",
+                "Int8 speed under the machine's limits; points above a slope had cached operands.",
+                _NO_ROWS,
+            ),
+            plot(
+                "ranges",
+                layer_figures.activation_figure(layers),
+                "Activation ranges",
+                f"Values at each layer's input ({text}): thin all of them, thick 99.8 %.",
+                lacking,
+            ),
+            plot(
+                "saturation",
+                layer_figures.saturation_figure(layers),
+                "Saturation",
+                "Dots: weights at the ends of their range, ±127 with 8 bits."
+                " Squares: inputs that a static scale clips.",
+                lacking or _NO_INT8,
+            ),
+        ]
 
 
 def _left_out(rows: Sequence[Mapping[str, Any]]) -> str:

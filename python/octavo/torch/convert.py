@@ -174,12 +174,8 @@ def close_fast_paths(module: nn.Module) -> None:
         if isinstance(part, nn.TransformerEncoderLayer):
             if any(_is_int8(layer) for layer in (part.linear1, part.linear2)):
                 part.activation_relu_or_gelu = 0
-        elif isinstance(part, nn.TransformerEncoder) and _has_int8(part):
+        elif isinstance(part, nn.TransformerEncoder) and any(map(_is_int8, part.modules())):
             part.use_nested_tensor = False
-
-
-def _has_int8(module: nn.Module) -> bool:
-    return any(_is_int8(part) for part in module.modules())
 
 
 def _is_int8(module: nn.Module) -> bool:

@@ -14,8 +14,7 @@ from octavo.torch.distillation import state
 from octavo.torch.distillation.batches import Batches, batches_of
 from octavo.torch.distillation.objective import Objective
 from octavo.torch.distillation.outputs import Reader
-from octavo.torch.distillation.progress import Settings
-from octavo.torch.distillation.result import Distilled
+from octavo.torch.distillation.result import Distilled, Settings
 from octavo.torch.distillation.trainer import Trainer
 from octavo.torch.distillation.training import Training, configured
 from octavo.torch.prepare import prepare_qat_

@@ -20,8 +20,7 @@ from octavo.torch.distillation.batches import Batch, Batches
 from octavo.torch.distillation.interrupt import Interruptions
 from octavo.torch.distillation.outputs import Reader, culprit
 from octavo.torch.distillation.plan import Plan
-from octavo.torch.distillation.progress import Progress, Settings
-from octavo.torch.distillation.result import Distilled
+from octavo.torch.distillation.result import Distilled, Progress, Settings
 from octavo.torch.distillation.training import optimizer_of
 
 
