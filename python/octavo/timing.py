@@ -192,14 +192,7 @@ def run(
 
 
 def geometric_mean(values: list[float]) -> float:
-    """Return the geometric mean (NaN for an empty list).
-
-    Examples
-    --------
-    >>> from octavo.timing import geometric_mean
-    >>> round(geometric_mean([1.0, 4.0]), 6)
-    2.0
-    """
+    """Return the geometric mean (NaN for an empty list)."""
     if not values:
         return math.nan
     return math.exp(sum(map(math.log, values)) / len(values))

@@ -87,15 +87,6 @@ def compare(base: Mapping[str, Any], head: Mapping[str, Any]) -> Comparison:
 
     The band of a ratio runs from the fastest head round over the slowest base round to the
     opposite; a row counts as changed only where the whole band lies on one side of 1.
-
-    Examples
-    --------
-    >>> row = dict(bench="linear", case="1x8x8", engine="octavo", isa="scalar", threads=1)
-    >>> base = {"rows": [dict(row, seconds=2.0, low=1.9, high=2.1)]}
-    >>> head = {"rows": [dict(row, seconds=1.0, low=0.9, high=1.1)]}
-    >>> change = compare(base, head).changes[0]
-    >>> change.ratio, change.verdict
-    (0.5, 'faster')
     """
     old, new = _rows(base, "base"), _rows(head, "head")
     changes = [

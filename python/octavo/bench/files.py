@@ -11,15 +11,7 @@ from octavo._files import replaced_file, require_file
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
-    """Raise if `path` could not be written, before the work whose result it is to hold.
-
-    Examples
-    --------
-    >>> check_target("no/such/folder/result.json")
-    Traceback (most recent call last):
-    ...
-    FileNotFoundError: no such folder: no/such/folder
-    """
+    """Raise if `path` could not be written, before the work whose result it is to hold."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {target.parent}")
@@ -46,16 +38,8 @@ def _require_replaceable(target: Path) -> None:
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` beside `path`, then put it in its place in one step.
 
-    Its mode stays.  If anything goes wrong, Ctrl-C included, `path` is what it was before and
-    nothing lies beside it.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_bytes(Path(folder) / "a.json", b"{}")
-    ...     [path.name for path in Path(folder).iterdir()]
-    ['a.json']
+    If anything goes wrong, Ctrl-C included, `path` is what it was before and nothing lies beside
+    it.
     """
     target = Path(path)
     _require_replaceable(target)

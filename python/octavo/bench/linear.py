@@ -66,11 +66,6 @@ def work(m: int, n: int, k: int) -> tuple[int, int]:
 
     Bytes: the codes of the weight once, float32 in and out once, and three numbers a channel
     (scale, column sum, bias).
-
-    Examples
-    --------
-    >>> work(1, 64, 64)
-    (8192, 5376)
     """
     return 2 * m * n * k, n * k + 4 * m * k + 4 * m * n + 12 * n
 

@@ -29,13 +29,7 @@ class Options:
 
 
 def parse_shapes(text: str, rank: int) -> tuple[tuple[int, ...], ...]:
-    """Parse ``"1x384x384,8x768x768"`` into tuples of `rank` positive integers.
-
-    Examples
-    --------
-    >>> parse_shapes("1x16,8x128", 2)
-    ((1, 16), (8, 128))
-    """
+    """Parse ``"1x384x384,8x768x768"`` into tuples of `rank` positive integers."""
     form = "x".join("MNK" if rank == 3 else "AB")
     shapes = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
@@ -52,13 +46,7 @@ def parse_shapes(text: str, rank: int) -> tuple[tuple[int, ...], ...]:
 
 
 def parse_threads(text: str) -> tuple[int, ...]:
-    """Parse ``"1,2"`` into positive integers.
-
-    Examples
-    --------
-    >>> parse_threads("1,2")
-    (1, 2)
-    """
+    """Parse ``"1,2"`` into positive integers."""
     try:
         counts = tuple(int(piece) for piece in text.split(","))
     except ValueError:

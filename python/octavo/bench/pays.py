@@ -53,21 +53,7 @@ class Verdict:
 
 
 def verdicts(rows: Iterable[Mapping[str, Any]]) -> list[Verdict]:
-    """Hold each int8 row against the float32 rows that were timed in turns with it.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Rows of a benchmark's JSON, in the order in which they were measured.
-
-    Examples
-    --------
-    >>> row = dict(case="1x8x8", isa="-", threads=1)
-    >>> ours = dict(row, engine="octavo", seconds=1.0, low=0.9, high=1.1)
-    >>> numpy = dict(row, engine="numpy float32", seconds=3.0, low=2.9, high=3.1)
-    >>> [(v.rival, v.ratio, v.verdict) for v in verdicts([ours, numpy])]
-    [('numpy float32', 3.0, 'pays')]
-    """
+    """Hold each int8 row against the float32 rows that were timed in turns with it."""
     found = []
     for group in _groups(rows):
         mine = next((row for row in group if row["engine"] in OURS), None)
@@ -105,13 +91,7 @@ def _groups(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
 
 
 def summary(found: list[Verdict]) -> str:
-    """Return one sentence: on how many cases int8 pays, and which are the others.
-
-    Examples
-    --------
-    >>> summary([Verdict("1x8x8", "avx2", 1, 1.0, "numpy float32", 3.0, 2.6, 3.4)])
-    'int8 pays on 1 of 1 cases'
-    """
+    """Return one sentence: on how many cases int8 pays, and which are the others."""
     parts = [f"int8 pays on {sum(v.verdict == 'pays' for v in found)} of {len(found)} cases"]
     for verdict, words in (("even", "about even"), ("loses", "float32 is faster")):
         cases = [f"{v.case} (T={v.threads})" for v in found if v.verdict == verdict]

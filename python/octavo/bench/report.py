@@ -77,14 +77,7 @@ class Row:
 
 
 def row_of(values: Mapping[str, Any]) -> Row:
-    """Return the row that :meth:`Row.to_json` made `values` of.
-
-    Examples
-    --------
-    >>> row = Row("linear", "1x8x8", "octavo", "avx2", 1, 2e-6, 1e-6, 3e-6, 128, 640)
-    >>> row_of(row.to_json()) == row
-    True
-    """
+    """Return the row that :meth:`Row.to_json` made `values` of."""
     return Row(**{name: values[name] for name in Row.__dataclass_fields__})
 
 

@@ -24,13 +24,7 @@ MIN_BYTES = 4096
 
 
 def limit_seconds(ops: float, nbytes: float, *, dot_gops: float, read_gbs: float) -> float:
-    """Return the shortest time the machine could need, in seconds.
-
-    Examples
-    --------
-    >>> limit_seconds(4e9, 1e9, dot_gops=400.0, read_gbs=20.0)
-    0.05
-    """
+    """Return the shortest time the machine could need, in seconds."""
     if dot_gops <= 0 or read_gbs <= 0:
         raise ValueError(
             f"dot_gops, read_gbs: expected positive rates, got {dot_gops} and {read_gbs}"
@@ -102,13 +96,7 @@ def copy_speed(nbytes: int) -> float:
 
 
 def measure(threads: int | None = None, nbytes: int = 64 << 20) -> dict[str, Any]:
-    """Measure the limits of the tier in use, for a number of threads, over a buffer of `nbytes`.
-
-    Examples
-    --------
-    >>> sorted(measure(threads=1, nbytes=1 << 16))
-    ['copy_gbs', 'dot_gops', 'isa', 'nbytes', 'read_gbs', 'source', 'threads']
-    """
+    """Measure the limits of the tier in use, for a number of threads, over a buffer of `nbytes`."""
     if nbytes <= 0:
         raise ValueError(f"nbytes: expected a positive size, got {nbytes}")
     before = runtime.get_num_threads()

@@ -12,17 +12,9 @@ FAILURE = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code.
+    """Run the command line with `argv`, or the process's arguments; return the exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Arguments (default: those of the process).
-
-    Returns
-    -------
-    int
-        0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
+    It is 0 for success, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C.
 
     Examples
     --------

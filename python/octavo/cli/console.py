@@ -122,13 +122,7 @@ def pairs(rows: Sequence[tuple[str, str]], columns: int | None) -> str:
 
 
 def time_left(elapsed: float, done: float) -> str:
-    """Return the time left as text, "" while there is too little to guess from.
-
-    Examples
-    --------
-    >>> time_left(30.0, 0.25), time_left(3000.0, 0.25), time_left(0.1, 0.5)
-    ('1:30 left', '2:30:00 left', '')
-    """
+    """Return the time left as text, "" while there is too little to guess from."""
     if elapsed < _FIRST_GUESS_SECONDS or not 0 < done <= 1:
         return ""
     minutes, seconds = divmod(round(elapsed * (1 - done) / done), 60)

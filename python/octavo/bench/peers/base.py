@@ -103,13 +103,7 @@ def attempt_all(
 
 
 def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
-    """Return (result, "") or (None, why it failed); a peer may fail in any way of its own.
-
-    Examples
-    --------
-    >>> attempt(lambda: 1 / 0)
-    (None, 'division by zero')
-    """
+    """Return (result, "") or (None, why it failed); a peer may fail in any way of its own."""
     try:
         return function(), ""
     except Exception as error:  # whatever it is, the other peers can still be measured
