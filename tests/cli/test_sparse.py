@@ -70,25 +70,6 @@ def test_sentences(folder: Path, tmp_path: Path, run: Run) -> None:
     assert "no tokenizer.json" in err
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--recipe", "int3"], "recipe: expected int8, int8-static"),
-        (["--recipe", "absent.yaml"], "absent.yaml"),
-        (["--calibration", "x.npz"], "calibration: expected none, this recipe does not use any"),
-        (["--recipe", "2:4-int8", "--calibration", "absent.txt"], "absent.txt"),
-        (["--recipe", "2:4-int8", "--calibration", "x.csv"], "expected a .npz, .txt or .jsonl"),
-    ],
-)
-def test_what_does_not_fit(
-    folder: Path, tmp_path: Path, run: Run, words: list[str], message: str
-) -> None:
-    code, out, err = run("compress", folder, tmp_path / "out", *words)
-    assert (code, out) == (1, "")
-    assert message in err
-    assert not (tmp_path / "out").exists()
-
-
 def test_progress_has_the_time_left(
     folder: Path, data: Path, tmp_path: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,26 +82,3 @@ def test_progress_has_the_time_left(
     assert shares == sorted(shares)
     assert len(set(shares)) > 10
     assert shares[-1] == 100
-
-
-def test_interrupted_pruning_leaves_nothing(
-    folder: Path, data: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["compress", folder, tmp_path / "out", "--recipe", "sparse50-int8"]
-    assert run(*words)[0] == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    calls: list[int] = []
-    real = octavo.algorithms.pruning.sparsegpt
-
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(octavo.algorithms.pruning, "sparsegpt", interrupted)
-    code, out, err = run(*words, "--calibration", data)
-    assert (code, out) == (130, "")
-    assert "nothing was left half-written" in err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["float", "ids.npz", "out"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import pytest
 import model_files
 import octavo
 from encoders import cosines, linears
-from octavo import cli, nn
+from octavo import nn
 from octavo.algorithms.observers import OBSERVERS, MinMax
 from octavo.compression.observe import observe
 from octavo.compression.recipe import read_recipe
@@ -221,20 +220,6 @@ def test_bad_weights_and_data_are_named(folder: Path) -> None:
     model.set_submodule(name.replace("output", "intermediate"), nn.FloatLinear(weight))
     with pytest.raises(ValueError, match=rf"layer '{name}': calibration: expected finite values"):
         octavo.compress(model, STATIC, calibration=data())
-
-
-def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tokenizers", reason="needs tokenizers")
-    model_files.write_tokenizer(folder)
-    sentences = tmp_path / "sentences.txt"
-    sentences.write_text("the a of the\nand the .\n", encoding="utf-8")
-    words = ["compress", str(folder), str(tmp_path / "out"), "--json"]
-    assert cli.main([*words, "--recipe", "int8-static", "--calibration", str(sentences)]) == 0
-    assert json.loads(capsys.readouterr().out)["applied"]["calibration_tokens"] == 7
-    loaded = octavo.models.load(tmp_path / "out")
-    assert set(scales(loaded)) == set(linears(loaded, "int8"))
-    assert loaded.recipe is not None
-    assert loaded.recipe["quantize"]["activations"] == "static"
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])

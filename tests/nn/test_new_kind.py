@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import layer_contract as contract
 import model_files
 import octavo
 from octavo.compression.plain import plain_layer
-from octavo.nn import Linear, LinearOptions
-from octavo.nn.weights import KINDS, FloatWeight, Stored, StoredTensor, Weight
-from octavo.nn.weights.product import FloatProduct
+from octavo.nn import Linear
+from octavo.nn.weights import KINDS
 from octavo.report.facts import layer_facts
+from own_kind import Fixed16
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -22,56 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-Array = np.ndarray[Any, np.dtype[Any]]
 N, K = contract.N, contract.K
-
-
-class Fixed16(Weight):
-    """A kind that octavo does not have: contract.numbers in steps of one size, in 16 bits."""
-
-    kind = "fixed16"
-    keys = ("weight_steps", "weight_step")
-    bits = 16
-
-    def __init__(self, steps: Array, step: Array) -> None:
-        self.steps, self.step = steps, step
-        self.shape = steps.shape
-
-    @property
-    def nbytes(self) -> int:
-        return self.steps.nbytes + self.step.nbytes
-
-    @classmethod
-    def from_float(cls, values: Any) -> Fixed16:
-        array = FloatWeight(values).values
-        step = np.float32(max(1e-9, np.abs(array).max(initial=0) / 32767))
-        return cls(np.rint(array / step).astype(np.int16), np.array([step]))
-
-    @classmethod
-    def from_tensors(cls, tensors: Any) -> Fixed16:
-        return cls(tensors["weight_steps"], tensors["weight_step"])
-
-    @classmethod
-    def read(cls, tensors: Any, shape: tuple[int, int], role: str) -> Fixed16:
-        raise NotImplementedError
-
-    def tensors(self) -> dict[str, Array]:
-        return {"weight_steps": self.steps, "weight_step": self.step}
-
-    def stored(self, store: str, shares: bool) -> Stored:
-        return Stored([StoredTensor.of(*pair) for pair in self.tensors().items()], None)
-
-    def bind(self, bias: Array | None, options: LinearOptions) -> FloatProduct:
-        return FloatProduct(lambda x: x @ self.dequantized().T, self.nbytes, bias, options)
-
-    def dequantized(self) -> Array:
-        return self.steps * self.step
-
-    def like(self, values: Any) -> Fixed16:
-        return Fixed16.from_float(values)
-
-    def lookup(self, ids: Array) -> Array:
-        return self.steps[ids] * self.step
 
 
 def test_a_new_kind_is_a_class_and_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 import octavo
 from octavo.nn import Linear
-from octavo.nn.weights import KINDS, FloatWeight, Weight
-from octavo.nn.weights.product import FloatProduct
+from octavo.nn.weights import KINDS
+from own_kind import Fixed16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,61 +26,7 @@ ot = pytest.importorskip("octavo.torch", reason="needs PyTorch")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:At pre-dispatch tracing, we will assume"),
 ]
-N, K, GROUP = 40, 64, 32
-
-
-class Pairs(Weight):
-    """Two codes of 4 bits a byte, with a scale for each group of inputs."""
-
-    kind = "pairs"
-    keys = ("weight_packed", "weight_scale")
-    bits = 4
-
-    def __init__(self, packed: Any, scale: Any) -> None:
-        self.packed, self.scale = packed, scale
-        self.shape = packed.shape[0], 2 * packed.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.packed.nbytes + self.scale.nbytes)
-
-    @classmethod
-    def from_float(cls, values: Any) -> Pairs:
-        groups = FloatWeight(values).values.reshape(len(values), -1, GROUP)
-        scale = np.abs(groups).max(axis=2) / np.float32(7)
-        codes = np.rint(groups / scale[:, :, None]).astype(np.int8) + 8
-        codes = codes.reshape(values.shape).view(np.uint8)
-        return cls(codes[:, ::2] | codes[:, 1::2] << 4, scale)
-
-    @classmethod
-    def from_tensors(cls, tensors: Any) -> Pairs:
-        scale = np.asarray(tensors["weight_scale"])
-        if not (scale > 0).all():
-            raise ValueError("weight_scale: expected positive values")
-        return cls(np.asarray(tensors["weight_packed"]), scale)
-
-    @classmethod
-    def read(cls, tensors: Any, shape: tuple[int, int], role: str) -> Pairs:
-        raise NotImplementedError
-
-    def tensors(self) -> dict[str, Any]:
-        return {"weight_packed": self.packed, "weight_scale": self.scale}
-
-    def stored(self, store: str, shares: bool) -> Any:
-        raise NotImplementedError
-
-    def bind(self, bias: Any, options: Any) -> FloatProduct:
-        return FloatProduct(lambda x: x @ self.dequantized().T, self.nbytes, bias, options)
-
-    def dequantized(self) -> Any:
-        codes = np.stack([self.packed & 15, self.packed >> 4], axis=2).reshape(self.shape)
-        return (codes.astype(np.float32) - 8) * self.scale.repeat(GROUP, axis=1)
-
-    def like(self, values: Any) -> Pairs:
-        return Pairs.from_float(values)
-
-    def lookup(self, ids: Any) -> Any:
-        return self.dequantized()[ids]
+N, K = 40, 64
 
 
 def columns(**options: Any) -> Any:
@@ -98,7 +44,7 @@ def of_kind(kind: str) -> Any:
 MULTIPLIER = np.linspace(0.5, 2, K, dtype=np.float32)
 LAYERS: dict[str, Any] = {
     **{kind: of_kind(kind) for kind in KINDS},
-    Pairs.kind: of_kind(Pairs.kind),
+    Fixed16.kind: of_kind(Fixed16.kind),
     "int4 in small groups": lambda w, b: Linear.from_float(w, b, kind="int4", group=32),
     "sparse": int8(format="auto"),
     "static": int8(input_scale=0.03, input_zero_point=4),
@@ -111,7 +57,7 @@ LAYERS: dict[str, Any] = {
 @pytest.fixture(params=LAYERS)
 def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What sort of layer."""
-    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    monkeypatch.setitem(KINDS, Fixed16.kind, Fixed16)
     yield request.param
     torch._dynamo.reset()
 
@@ -264,9 +210,9 @@ def test_written_tensors_count(pair: Any) -> None:
         tensor.requires_grad_(False)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+@pytest.mark.parametrize("kind", [*KINDS, Fixed16.kind])
 def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    monkeypatch.setitem(KINDS, Fixed16.kind, Fixed16)
     rng = np.random.default_rng(2)
     numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
     table, other = (octavo.nn.Embedding.from_float(one, kind=kind) for one in numbers)
@@ -292,9 +238,9 @@ def test_tables(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     assert len(ot._ops._TABLES) == before
 
 
-@pytest.mark.parametrize("kind", [*KINDS, Pairs.kind])
+@pytest.mark.parametrize("kind", [*KINDS, Fixed16.kind])
 def test_tables_that_are_tied(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setitem(KINDS, Pairs.kind, Pairs)
+    monkeypatch.setitem(KINDS, Fixed16.kind, Fixed16)
     rng = np.random.default_rng(2)
     numbers = [rng.standard_normal((N, K)).astype(np.float32) for _ in range(2)]
     heads = [ot.Linear(Linear.from_float(one, kind=kind)) for one in numbers]
