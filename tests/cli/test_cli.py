@@ -52,6 +52,9 @@ def test_compress_replaces_and_refuses(tmp_path: Path, run: Run) -> None:
     assert "OUT is the model to compress" in err
 
 
+PRUNED = ["compress", "float", "out", "--recipe", "2:4-int8", "--calibration"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -63,14 +66,8 @@ def test_compress_replaces_and_refuses(tmp_path: Path, run: Run) -> None:
         (["compress", "float", "out", "--recipe", "int3"], "recipe: expected int8, int8-static"),
         (["compress", "float", "out", "--recipe", "no.yaml"], "no.yaml"),
         (["compress", "float", "out", "--calibration", "x.npz"], "calibration: expected none"),
-        (
-            [*["compress", "float", "out", "--recipe", "2:4-int8", "--calibration", "no.txt"]],
-            "no.txt",
-        ),
-        (
-            [*["compress", "float", "out", "--recipe", "2:4-int8", "--calibration", "x.csv"]],
-            "expected a .npz, .txt or .jsonl",
-        ),
+        ([*PRUNED, "no.txt"], "no.txt"),
+        ([*PRUNED, "x.csv"], "expected a .npz, .txt or .jsonl"),
         (["demo", "absent"], "no such folder: absent"),
         (["demo", "float"], "float: no tokenizer.json"),
     ],
