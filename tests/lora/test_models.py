@@ -275,6 +275,14 @@ def test_heads_come_and_go(int8: Encoder) -> None:
     assert int8.classifier is None
 
 
+def test_a_head_without_a_place_is_named(model: Encoder) -> None:
+    source = adapter(0)
+    head = {f"score.{name}": source.modules["classifier"] for name in ("dense", "out_proj")}
+    with pytest.warns(UserWarning, match=r"adapter: left out, .* place for it: 'score' \(2\)"):
+        model.load_adapter(Adapter(source.config, source.layers, head))
+    assert model.task == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "task", "name"),
     [

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn
 from octavo._text import shown
+from octavo.io.checkpoint import left_out
 from octavo.lora.adapter import Adapter
 from octavo.lora.heads import NoHead, is_head, new_head
 from octavo.lora.layer import base_of
@@ -43,8 +45,8 @@ def fitting_pairs(model: Adapted, adapter: Adapter) -> dict[str, LowRank]:
 def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
     """Return the layers of `model` that an adapter replaces, in the adapter's version.
 
-    A classification head may be new to the model. What else the adapter has beyond the model stays
-    in ``adapter.modules``.
+    A head may be new to the model. What else the adapter has beyond the model stays in
+    ``adapter.modules``, and a warning names it.
     """
     leaves = _leaves(model)
     own = model.config.task
@@ -53,6 +55,7 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
             f"adapter of another base: it is one for {adapter.task}, the model for {own}"
         )
     found: dict[str, nn.Module] = {}
+    beyond = []
     for full, tensors in adapter.modules.items():
         name = _own_name(model, full)
         layer: Any = leaves.get(name)
@@ -65,6 +68,8 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
                     f"adapter of another base: it replaces a layer {shown(full)}, this"
                     f" {type(model).__name__} has no such layer"
                 )
+            else:
+                beyond.append(full)
             continue
         made = _version(layer, tensors)
         if nn.is_embedding(made) and made.shape[0] > layer.shape[0]:
@@ -79,6 +84,8 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
                 f" the adapter has { ({key: value.shape for key, value in tensors.items()}) }"
             )
         found[name] = made
+    if beyond:
+        warnings.warn(f"adapter: {left_out(beyond)}", UserWarning, stacklevel=3)
     return found
 
 
