@@ -30,7 +30,7 @@ struct Plan {
   Schedule schedule;
   std::int64_t m, block_rows, row_blocks, panel_chunk, column_tasks;
   std::int64_t code_stride, abs_offset, code_bytes, scale_bytes, info_bytes, block_bytes,
-      sum_panels, sum_bytes;
+      sum_panels, sum_bytes, thread_bytes;  // a thread has its sums, then scratch
   int threads;
   bool split_rows;
 };
@@ -90,6 +90,7 @@ Plan make_plan(std::int64_t m, const Weight& weight) {
   plan.sum_panels =
       std::min(plan.panel_chunk, panels_of_sums(schedule, plan.block_rows, weight.k()));
   plan.sum_bytes = plan.block_rows * plan.sum_panels * Weight::kPanelWidth * 4;
+  plan.thread_bytes = plan.sum_bytes + round_up(schedule.scratch_bytes, 64);
   return plan;
 }
 
@@ -103,6 +104,7 @@ CodeBlock code_block(const Plan& plan, std::uint8_t* memory) {
   block.scale_stride = plan.block_rows;
   block.zero_point = reinterpret_cast<std::int32_t*>(memory + plan.code_bytes + plan.scale_bytes);
   block.tile = memory + plan.code_bytes + plan.info_bytes;
+  block.scratch = nullptr;  // multiply() has the thread's
   return block;
 }
 
@@ -118,8 +120,10 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
 }
 
 // Rows [m0, m0 + rows), whose codes are in `block`, times panels [p_begin, p_end).
-void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::int64_t rows,
-              std::int64_t p_begin, std::int64_t p_end, std::int32_t* sums, const SumSink& sink) {
+void multiply(const Plan& plan, CodeBlock block, std::int64_t m0, std::int64_t rows,
+              std::int64_t p_begin, std::int64_t p_end, std::uint8_t* own, const SumSink& sink) {
+  auto* sums = reinterpret_cast<std::int32_t*>(own);
+  block.scratch = own + plan.sum_bytes;
   const std::int64_t stride = plan.sum_panels * Weight::kPanelWidth;
   for (std::int64_t p = p_begin; p < p_end; p += plan.sum_panels) {
     if (p > p_begin && interrupted()) return;
@@ -133,23 +137,23 @@ void multiply(const Plan& plan, const CodeBlock& block, std::int64_t m0, std::in
 
 // Each task quantizes a block of rows and multiplies it with the whole weight.
 void run_by_rows(const Plan& plan, const RowSource& source, const SumSink& sink) {
-  const std::int64_t per_thread = round_up(plan.block_bytes + plan.sum_bytes, 64);
+  const std::int64_t per_thread = plan.block_bytes + plan.thread_bytes;
   std::uint8_t* memory = scratch(static_cast<std::size_t>(per_thread * plan.threads));
   parallel_for(plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
     std::uint8_t* own = memory + worker * per_thread;
     const CodeBlock block = code_block(plan, own);
-    auto* sums = reinterpret_cast<std::int32_t*>(own + plan.block_bytes);
     const std::int64_t m0 = task * plan.block_rows;
     const std::int64_t rows = std::min(plan.block_rows, plan.m - m0);
     fill(plan, source, block, m0, rows, 0, rows);
-    multiply(plan, block, m0, rows, 0, plan.weight->panels(), sums, sink);
+    multiply(plan, block, m0, rows, 0, plan.weight->panels(), own + plan.block_bytes, sink);
   });
 }
 
 // All rows are quantized first; then each task multiplies one block of them with a few panels.
 void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& sink) {
-  const std::int64_t sums_at = round_up(plan.block_bytes * plan.row_blocks, 64);
-  std::uint8_t* memory = scratch(static_cast<std::size_t>(sums_at + plan.threads * plan.sum_bytes));
+  const std::int64_t own_at = round_up(plan.block_bytes * plan.row_blocks, 64);
+  std::uint8_t* memory =
+      scratch(static_cast<std::size_t>(own_at + plan.threads * plan.thread_bytes));
   const auto rows_of = [&](std::int64_t block) {
     return std::min(plan.block_rows, plan.m - block * plan.block_rows);
   };
@@ -165,15 +169,15 @@ void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& si
     fill(plan, source, block, block_index * plan.block_rows, rows, cut(part), cut(part + 1));
   });
   const std::int64_t panels = plan.weight->panels();
-  parallel_for(
-      plan.column_tasks * plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
-        const std::int64_t block_index = task % plan.row_blocks;
-        const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
-        auto* sums = reinterpret_cast<std::int32_t*>(memory + sums_at + worker * plan.sum_bytes);
-        const std::int64_t p = task / plan.row_blocks * plan.panel_chunk;
-        multiply(plan, block, block_index * plan.block_rows, rows_of(block_index), p,
-                 std::min(p + plan.panel_chunk, panels), sums, sink);
-      });
+  parallel_for(plan.column_tasks * plan.row_blocks, plan.threads,
+               [&](std::int64_t task, int worker) {
+                 const std::int64_t block_index = task % plan.row_blocks;
+                 const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
+                 std::uint8_t* own = memory + own_at + worker * plan.thread_bytes;
+                 const std::int64_t p = task / plan.row_blocks * plan.panel_chunk;
+                 multiply(plan, block, block_index * plan.block_rows, rows_of(block_index), p,
+                          std::min(p + plan.panel_chunk, panels), own, sink);
+               });
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace octavo {
 
 namespace {
 
-// What is expanded at a time, 24 KiB on the stack: it is read back from L1, or L2 at worst. Kernels
+// What is expanded at a time, 24 KiB of scratch: it is read back from L1, or L2 at worst. Kernels
 // take 1, 2 or 3 panels together.
 constexpr std::int64_t kPanels = 6;
 constexpr std::int64_t kPartGroups = BitmapWeight::kBlockGroups;
@@ -133,6 +133,7 @@ Schedule BitmapWeight::schedule(std::int64_t m, IsaMask mask) const {
   schedule.row_unit = fused ? 1 : std::max(gemm.mr, gemm.m_align);
   schedule.block_rows = fused ? fused->most_rows : gemm.block_rows;
   schedule.panels_at_once = panels();
+  schedule.scratch_bytes = fused ? 0 : kPanels * kPanelBytes;
   return schedule;
 }
 
@@ -158,7 +159,7 @@ void BitmapWeight::expand_part(const Schedule& schedule, const CodeBlock& block,
                                std::int64_t p, std::int64_t panels, std::int64_t part,
                                std::int32_t* sums, std::int64_t stride) const {
   // Kernels that read 16 groups at once multiply those behind the last one with zeros.
-  alignas(64) std::int8_t expanded[kPanels * kPanelBytes];
+  auto* expanded = reinterpret_cast<std::int8_t*>(block.scratch);
   const std::int64_t first = part * kPartGroups;
   const auto groups = static_cast<std::int32_t>(std::min(kPartGroups, k_groups() - first));
   select<ExpandS8Args>(schedule.mask)

@@ -235,6 +235,7 @@ Schedule BsrWeight<R, C>::schedule(std::int64_t m, IsaMask mask) const {
     const std::int64_t fitting = kCodeBytes / padded_k(k());
     schedule.block_rows =
         std::max(schedule.row_unit, fitting / schedule.row_unit * schedule.row_unit);
+    schedule.scratch_bytes = kernel.scratch_bytes;
   } else if constexpr (C == 4) {
     const BroadcastBsr1x4S8Row& kernel = select<BroadcastBsr1x4S8Args>(mask);
     schedule.form = kernel.form;
@@ -282,7 +283,7 @@ void BsrWeight<R, C>::multiply(const Schedule& schedule, const CodeBlock& block,
   const auto m = static_cast<std::int32_t>(rows);
   if constexpr (R == 16) {
     select<GemmBsr16x4S8Args>(schedule.mask, schedule.rows, units_, tiles_)
-        .run({stretch(p, panels), block.codes, block.stride, sums, stride, m});
+        .run({stretch(p, panels), block.codes, block.stride, sums, stride, m, block.scratch});
   } else if constexpr (C == 4) {
     select<BroadcastBsr1x4S8Args>(schedule.mask)
         .run({stretch(p, panels), block.tile, sums, stride, m});

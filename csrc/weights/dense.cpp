@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "threads/interrupt.h"
 
@@ -168,13 +169,13 @@ void DenseWeight::pack_panel(const std::uint8_t* data, std::int64_t p, std::int6
 
 void DenseWeight::order_groups(std::int64_t p) {
   const int both = p + 1 < panels() ? 2 : 1;
-  LaneSums sums;
+  const auto sums = std::make_unique<LaneSums>();  // 8 KiB: too much for small stacks
   for (std::int64_t i = 0; i < orders_stride(); ++i) {
     const std::int64_t first = i * GroupOrder::kGroups;
     const std::int64_t left = std::min<std::int64_t>(GroupOrder::kGroups, k_groups() - first);
     const int groups = static_cast<int>(left);
-    sum_lanes(panel(p) + first * 64, panel_stride(), both, groups, sums);
-    pair_groups(sums, groups, orders_.as<GroupOrder>()[p / 2 * orders_stride() + i]);
+    sum_lanes(panel(p) + first * 64, panel_stride(), both, groups, *sums);
+    pair_groups(*sums, groups, orders_.as<GroupOrder>()[p / 2 * orders_stride() + i]);
   }
 }
 

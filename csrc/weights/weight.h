@@ -26,21 +26,23 @@ struct CodeBlock {
   std::int64_t scale_stride;  // from group to group
   std::int32_t* zero_point;   // in the form's domain: signed, plus 128 for ActivationEncoding::kU8
   std::uint8_t* tile;         // Schedule::tile_bytes of its own
+  std::uint8_t* scratch;      // Schedule::scratch_bytes of the thread that multiplies
 };
 
 // How a weight wants to meet a number of rows: what the driver must know of the kernels.
 struct Schedule {
-  std::int64_t rows;            // of the whole product
-  IsaMask mask;                 // the kernels that may be used
-  std::int64_t work;            // multiply-adds per row
-  ActivationEncoding form;      // of the codes
-  std::int64_t row_unit;        // blocks of rows are cut and padded to it
-  std::int64_t block_rows;      // most rows that read the weight together
-  std::int64_t panels_at_once;  // most panels per call of multiply()
-  std::int64_t fill_unit = 1;   // parts of a block that threads fill are cut to it
-  std::int64_t tile_bytes = 0;  // of a block, for prepare()
-  bool even_blocks = true;      // 100 rows on two threads: 2 x 52, not 64 + 36
-  std::int64_t groups = 1;      // of inputs that share a scale, in a row (Weight::group)
+  std::int64_t rows;               // of the whole product
+  IsaMask mask;                    // the kernels that may be used
+  std::int64_t work;               // multiply-adds per row
+  ActivationEncoding form;         // of the codes
+  std::int64_t row_unit;           // blocks of rows are cut and padded to it
+  std::int64_t block_rows;         // most rows that read the weight together
+  std::int64_t panels_at_once;     // most panels per call of multiply()
+  std::int64_t fill_unit = 1;      // parts of a block that threads fill are cut to it
+  std::int64_t tile_bytes = 0;     // of a block, for prepare()
+  std::int64_t scratch_bytes = 0;  // of a thread, for multiply(): stacks may be small
+  bool even_blocks = true;         // 100 rows on two threads: 2 x 52, not 64 + 36
+  std::int64_t groups = 1;         // of inputs that share a scale, in a row (Weight::group)
 };
 
 // Immutable and safe to read from many threads.

@@ -55,8 +55,10 @@ void check_gemm_bsr16x4(const GemmBsr16x4S8Row& row, std::int64_t m, const Matri
   Codes a(rows, w.k, row.form, pattern, edge, random);
   Guarded<std::int32_t> c(rows * width, edge);
   c.fill(77);
+  Guarded<std::uint8_t> scratch(row.scratch_bytes, edge);
   const GemmBsr16x4S8Args args = {guarded.whole, a.bytes.data(), a.k_pad,
-                                  c.data(),      width,          static_cast<std::int32_t>(m)};
+                                  c.data(),      width,          static_cast<std::int32_t>(m),
+                                  scratch.data()};
   row.run(args);
   const std::string what = name_of(row.name, m, w);
   check_sums(c.data(), width, a, row.form, m, w, what);

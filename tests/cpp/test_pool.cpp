@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread pool and the loops on top of it; made to run under ThreadSanitizer.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <numeric>
@@ -10,7 +11,12 @@
 #include "ops/linear.h"
 #include "threads/interrupt.h"
 #include "threads/pool.h"
+#include "tiers.h"
 
+#if OCTAVO_TEST_SMALL_STACK
+#include <limits.h>
+#include <pthread.h>
+#endif
 #if OCTAVO_TEST_FORK
 #include <sys/wait.h>
 #include <unistd.h>
@@ -140,6 +146,44 @@ void test_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
   check(wrong == 0, "linear from concurrent callers");
 }
 
+#if OCTAVO_TEST_SMALL_STACK
+// Every format on every tier, made and run.
+void run_all_formats() {
+  constexpr std::int64_t kRows = 20, kOutputs = 40, kInputs = 300;
+  Random random(3);
+  std::vector<std::int8_t> codes(kOutputs * kInputs);
+  for (std::int8_t& code : codes) {
+    code = static_cast<std::int8_t>(random.between(0, 3) ? 0 : random.between(-128, 127));
+  }
+  const std::vector<float> scale(kOutputs, 0.01f), x(kRows * kInputs, 0.5f);
+  for_each_tier([&](const std::string& tier) {
+    std::vector<float> first, out(kRows * kOutputs);
+    for (const WeightFormat& format : weight_formats()) {
+      const Linear linear(codes.data(), kOutputs, kInputs, scale.data(), nullptr, {}, format);
+      linear.run(kRows, {x.data(), kInputs}, {}, {out.data(), kOutputs});
+      if (first.empty()) first = out;
+      check(out == first, std::string(format.name) + " on a small stack, " + tier);
+    }
+  });
+}
+
+void test_small_stack() {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  pthread_attr_init(&attributes);
+  const auto least = static_cast<std::size_t>(PTHREAD_STACK_MIN);  // 128 KiB on aarch64
+  check(pthread_attr_setstacksize(&attributes, std::max<std::size_t>(32 << 10, least)) == 0,
+        "a small stack");
+  const auto body = [](void*) -> void* {
+    run_all_formats();
+    return nullptr;
+  };
+  check(pthread_create(&thread, &attributes, body, nullptr) == 0, "a thread with a small stack");
+  pthread_join(thread, nullptr);
+  pthread_attr_destroy(&attributes);
+}
+#endif
+
 #if OCTAVO_TEST_FORK
 void test_fork() {
   check(every_task_once(50, 3), "before the fork");
@@ -163,6 +207,9 @@ int main() {
   using namespace octavo_test;
 #if OCTAVO_TEST_FORK
   test_fork();
+#endif
+#if OCTAVO_TEST_SMALL_STACK
+  test_small_stack();
 #endif
   test_jobs();
   test_concurrent_callers();

@@ -16,7 +16,7 @@
 namespace octavo {
 namespace {
 
-constexpr uint32_t kUnitsAtOnce = 64;  // 8 KB of groups
+constexpr uint32_t kUnitsAtOnce = 48;  // 6 KB of groups on the stack
 
 static inline __m128i load64(const void* p) { return _mm_loadl_epi64((const __m128i*)p); }
 

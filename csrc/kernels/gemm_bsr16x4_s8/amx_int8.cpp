@@ -12,10 +12,10 @@ namespace {
 
 constexpr int kTileGroups = BsrPanels::kTileGroups;
 constexpr int kTileBytes = 64 * kTileGroups;
-constexpr int kPart = 24;  // tiles at a time: 24 KiB, which stay in L1
+constexpr int kPart = 24;  // tiles at a time: 24 KiB of scratch, which stay in L1
 
 struct Tiles {
-  alignas(64) int8_t copied[kPart][kTileBytes];
+  int8_t* copied;  // kPart tiles
   const int8_t* b[kPart];
   int64_t at[kPart];  // of a, in bytes
   int count;
@@ -41,7 +41,7 @@ static inline uint32_t take_tiles(const BsrPanels& b, uint32_t t, uint32_t end, 
     const int tile = b.index[t] / kTileGroups;
     uint32_t next = t + 1;
     while (next < end && b.index[next] / kTileGroups == tile) ++next;
-    tiles.b[tiles.count] = tile_of(b, t, next - t, tiles.copied[tiles.count]);
+    tiles.b[tiles.count] = tile_of(b, t, next - t, tiles.copied + kTileBytes * tiles.count);
     tiles.at[tiles.count] = 64 * (int64_t)tile;
     t = next;
   }
@@ -108,6 +108,7 @@ void gemm_bsr16x4_u8s8s32_64x16x64_amx_int8(const GemmBsr16x4S8Args& args) noexc
   const AmxConfig config;
   _tile_loadconfig(&config);
   Tiles tiles;
+  tiles.copied = (int8_t*)args.scratch;
   for (int p = 0; p < args.b.panels; ++p) {
     const uint32_t first = args.b.first[p], end = args.b.first[p + 1];
     uint32_t t = first;

@@ -18,8 +18,8 @@
 //
 // a has rows of codes, zero-padded to a multiple of 64 bytes, in the form that the kernel's row in
 // kernels.inc names: kS8, or kU8, whose shift by 128 the caller undoes with the column sums.
-// Codes of b are above -128. c is written for m rounded up to `m_align` rows and for whole panels;
-// a must be readable for as many rows. Sums are exact while they fit int32, and wrap beyond.
+// c is written for m rounded up to `m_align` rows and for whole panels; a must be readable for as
+// many rows. Sums are exact while they fit int32, and wrap beyond.
 #pragma once
 #include <stdint.h>
 
@@ -36,6 +36,7 @@ struct GemmBsr16x4S8Args {
   int32_t* c;
   int64_t c_stride;  // elements
   int32_t m;
+  uint8_t* scratch;  // the kernel's scratch_bytes, aligned to 64
 };
 
 template <>
@@ -44,6 +45,7 @@ struct KernelColumns<GemmBsr16x4S8Args> : PlainColumns {
   int m_align;              // rows that c and a are padded to
   int min_m;                // smallest m it is meant for
   int min_fill;             // fewest blocks in a tile, on average
+  int scratch_bytes;        // that a call uses
   ActivationEncoding form;  // of a
 
   bool fits(int64_t rows, int64_t blocks, int64_t tiles) const {
