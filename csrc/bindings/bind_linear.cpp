@@ -293,6 +293,10 @@ void matmul(const py::array& a, const py::array& b, const std::optional<py::arra
   if (out.ndim() != 3 || out.shape(0) != batch || out.shape(1) != m || out.shape(2) != n) {
     bad_argument("out", "shape (batch, M, N)");
   }
+  check_apart(out, a, "a");
+  check_apart(out, b, "b");
+  check_apart(out, a_zero_point, "a_zero_point");
+  check_apart(out, b_zero_point, "b_zero_point");
   const ZeroPoints a_zero = zero_points(a_zero_point, m, "a_zero_point");
   const ZeroPoints b_zero = zero_points(b_zero_point, n, "b_zero_point");
   const py::ssize_t a_step = stride_of(a, 0, 1, "a"), b_step = stride_of(b, 0, 1, "b");
@@ -320,6 +324,7 @@ void matmul_matrix(const DenseWeight& self, const py::array& a, py::array out) {
   if (out.ndim() != 2 || out.shape(0) != a.shape(0) || out.shape(1) != self.n()) {
     bad_argument("out", "shape (M, N)");
   }
+  check_apart(out, a, "a");
   const CodeMatrix codes = {static_cast<const std::uint8_t*>(a.data()), stride_of(a, 0, 1, "a"),
                             stride_of(a, 1, 1, "a"), is_unsigned};
   const py::ssize_t m = a.shape(0);

@@ -33,6 +33,7 @@ void activation(const py::array& x, const std::string& name, py::array out) {
   const Activation which = activation_from(name);
   auto* result = writable<float>(out, "out");
   if (out.size() != x.size()) bad_argument("out", "the size of x");
+  check_apart(out, x, "x", InPlace::kYes);
   const std::int64_t n = x.size();
   without_gil([&] { activate(which, in, n, result); });
 }
@@ -51,6 +52,10 @@ void norm(const py::array& x, const std::optional<py::array>& weight,
       bad_argument("residual", "the shape of x");
   }
   const Rows<float> result = output_rows(out, x);
+  check_apart(out, x, "x", InPlace::kYes);
+  check_apart(out, residual, "residual", InPlace::kYes);
+  check_apart(out, weight, "weight");
+  check_apart(out, bias, "bias");
   without_gil([&] { layer_norm(m, n, in, w, b, eps, added, result); });
 }
 
@@ -58,6 +63,7 @@ void softmax_rows(const py::array& x, py::array out) {
   const Rows<const float> in = rows<float>(x, "x");
   const py::ssize_t m = x.shape(0), n = x.shape(1);
   const Rows<float> result = output_rows(out, x);
+  check_apart(out, x, "x", InPlace::kYes);
   without_gil([&] { softmax(m, n, in, result); });
 }
 
@@ -113,6 +119,11 @@ void attend(const py::array& q, const py::array& k, const py::array& v,
   const ScoreBias added = score_bias(bias, heads, queries, keys);
   auto* result = writable<float>(out, "out");
   if (out.size() != q.size()) bad_argument("out", "the shape of q");
+  check_apart(out, q, "q");
+  check_apart(out, k, "k");
+  check_apart(out, v, "v");
+  check_apart(out, mask, "mask");
+  check_apart(out, bias, "bias");
   without_gil([&] {
     attention({batch, queries, keys, heads, width / heads}, query, key, value, valid, added,
               sm_scale, result);

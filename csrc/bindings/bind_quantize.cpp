@@ -71,6 +71,9 @@ void quantize(const py::array& x, const py::array& scale,
   if (type == CodeType::kS32) bad_argument("out", "int8, uint8, int16 or uint16");
   const void* zero = zero_point_data(zero_point, scale, type);
   void* codes = writable_data(out, x.size(), "out");
+  check_apart(out, x, "x");
+  check_apart(out, scale, "scale");
+  check_apart(out, zero_point, "zero_point");
   without_gil([&] { quantize_linear(layout, in, factor, zero, type, codes); });
 }
 
@@ -83,6 +86,9 @@ void dequantize(const py::array& q, const py::array& scale,
   if (float_type(out, "out") != factor.type) bad_argument("out", "the dtype of scale");
   const void* zero = zero_point_data(zero_point, scale, codes.type);
   void* result = writable_data(out, q.size(), "out");
+  check_apart(out, q, "q");
+  check_apart(out, scale, "scale");
+  check_apart(out, zero_point, "zero_point");
   without_gil([&] { dequantize_linear(layout, codes, factor, zero, result); });
 }
 
@@ -109,6 +115,8 @@ void embed(const py::array& codes, const py::array& scale, const py::array& ids,
   if (scale.shape(0) != v) bad_argument("scale", "one value per row of codes");
   auto* result = writable<float>(out, "out");
   if (out.size() != checked_mul(count, d)) bad_argument("out", "shape (len(ids), D)");
+  check_apart(out, codes, "codes");
+  check_apart(out, scale, "scale");
   for (const std::int64_t index : indices) {
     if (index < 0 || index >= v) bad_argument("ids", "row numbers of codes");
   }
@@ -121,6 +129,7 @@ void widen_halves(const py::array& x, py::array out) {
   const auto* in = static_cast<const std::uint16_t*>(contiguous_data(x, "x"));
   auto* result = writable<float>(out, "out");
   if (out.size() != x.size()) bad_argument("out", "the size of x");
+  check_apart(out, x, "x");
   const std::int64_t n = x.size();
   without_gil([&] { widen(in, bfloat, n, result); });
 }

@@ -59,6 +59,7 @@ void matmul(const SlicedF32& self, const py::array& x, py::array out) {
       !out.writeable()) {
     bad_argument("out", "writable float32 of shape (N, M)");
   }
+  check_apart(out, x, "x");
   const auto in = strided(static_cast<const float*>(x.data()), x, "x");
   const auto result = strided(static_cast<float*>(out.mutable_data()), out, "out");
   without_gil([&] { spmm(self, m, in, result); });

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,42 @@ T* writable(py::array& array, const char* name) {
     bad_argument(name, "a writable, aligned, C-contiguous array of the documented dtype");
   }
   return static_cast<T*>(array.mutable_data());
+}
+
+// The bytes from the first element to the end of the last; none where there are no elements.
+struct Extent {
+  const char *begin, *end;
+};
+
+inline Extent extent(const py::array& array) {
+  const auto* begin = static_cast<const char*>(array.data());
+  const char* end = begin;
+  if (array.size() == 0) return {begin, end};
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    const py::ssize_t span = (array.shape(i) - 1) * array.strides(i);
+    (span < 0 ? begin : end) += span;
+  }
+  return {begin, end + array.itemsize()};
+}
+
+enum class InPlace { kNo, kYes };
+
+// Refuses an output whose bytes lie among those of an input, which would be read after they were
+// written. Where an operation works in place, the output may be exactly the input.
+inline void check_apart(const py::array& out, const py::array& in, const char* name,
+                        InPlace in_place = InPlace::kNo) {
+  const Extent a = extent(out), b = extent(in);
+  if (a.begin >= b.end || b.begin >= a.end) return;
+  const bool same = out.data() == in.data() && out.size() == in.size() && is_contiguous(in) &&
+                    out.itemsize() == in.itemsize();
+  if (in_place == InPlace::kYes && same) return;
+  const std::string but = in_place == InPlace::kYes ? ", or exactly " + std::string(name) : "";
+  bad_argument("out", ("memory that does not overlap " + std::string(name) + but).c_str());
+}
+
+inline void check_apart(const py::array& out, const std::optional<py::array>& in, const char* name,
+                        InPlace in_place = InPlace::kNo) {
+  if (in) check_apart(out, *in, name, in_place);
 }
 
 // A copy of the caller's elements: another thread may write to them between a check and the use of

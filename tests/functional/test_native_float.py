@@ -54,6 +54,29 @@ def test_softmax(isa: str, threads: int, rng: np.random.Generator, n: int) -> No
         same("softmax", (x,), (m, n), "float32")
 
 
+@pytest.mark.parametrize("bits", [0xFFC00000, 0x7FC12345, 0xFFD00001, 0x7FA00000], ids=hex)
+def test_nan_of_any_sign_and_payload(isa: str, rng: np.random.Generator, bits: int) -> None:
+    plain, x = rng.normal(0, 1, (2, 3, 48)).astype(np.float32)
+    plain[1, [5, 47]] = np.nan
+    x[...] = plain
+    x.view(np.uint32)[1, [5, 47]] = bits
+    for name in ACTIVATIONS:
+        same("activation", (x.reshape(-1), name), x.size, "float32")
+    same("softmax", (x,), x.shape, "float32")
+    same("layer_norm", (x, x[1], x[1], 1e-5, x), x.shape, "float32")
+    same("attention", (x[None],) * 3 + (None, None, 2, 0.3), (1, *x.shape), "float32")
+    # What is stored, and what is an integer, does not depend on which NaN it was.
+    for ours, expected in zip(
+        _backend.backend.quantize_dynamic(x, False),
+        _numpy.quantize_dynamic(plain, False),
+        strict=True,
+    ):
+        assert ours.tobytes() == expected.tobytes()
+    one, layout = np.ones(1, np.float32), (1, 1, x.size, 0)
+    for values in (x, plain):
+        same("quantize_linear", (values.reshape(-1), one, None, *layout), x.size, "int8")
+
+
 def test_rows_at_any_stride(isa: str, rng: np.random.Generator) -> None:
     x = floats(rng, (40, 90), special=False)
     for rows in (x[::-2, 5:50], np.broadcast_to(x[3], (6, 90)), x[:, :1]):

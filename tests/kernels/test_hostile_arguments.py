@@ -17,7 +17,7 @@ import octavo
 from grids import slow
 from model_files import write_random
 from native import core, needs_core
-from octavo import _checks
+from octavo import _backend, _checks
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -113,6 +113,54 @@ def test_rows_without_columns_have_scale_1(isa: str) -> None:
         _, scale, zero_point = octavo.quantize_dynamic(np.zeros((rows, 0), F32))
         assert_same_bits(scale, np.ones(rows, F32))
         assert not zero_point.any() or (zero_point == -128).all()
+
+
+@needs_core
+def test_outputs_over_inputs_are_refused() -> None:
+    memory = np.linspace(-1, 1, 200, dtype=F32)
+    x = memory[:128].reshape(8, 16)
+    over, one, codes = memory[1:129].reshape(8, 16), np.ones(1, F32), memory.view(np.int8)
+    tokens, sums = x.reshape(1, 8, 16), memory.view(np.int32)[4:68].reshape(1, 8, 8)
+    layout = (1, 1, 128, 0)
+    sparse = core.SparseF32(np.arange(9), np.arange(8, dtype=np.int32), np.ones(8, F32), 8)
+    for call in (
+        lambda: core.softmax(x, over),
+        lambda: core.softmax(np.broadcast_to(x[:1], x.shape), x),
+        lambda: core.activation(x.reshape(-1), "gelu", over.reshape(-1)),
+        lambda: core.layer_norm(x, None, None, 1e-5, None, over),
+        lambda: core.layer_norm(over, None, None, 1e-5, x, over),
+        lambda: core.layer_norm(x.copy(), x[0], None, 1e-5, None, x),
+        lambda: core.attention(tokens, tokens, tokens, None, None, 2, 1.0, over[None]),
+        lambda: core.quantize_linear(x, one, None, *layout, codes[:128]),
+        lambda: core.dequantize_linear(codes[:128], one, None, *layout, x),
+        lambda: core.embedding(codes[:128].reshape(8, 16), np.ones(8, F32), np.arange(8), x),
+        lambda: core.widen(memory.view(np.float16)[:128], x.reshape(-1)),
+        lambda: core.matmul_int8(
+            codes[:64].reshape(1, 8, 8), codes[:64].reshape(1, 8, 8), None, None, sums
+        ),
+        lambda: sparse.matmul(x, over),
+    ):
+        before = memory.copy()
+        with pytest.raises(ValueError, match=r"^out: expected memory that does not overlap"):
+            call()
+        assert_same_bits(memory, before)
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 1000])
+def test_outputs_that_are_inputs(isa: str, rng: np.random.Generator, size: int) -> None:
+    x, residual = rng.standard_normal((2, 9, size)).astype(F32)
+    backend = _backend.backend
+    for call in (
+        lambda a, b, out: backend.softmax(a, out),
+        lambda a, b, out: backend.activation(a.reshape(-1), "silu", out.reshape(-1)),
+        lambda a, b, out: backend.layer_norm(a, None, None, 1e-5, b, out),
+    ):
+        wanted, in_place, on_residual = np.empty_like(x), x.copy(), residual.copy()
+        call(x, residual, wanted)
+        call(in_place, residual, in_place)
+        assert_same_bits(in_place, wanted)
+        call(x, on_residual, on_residual)
+        assert_same_bits(on_residual, wanted)
 
 
 def misaligned(values: Any) -> Any:
