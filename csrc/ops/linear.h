@@ -37,7 +37,7 @@ struct Added {
 // Immutable and safe to run from many threads.
 class Linear {
  public:
-  // codes: (n, k) row-major, all above -128; k at most the format's. scale: n values. bias: n
+  // codes: (n, k) row-major; k at most the format's. scale: n values. bias: n
   // values or null. multiplier: k values by which x is multiplied first, or null.
   Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
          const float* bias, const LinearOptions& options,

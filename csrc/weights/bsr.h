@@ -49,7 +49,7 @@ class BsrWeight final : public Weight {
   static constexpr bool kPairs = R * C == 4;
   static constexpr std::int64_t kPartInputs = C != 1 ? INT64_MAX : R == 1 ? 768 : 4096;
 
-  // codes: (n, k) row-major, all above -128; column indexes have 16 bits. Throws std::length_error
+  // codes: (n, k) row-major; column indexes have 16 bits. Throws std::length_error
   // where units cannot be counted in 32 bits.
   BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);

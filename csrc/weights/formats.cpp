@@ -9,8 +9,8 @@
 namespace octavo {
 namespace {
 
-// The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 127 * k < 2^31.
-constexpr std::int64_t kMostInputs = 66311;
+// The largest k whose sums of (code - zero_point) * weight fit int32: 255 * 128 * k < 2^31.
+constexpr std::int64_t kMostInputs = 65793;
 // Windows and the indexes of bsr4x1 and bsr1x1 have 16 bits; the others have the same bound.
 constexpr std::int64_t kMostSparseInputs = 65536;
 

@@ -18,7 +18,7 @@ struct FormatCost {
 struct WeightFormat {
   const char* name;
   std::int64_t most_inputs;
-  // codes: (n, k) row-major, all above -128; k at most most_inputs.
+  // codes: (n, k) row-major; k at most most_inputs.
   std::unique_ptr<Weight> (*pack)(const std::int8_t* codes, std::int64_t n, std::int64_t k);
   FormatCost (*cost)(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 };

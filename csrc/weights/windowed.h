@@ -27,7 +27,7 @@ class WindowedWeight final : public Weight {
  public:
   static constexpr int kSlots = 4;
 
-  // codes: (n, k) row-major, all above -128; window offsets have 16 bits. Throws std::length_error
+  // codes: (n, k) row-major; window offsets have 16 bits. Throws std::length_error
   // where steps cannot be counted in 32 bits.
   WindowedWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);

@@ -285,6 +285,10 @@ def inner_bound(largest_product: int) -> int:
     return _INT32_HIGHEST // largest_product if largest_product else _INT32_HIGHEST
 
 
+LARGEST_PRODUCT = 255 * 128
+"""Of an int8 layer: |x - zero_point| is at most 255, |weight| at most 128."""
+
+
 def check_inner(k: int, largest_product: int, what: str) -> None:
     """Refuse a K for which the int32 accumulation might not be exact."""
     bound = inner_bound(largest_product)

@@ -38,7 +38,7 @@ struct Matrix {
 };
 
 inline std::int8_t non_zero(Random& random) {
-  const auto value = static_cast<std::int8_t>(random.between(-127, 126));
+  const auto value = static_cast<std::int8_t>(random.between(-128, 126));
   return static_cast<std::int8_t>(value < 0 ? value : value + 1);
 }
 
@@ -61,7 +61,7 @@ inline Matrix make_weight(std::int64_t n, std::int64_t k, Pattern pattern, Rando
     }
     if (!kept) continue;
     w.codes[static_cast<std::size_t>(i)] = pattern == Pattern::kExtremes
-                                               ? static_cast<std::int8_t>(i % 3 ? -127 : 127)
+                                               ? static_cast<std::int8_t>(i % 3 ? -128 : 127)
                                                : non_zero(random);
   }
   return w;

@@ -32,7 +32,7 @@ def test_matrices(rng: np.random.Generator, front: bool, width: int) -> None:
         backend.matmul_int8(a, b, point, None, out)
         _numpy.matmul_int8(a, b, point, None, wanted)
         assert_same_bits(out, wanted)
-        codes = guarded(rng.integers(-127, 128, (n, k)).astype(np.int8), front=front)
+        codes = guarded(rng.integers(-128, 128, (n, k)).astype(np.int8), front=front)
         scale = guarded(rng.uniform(0.1, 1, n).astype(np.float32), front=front)
         x = guarded(rng.normal(0, 1, (m, k)).astype(np.float32), front=front)
         residual = guarded(rng.normal(0, 1, (m, n)).astype(np.float32), front=front)

@@ -84,9 +84,9 @@ def test_extreme_codes(rng: np.random.Generator) -> None:
 
 
 def test_the_bound_on_k() -> None:
-    bound = 66311
+    bound = 65793
     codes = np.full((2, bound), 127, np.int8)
-    codes[1] = -127
+    codes[1] = -128
     layer = Linear.from_quantized(codes, np.ones(2, np.float32))
     x = np.full((1, bound), 3.0, np.float32)
     assert_same_bits(layer(x), expected(layer, x))
@@ -218,7 +218,7 @@ def test_attributes(rng: np.random.Generator) -> None:
 
 
 def test_the_layer_keeps_nothing_of_its_arguments(rng: np.random.Generator) -> None:
-    codes = rng.integers(-127, 128, (8, 16)).astype(np.int8)
+    codes = rng.integers(-128, 128, (8, 16)).astype(np.int8)
     scale, bias = np.ones(8, np.float32), np.ones(8, np.float32)
     layer = Linear.from_quantized(codes, scale, bias)
     x = rng.normal(0, 1, (2, 16)).astype(np.float32)

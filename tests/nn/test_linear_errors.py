@@ -69,7 +69,6 @@ MAKING = {
     ),
     "codes float": (TypeError, "codes", lambda: Linear.from_quantized(W, S)),
     "codes uint8": (TypeError, "codes", lambda: Linear.from_quantized(C.astype(np.uint8), S)),
-    "codes -128": (ValueError, "codes", lambda: Linear.from_quantized(C * -128, S)),
     "codes rank": (ValueError, "codes", lambda: Linear.from_quantized(C[0], S)),
     "scale shape": (ValueError, "scale", lambda: Linear.from_quantized(C, S[:3])),
     "scale blocks": (ValueError, "scale", lambda: Linear.from_quantized(C, np.ones((4, 2), "f4"))),

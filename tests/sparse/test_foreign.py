@@ -109,11 +109,10 @@ def test_duplicates_add_up_or_are_refused(pair: tuple[int, int], library: str) -
         )
 
     assert read(make(values.astype(np.float32))).tolist() == [[0, 0, 0], [0, 0, total]]
-    if total == 127:
-        assert read(make(values)).tolist() == [[0, 0, 0], [0, 0, 127]]
+    if -128 <= total <= 127:
+        assert read(make(values)).tolist() == [[0, 0, 0], [0, 0, total]]
         return
-    wanted = f"sums of duplicates, got {total}" if total != -128 else r"\[-127, 127\], got -128"
-    with pytest.raises(ValueError, match=rf"^codes: expected .*{wanted}"):
+    with pytest.raises(ValueError, match=rf"^codes: .*sums of duplicates, got {total}"):
         read(make(values))
 
 

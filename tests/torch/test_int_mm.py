@@ -153,6 +153,27 @@ def test_bitsandbytes_layer() -> None:
     assert error <= theirs
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_bitsandbytes_scaled_product(dtype, has_bias) -> None:
+    # Its own tests take codes down to -128 and statistics of any sign.
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes")
+    a, b = codes(10, 20), codes(30, 20)
+    b[3], b[4] = -128, 127
+    row_stats, col_stats = torch.randn(10), torch.randn(30)
+    col_stats[7] = 0
+    bias = torch.randn(30, dtype=dtype) if has_bias else None
+    operator = torch.ops.bitsandbytes.int8_scaled_mm.default
+    with ot.plug_in("bitsandbytes"):
+        y = operator(a, b, row_stats, col_stats, bias, dtype)
+        torch.library.opcheck(operator, (a, b, row_stats, col_stats, bias, dtype))
+    scales = row_stats.double()[:, None] * col_stats.double() / 127**2
+    wanted = (a.double() @ b.double().t()) * scales + (bias.double() if has_bias else 0)
+    assert y.dtype == dtype
+    unit = {torch.float16: 2**-11, torch.bfloat16: 2**-8, torch.float32: 2**-22}[dtype]
+    assert ((y - wanted).abs() <= unit * wanted.abs().max()).all()
+
+
 @pytest.mark.parametrize("threshold", [0.0, 2.0])
 @pytest.mark.parametrize("rows", [1, 9])
 def test_bitsandbytes_quantization_is_as_near(threshold, rows) -> None:

@@ -86,8 +86,6 @@ def test_state_dict_round_trip_is_strict() -> None:
         second.load_state_dict({**state, "0.weight": state["0.weight"].t()})
     with pytest.raises(RuntimeError, match=r"0\.weight: expected torch\.int8, got torch\.float32"):
         second.load_state_dict({**state, "0.weight": state["0.weight"].float()})
-    with pytest.raises(RuntimeError, match="-128"):
-        second.load_state_dict({**state, "0.weight": torch.full_like(state["0.weight"], -128)})
     assert torch.equal(first(x), second(x))
 
 

@@ -134,7 +134,7 @@ def test_what_stays_float_and_why() -> None:
         "patched": "its forward is patched",
         "precise": "its weight is torch.float64",
         "empty": "it is empty",
-        "wide": "more than 66311 inputs",
+        "wide": "more than 65793 inputs",
         "normed": "max_norm rewrites the table",
         "attention.out_proj": "computes in a way of its own",
     }

@@ -175,8 +175,10 @@ def test_a_loaded_layer_chooses_its_format_anew() -> None:
             r"weight_values: expected shape \(any,\), got",
         ),
         ({"weight_values": lambda v: v.float()}, "weight_values: expected torch.int8"),
-        ({"weight_values": lambda v: v * 0}, r"weight_values: expected codes in .* got 0 at 0"),
-        ({"weight_values": lambda v: v * 0 - 128}, "weight_values: expected codes in .* got -128"),
+        (
+            {"weight_values": lambda v: v * 0},
+            r"weight_values: expected codes without 0, got 0 at 0",
+        ),
         ({"weight_scale": lambda s: s * 0}, "expected positive finite values"),
         ({"bias": torch.zeros(3)}, r"bias: expected shape \(40,\), got \(3,\)"),
     ],

@@ -20,9 +20,9 @@
 //
 // for each group g of 4 of the padded k; `rows` is m rounded up to the kernel's lanes. A tile is in
 // the form that the kernel's row in kernels.inc names: kS8, or kU8, whose shift by 128 the caller
-// undoes with the column sums. Rows from m on may hold anything. Codes of b are above -128. c is
-// written for m rows and whole panels of 16 columns; the columns of the last panel that are none
-// have no blocks. Sums are exact while they fit int32, and wrap beyond.
+// undoes with the column sums. Rows from m on may hold anything. c is written for m
+// rows and whole panels of 16 columns; the columns of the last panel that are none have no blocks.
+// Sums are exact while they fit int32, and wrap beyond.
 #pragma once
 #include <stdint.h>
 

@@ -23,10 +23,9 @@
 //
 // `rows` is what the kernel's row in kernels.inc names (most_rows); rows from m on may hold
 // anything. Or it is 1, as is m then: one row of codes as it is. A tile is in the form that the row
-// names: kS8, or kU8, whose shift by 128 the caller undoes with the column sums. Codes of b are
-// above -128. c is written for m rows and whole panels of 16 columns; the columns of the last panel
-// that are none have no units, or zeros in them. Sums are exact while they fit int32, and wrap
-// beyond.
+// names: kS8, or kU8, whose shift by 128 the caller undoes with the column sums. c is written for m
+// rows and whole panels of 16 columns; the columns of the last panel that are none have no units,
+// or zeros in them. Sums are exact while they fit int32, and wrap beyond.
 #pragma once
 #include <stdint.h>
 

@@ -2,7 +2,8 @@
 // Products of signed codes a with slots b, four neighbours to a sum, exact on AVX2: |b| as uint8
 // times a, complemented where b is negative. |b| * ~a falls short of b * a by |b|, which does not
 // depend on a: sums start at what is missing in total (negative_sum of WindowedPanels and
-// BsrPanels). Two products add up to at most 2 * 127 * 128 in int16.
+// BsrPanels). Two products add up to -2 * 128 * 128 in int16 at worst,
+// which fits, and to 2 * 128 * 127 at most.
 #pragma once
 #include "kernels/common/x86.h"
 

@@ -21,8 +21,7 @@
 //
 // a has rows of codes, zero-padded to a multiple of 64 bytes, in the form that the kernel's row in
 // kernels.inc names: kS8, or kU8, whose shift by 128 the caller undoes with the column sums.
-// Values are above -128. c is written for m rows and whole panels. Sums are exact while they fit
-// int32, and wrap beyond.
+// c is written for m rows and whole panels. Sums are exact while they fit int32, and wrap beyond.
 #pragma once
 #include <stdint.h>
 

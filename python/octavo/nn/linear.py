@@ -93,7 +93,7 @@ class Linear(LinearParts):
 
         Parameters
         ----------
-        codes : int8 array, shape (out_features, in_features), within [-127, 127]
+        codes : int8 array, shape (out_features, in_features)
         scale : positive float array, shape (out_features,) or (out_features, 1) or one value
         bias, **options
             As in `from_float`.

@@ -123,7 +123,7 @@ class SparseLinear(Linear):
 
         Parameters
         ----------
-        codes : int8 array, shape (out_features, in_features), within [-127, 127]
+        codes : int8 array, shape (out_features, in_features)
             Or an int8 matrix of `scipy.sparse`, or an int8 sparse tensor of PyTorch.
         scale : positive float array, shape (out_features,) or (out_features, 1) or one value
         bias, format, rows, **options

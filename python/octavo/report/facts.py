@@ -164,8 +164,8 @@ def _inputs_as(layer: Any, state: dict[str, Any]) -> str:
 def _codes_facts(codes: npt.NDArray[np.int8], scale: npt.NDArray[np.float32]) -> dict[str, Any]:
     if not codes.size:
         return {}
-    limit = max(1, largest_code(codes))
-    full = np.count_nonzero((codes == limit) | (codes == -limit)) / codes.size
+    limit = min(max(1, largest_code(codes)), 127)
+    full = np.count_nonzero((codes >= limit) | (codes <= -limit)) / codes.size
     return {"scale": (float(scale.min()), float(scale.max())), "full_weights": full}
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from octavo import timing
+from octavo._checks import LARGEST_PRODUCT, inner_bound
 from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
 from octavo.torch.config import Int8Dynamic, Int8Training
 from octavo.torch.linear import Linear
 from octavo.torch.tensors import FLOATS, unusable
 
-# 255 * 127 * K < 2**31, see octavo.nn.Linear.
-_MAX_K = 66311
+_MAX_K = inner_bound(LARGEST_PRODUCT)
 # Below these int8 loses at some number of rows: on AVX2, one thread, 0.5 to 1.1 times float32's
 # speed at 512 rows, and ahead everywhere above (layers of 2 to 256 outputs, 64 to 1024 inputs).
 SMALL = 1 << 15

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octavo import _backend, nn
+from octavo import _backend, _checks
+from octavo.nn.options import LinearOptions
 from octavo.torch import _ops
 from octavo.torch.tensors import TensorCache, to_numpy
 
@@ -174,20 +175,21 @@ def _scaled_mm(
     """
     rows = a if a.ndim == 2 else a.reshape(-1, a.shape[-1])
     tensors = (b, col_stats) if bias is None else (b, col_stats, bias)
-    layer = _SEEN.get(tensors, "linear", lambda: [_bitsandbytes_layer(b, col_stats, bias)])[0]
+    layer = _SEEN.get(tensors, "linear", lambda: [_scaled_layer(b, col_stats, bias)])[0]
     scales = row_stats.float().numpy().reshape(-1) / _LARGEST
     zero_points = np.zeros(len(scales), np.int32)
-    y = torch.from_numpy(layer._bound.run_codes(rows.contiguous().numpy(), scales, zero_points))
+    y = torch.from_numpy(layer.run_codes(rows.contiguous().numpy(), scales, zero_points))
     if a.ndim != 2:
         y = y.reshape(*a.shape[:-1], b.shape[0])
     return y if dtype == torch.float32 else y.to(dtype or torch.float16)
 
 
-def _bitsandbytes_layer(b: Tensor, col_stats: Tensor, bias: Tensor | None) -> nn.Linear:
-    biases = None if bias is None else to_numpy(bias)
-    # A channel of zeros has the statistic 0; any scale gives zeros again.
-    stats = torch.where(col_stats == 0, 127.0, col_stats.float())
-    return nn.Linear.from_quantized(to_numpy(b), to_numpy(stats / 127), biases)
+def _scaled_layer(b: Tensor, col_stats: Tensor, bias: Tensor | None) -> Any:
+    """Return the backend's layer, whose scales may be 0 (a channel of zeros) or of any sign."""
+    _checks.check_inner(b.shape[1], 128 * 128, "B")
+    codes, scales = b.contiguous().numpy(), to_numpy(col_stats.float()) / _LARGEST
+    biases = None if bias is None else to_numpy(bias.float())
+    return _backend.backend.PackedLinear(codes, scales, biases, **LinearOptions().to_dict())
 
 
 def _implement(library: torch.library.Library, name: str, function: Callable[..., Any]) -> None:

@@ -29,9 +29,6 @@ from octavo.sparse.dense import as_dense
 
 FORMATS = ("auto", DENSE, *SPARSE_FORMATS)
 
-# |x - zero_point| <= 255 and |weight| <= 127.
-_LARGEST_PRODUCT = 255 * 127
-
 
 class Int8Weight(Weight):
     """Symmetric int8 codes with a scale per row.
@@ -90,7 +87,7 @@ class Int8Weight(Weight):
 
         Parameters
         ----------
-        codes : int8 array, shape (N, K), within [-127, 127]
+        codes : int8 array, shape (N, K)
             With a format also an int8 matrix of `scipy.sparse`, or an int8 sparse tensor of
             PyTorch.
         scale : positive float array, shape (N,) or (N, 1) or one value
@@ -103,8 +100,6 @@ class Int8Weight(Weight):
             codes = as_dense(codes, "codes", codes=True)
         array = _checks.as_codes(codes, "codes", (_checks.INT8,))
         _checks.check_shape(array, (None, None), "codes")
-        if array.size and array.min() < -127:
-            raise ValueError("codes: expected values in [-127, 127], got -128")
         array, scales = np.ascontiguousarray(array), scale_of_rows(scale, len(array))
         if format == "auto":
             format = tuning.choose(array, rows)
@@ -129,10 +124,6 @@ class Int8Weight(Weight):
         scale = tensors.scale("weight_scale", shape[0])
         if role == "embedding":
             return cls(codes, scale)
-        if codes.size and codes.min() == -128:
-            # Others round -max to -128 where exact kernels stop at -127; both lie half a step
-            # from the value that was rounded.
-            codes = np.maximum(codes, np.int8(-127))
         sparse = tensors.is_sparse("weight")
         if tensors.is_shared("weight"):
             # What its zeros save is not told by how it is stored.
@@ -171,7 +162,7 @@ class Int8Weight(Weight):
     @property
     def bits(self) -> int:
         """How many bits the codes need, at most 8."""
-        return 1 + largest_code(self.codes).bit_length()
+        return min(8, 1 + largest_code(self.codes).bit_length())
 
     @property
     def nbytes(self) -> int:
@@ -247,7 +238,7 @@ class Int8Weight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Any:
         """Return the packed layer; `call` is the native call itself."""
-        _checks.check_inner(self.shape[1], _LARGEST_PRODUCT, "codes")
+        _checks.check_inner(self.shape[1], _checks.LARGEST_PRODUCT, "codes")
         packed = _backend.backend.PackedLinear(
             self.codes, self.scale, bias, format=self.format, **options.to_dict()
         )
