@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from codecs import BOM_UTF8
 from typing import Any
 
 _DEEPEST = 64
@@ -41,7 +42,7 @@ def decoded(content: bytes) -> str:
         At which byte it is something else.
     """
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"expected UTF-8, got byte {error.start}") from None
 

@@ -113,17 +113,22 @@ def _remove_abandoned(final: Path) -> None:
         found = name.fullmatch(path.name)
         if found is None:
             continue
-        if found[1] == "old":
+        if found[1] == "tmp":
+            _remove_unlocked(path)
+        elif final.exists():
             # Set aside by two renames: as soon as there is a new folder, nobody needs it.
-            if final.exists():
-                shutil.rmtree(path, ignore_errors=True)
-            continue
-        with contextlib.suppress(OSError):
-            handle = _locked(path)
-            try:
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(handle)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    try:
+        handle = _locked(folder)
+    except OSError:
+        return
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _host() -> str:
