@@ -132,6 +132,7 @@ class BertModel(Encoder):
     """BERT; `pooler` is None if the checkpoint has none (calling the model does not use it)."""
 
     architecture = "BertModel"
+    attention_pair = ("attention.self.value", "attention.output.dense")
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config)
@@ -149,28 +150,6 @@ class BertModel(Encoder):
         assert self.pooler is not None
         return self.pooler(hidden)
 
-    @classmethod
-    def prefixes(cls) -> tuple[str, ...]:
-        """Beginnings of the names of the encoder's tensors."""
-        return ("embeddings.", "encoder.")
-
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
         """Compute what goes into the first block."""
         return self.embeddings(ids, types)
-
-    def blocks(self) -> list[tuple[str, nn.Module]]:
-        """List the blocks by name."""
-        return [(f"encoder.layer.{i}", layer) for i, layer in enumerate(self.encoder.layer)]
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """List values with attention's output, and the feed-forward layers around a ReLU."""
-        found = []
-        for name, _ in self.blocks():
-            found.append((f"{name}.attention.self.value", f"{name}.attention.output.dense"))
-            if self.config.activation == "relu":
-                found.append((f"{name}.intermediate.dense", f"{name}.output.dense"))
-        return found
-
-    def heads(self) -> list[tuple[str, nn.Module]]:
-        """List the pooler, if there is one."""
-        return [] if self.pooler is None else [("pooler", self.pooler)]

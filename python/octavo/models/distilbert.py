@@ -89,6 +89,9 @@ class DistilBertModel(Encoder):
     """DistilBERT."""
 
     architecture = "DistilBertModel"
+    stack = "transformer"
+    attention_pair = ("attention.v_lin", "attention.out_lin")
+    feed_forward_pair = ("ffn.lin1", "ffn.lin2")
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config)
@@ -105,24 +108,6 @@ class DistilBertModel(Encoder):
         assert self.pre_classifier is not None
         return self.pre_classifier(first_token(hidden))
 
-    @classmethod
-    def prefixes(cls) -> tuple[str, ...]:
-        """Beginnings of the names of the encoder's tensors."""
-        return ("embeddings.", "transformer.")
-
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
         """Compute what goes into the first block."""
         return self.embeddings(ids)
-
-    def blocks(self) -> list[tuple[str, nn.Module]]:
-        """List the blocks by name."""
-        return [(f"transformer.layer.{i}", layer) for i, layer in enumerate(self.transformer.layer)]
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """List values with attention's output, and the feed-forward layers around a ReLU."""
-        found = []
-        for name, _ in self.blocks():
-            found.append((f"{name}.attention.v_lin", f"{name}.attention.out_lin"))
-            if self.config.activation == "relu":
-                found.append((f"{name}.ffn.lin1", f"{name}.ffn.lin2"))
-        return found

@@ -46,6 +46,13 @@ class Encoder(Headed):
         The same of a model that answers questions.
     """
 
+    # Where an architecture keeps its blocks, and the names in a block of what `pairs` lists.
+    stack = "encoder"
+    attention_pair: tuple[str, str]
+    feed_forward_pair = ("intermediate.dense", "output.dense")
+
+    pooler: nn.Module | None = None
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
         self.source: Path | None = None
@@ -119,7 +126,8 @@ class Encoder(Headed):
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """List the blocks by name; each is called with `block_inputs` of what the last one gave."""
-        raise NotImplementedError
+        layers = getattr(self, self.stack).layer
+        return [(f"{self.stack}.layer.{index}", layer) for index, layer in enumerate(layers)]
 
     def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
         """Return what a block is called with."""
@@ -127,7 +135,7 @@ class Encoder(Headed):
 
     def heads(self) -> list[tuple[str, nn.Module]]:
         """List what is called with the last hidden state, and is no part of `forward`."""
-        return []
+        return [] if self.pooler is None else [("pooler", self.pooler)]
 
     def pairs(self) -> list[tuple[str, str]]:
         """List pairs of linear layers between which a positive factor of a channel just passes.
@@ -135,7 +143,14 @@ class Encoder(Headed):
         Each channel that the first gives reaches the second as it is, through ReLU, or as a
         weighted mean over tokens, and reaches nothing else.
         """
-        return []
+        inside = [self.attention_pair]
+        if self.config.activation == "relu":
+            inside.append(self.feed_forward_pair)
+        return [
+            (f"{name}.{first}", f"{name}.{second}")
+            for name, _ in self.blocks()
+            for first, second in inside
+        ]
 
     @property
     def sentence(self) -> SentenceModules:
@@ -216,7 +231,7 @@ class Encoder(Headed):
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:
         """Beginnings of the names of all tensors that belong to the encoder proper."""
-        raise NotImplementedError
+        return ("embeddings.", f"{cls.stack}.")
 
     def _ids(
         self, name: str, values: npt.ArrayLike, limit: int, shape: tuple[int, ...] | None

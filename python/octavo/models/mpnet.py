@@ -119,6 +119,7 @@ class MPNetModel(Encoder):
     """MPNet; `pooler` is None if the checkpoint has none (calling the model does not use it)."""
 
     architecture = "MPNetModel"
+    attention_pair = ("attention.attn.v", "attention.attn.o")
     head_activation = "tanh"
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
@@ -133,32 +134,10 @@ class MPNetModel(Encoder):
         """Compute what a sequence classifier reads: the first state."""
         return first_token(hidden)
 
-    @classmethod
-    def prefixes(cls) -> tuple[str, ...]:
-        """Beginnings of the names of the encoder's tensors."""
-        return ("embeddings.", "encoder.")
-
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
         """Compute what goes into the first block."""
         return self.embeddings(ids)
 
-    def blocks(self) -> list[tuple[str, nn.Module]]:
-        """List the blocks by name."""
-        return [(f"encoder.layer.{i}", layer) for i, layer in enumerate(self.encoder.layer)]
-
     def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
         """Return what a block is called with."""
         return (hidden, mask, self.encoder.bias(hidden.shape[1]))
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """List values with attention's output, and the feed-forward layers around a ReLU."""
-        found = []
-        for name, _ in self.blocks():
-            found.append((f"{name}.attention.attn.v", f"{name}.attention.attn.o"))
-            if self.config.activation == "relu":
-                found.append((f"{name}.intermediate.dense", f"{name}.output.dense"))
-        return found
-
-    def heads(self) -> list[tuple[str, nn.Module]]:
-        """List the pooler, if there is one."""
-        return [] if self.pooler is None else [("pooler", self.pooler)]
