@@ -61,5 +61,4 @@ def _array(content: bytes) -> npt.NDArray[Any]:
     if min(shape, default=0) < 0 or needed != found:
         raise ValueError(f"{dtype} of shape {shape} needs {needed} bytes, has {found}")
     file.seek(0)
-    array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return array
+    return np.lib.format.read_array(file, allow_pickle=False)

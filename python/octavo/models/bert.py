@@ -20,8 +20,7 @@ def positions(ids: Int64, padding: int | None) -> Int64:
     if padding is None:
         return np.arange(ids.shape[1])
     is_token = ids != padding
-    rows: Int64 = np.cumsum(is_token, axis=1) * is_token + padding
-    return rows
+    return np.cumsum(is_token, axis=1) * is_token + padding
 
 
 class BertEmbeddings(nn.Module):

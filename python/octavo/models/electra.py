@@ -34,5 +34,4 @@ class ElectraModel(BertModel):
         narrow = super().embed(ids, types)
         if self.embeddings_project is None:
             return narrow
-        wide: Float32 = self.embeddings_project(narrow)
-        return wide
+        return self.embeddings_project(narrow)

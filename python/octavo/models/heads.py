@@ -30,8 +30,7 @@ class TwoLayers(nn.Module):
 
     def __call__(self, states: Float32) -> Float32:
         """Compute the logits of first states."""
-        logits: Float32 = self.out_proj(self.dense(states))
-        return logits
+        return self.out_proj(self.dense(states))
 
 
 class Headed(Adapted):
@@ -124,8 +123,7 @@ class Headed(Adapted):
             kept = hidden.shape[: 1 if self.task == SEQUENCE else 2]
             return np.zeros((*kept, self.config.labels), np.float32)
         output: Any = vars(self)[OUTPUT_OF_TASK[self.task]]
-        logits: Float32 = output(self.pooled(hidden) if self.task == SEQUENCE else hidden)
-        return logits
+        return output(self.pooled(hidden) if self.task == SEQUENCE else hidden)
 
     def pooled(self, hidden: Float32) -> Float32:
         """Compute what a sequence classifier reads, (batch, hidden_size), from hidden states."""

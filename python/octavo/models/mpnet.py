@@ -37,8 +37,7 @@ class MPNetEmbeddings(nn.Module):
 
     def __call__(self, ids: Int64) -> Float32:
         position = self.position_embeddings(positions(ids, self.padding))
-        hidden: Float32 = self.LayerNorm(self.word_embeddings(ids) + position)
-        return hidden
+        return self.LayerNorm(self.word_embeddings(ids) + position)
 
 
 class MPNetSelfAttention(nn.Module):
@@ -55,8 +54,7 @@ class MPNetSelfAttention(nn.Module):
     def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
         query, key, value = self.q(hidden), self.k(hidden), self.v(hidden)
         mixed = functional.attention(query, key, value, mask, bias, heads=self.heads)
-        output: Float32 = self.o(mixed, hidden)
-        return output
+        return self.o(mixed, hidden)
 
 
 class MPNetAttention(nn.Module):
@@ -69,8 +67,7 @@ class MPNetAttention(nn.Module):
         )
 
     def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
-        output: Float32 = self.LayerNorm(self.attn(hidden, mask, bias))
-        return output
+        return self.LayerNorm(self.attn(hidden, mask, bias))
 
 
 class MPNetLayer(nn.Module):
@@ -111,8 +108,7 @@ def _buckets(distance: Int64) -> Int64:
     far = np.abs(distance)
     # Bucket 8 + i begins at 8 * sqrt(2)**i, squared to stay in integers.
     wide = sum((far * far >= _EXACT**2 << i).astype(np.int64) for i in range(1, half - _EXACT))
-    buckets: Int64 = np.where(far < _EXACT, far, _EXACT + wide) + half * (distance > 0)
-    return buckets
+    return np.where(far < _EXACT, far, _EXACT + wide) + half * (distance > 0)
 
 
 class MPNetModel(Encoder):
