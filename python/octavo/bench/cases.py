@@ -53,6 +53,7 @@ def time_case(
                 (ops, moved),
                 limit=limit,
                 numpy=measured.timings.get(numpy),
+                others=measured.others,
                 extra={**found, **(extra or {}).get(engine, {})},
             )
         )

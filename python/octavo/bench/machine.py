@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,7 @@ def describe() -> dict[str, Any]:
         "arch": info["machine"],
         "system": f"{platform.system()} {platform.release()}",
         "cpus": info["default_num_threads"],
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "l2_bytes": cache_bytes(2),
         "l3_bytes": cache_bytes(3),
         "octavo": info["version"],

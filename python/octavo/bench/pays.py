@@ -23,6 +23,8 @@ class Verdict:
         Float32's time over int8's: above 1, int8 is faster.
     low, high : float
         The ratio of float32's fastest round over int8's slowest, and the opposite.
+    disturbed : str
+        Why the ratio says little, "" if it says what it should.
     """
 
     case: str
@@ -33,6 +35,7 @@ class Verdict:
     rival_seconds: float
     low: float
     high: float
+    disturbed: str = ""
 
     @property
     def ratio(self) -> float:
@@ -41,7 +44,9 @@ class Verdict:
 
     @property
     def verdict(self) -> str:
-        """Whether int8 "pays" or "loses", or is "even": the band leaves room for chance."""
+        """Whether int8 "pays" or "loses", is "even" (within chance) or "unclear"."""
+        if self.disturbed:
+            return "unclear"
         if self.low > 1:
             return "pays"
         return "loses" if self.high < 1 else "even"
@@ -71,6 +76,7 @@ def verdicts(rows: Iterable[Mapping[str, Any]]) -> list[Verdict]:
                 rival["seconds"],
                 rival["low"] / mine["high"],
                 rival["high"] / mine["low"],
+                mine.get("disturbed", "") or rival.get("disturbed", ""),
             )
         )
     return found
@@ -90,14 +96,27 @@ def _groups(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     return groups
 
 
+_WORDS = (
+    ("even", "about even"),
+    ("loses", "float32 is faster"),
+    ("unclear", "the machine was too busy to tell"),
+)
+
+
 def summary(found: list[Verdict]) -> str:
     """Return one sentence: on how many cases int8 pays, and which are the others."""
-    parts = [f"int8 pays on {sum(v.verdict == 'pays' for v in found)} of {len(found)} cases"]
-    for verdict, words in (("even", "about even"), ("loses", "float32 is faster")):
+    clear = [v for v in found if not v.disturbed]
+    parts = [f"int8 pays on {sum(v.verdict == 'pays' for v in clear)} of {len(clear)} cases"]
+    for verdict, words in _WORDS:
         cases = [f"{v.case} (T={v.threads})" for v in found if v.verdict == verdict]
         if cases:
             parts.append(f"{words}: {', '.join(cases)}")
-    return "; ".join(parts)
+    return "; ".join(parts if clear else parts[1:])
+
+
+def faster(verdict: Verdict, sign: str = "x") -> str:
+    """Return the ratio as text, "?" where it would say little."""
+    return "?" if verdict.disturbed else f"{verdict.ratio:.2f}{sign}"
 
 
 def text(found: list[Verdict], columns: int | None = None) -> str:
@@ -110,8 +129,8 @@ def text(found: list[Verdict], columns: int | None = None) -> str:
             duration(v.seconds),
             duration(v.rival_seconds),
             v.rival,
-            f"{v.ratio:.2f}x",
-            f"{v.low:.2f} .. {v.high:.2f}",
+            faster(v),
+            "?" if v.disturbed else f"{v.low:.2f} .. {v.high:.2f}",
             v.verdict,
         )
         for v in found
@@ -119,5 +138,5 @@ def text(found: list[Verdict], columns: int | None = None) -> str:
     header = ("case", "isa", "T", "int8", "float32", "engine", "faster", "band", "verdict")
     shown = table(header, lines)
     if columns is not None and max(map(len, shown.splitlines())) > columns:
-        shown = "\n".join(f"{v.case} T={v.threads}:\n  {v.ratio:.2f}x, {v.verdict}" for v in found)
+        shown = "\n".join(f"{v.case} T={v.threads}:\n  {faster(v)}, {v.verdict}" for v in found)
     return f"{shown}\n{summary(found)}"

@@ -8,13 +8,11 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from octavo.bench import files
 from octavo.bench.machine import describe
-
-if TYPE_CHECKING:
-    from octavo.timing import Timing
+from octavo.timing import Timing, disturbance
 
 SCHEMA = 1
 COLUMNS = (
@@ -37,7 +35,11 @@ DROPPED = ("GB/s", "GOP/s", "isa", "band", "roofline", "T")
 
 @dataclass(frozen=True)
 class Row:
-    """One engine on one case. `seconds` is the median round, `low` and `high` the extremes."""
+    """One engine on one case. `seconds` is the median round, `low` and `high` the extremes.
+
+    They are of the rounds that count (`octavo.timing.Timing`); `disturbed` says why they tell
+    little if other programs kept the machine busy.
+    """
 
     bench: str
     case: str
@@ -52,6 +54,7 @@ class Row:
     limit_seconds: float | None = None
     vs_numpy: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    disturbed: str = ""
 
     @property
     def gops(self) -> float:
@@ -88,12 +91,32 @@ def make_row(
     *,
     limit: float | None = None,
     numpy: Timing | None = None,
+    others: float | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Row:
     """Build a row from (bench, case, engine, isa, threads), a timing and (operations, bytes)."""
-    ratio = None if numpy is None else numpy.median / timing.median
-    low, high = timing.low, timing.high
-    return Row(*where, timing.median, low, high, *work, limit, ratio, dict(extra or {}))
+    disturbed = disturbance(timing, others, where[-1])
+    ratio = None
+    if numpy is not None and not disturbed and not disturbance(numpy, others, where[-1]):
+        ratio = numpy.median / timing.median
+    figures = timing.median, timing.low, timing.high
+    return Row(*where, *figures, *work, limit, ratio, dict(extra or {}), disturbed)
+
+
+def busy_note(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many rows of a document are disturbed and why the first, "" if none is.
+
+    Examples
+    --------
+    >>> busy_note([{"disturbed": "rounds differ by 3.0x"}, {"disturbed": ""}])
+    'the machine was busy: 1 of 2 rows disturbed (rounds differ by 3.0x); time them again'
+    """
+    reasons = [row.get("disturbed", "") for row in rows]
+    found = [reason for reason in reasons if reason]
+    if not found:
+        return ""
+    count = f"{len(found)} of {len(reasons)} rows disturbed ({found[0]})"
+    return f"the machine was busy: {count}; time them again"
 
 
 def duration(seconds: float) -> str:

@@ -37,7 +37,8 @@ KINDS = {
 
 def _finish(document: dict[str, Any]) -> dict[str, Any]:
     found = pays.verdicts(document["rows"])
-    return {**document, "int8_pays": [verdict.to_json() for verdict in found]}
+    more = {"int8_pays": [verdict.to_json() for verdict in found]}
+    return {**document, **more, "busy": report.busy_note(document["rows"])}
 
 
 def run_here(kind: str, options: Options, tell: Tell) -> dict[str, Any]:

@@ -202,6 +202,8 @@ def _explain(name: str, document: dict[str, Any], peers: bool, stream: Any) -> N
             f"({limits['source']} probes)",
             stream,
         )
+    if document["busy"]:
+        put(paint(document["busy"], "bad", stream), stream)
     found = pays.verdicts(document["rows"])
     if not found:
         return

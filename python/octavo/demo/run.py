@@ -40,6 +40,8 @@ class Latency:
     float_ms: float
     int8_ms: float
     roofline_share: float
+    disturbed: str = ""
+    """Why the times say little, "" if they say what they should."""
 
     @property
     def speedup(self) -> float:
@@ -142,11 +144,13 @@ def _latency(
 ) -> Latency:
     ids, mask = whole.make_ids(1, tokens, model.config.vocab_size)
     with blas.limited(runtime.get_num_threads()):
-        times = timing.run(
+        measured = timing.run(
             {"float32": partial(model.encode, ids, mask), "int8": partial(small.encode, ids, mask)},
             seconds=seconds / 2,
             settled=True,
-        ).timings
+        )
+    times, threads = measured.timings, runtime.get_num_threads()
+    reasons = [timing.disturbance(one, measured.others, threads) for one in times.values()]
     int8_seconds = times["int8"].median
     ops, nbytes = whole.linear_work(small, tokens)
     limit = roofline.limit_seconds(
@@ -157,4 +161,5 @@ def _latency(
         float_ms=times["float32"].median * 1e3,
         int8_ms=int8_seconds * 1e3,
         roofline_share=limit / int8_seconds,
+        disturbed=next(filter(None, reasons), ""),
     )

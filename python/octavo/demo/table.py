@@ -84,14 +84,16 @@ def _latencies(result: DemoResult, columns: int | None) -> list[str]:
             f"{row.tokens} tokens",
             f"{row.float_ms:.2f}",
             f"{row.int8_ms:.2f}",
-            f"{row.speedup:.2f}x",
+            "?" if row.disturbed else f"{row.speedup:.2f}x",
             f"{row.roofline_share:.0%}",
         ]
         for row in result.latency
     ]
     unit, read = result.roofline["dot_gops"], result.roofline["read_gbs"]
     note = f"roofline of the linear layers: {unit:.0f} GOP/s int8, {read:.1f} GB/s read"
-    return [*align(rows, columns), note]
+    reason = next((row.disturbed for row in result.latency if row.disturbed), None)
+    busy = [] if reason is None else [f"the machine was busy ({reason}); time it again"]
+    return [*align(rows, columns), note, *busy]
 
 
 def _errors(result: DemoResult, columns: int | None) -> list[str]:

@@ -105,7 +105,7 @@ def write(
     drawn = content.plots(facts, rows, content.rooflines(documents))
     text = page.render(
         title or (f"octavo report: {Path(model).name}" if model else "octavo report"),
-        content.machine_line(documents[0]),
+        content.machine_line(documents[0], rows),
         content.cards(facts, rows),
         drawn,
         tables.pays_table(rows),
@@ -158,4 +158,5 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
         row.setdefault("limit_seconds", None)
         row.setdefault("vs_numpy", None)
         row.setdefault("extra", {})
+        row.setdefault("disturbed", "")
     return document

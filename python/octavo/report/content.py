@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from octavo.bench import pays
-from octavo.bench.report import duration
+from octavo.bench.report import busy_note, duration
 from octavo.report import figures, layer_figures, theme
 from octavo.report.page import Card, Plot
 from octavo.timing import geometric_mean
@@ -25,8 +25,8 @@ _NO_INT8 = "No layer is int8"
 _NO_ROWS = "Nothing timed: octavo bench --peers --json FILE, then --bench FILE"
 
 
-def machine_line(document: Mapping[str, Any]) -> str:
-    """Return on what and when a document was measured."""
+def machine_line(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return on what and when a document was measured, and whether that was busy."""
     info = document.get("machine", {})
     known = [
         info.get("cpu"),
@@ -35,6 +35,7 @@ def machine_line(document: Mapping[str, Any]) -> str:
         f"octavo {info['octavo']}" if "octavo" in info else None,
         f"NumPy {info['numpy']}" if "numpy" in info else None,
         document.get("time"),
+        busy_note(rows),
     ]
     return " · ".join(str(part) for part in known if part)
 
@@ -73,30 +74,38 @@ def cards(facts: ModelFacts | None, rows: Sequence[Mapping[str, Any]]) -> list[C
     if facts is not None:
         made.append(_error_card(facts))
     if found:
-        count = sum(verdict.verdict == "pays" for verdict in found)
-        made.append(
-            Card("When int8 pays here", f"{count} of {len(found)} cases", pays.summary(found))
-        )
+        clear = [verdict.verdict for verdict in found if not verdict.disturbed]
+        value = f"{clear.count('pays')} of {len(clear)} cases" if clear else "not told"
+        made.append(Card("When int8 pays here", value, pays.summary(found)))
     return made
 
 
 def _speed_card(found: Sequence[pays.Verdict]) -> Card:
     if not found:
         return Card("Speed", "not measured", _NO_ROWS)
-    whole = [verdict for verdict in found if verdict.case.count("x") == 1]
+    clear = [verdict for verdict in found if not verdict.disturbed]
+    if not clear:
+        return Card("Speed", "not told", f"The machine was busy: {found[-1].disturbed}")
+    whole = [verdict for verdict in clear if verdict.case.count("x") == 1]
     if whole:
         last = whole[-1]
         return Card(
             "Speed",
-            _faster(last.ratio),
+            _faster(last.ratio, last.low, last.high),
             f"{last.case} tokens: {duration(last.seconds)}, {duration(last.rival_seconds)} in "
             f"{last.rival}, {last.threads} thread{'s' * (last.threads > 1)}",
         )
-    mean = geometric_mean([verdict.ratio for verdict in found])
-    return Card("Speed", _faster(mean), f"than float32: geometric mean of {len(found)} cases")
+    figures = zip(*((verdict.ratio, verdict.low, verdict.high) for verdict in clear), strict=True)
+    means = [geometric_mean(list(column)) for column in figures]
+    left = f" ({len(found) - len(clear)} disturbed ones left out)" if found != clear else ""
+    text = f"than float32: geometric mean of {len(clear)} cases{left}"
+    return Card("Speed", _faster(*means), text)
 
 
-def _faster(ratio: float) -> str:
+def _faster(ratio: float, low: float, high: float) -> str:
+    """Return the headline, no figure where the band leaves room for chance."""
+    if low <= 1 <= high:
+        return "about even"
     return f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from octavo import nn, timing
+from octavo import nn, runtime, timing
 from octavo.evaluation.layers import held_as, zeros_in
 from octavo.nn.weights.codes import largest_code
 
@@ -169,11 +169,14 @@ def _codes_facts(codes: npt.NDArray[np.int8], scale: npt.NDArray[np.float32]) ->
     return {"scale": (float(scale.min()), float(scale.max())), "full_weights": full}
 
 
-def _over_dense(layer: nn.Linear) -> float:
-    """Return the time of the dense layer over that of `layer`, of int8 codes, on 128 rows."""
+def _over_dense(layer: nn.Linear) -> float | None:
+    """Return the dense layer's time over that of `layer`, of int8 codes; None where it is busy."""
     dense = layer.with_format("dense")
     x = np.random.default_rng(0).standard_normal((128, layer.in_features), np.float32)
-    timed = timing.run(
+    measured = timing.run(
         {"dense": partial(dense, x), "sparse": partial(layer, x)}, rounds=5, seconds=0.03
-    ).timings
+    )
+    timed, threads = measured.timings, runtime.get_num_threads()
+    if any(timing.disturbance(one, measured.others, threads) for one in timed.values()):
+        return None
     return timed["dense"].median / timed["sparse"].median

@@ -29,7 +29,7 @@ def pays_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
             duration(verdict.seconds),
             duration(verdict.rival_seconds),
             verdict.rival.removesuffix(" float32"),
-            f"{verdict.ratio:.2f}×",
+            pays.faster(verdict, "×"),
             verdict.verdict,
         )
         for verdict in found
@@ -47,7 +47,7 @@ def tables(facts: ModelFacts | None, documents: Sequence[Mapping[str, Any]]) -> 
     if rows:
         header = ("case", "engine", "tier", "threads", "time", "band", "GOP/s", "GB/s")
         lines = [cells(row_of(row)) for row in rows]
-        title = "Timings: median, and the band of all rounds"
+        title = "Timings: median and band of the rounds that count, without the slowest third"
         made.append(Table(title, (*header, "of roofline", "vs NumPy"), lines, text=3))
     made += [_machine_table(document) for document in documents]
     return made
