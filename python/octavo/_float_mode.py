@@ -4,7 +4,8 @@
 Other libraries leave marks in a thread's control register: subnormals flushed to zero
 (`torch.set_flush_denormal`, anything linked with ``-ffast-math``), another rounding mode.  Results
 depend on the arguments alone, so the NumPy backend computes in the default mode and puts the
-caller's back.  The native module does the same for itself.
+caller's back.  The native module does the same for itself.  So it is with what the caller wants
+NumPy to do about overflow and the like (`numpy.errstate`): here they are part of the arithmetic.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import functools
 import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,19 +48,21 @@ def _library() -> tuple[Any, ctypes.c_void_p] | None:
 
 
 def in_default_mode(function: Callable[P, R]) -> Callable[P, R]:
-    """Let `function` compute in the default floating-point mode."""
+    """Let `function` compute in the default floating-point mode, whatever the caller's errstate."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         found = _library()
         if found is None:
-            return function(*args, **kwargs)
+            with np.errstate(all="ignore"):
+                return function(*args, **kwargs)
         library, default = found
         before = ctypes.create_string_buffer(_ENVIRONMENT_BYTES)
         library.fegetenv(before)
         library.fesetenv(default)
         try:
-            return function(*args, **kwargs)
+            with np.errstate(all="ignore"):
+                return function(*args, **kwargs)
         finally:
             library.fesetenv(before)
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from octavo import _checks, nn
+from octavo._float_mode import in_default_mode
 from octavo.compression.materialize import materialized
 from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.observe import make_observer
@@ -145,6 +146,7 @@ class Calibration:
         return freeze(self.model, self)
 
 
+@in_default_mode
 def freeze(model: Model, calibration: Calibration) -> Model:
     """Return an int8 copy of a model, with the fixed input scales that a calibration found.
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from octavo import _checks, nn
+from octavo._float_mode import in_default_mode
 from octavo.compression.calibration_context import Calibration, freeze
 from octavo.compression.entry import compress
 from octavo.compression.materialize import materialized
@@ -207,6 +208,7 @@ def _together(one: Recipe, other: Recipe) -> Recipe:
     return replace(one, **changes)
 
 
+@in_default_mode
 def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> nn.Module:
     """Convert a module that is no encoder."""
     quantize = recipe.quantize

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from octavo._float_mode import in_default_mode
 from octavo.compression.calibration_context import Calibration
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import Recipe, read_recipe
@@ -16,6 +17,7 @@ from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
 
 
+@in_default_mode
 def compress(
     model: Encoder | str | os.PathLike[str],
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
@@ -114,6 +116,7 @@ def compress(
     return run(model, plan, calibration, wanted, on_layer, progress)
 
 
+@in_default_mode
 def sensitivity(
     model: Encoder | str | os.PathLike[str],
     calibration: Calibration,

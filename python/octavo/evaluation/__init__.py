@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._float_mode import in_default_mode
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.labelled import Data, read_data
 from octavo.evaluation.layers import LayerError, layer_errors
@@ -64,6 +65,7 @@ class Evaluation:
         return asdict(self)
 
 
+@in_default_mode
 def evaluate(
     model: Model,
     data: Any,

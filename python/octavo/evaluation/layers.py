@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
+from octavo._float_mode import in_default_mode
 from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.tree import untied
@@ -57,6 +58,7 @@ class _Errors:
         self.noise += float(np.square(difference).sum())
 
 
+@in_default_mode
 def layer_errors(
     model: Encoder,
     compressed: Encoder,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from octavo._float_mode import in_default_mode
 from octavo._types import Float32
 
 # How the tokens that count become one vector. The weights grow from 1 at the row's first token.
@@ -26,6 +27,7 @@ POOLINGS: dict[str, Callable[[Float32, Float32], Any]] = {
 }
 
 
+@in_default_mode
 def pool(
     hidden: Float32, mask: npt.NDArray[np.bool_] | None, modes: Sequence[str], skipped: int = 0
 ) -> Float32:

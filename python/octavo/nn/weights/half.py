@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
 from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
@@ -22,6 +23,7 @@ _BLOCK_ELEMENTS = 1 << 16
 """Weights widened at a time: 256 KiB of float32, which the product then finds in L2."""
 
 
+@in_default_mode
 def to_half(values: ArrayLike, dtype: str = "float16", name: str = "values") -> Array:
     """Round floats to 16 bits, half to even.
 
@@ -49,8 +51,7 @@ def to_half(values: ArrayLike, dtype: str = "float16", name: str = "values") -> 
     array = _checks.as_float(values, name, float64=True)
     _checks.check_finite(array, name)
     if chosen == "float16":
-        with np.errstate(over="ignore"):
-            halves: Array = np.ascontiguousarray(array.astype(np.float16))
+        halves: Array = np.ascontiguousarray(array.astype(np.float16))
         if not np.isfinite(halves).all():
             worst = np.abs(array).max()
             raise ValueError(f"{name}: expected values up to 65504 for float16, got {worst}")
