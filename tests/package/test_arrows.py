@@ -28,7 +28,7 @@ FOUNDATION = {
 
 # Package -> which others it may import. "octavo" is the package's own top, for what users type.
 MAY_IMPORT: dict[str, set[str]] = {
-    "algorithms": {"_backend", "_checks", "_ops", "_scales", "_types"},
+    "algorithms": {"_backend", "_checks", "_float_mode", "_ops", "_scales", "_types"},
     "io": FOUNDATION,
     "data": FOUNDATION | {"io"},
     "nn": FOUNDATION | {"io"},

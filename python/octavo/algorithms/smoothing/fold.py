@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.algorithms.smoothing.statistics import floats
 
@@ -50,6 +51,7 @@ def equalizing_scale(first: ArrayLike, second: ArrayLike) -> Array:
     return np.clip(np.sqrt(ratio), 1 / _WIDEST, _WIDEST).astype(np.float32)
 
 
+@in_default_mode
 def fold(
     first: ArrayLike, bias: ArrayLike | None, second: ArrayLike, scale: ArrayLike
 ) -> tuple[Array, Array | None, Array]:

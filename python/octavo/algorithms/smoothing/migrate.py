@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.algorithms.observers import MinMax
 from octavo.algorithms.rounding import nearest_rows
@@ -78,6 +79,7 @@ def smoothing_multiplier(
     return np.clip(multiplier, 1 / _WIDEST, _WIDEST).astype(np.float32)
 
 
+@in_default_mode
 def best_multiplier(
     weight: ArrayLike,
     inputs: InputRanges,
