@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,14 +67,6 @@ def test_shared_and_compressed_files_are_smaller(tmp_path: Path, folder: Path) -
         assert found.is_shared(linear) == (name != "int8")
         sizes[name] = weight_bytes(tmp_path / name)
     assert sizes["int8"] > sizes["share"] > sizes["deep"]
-
-
-def test_others_refuse_codebooks(tmp_path: Path, folder: Path) -> None:
-    octavo.compress(folder, SHARE).save(tmp_path / "a")
-    config = json.loads((tmp_path / "a" / "config.json").read_text())["quantization_config"]
-    assert config["format"] == "octavo-codebook"
-    formats = {group["format"] for group in config["config_groups"].values()}
-    assert formats == {"octavo-codebook"} or formats == {"octavo-codebook", "int-quantized"}
 
 
 def test_excluded_layers_keep_their_codes(folder: Path) -> None:

