@@ -273,6 +273,13 @@ def test_single_inputs_go_together(model: Encoder) -> None:
     assert not batch.types[19].any()
 
 
+def test_many_single_inputs_become_batches_of_few_rows(model: Encoder) -> None:
+    lengths = [1 + index % 24 for index in range(8 * ROWS + 5)]
+    batches = list(batches_of(lambda: ([np.full(size, 7)] for size in lengths), model))
+    assert max(len(batch.ids) for batch in batches) <= ROWS
+    assert sorted(len(row) for row in rows_of(batches)) == sorted(lengths)
+
+
 def test_items_are_named_in_errors(model: Encoder) -> None:
     def yields(*items: Any) -> Any:
         return lambda: iter(items)

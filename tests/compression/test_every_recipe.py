@@ -29,6 +29,7 @@ RECIPES: dict[str, tuple[Any, bool, str | None]] = {
     "int4": ({"quantize": "int4"}, False, "mixed-precision"),
     "symmetric": ({"quantize": {"symmetric": True}}, False, "int-quantized"),
     "4 bits": ({"quantize": {"bits": 4}, "store": "zstd"}, False, "int-quantized"),
+    "equalized": ({"quantize": {"equalize": True}}, False, "int-quantized"),
     "kept": ({"quantize": {"exclude": ["*.0.*"], "keep": "float16"}}, False, "int-quantized"),
     "sparse float": ("sparse50", False, None),
     "global": ({"prune": {"sparsity": 0.6, "scope": "global"}}, False, "octavo-bitmap"),

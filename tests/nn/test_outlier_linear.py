@@ -56,6 +56,7 @@ def test_what_it_holds(rng: np.random.Generator, scaled: bool) -> None:
     multiplier = rng.uniform(0.5, 2, 20).astype(np.float32) if scaled else None
     layer, weight, _ = make(rng, input_multiplier=multiplier)
     assert_same_bits(layer.outlier_columns, np.array(COLUMNS, np.int64))
+    assert_same_bits(layer.outlier_weight, layer.state_dict()["outlier_weight"])
     assert ("input_multiplier" in layer.state_dict()) is scaled
     assert not layer.state_dict()["weight"][:, COLUMNS].any()
     again = OutlierLinear.from_state_dict(layer.state_dict(), **layer.config())
