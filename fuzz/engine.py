@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import mmap
 import multiprocessing
 import os
@@ -59,6 +60,10 @@ class Target(NamedTuple):
     refusals: tuple[type[BaseException], ...] = (ValueError, OSError, TypeError)
     tries: int = 1  # of a case that is accepted
     longest_message: float = 2000
+
+
+class Unknown(Exception):  # noqa: N818
+    """Raised by a `check` that has nothing to compare with."""
 
 
 class Outcome(NamedTuple):
@@ -136,6 +141,8 @@ def _outcome(target: Target, place: Path) -> Outcome:
         return Outcome("exception", f"{type(error).__name__}: {error}")
     try:
         target.check(place, found)
+    except Unknown:
+        pass
     except Exception as error:
         return Outcome("other meaning", f"{type(error).__name__}: {error}")
     return Outcome("accepted")
@@ -163,13 +170,18 @@ class _Board:
     def _write(self, began: float, length: int) -> None:
         self._memory[: self._HEAD.size] = self._HEAD.pack(self.cases, self.accepted, began, length)
 
-    def look(self) -> tuple[float, Files | None]:
-        """Return how long the case has been going on, and the case."""
+    def duration(self) -> float:
+        """Return for how long the case has been going on."""
+        began: float = self._HEAD.unpack_from(self._memory)[2]
+        return time.monotonic() - began if began else 0.0
+
+    def read(self) -> Files | None:
+        """Return the case that a worker which has ended was in; take over its counts."""
         self.cases, self.accepted, began, length = self._HEAD.unpack_from(self._memory)
         if not began:
-            return 0.0, None
-        data = self._memory[self._HEAD.size : self._HEAD.size + length]
-        return time.monotonic() - began, pickle.loads(data)
+            return None
+        files: Files = pickle.loads(self._memory[self._HEAD.size : self._HEAD.size + length])
+        return files
 
 
 @contextlib.contextmanager
@@ -244,23 +256,22 @@ def _watch(
                     report.kept.append(files)
                 elif outcome.kind != "slow" or alone(target, files).is_finding:
                     _add(target, report, outcome, files)
-        gone = not worker.is_alive()
-        duration, case = board.look()
-        if not gone and duration > PATIENCE:
-            worker.kill()
-            worker.join()
-        if case is not None and (gone or duration > PATIENCE):
+        if worker.is_alive() and board.duration() < PATIENCE:
+            continue
+        stuck = worker.is_alive()
+        worker.kill()
+        worker.join()
+        case = board.read()
+        if case is None and worker.exitcode and not stuck:
+            raise RuntimeError(f"{target.name}: the fuzzer itself has failed, see above")
+        if case is not None:
             board.cases += 1
             outcome = alone(target, case)
-            if gone and not outcome.is_finding:
+            if not stuck and not outcome.is_finding:
                 outcome = Outcome("crash", f"exit code {worker.exitcode}, not when tried alone")
             if outcome.is_finding:
                 _add(target, report, outcome, case)
-        if gone or duration > PATIENCE:
-            worker.join()
-            if case is None and worker.exitcode:
-                raise RuntimeError(f"{target.name}: the fuzzer itself has failed, see above")
-            return
+        return
 
 
 def _add(target: Target, report: Report, outcome: Outcome, files: Files) -> None:
@@ -287,14 +298,20 @@ def alone(target: Target, files: Files) -> Outcome:
         worker.join()
 
 
+def _delayed() -> float:
+    """Return for how many seconds threads of this process have waited for a processor."""
+    tasks = Path("/proc/self/task").glob("*/schedstat")
+    return sum(int(task.read_bytes().split()[1]) for task in tasks) * 1e-9
+
+
 def _thrice(target: Target, files: Files, parent: Connection) -> None:
     limit_memory()
     with _own_folder() as place:
-        shortest = float("inf")
+        shortest = math.inf
         for _ in range(3):
-            began = time.monotonic()
+            began, delayed = time.monotonic(), _delayed()
             outcome = attempt(target, files, place)
-            shortest = min(shortest, time.monotonic() - began)
+            shortest = min(shortest, time.monotonic() - began - (_delayed() - delayed))
             if shortest <= LIMIT:
                 break
     if shortest > LIMIT and not outcome.is_finding:

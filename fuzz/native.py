@@ -10,6 +10,7 @@ import functools
 import importlib
 import json
 import math
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,6 @@ from fuzz.engine import Target
 from octavo import _numpy
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable
     from pathlib import Path
 
     from fuzz.mutate import Files
@@ -30,234 +29,72 @@ np.set_printoptions(threshold=4, edgeitems=1)
 core: Any = importlib.import_module("octavo._core")
 TIERS = core.isa_tiers()
 
-FORMATS = core.weight_formats()
-_ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "activation": ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh"),
+    "format": tuple(core.weight_formats()),
+    "bool": (False, True),
+    "float": (1.0, 0.125, 1e-5, 0.0),
+    "scale": (None, None, 0.1),
+    "point": (0, 3, -5),
+}
 _SIZES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 65)
-Arguments = dict[str, Spec]
 
-
-def _size(rng: random.Random) -> int:
-    return rng.choice(_SIZES)
-
-
-def _maybe(rng: random.Random, spec: Spec) -> Spec:
-    return spec if rng.random() < 0.5 else {"value": None}
-
-
-def _value(value: Any) -> Spec:
-    return {"value": value}
-
-
-def _activation(rng: random.Random) -> Arguments:
-    n = _size(rng)
-    name = rng.choice(_ACTIVATIONS)
-    return {"x": array("f4", (n,)), "name": _value(name), "out": array("f4", (n,))}
-
-
-def _softmax(rng: random.Random) -> Arguments:
-    shape = (_size(rng), _size(rng))
-    return {"x": array("f4", shape), "out": array("f4", shape)}
-
-
-def _layer_norm(rng: random.Random) -> Arguments:
-    shape = (_size(rng), _size(rng))
-    return {
-        "x": array("f4", shape),
-        "weight": _maybe(rng, array("f4", shape[1:])),
-        "bias": _maybe(rng, array("f4", shape[1:])),
-        "eps": _value(rng.choice((1e-12, 1e-5, 0.0))),
-        "residual": _maybe(rng, array("f4", shape)),
-        "out": array("f4", shape),
-    }
-
-
-def _attention(rng: random.Random) -> Arguments:
-    batch, queries, keys = rng.choice((0, 1, 2)), rng.choice((0, 1, 5)), rng.choice((0, 1, 7, 17))
-    heads, size = rng.choice((1, 2, 3)), rng.choice((0, 1, 4, 17))
-    width = heads * size
-    return {
-        "q": array("f4", (batch, queries, width)),
-        "k": array("f4", (batch, keys, width)),
-        "v": array("f4", (batch, keys, width)),
-        "mask": _maybe(rng, array("?", (batch, keys), "wild")),
-        "heads": _value(heads),
-        "sm_scale": _value(rng.choice((1.0, 0.125))),
-        "out": array("f4", (batch, queries, width)),
-    }
-
-
-def _layout(rng: random.Random) -> tuple[Arguments, int, int]:
-    outer, channels, inner = rng.choice((1, 2)), rng.choice((0, 1, 3, 9)), rng.choice((0, 1, 5))
-    block = rng.choice((0, 0, 1, 2, 4))
-    count = outer * -(-channels // block) * inner if block else channels
-    sizes = {"outer": outer, "channels": channels, "inner": inner, "block_size": block}
-    return {key: _value(size) for key, size in sizes.items()}, outer * channels * inner, count
-
-
-def _quantize_linear(rng: random.Random) -> Arguments:
-    layout, size, count = _layout(rng)
-    code, kind = rng.choice(("i1", "u1", "i2", "u2")), rng.choice(("f4", "f2"))
-    return {
-        "x": array(kind, (size,)),
-        "scale": array(kind, (count,)),
-        "zero_point": _maybe(rng, array(code, (count,))),
-        **layout,
-        "out": array(code, (size,)),
-    }
-
-
-def _dequantize_linear(rng: random.Random) -> Arguments:
-    layout, size, count = _layout(rng)
-    code, kind = rng.choice(("i1", "u1", "i2", "u2", "i4")), rng.choice(("f4", "f2"))
-    return {
-        "q": array(code, (size,)),
-        "scale": array(kind, (count,)),
-        "zero_point": _maybe(rng, array(code, (count,))),
-        **layout,
-        "out": array(kind, (size,)),
-    }
-
-
-def _quantize_dynamic(rng: random.Random) -> Arguments:
-    return {"x": array("f4", (_size(rng), _size(rng))), "symmetric": _value(rng.random() < 0.5)}
-
-
-def _embedding(rng: random.Random) -> Arguments:
-    rows, width, count = _size(rng), _size(rng), _size(rng)
-    return {
-        "codes": array("i1", (rows, width)),
-        "scale": array("f4", (rows,)),
-        "ids": array("i8", (count,), "below", rows),
-        "out": array("f4", (count, width)),
-    }
-
-
-def _widen(rng: random.Random) -> Arguments:
-    n = _size(rng)
-    kind = rng.choice(("f2", "u2"))
-    return {"x": array(kind, (n,), "wild"), "out": array("f4", (n,))}
-
-
-def _matmul_int8(rng: random.Random) -> Arguments:
-    batch, m, k, n = rng.choice((0, 1, 2)), _size(rng), _size(rng), _size(rng)
-    kinds = ("i1", "u1")
-    return {
-        "a": array(rng.choice(kinds), (batch, m, k)),
-        "b": array(rng.choice(kinds), (batch, k, n)),
-        "a_zero_point": _maybe(rng, array("i4", (rng.choice((1, m)),))),
-        "b_zero_point": _maybe(rng, array("i4", (rng.choice((1, n)),))),
-        "out": array("i4", (batch, m, n)),
-    }
-
-
-def _format_cost(rng: random.Random) -> Arguments:
-    codes = array("i1", (_size(rng), _size(rng)), "codes", rng.choice((1, 127)))
-    return {"codes": codes, "format": _value(rng.choice(FORMATS))}
-
-
-def _linear(rng: random.Random, n: int, k: int) -> Arguments:
-    static = rng.random() < 0.3
-    return {
-        "codes": array("i1", (n, k), "codes", rng.choice((1, 127))),
-        "scale": array("f4", (n,)),
-        "bias": _maybe(rng, array("f4", (n,))),
-        "activation": _value(rng.choice(_ACTIVATIONS)),
-        "symmetric": _value(rng.random() < 0.5),
-        "input_scale": _value(0.05 if static else None),
-        "input_zero_point": _value(rng.choice((0, 3)) if static else 0),
-        "output_scale": _value(rng.choice((None, None, 0.1))),
-        "output_zero_point": _value(rng.choice((0, -5))),
-        "format": _value(rng.choice(FORMATS)),
-        "input_multiplier": _maybe(rng, array("f4", (k,))),
-    }
-
-
-def _int4(rng: random.Random, n: int, k: int) -> Arguments:
-    group = rng.choice((32, 64, 128))
-    return {
-        "codes": array("i1", (n, k), "codes", 7),
-        "scale": array("f4", (n, -(-k // group))),
-        "group": _value(group),
-        "bias": _maybe(rng, array("f4", (n,))),
-        "activation": _value(rng.choice(_ACTIVATIONS)),
-        "output_scale": _value(rng.choice((None, None, 0.1))),
-        "output_zero_point": _value(0),
-        "input_multiplier": _maybe(rng, array("f4", (k,))),
-    }
-
-
-def _sparse(rng: random.Random, n: int, k: int) -> Arguments:
-    per_row = rng.randrange(k + 1)
-    return {
-        "indptr": array("i8", (n + 1,), "starts", n * per_row),
-        "indices": array("i4", (n * per_row,), "columns", per_row),
-        "values": array("f4", (n * per_row,)),
-        "k": _value(k),
-    }
-
-
-def _run(rng: random.Random, n: int, k: int) -> Arguments:
-    m = _size(rng)
-    added = array("f4", (m, n))
-    x = array("f4", (m, k))
-    return {"x": x, "residual": _maybe(rng, added), "addend": _maybe(rng, dict(added))}
-
-
-def _run_codes(rng: random.Random, n: int, k: int) -> Arguments:
-    rows = _run(rng, n, k)
-    m = rows.pop("x")["shape"][0]
-    zero_points = array("i4", (m,), "codes", 127)
-    rows |= {"codes": array("i1", (m, k)), "scales": array("f4", (m,)), "zero_points": zero_points}
-    return {key: rows[key] for key in ("codes", "scales", "zero_points", "residual", "addend")}
-
-
-def _matrix_run(rng: random.Random, n: int, k: int) -> Arguments:
-    m = _size(rng)
-    return {"a": array(rng.choice(("i1", "u1")), (m, k)), "out": array("i4", (m, n))}
-
-
-def _sparse_run(rng: random.Random, n: int, k: int) -> Arguments:
-    m = _size(rng)
-    return {"x": array("f4", (k, m)), "out": array("f4", (n, m))}
-
-
-def _matrix(_: random.Random, n: int, k: int) -> Arguments:
-    return {"b": array("i1", (k, n))}
-
-
-def _nothing(*_: object) -> Arguments:
-    return {}
-
-
-FUNCTIONS: dict[str, Callable[[random.Random], Arguments]] = {
-    "activation": _activation,
-    "attention": _attention,
-    "dequantize_linear": _dequantize_linear,
-    "embedding": _embedding,
-    "format_cost": _format_cost,
-    "layer_norm": _layer_norm,
-    "matmul_int8": _matmul_int8,
-    "quantize_dynamic": _quantize_dynamic,
-    "quantize_linear": _quantize_linear,
-    "softmax": _softmax,
-    "widen": _widen,
+FUNCTIONS = {
+    "activation": "x=f4:n name=activation out=f4:n",
+    "attention": (
+        "q=f4:b,m,w k=f4:b,n,w v=f4:b,n,w mask?=?:b,n bias?=f4:h,m,n heads=h sm_scale=float"
+        " out=f4:b,m,w"
+    ),
+    "dequantize_linear": (
+        "q=CODE:all scale=FLOAT:blocks zero_point?=CODE:blocks outer=b channels=n inner=h"
+        " block_size=block out=FLOAT:all"
+    ),
+    "embedding": "codes=i1:n,k scale=f4:n ids=i8:m:below:n out=f4:m,k",
+    "format_cost": "codes=i1:n,k:codes:one format=format",
+    "layer_norm": "x=f4:m,n weight?=f4:n bias?=f4:n eps=float residual?=f4:m,n out=f4:m,n",
+    "matmul_int8": (
+        "a=CODE8:b,m,k b=CODE8:b,k,n a_zero_point?=i4:m b_zero_point?=i4:n out=i4:b,m,n"
+    ),
+    "quantize_dynamic": "x=f4:m,n symmetric=bool",
+    "quantize_linear": (
+        "x=FLOAT:all scale=FLOAT:blocks zero_point?=CODE:blocks outer=b channels=n inner=h"
+        " block_size=block out=CODE:all"
+    ),
+    "softmax": "x=f4:m,n out=f4:m,n",
+    "widen": "x=HALF:n:wild out=f4:n",
 }
-_LINEAR_METHODS = {
-    "run": _run,
-    "call": _run,
-    "run_codes": _run_codes,
-    **dict.fromkeys(("unpack", "scale", "bias", "input_multiplier", "memory", "nbytes"), _nothing),
-    **dict.fromkeys(("shape", "format", "activation"), _nothing),
+"""Arguments, with ``?`` those that may be None: dtype, shape and content, a choice, or a size."""
+
+_ADDED = " residual?=f4:m,n addend?=f4:m,n"
+_LINEAR = {
+    "run": "x=f4:m,k" + _ADDED,
+    "call": "x=f4:m,k" + _ADDED,
+    "run_codes": "codes=i1:m,k scales=f4:m zero_points=i4:m:codes:most" + _ADDED,
+    **dict.fromkeys(("unpack", "scale", "bias", "input_multiplier", "memory", "nbytes"), ""),
+    **dict.fromkeys(("shape", "format", "activation"), ""),
 }
-OBJECTS: dict[str, tuple[Callable[..., Arguments], dict[str, Callable[..., Arguments]]]] = {
-    "PackedLinear": (_linear, _LINEAR_METHODS),
-    "packed_int4": (_int4, _LINEAR_METHODS),
-    "PackedMatrix": (_matrix, {"matmul": _matrix_run, "shape": _nothing, "nbytes": _nothing}),
+OBJECTS = {
+    "PackedLinear": (
+        "codes=i1:n,k:codes:most scale=f4:n bias?=f4:n activation=activation symmetric=bool"
+        " input_scale=scale input_zero_point=point output_scale=scale output_zero_point=point"
+        " format=format input_multiplier?=f4:k",
+        _LINEAR,
+    ),
+    "packed_int4": (
+        "codes=i1:n,k:codes:seven scale=f4:n,groups group=group bias?=f4:n activation=activation"
+        " output_scale=scale output_zero_point=point input_multiplier?=f4:k",
+        _LINEAR,
+    ),
+    "PackedMatrix": ("b=i1:k,n", {"matmul": "a=CODE8:m,k out=i4:m,n", "shape": "", "nbytes": ""}),
     "SparseF32": (
-        _sparse,
-        {"matmul": _sparse_run, **dict.fromkeys(("unpack", "shape", "nnz", "nbytes"), _nothing)},
+        "indptr=i8:rows:starts:nonzeros indices=i4:nonzeros:columns:row values=f4:nonzeros k=k",
+        {
+            "matmul": "x=f4:k,m out=f4:n,m",
+            **dict.fromkeys(("unpack", "shape", "nnz", "nbytes"), ""),
+        },
     ),
 }
+"""What makes an object, and its methods and properties; m, n, k are the same for both."""
 PLAIN = (
     *("version", "compiler", "machine", "cpu_features", "isa_tiers", "compiled_isa_tiers"),
     *("get_isa", "set_isa", "set_num_threads", "get_num_threads", "default_num_threads"),
@@ -268,38 +105,95 @@ _OWN_ANSWERS = ("nbytes", "memory", "format_cost")
 """What depends on how the native module holds things, or on the tier."""
 
 
+def _sizes(rng: random.Random) -> dict[str, int]:
+    m, n, k = (rng.choice(_SIZES) for _ in "mnk")
+    b, h, block, group = (rng.choice(few) for few in ((0, 1, 2), (1, 2, 3), (0, 0, 1, 4), (32, 64)))
+    row = rng.randrange(k + 1)
+    return {
+        "m": m,
+        "n": n,
+        "k": k,
+        "b": b,
+        "h": h,
+        "w": h * rng.choice((0, 1, 4, 17)),
+        "all": b * n * h,
+        "blocks": b * -(-n // block) * h if block else n,
+        "block": block,
+        "group": group,
+        "groups": -(-k // group),
+        "one": 1,
+        "seven": 7,
+        "most": 127,
+        "rows": n + 1,
+        "row": row,
+        "nonzeros": n * row,
+    }
+
+
+def draw(rng: random.Random, signature: str, sizes: dict[str, int]) -> dict[str, Spec]:
+    """Return arguments that a function takes."""
+    kinds = {"CODE": ("i1", "u1", "i2", "u2"), "CODE8": ("i1", "u1"), "FLOAT": ("f4", "f2")}
+    kinds["HALF"] = ("f2", "u2")
+    chosen = {name: rng.choice(dtypes) for name, dtypes in kinds.items()}
+    arguments: dict[str, Spec] = {}
+    for word in signature.split():
+        name, _, kind = word.partition("=")
+        dtype, _, rest = kind.partition(":")
+        if name.endswith("?") and rng.random() < 0.5:
+            arguments[name[:-1]] = {"value": None}
+        elif rest:
+            shape, _, fill = rest.partition(":")
+            fill, _, top = fill.partition(":")
+            extents = tuple(sizes[axis] for axis in shape.split(","))
+            content = (fill or "normal", sizes[top] if top else 0)
+            arguments[name.rstrip("?")] = array(chosen.get(dtype, dtype), extents, *content)
+        else:
+            value = sizes[kind] if kind in sizes else rng.choice(_CHOICES[kind])
+            arguments[name] = {"value": value}
+    return arguments
+
+
 def change(rng: random.Random, _: Files) -> Files:
     """Make a call, and spoil some of its arguments."""
-    kind = rng.random()
+    kind, sizes = rng.random(), _sizes(rng)
     case: dict[str, Any] = {"threads": rng.choice((1, 1, 2, 3))}
     if kind < 0.02:
         name = rng.choice(PLAIN)
         # Probes run as long, or as often, as they are told to.
         known = (-1, 0, -1.5, 1e-6, None, "", []) if "bench" in name else (*JUNK, *TIERS)
-        values = [_value(rng.choice(known)) for _ in range(rng.choice((0, 1, 1, 2)))]
-        case |= {"call": name, "args": dict(zip("ab", values, strict=False))}
-    elif kind < 0.5:
+        values = [{"value": rng.choice(known)} for _ in range(rng.choice((0, 1, 1, 2)))]
+        return _file({**case, "call": name, "args": dict(zip("ab", values, strict=False))})
+    if kind < 0.5:
         name = rng.choice(list(FUNCTIONS))
-        case |= {"call": name, "args": FUNCTIONS[name](rng)}
+        case |= {"call": name, "args": draw(rng, FUNCTIONS[name], sizes)}
     else:
         name = rng.choice(("PackedLinear", *OBJECTS))
-        make, methods = OBJECTS[name]
+        signature, methods = OBJECTS[name]
         method = rng.choice((next(iter(methods)), *methods))
-        n, k = _size(rng), _size(rng)
-        case |= {
-            "call": f"{name}.{method}",
-            "make": make(rng, n, k),
-            "args": methods[method](rng, n, k),
-        }
+        made = {"make": draw(rng, signature, sizes), "args": draw(rng, methods[method], sizes)}
+        case |= {"call": f"{name}.{method}", **made}
     spoiled = [part for part in (case["args"], case.get("make")) if part]
-    for _ in range(rng.choice((0, 1, 1, 2, 3)) if spoiled and kind >= 0.02 else 0):
+    for _ in range(rng.choice((0, 1, 1, 2, 3))):
         spoil(rng, rng.choice(spoiled))
+    return _file(case)
+
+
+def _file(case: dict[str, Any]) -> Files:
     return {"call.json": json.dumps(case).encode()}
 
 
 def seeds(_: Path) -> list[Files]:
-    """Return a call of nothing, from which no mutant is made."""
-    return [{"call.json": b'{"call": "version", "threads": 1, "args": {}}'}]
+    """Return a call of each function and method that nothing is wrong with."""
+    rng, found = random.Random(0), []
+    for name, signature in FUNCTIONS.items():
+        found.append({"call": name, "args": draw(rng, signature, _sizes(rng))})
+    for name, (signature, methods) in OBJECTS.items():
+        for method, arguments in methods.items():
+            if (name, method) != ("packed_int4", "run_codes"):
+                sizes = _sizes(rng)
+                made = {"make": draw(rng, signature, sizes), "args": draw(rng, arguments, sizes)}
+                found.append({"call": f"{name}.{method}", **made})
+    return [_file({"threads": 1, **case}) for case in found]
 
 
 def _call(module: Any, case: dict[str, Any], *, plain: bool = False) -> list[Any]:

@@ -98,7 +98,7 @@ def _check_arrays(place: Path, found: list[Content]) -> None:
     labelled, plain = found
     assert plain.arrays is not None
     assert labelled.arrays is not None
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         for name in archive.namelist():
             data = archive.read(name)
             array = plain.arrays[name.removesuffix(".npy")]

@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import zstandard
 
-from fuzz.engine import Target
+from fuzz.engine import Target, Unknown
 from fuzz.mutate import Files, change_files, join_tensors
 from octavo import compress, lora, models
 from octavo.io import Checkpoint, TensorFile, TensorPlan, write_tensor_file
@@ -114,10 +114,18 @@ def files_of(folder: Path) -> Files:
 
 
 def independent(data: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """Return type, shape and bytes of each tensor, as the `safetensors` package has them."""
+    """Return type, shape and bytes of each tensor, as the `safetensors` package has them.
+
+    It refuses files with a tensor of a type that it does not know; octavo lets that one be.
+    """
+    try:
+        tensors = safetensors.deserialize(data)
+    except safetensors.SafetensorError as error:
+        if "unknown variant" in str(error):
+            raise Unknown from None
+        raise
     return {
-        name: (info["dtype"], tuple(info["shape"]), bytes(info["data"]))
-        for name, info in safetensors.deserialize(data)
+        name: (info["dtype"], tuple(info["shape"]), bytes(info["data"])) for name, info in tensors
     }
 
 

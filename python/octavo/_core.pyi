@@ -137,6 +137,7 @@ def attention(
     k: NDArray[np.float32],
     v: NDArray[np.float32],
     mask: NDArray[np.bool_] | None,
+    bias: NDArray[np.float32] | None,
     heads: int,
     sm_scale: float,
     out: NDArray[np.float32],

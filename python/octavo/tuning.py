@@ -259,7 +259,7 @@ def read(path: os.PathLike[str]) -> dict[str, dict[str, tuple[float, ...]]]:
         cpu = content["cpu"]
     except (*_MALFORMED, ValueError) as error:
         raise ValueError(
-            f"{path}: expected a table written by `octavo tune`, got {error};"
+            f"{path}: expected a table written by `octavo tune`, got {shown(str(error))};"
             " delete the file or run `octavo tune` again"
         ) from None
     return table if cpu == runtime.cpu_info()["cpu"] else {}

@@ -16,6 +16,9 @@ from octavo._files import read_bytes
 from octavo._text import shown
 
 _MOST_BYTES = 1 << 30
+_LONGEST_HEADER = 512
+"""NumPy takes seconds for the spaces of a longer one, as Python 2 may have written it."""
+
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -56,7 +59,7 @@ def _array(content: bytes) -> npt.NDArray[Any]:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"expected version 1.0 or 2.0 of the format, got {version}")
-    shape, _, dtype = _HEADERS[version](file)
+    shape, _, dtype = _HEADERS[version](file, max_header_size=_LONGEST_HEADER)
     needed, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
     if min(shape, default=0) < 0 or needed != found:
         raise ValueError(f"{dtype} of shape {shape} needs {needed} bytes, has {found}")

@@ -60,6 +60,8 @@ def read_header(path: Path, file: Any, size: int) -> tuple[dict[str, Any], int]:
     try:
         text = file.read(length).decode("utf-8")
         header = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        if "\\u" in text:  # half of a surrogate pair is no text
+            json.dumps(header, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         fail(path, f"header is not JSON ({error})")
     if not isinstance(header, dict):

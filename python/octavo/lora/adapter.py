@@ -179,7 +179,8 @@ def _floats(file: TensorFile) -> dict[str, Array]:
         if kind not in ("F64", "F32", "F16", "BF16"):
             raise ValueError(f"tensor {shown(name)}: expected floats, got {kind}")
         widened = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw
-        values = np.array(widened, np.float32)
+        with np.errstate(over="ignore"):
+            values = np.array(widened, np.float32)
         if not np.isfinite(values).all():
             raise ValueError(f"tensor {shown(name)}: expected finite values, got NaN or infinity")
         tensors[name.removeprefix(_PREFIX)] = values
