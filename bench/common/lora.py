@@ -83,7 +83,7 @@ def logits(model: Encoder, folder: Path, sentences: list[str]) -> Any:
     parts = []
     for start in range(0, len(order), BATCH):
         ids, mask = tokenize(folder, [sentences[i] for i in order[start : start + BATCH]], 128)
-        parts.append(model.classify(ids, mask))
+        parts.append(model.logits(ids, mask))
     scores = np.concatenate(parts)
     return scores[np.argsort(order)]
 

@@ -16,12 +16,13 @@ import model_files
 import octavo
 from octavo import cli
 from octavo.algorithms.measures import cosines
-from octavo.data import default_model, tokenizer
+from octavo.data import default_model
 from octavo.data.sentences import SENTENCES
 from octavo.data.tokenizer import tokenize
 from octavo.demo import run_demo
 from octavo.demo.table import align, render
 from octavo.evaluation.layers import layer_errors
+from octavo.io import tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,7 +112,7 @@ def test_sentences_and_cosines(folder: Path) -> None:
 
 def test_no_tokenizers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    tokenizer._opened.cache_clear()
+    tokenizer._from_json.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'octavo\[models\]'"):
         tokenize(folder, SENTENCES, 16)
 

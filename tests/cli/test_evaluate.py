@@ -38,10 +38,10 @@ def test_numbers(folder: Path) -> None:
     model = octavo.models.load(folder)
     small = octavo.compress(model)
     data = rows()
-    exact, near = model.classify(**data).argmax(1), small.classify(**data).argmax(1)
+    exact, near = model.logits(data).argmax(1), small.logits(data).argmax(1)
     labels = np.where(np.arange(70) % 3, exact, 0)
     found = octavo.evaluation.evaluate(small, {**data, "labels": labels}, reference=model)
-    vectors, small_vectors = model.encode(**data), small.encode(**data)
+    vectors, small_vectors = model.encode(data), small.encode(data)
     assert (found.rows, found.accuracy_of) == (70, "classifier")
     assert found.accuracy == (near == labels).mean()
     assert found.reference_accuracy == (exact == labels).mean()
@@ -67,8 +67,8 @@ def test_a_probe(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="needs scikit-learn")
     model = octavo.models.load(model_files.write_random(tmp_path / "plain"))
     train, test = rows(200), rows(60)
-    labels = (model.encode(**train)[:, 0] > 0).astype(int)
-    wanted = (model.encode(**test)[:, 0] > 0).astype(int)
+    labels = (model.encode(train)[:, 0] > 0).astype(int)
+    wanted = (model.encode(test)[:, 0] > 0).astype(int)
     small = octavo.compress(model)
     seen: list[float] = []
     found = octavo.evaluation.evaluate(

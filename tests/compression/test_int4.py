@@ -57,7 +57,7 @@ def test_the_last_layer_of_a_classifier_keeps_its_bits(tmp_path: Path) -> None:
     assert small.classifier.kind == "float32"
     small.save(tmp_path / "small")
     again = octavo.models.load(tmp_path / "small")
-    assert_same_bits(again.classify(*model_files.batch()), small.classify(*model_files.batch()))
+    assert_same_bits(again.logits(*model_files.batch()), small.logits(*model_files.batch()))
 
 
 @pytest.mark.parametrize(("k", "group"), [(1, 32), (32, 64), (40, 32), (65, 64), (300, 128)])

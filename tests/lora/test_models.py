@@ -201,11 +201,11 @@ def test_merged_equals_unmerged_to_the_rounding(int8: Encoder) -> None:
 def test_merged_model_is_an_ordinary_one(tmp_path: Path, int8: Encoder, base: Encoder) -> None:
     for model in (int8, base):
         merged = merge(model, adapter(0))
-        logits = merged.classify(IDS, MASK)
+        logits = merged.logits(IDS, MASK)
         assert logits.shape == (4, 3)
         merged.save(tmp_path / "merged")
         again = octavo.models.load(tmp_path / "merged")
-        np.testing.assert_array_equal(again.classify(IDS, MASK), logits)
+        np.testing.assert_array_equal(again.logits(IDS, MASK), logits)
         assert model.classifier is None
 
 
@@ -261,15 +261,15 @@ def test_other_forms_of_int8_layers(base: Encoder, kind: str) -> None:
 
 
 def test_heads_come_and_go(int8: Encoder) -> None:
-    with pytest.raises(ValueError, match="without a classification head"):
-        int8.classify(IDS, MASK)
+    with pytest.raises(ValueError, match="without a head"):
+        int8.logits(IDS, MASK)
     int8.load_adapter(adapter(0), "three")
     int8.load_adapter(adapter(1, labels=5), "five")
-    assert int8.classify(IDS, MASK).shape == (4, 3)
+    assert int8.logits(IDS, MASK).shape == (4, 3)
     with int8.use_adapter("five"):
-        assert int8.classify(IDS, MASK).shape == (4, 5)
+        assert int8.logits(IDS, MASK).shape == (4, 5)
     with int8.use_adapter(None), pytest.raises(ValueError, match="adapter that is not in use"):
-        int8.classify(IDS, MASK)
+        int8.logits(IDS, MASK)
     int8.unload_adapter("three")
     int8.unload_adapter("five")
     assert int8.classifier is None

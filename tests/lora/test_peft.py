@@ -269,12 +269,12 @@ def test_octavo_runs_what_peft_saved(tmp_path: Path, bert: Path, model: Any) -> 
     model.save_pretrained(tmp_path / "adapter")
     engine = octavo.compress(bert)
     engine.load_adapter(tmp_path / "adapter")
-    got = engine.classify(IDS.numpy(), MASK.numpy())
+    got = engine.logits(IDS.numpy(), MASK.numpy())
     np.testing.assert_allclose(got, logits(model).numpy(), atol=2e-4)
     merged = engine.merge_adapter("default")
     model.merge_adapter()
     wanted = logits(model).numpy()
-    np.testing.assert_allclose(merged.classify(IDS.numpy(), MASK.numpy()), wanted, atol=2e-4)
+    np.testing.assert_allclose(merged.logits(IDS.numpy(), MASK.numpy()), wanted, atol=2e-4)
 
 
 @pytest.mark.parametrize("base", [float_base, int8_base])
@@ -288,7 +288,7 @@ def test_files_go_both_ways(tmp_path: Path, bert: Path, base: Any) -> None:
     assert torch.equal(logits(again), logits(made))
     engine = octavo.models.load(bert) if base is float_base else octavo.compress(bert)
     engine.load_adapter(tmp_path / "ours")
-    got = engine.classify(IDS.numpy(), MASK.numpy())
+    got = engine.logits(IDS.numpy(), MASK.numpy())
     np.testing.assert_allclose(got, logits(made).numpy(), atol=2e-4)
 
 
@@ -305,7 +305,7 @@ def test_from_pretrained_on_an_int8_folder(tmp_path: Path, int8: Path) -> None:
     model.save_pretrained(tmp_path / "adapter")
     engine = octavo.models.load(int8)
     engine.load_adapter(tmp_path / "adapter")
-    got = engine.classify(IDS.numpy(), MASK.numpy())
+    got = engine.logits(IDS.numpy(), MASK.numpy())
     np.testing.assert_allclose(got, logits(model).numpy(), atol=2e-4)
 
 

@@ -66,8 +66,8 @@ def test_equals_the_saved_folder(family: str, head: bool, tmp_path: Path) -> Non
     with torch.no_grad():
         wanted = model(torch.tensor(ids), torch.tensor(mask))
     if head:
-        logits = encoder.classify(ids, mask)
-        np.testing.assert_array_equal(logits, loaded.classify(ids, mask))
+        logits = encoder.logits(ids, mask)
+        np.testing.assert_array_equal(logits, loaded.logits(ids, mask))
         np.testing.assert_allclose(logits, wanted.logits.numpy(), atol=2e-5)
     else:
         states = wanted.last_hidden_state.numpy()[mask == 1]
@@ -209,7 +209,7 @@ class OwnClassifier(transformers.BertForSequenceClassification):
 def test_heads() -> None:
     model = OwnClassifier(made(head=True, num_labels=5).config).eval()
     ids, mask = model_files.batch()
-    assert ot.to_encoder(model).classify(ids, mask).shape == (4, 5)
+    assert ot.to_encoder(model).logits(ids, mask).shape == (4, 5)
     model.classifier = torch.nn.Sequential(model.classifier)
     with pytest.raises(ValueError, match=r"layer 'classifier': expected .*, got Sequential"):
         ot.to_encoder(model)

@@ -302,10 +302,10 @@ def test_an_encoder_of_a_trained_model() -> None:
     encoder = ot.to_encoder(model.eval())
     assert isinstance(encoder.classifier, octavo.nn.FloatLinear)
     assert isinstance(encoder.encoder.layer[0].intermediate.dense, octavo.Linear)
-    logits = encoder.classify(ids.numpy(), mask.numpy())
+    logits = encoder.logits(ids.numpy(), mask.numpy())
     ot.convert_qat_(model)
     twin = ot.to_encoder(model)
-    np.testing.assert_array_equal(logits, twin.classify(ids.numpy(), mask.numpy()))
+    np.testing.assert_array_equal(logits, twin.logits(ids.numpy(), mask.numpy()))
     with torch.no_grad():
         model.bert.encoder.layer[1].output.LayerNorm.bias[0] = math.nan
     torch_logits = model(ids, mask).logits

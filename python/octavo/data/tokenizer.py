@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences as token ids, by a model folder's own tokenizer."""
+"""Sentences as padded token ids, by a model folder's own tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from octavo._files import read_bytes
-from octavo._text import shown
-
-_TOKENIZER = "tokenizer.json"
+from octavo.io.tokenizer import Tokenizer, read_tokenizer
 
 
 class _Positions(Protocol):
@@ -56,43 +52,14 @@ def tokens_for(model: TokenModel, sentences: Sequence[str], name: str) -> tuple[
 def tokenize(
     folder: Path, sentences: Sequence[str], limit: int, files: Mapping[str, bytes] | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Turn sentences into padded ids and their mask, int64, with the folder's ``tokenizer.json``.
+    """Turn sentences into padded ids and their mask, int64, with the folder's tokenizer.
 
     Longer sentences are cut to `limit` tokens. `files` are those of the folder if they were read
     before, with the model say; the folder is only named then.
     """
-    content = _read_tokenizer(folder) if files is None else files.get(_TOKENIZER)
-    if content is None:
-        when = "" if files is None else " when the model was loaded"
-        raise FileNotFoundError(f"{folder}: no {_TOKENIZER}{when}")
-    try:
-        encoded = _opened(content, limit).encode_batch(list(sentences))
-    except (KeyboardInterrupt, SystemExit, MemoryError, ModuleNotFoundError):
-        raise
-    except BaseException as error:  # the library's panics are no Exceptions
-        raise ValueError(f"{folder / _TOKENIZER}: not a tokenizer: {shown(str(error))}") from None
-    ids = np.array([item.ids for item in encoded], dtype=np.int64)
-    mask = np.array([item.attention_mask for item in encoded], dtype=np.int64)
-    return ids, mask
-
-
-def _read_tokenizer(folder: Path) -> bytes | None:
-    try:
-        return read_bytes(folder / _TOKENIZER)
-    except FileNotFoundError:
-        return None
-
-
-@lru_cache(maxsize=4)
-def _opened(content: bytes, limit: int) -> Any:
-    """Return a tokenizer; reading a vocabulary takes longer than a batch of sentences."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise ModuleNotFoundError(
-            "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
-        ) from None
-    tokenizer = Tokenizer.from_buffer(content)
-    tokenizer.enable_truncation(limit)
-    tokenizer.enable_padding()
-    return tokenizer
+    files = read_tokenizer(folder) if files is None else files
+    rows = [row.ids for row in Tokenizer(files, folder)(sentences, limit)]
+    mask = np.arange(max(map(len, rows), default=0)) < np.array([len(row) for row in rows])[:, None]
+    ids = np.zeros(mask.shape, np.int64)
+    ids[mask] = [index for row in rows for index in row]
+    return ids, mask.astype(np.int64)

@@ -10,6 +10,7 @@ Examples
 
 from __future__ import annotations
 
+from octavo.models.answers import Label, Ranked
 from octavo.models.bert import BertModel
 from octavo.models.config import EncoderConfig
 from octavo.models.distilbert import DistilBertModel
@@ -26,7 +27,9 @@ __all__ = [
     "ElectraModel",
     "Encoder",
     "EncoderConfig",
+    "Label",
     "MPNetModel",
+    "Ranked",
     "RobertaModel",
     "XLMRobertaModel",
     "load",

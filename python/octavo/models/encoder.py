@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo._checks import as_array, as_bool, as_ids, boolean, check_shape, integer
+from octavo._checks import as_array, as_bool, as_ids, check_shape
 from octavo._types import Float32
 from octavo.models.config import EncoderConfig
-from octavo.models.heads import Headed
 from octavo.models.sentence import SentenceModules, read_modules
+from octavo.models.text_vectors import TextVectors
 
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-class Encoder(Headed):
+class Encoder(TextVectors):
     """A BERT-family encoder: token ids in, hidden states out.
 
     The layers are attributes under the names of the checkpoint, so a layer is swapped by assigning
@@ -158,52 +158,6 @@ class Encoder(Headed):
         if self._sentence is None:
             self._sentence = read_modules(self.files, self.config.hidden_size)
         return self._sentence
-
-    def encode(
-        self,
-        input_ids: npt.ArrayLike,
-        attention_mask: npt.ArrayLike | None = None,
-        token_type_ids: npt.ArrayLike | None = None,
-        *,
-        normalize: bool | None = None,
-        prompt_tokens: int = 0,
-    ) -> Float32:
-        """Compute sentence vectors as sentence-transformers does with the model's folder.
-
-        Its ``modules.json`` says how to pool (first token, mean, maximum, ...) and what comes
-        then: Dense, LayerNorm, Normalize. Without one, a vector is the mean of the hidden states
-        over the tokens of its row. Padding and batch mates do not change what is pooled; a row
-        without any token gives zeros there.
-
-        Parameters
-        ----------
-        input_ids, attention_mask, token_type_ids
-            As for calling the model.
-        normalize : bool, optional
-            Whether vectors get length 1; by default as the folder says.
-        prompt_tokens : int
-            How many tokens at the start of each row are a prompt's: they are not pooled if the
-            folder says so (``include_prompt``).
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (batch, size)
-            The size is `hidden_size`, unless vectors are put together or a Dense changes it.
-
-        Raises
-        ------
-        ValueError
-            If the folder asks for a module that octavo does not run, or contradicts itself; the
-            message names it.
-        """
-        if normalize is not None:
-            boolean(normalize, "normalize")
-        skipped = integer(prompt_tokens, "prompt_tokens", 0)
-        # Checked once: the mask of the pooling is the mask of the call.
-        ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
-        sentence = self.sentence
-        hidden = self(ids, mask, types)
-        return sentence(hidden, mask, normalize=normalize, prompt_tokens=skipped)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a Hugging Face folder, whole or not at all.

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo import nn
 from octavo._types import Float32
@@ -55,67 +54,18 @@ class Headed(Adapted):
         named = self.config.task or (adapter.task if adapter is not None else "")
         return named if named in found else next(iter(found), "")
 
-    def classify(
-        self,
-        input_ids: npt.ArrayLike,
-        attention_mask: npt.ArrayLike | None = None,
-        token_type_ids: npt.ArrayLike | None = None,
-    ) -> Float32:
-        """Compute the logits of a sequence classifier.
-
-        Parameters
-        ----------
-        input_ids, attention_mask, token_type_ids
-            As for calling the model; the first token of each row stands for the whole.
-
-        Returns
-        -------
-        numpy.ndarray of float32, shape (batch, labels)
-
-        Raises
-        ------
-        ValueError
-            If the model has no head, or one for something else.
-        """
-        if self.task != SEQUENCE:
-            other = f"with one for {self.task}: see logits"
-            head = other if self.task else "without a classification head"
-            raise ValueError(
-                f"model: expected a sequence classifier, got a {self.architecture} {head}"
-            )
-        return self.logits(input_ids, attention_mask, token_type_ids)
-
-    def logits(
-        self,
-        input_ids: npt.ArrayLike,
-        attention_mask: npt.ArrayLike | None = None,
-        token_type_ids: npt.ArrayLike | None = None,
-    ) -> Float32:
-        """Compute what the model's head gives.
-
-        Parameters
-        ----------
-        input_ids, attention_mask, token_type_ids
-            As for calling the model.
-
-        Returns
-        -------
-        numpy.ndarray of float32
-            Of a sequence classifier, shape (batch, labels); of a classifier of tokens, shape
-            (batch, tokens, labels); of one that answers questions, shape (batch, tokens, 2): how
-            much a token looks like the answer's first, and like its last.
-
-        Raises
-        ------
-        ValueError
-            If the model has no head.
-        """
+    def require_head(self, task: str = "") -> None:
+        """Raise unless the model has a head, one for `task`."""
         if not self.task:
+            wanted = "a sequence classifier" if task else f"one of {', '.join(OUTPUT_OF_TASK)}"
             raise ValueError(
-                f"model: expected one with a head ({', '.join(OUTPUT_OF_TASK)}), got a "
-                f"{self.architecture} without"
+                f"model: expected {wanted}, got a {self.architecture} without a head for it"
             )
-        return self.logits_of(self(input_ids, attention_mask, token_type_ids))
+        if task and self.task != task:
+            raise ValueError(
+                f"model: expected a head for {task}, got a {self.architecture} with one for "
+                f"{self.task}: see logits"
+            )
 
     def logits_of(self, hidden: Float32) -> Float32:
         """Compute what the head gives of last hidden states, (batch, tokens, hidden_size)."""

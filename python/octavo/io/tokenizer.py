@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model folder's own tokenizer, run by the tokenizers library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from octavo._files import read_bytes
+from octavo._text import shown
+from octavo.io.folder import parse_json
+
+_FILE = "tokenizer.json"
+_VOCABULARY = "vocab.txt"
+_CONFIG = "tokenizer_config.json"
+
+
+def read_tokenizer(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder that `Tokenizer` reads, by their names."""
+    found = {}
+    for name in (_FILE, _VOCABULARY, _CONFIG):
+        with suppress(FileNotFoundError):
+            found[name] = read_bytes(folder / name)
+    return found
+
+
+class Tokens(NamedTuple):
+    """What became of a text, or of a pair of texts.
+
+    Attributes
+    ----------
+    ids, types : list of int
+        Token ids, and the segment of each token.
+    is_cut : bool
+        Whether the text was longer than the limit.
+    """
+
+    ids: list[int]
+    types: list[int]
+    is_cut: bool
+
+
+class Tokenizer:
+    """The tokenizer of a folder.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        The folder's side files by their names: ``tokenizer.json``, or BERT's ``vocab.txt``.
+    where : str or os.PathLike
+        The folder's name, for messages.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has neither file.
+    ModuleNotFoundError
+        If the tokenizers library is not installed.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], where: Any) -> None:
+        if _FILE not in files and _VOCABULARY not in files:
+            others = sorted(name for name in files if "/" not in name and "config" not in name)
+            beside = f" (there are {', '.join(others)})" if others else ""
+            raise FileNotFoundError(f"{where}: no {_FILE} when the model was loaded{beside}")
+        self._files, self._where = files, where
+        self._name = _FILE if _FILE in files else _VOCABULARY
+
+    def __call__(
+        self, texts: Sequence[str], limit: int, second: Sequence[str] | None = None
+    ) -> list[Tokens]:
+        """Cut texts, or each with a second one behind it, into at most `limit` tokens.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a text that is no string or holds half a surrogate pair; the message names it.
+        """
+        _check_texts(texts)
+        pairs: Any = list(texts)
+        if second is not None:
+            _check_texts(second)
+            pairs = list(zip(texts, second, strict=True))
+        with self._no_panic():
+            found = self._opened(limit).encode_batch(pairs)
+        return [Tokens(one.ids, one.type_ids, bool(one.overflowing)) for one in found]
+
+    def leading(self, prompt: str, limit: int) -> int:
+        """Return how many tokens a prompt puts before those of the text behind it."""
+        with self._no_panic():
+            one = self._opened(limit).encode(prompt)
+        ends = one.special_tokens_mask
+        return len(one.ids) - (1 if ends and ends[-1] else 0)
+
+    @contextmanager
+    def _no_panic(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit, MemoryError, ModuleNotFoundError):
+            raise
+        except BaseException as error:  # the library's panics are no Exceptions
+            raise ValueError(
+                f"{self._where}: {self._name}: not a tokenizer: {shown(str(error))}"
+            ) from None
+
+    def _opened(self, limit: int) -> Any:
+        if _FILE in self._files:
+            return _from_json(self._files[_FILE], limit)
+        raw = self._files.get(_CONFIG)
+        config = {} if raw is None else parse_json(Path(_CONFIG), raw)
+        lower = config.get("do_lower_case", True) is not False
+        return _from_vocabulary(self._files[_VOCABULARY], lower, limit)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts: item {index}: expected a string, got {type(text).__name__}")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"texts: item {index}: expected Unicode text, got half a surrogate pair at "
+                f"{error.start}: {shown(text[error.start : error.start + 20])}"
+            ) from None
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise ModuleNotFoundError(
+            "sentences need the 'tokenizers' package: pip install 'octavo[models]'"
+        ) from None
+    return tokenizers
+
+
+# Reading a vocabulary takes longer than a batch of sentences.
+@lru_cache(maxsize=4)
+def _from_json(content: bytes, limit: int) -> Any:
+    tokenizer = _library().Tokenizer.from_buffer(content)
+    return _limited(tokenizer, limit)
+
+
+@lru_cache(maxsize=4)
+def _from_vocabulary(content: bytes, lower: bool, limit: int) -> Any:
+    words = content.decode("utf-8").splitlines()
+    make = _library().BertWordPieceTokenizer
+    tokenizer = make({word: index for index, word in enumerate(words)}, lowercase=lower)
+    return _limited(tokenizer, limit)
+
+
+def _limited(tokenizer: Any, limit: int) -> Any:
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(limit)
+    return tokenizer

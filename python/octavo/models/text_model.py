@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts through an encoder's head: logits, labels, an order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from octavo._checks import integer
+from octavo._types import Float32
+from octavo.io.tokenizer import Tokenizer
+from octavo.models.answers import Ranked, labels_of, scores_of
+from octavo.models.config import SEQUENCE
+from octavo.models.heads import Headed
+from octavo.models.texts import (
+    BATCH_TOKENS,
+    Progress,
+    TextBatch,
+    TextSettings,
+    batches,
+    is_text,
+    read_settings,
+)
+
+
+class TextModel(Headed):
+    """What reads texts for a head; see `Encoder`."""
+
+    files: dict[str, bytes]
+    source: Path | None
+
+    @property
+    def text_settings(self) -> TextSettings:
+        """What the model's folder says of texts: their longest length, and prompts."""
+        return read_settings(self.files, self.config.positions)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model's folder."""
+        if self.source is None:
+            raise ValueError(
+                "texts need the model's tokenizer, and this model was not loaded from a folder; "
+                "pass token ids"
+            )
+        return Tokenizer(self.files, self.source)
+
+    def run_texts(
+        self,
+        texts: Sequence[str],
+        second: Sequence[str] | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[TextBatch, Float32]]:
+        """Yield batches of texts with their last hidden states."""
+        integer(batch_tokens, "batch_tokens", 1)
+        settings = self.text_settings
+        takes_types = self.config.token_types > 0 and settings.has_types
+        done = 0
+        for batch in batches(self.tokenizer, settings, texts, second, batch_tokens=batch_tokens):
+            types = batch.types if takes_types and batch.types.any() else None
+            yield batch, self(batch.ids, None if batch.mask.all() else batch.mask, types)
+            done += len(batch.places)
+            if progress is not None:
+                progress(done, len(texts))
+
+    def logits(
+        self,
+        inputs: Any,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+    ) -> Any:
+        """Compute what the model's head gives.
+
+        Parameters
+        ----------
+        inputs, attention_mask, token_type_ids
+            Texts or token ids, as for `encode`.
+
+        Returns
+        -------
+        numpy.ndarray of float32
+            Of a sequence classifier, shape (batch, labels); of a classifier of tokens, shape
+            (batch, tokens, labels); of one that answers questions, shape (batch, tokens, 2): how
+            much a token looks like the answer's first, and like its last. The last two are lists
+            of an array for each of several texts.
+
+        Raises
+        ------
+        ValueError
+            If the model has no head.
+        """
+        self.require_head()
+        ids, mask, types = arguments_of(inputs, attention_mask, token_type_ids)
+        if not is_text(ids):
+            return self.logits_of(self(ids, mask, types))
+        return self._text_logits(ids)[0] if isinstance(ids, str) else self._text_logits(ids)
+
+    def _text_logits(self, texts: Any, second: Sequence[str] | None = None) -> Any:
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        found: list[Any] = [None] * len(texts)
+        for batch, hidden in self.run_texts(texts, second):
+            rows = zip(batch.places, self.logits_of(hidden), batch.mask, strict=True)
+            for place, row, kept in rows:
+                found[place] = row if self.task == SEQUENCE else row[kept]
+        if self.task != SEQUENCE:
+            return found
+        return np.stack(found) if found else np.zeros((0, self.config.labels), np.float32)
+
+    def classify(
+        self,
+        inputs: Any,
+        attention_mask: npt.ArrayLike | None = None,
+        token_type_ids: npt.ArrayLike | None = None,
+        *,
+        top: int | None = None,
+    ) -> Any:
+        """Name the class of each text.
+
+        Parameters
+        ----------
+        inputs, attention_mask, token_type_ids
+            Texts or token ids, as for `encode`.
+        top : int, optional
+            Name the so many likeliest, the likeliest first.
+
+        Returns
+        -------
+        list of Label
+            With its name and probability, see `octavo.models.Label`; with `top`, a list of lists.
+            Of a single string, its label or list of labels.
+
+        Raises
+        ------
+        ValueError
+            If the model has no head, or one for something else.
+        """
+        self.require_head(SEQUENCE)
+        count = 1 if top is None else integer(top, "top", 1)
+        ids, _, _ = arguments_of(inputs, None, None)
+        logits = self.logits(inputs, attention_mask, token_type_ids)
+        named = labels_of(np.atleast_2d(logits), self.config.raw, count)
+        found = [row[0] for row in named] if top is None else named
+        return found[0] if isinstance(ids, str) else found
+
+    def rerank(self, query: str, texts: Sequence[str], *, top: int | None = None) -> list[Ranked]:
+        """Order texts by how well they answer a query, the best first, by a cross-encoder.
+
+        Parameters
+        ----------
+        query : str
+        texts : sequence of str
+        top : int, optional
+            Return the best so many.
+
+        Returns
+        -------
+        list of Ranked
+            Places in `texts` and scores; of equal scores, the earlier text is first.
+
+        Raises
+        ------
+        ValueError
+            If the model is no sequence classifier with one label.
+        """
+        self.require_head(SEQUENCE)
+        if self.config.labels != 1:
+            raise ValueError(
+                f"model: expected a cross-encoder with one label, got {self.config.labels} labels"
+            )
+        count = len(texts) if top is None else integer(top, "top", 1)
+        scores = scores_of(self._text_logits([query] * len(texts), list(texts)), self.config.raw)
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [Ranked(int(index), float(scores[index])) for index in order]
+
+
+def arguments_of(inputs: Any, mask: Any, types: Any) -> tuple[Any, Any, Any]:
+    """Return texts or ids with what goes with them, also of a mapping."""
+    if not isinstance(inputs, Mapping):
+        return inputs, mask, types
+    unknown = sorted(set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}, key=str)
+    if "input_ids" not in inputs or unknown:
+        raise ValueError(
+            "inputs: expected input_ids, perhaps attention_mask and token_type_ids, got "
+            f"{sorted(map(str, inputs))}"
+        )
+    return inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids")
