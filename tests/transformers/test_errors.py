@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-OTHER_LAYERS = model_files.W8A8["config_groups"]["group_0"] | {"targets": ["re:.*Norm", "Conv1d"]}
+GROUP = model_files.W8A8["config_groups"]["group_0"]
+OTHER_LAYERS = GROUP | {"targets": ["re:.*Norm", "Conv1d"]}
+FLOAT_INPUTS = GROUP | {"input_activations": None}
 
 
 @pytest.fixture
@@ -127,6 +129,8 @@ def test_schemes_that_are_not_read(bert: Path) -> None:
     """tests/compression/test_artifact.py has them all."""
     for field, value, message in (
         ("format", "pack-quantized", "format is 'pack-quantized'.*load the float checkpoint with"),
+        ("sparsity_config", {"format": "sparse-bitmask"}, "format is 'sparse-bitmask'"),
+        ("config_groups", {"group_0": FLOAT_INPUTS}, "W8A16"),
         ("config_groups", {"group_0": OTHER_LAYERS}, "no layer of this model is among"),
     ):
         set_quantization(bert, model_files.W8A8 | {field: value})
