@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import textwrap
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,9 @@ def test_small_model(folder: Path) -> None:
     for part in ("smaller", "roofline", "cosine to float32", "16 tokens", *names):
         assert part in text
     assert all(ord(letter) < 128 for letter in text.replace(str(folder), ""))
+    scope: dict[str, Any] = {}
+    exec(textwrap.dedent(text.partition("next, in Python:\n")[2]), scope)
+    assert scope["vectors"].shape == (2, 32)
     assert json.loads(json.dumps(result.to_dict()))["layers"][0]["name"] == names[0]
     assert any("encoder.layer.0" in step for step in steps)
 

@@ -54,6 +54,7 @@ class DemoResult:
     """Everything the demonstration found."""
 
     model: str
+    recipe: str
     backend: str
     isa: str
     threads: int
@@ -125,6 +126,7 @@ def run_demo(
     info = runtime.cpu_info()
     return DemoResult(
         model=str(folder),
+        recipe=recipe,
         backend=str(info["backend"]),
         isa=runtime.get_isa(),
         threads=runtime.get_num_threads(),

@@ -61,6 +61,11 @@ def render(result: DemoResult, columns: int | None = None) -> str:
         ),
         "",
         *_errors(result, columns),
+        "",
+        "next, in Python:",
+        "  import octavo",
+        f"  model = octavo.compress({result.model!r}, {result.recipe!r})",
+        '  vectors = model.encode(["the first sentence", "and the second"])',
     ]
     return "\n".join(lines)
 
