@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
@@ -140,7 +142,8 @@ def _outcome(target: Target, place: Path) -> Outcome:
             raise
         return Outcome("exception", f"{type(error).__name__}: {error}")
     try:
-        target.check(place, found)
+        with np.errstate(all="ignore"):
+            target.check(place, found)
     except Unknown:
         pass
     except Exception as error:

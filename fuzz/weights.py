@@ -291,10 +291,13 @@ def _check_model(place: Path, model: models.Encoder) -> None:
     first = load_weights(saved)
     again.save(saved)
     assert load_weights(saved) == first, "saved again: other files"
-    source, result = (independent(one) for one in (load_weights(place), first))
-    for name, (kind, shape, data) in result.items():
-        if source.get(name, ())[:2] == (kind, shape):
-            assert source[name][2] == data, f"{name}: other bytes than in the file"
+    source, result = _read_folder(place), _read_folder(saved)
+    for name, array in result.items():
+        there = source.get(name, np.zeros(0))
+        # A scale of the whole tensor becomes one of each row; what fills up the last word of 4-bit
+        # codes may be anything.
+        if (there.size, there.dtype) == (array.size, array.dtype) and not name.endswith("_packed"):
+            same(array, there.reshape(array.shape), name)
 
 
 def load_weights(folder: Path) -> bytes:

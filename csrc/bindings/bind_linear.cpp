@@ -38,6 +38,9 @@ const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& for
 LinearOptions make_options(const std::string& activation, bool symmetric,
                            std::optional<float> input_scale, int input_zero_point,
                            std::optional<float> output_scale, int output_zero_point) {
+  for (const int point : {input_zero_point, output_zero_point}) {
+    if (point < -128 || point > 127) bad_argument("zero points", "values in [-128, 127]");
+  }
   LinearOptions options;
   options.activation = activation_from(activation);
   options.symmetric = symmetric;

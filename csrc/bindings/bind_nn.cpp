@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <optional>
 
 #include "bindings/activation_names.h"
@@ -118,7 +119,9 @@ void attend(const py::array& q, const py::array& k, const py::array& v,
   const std::uint8_t* valid = key_mask(mask, batch, keys);
   const ScoreBias added = score_bias(bias, heads, queries, keys);
   auto* result = writable<float>(out, "out");
-  if (out.size() != q.size()) bad_argument("out", "the shape of q");
+  if (out.ndim() != 3 || !std::equal(q.shape(), q.shape() + 3, out.shape())) {
+    bad_argument("out", "the shape of q");
+  }
   check_apart(out, q, "q");
   check_apart(out, k, "k");
   check_apart(out, v, "v");
