@@ -240,9 +240,9 @@ def check(_: Path, found: tuple[dict[str, Any], list[list[Any]]]) -> None:
     values = [
         spec.get("value") for spec in (*case["args"].values(), *case.get("make", {}).values())
     ]
-    huge = any(type(value) in (int, float) and abs(value) > 1e6 for value in values)
+    huge = any(type(value) in (int, float) and abs(value) > 1e4 for value in values)
     if huge or name.rpartition(".")[2] in _OWN_ANSWERS:
-        return  # blocks of 2**31 channels are no more than all of them, but NumPy repeats as many
+        return  # NumPy repeats things as often, or loops
     try:
         expected = _call(_numpy, case, plain=True)
     except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError):
