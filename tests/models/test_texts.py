@@ -191,12 +191,12 @@ def test_no_tokenizer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lower", [True, False])
 def test_a_vocabulary_alone(tmp_path: Path, lower: bool) -> None:
     model_files.write_random(tmp_path / "model")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##re", "The"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##re", "The", "\u2028", "x"]
     (tmp_path / "model" / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     write_json(tmp_path / "model" / "tokenizer_config.json", {"do_lower_case": lower})
     model = octavo.models.load(tmp_path / "model")
-    ids = [[2, 4 if lower else 6, 5, 1, 3]]
-    np.testing.assert_array_equal(model.encode(["There x"]), model.encode(ids))
+    ids = [[2, 4 if lower else 6, 5, 8, 1, 3]]
+    np.testing.assert_array_equal(model.encode(["There x y"]), model.encode(ids))
 
 
 def classifier(folder: Path, labels: int, **config: Any) -> octavo.models.Encoder:

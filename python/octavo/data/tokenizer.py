@@ -13,17 +13,12 @@ import numpy.typing as npt
 from octavo.io.tokenizer import Tokenizer, read_tokenizer
 
 
-class _Positions(Protocol):
-    @property
-    def positions(self) -> int: ...
-
-
 class TokenModel(Protocol):
     """What reading data asks of a model."""
 
     @property
-    def config(self) -> _Positions:
-        """How many tokens it takes at most."""
+    def text_limit(self) -> int:
+        """How many tokens of a text it reads."""
 
     @property
     def source(self) -> Path | None:
@@ -46,7 +41,7 @@ def tokens_for(model: TokenModel, sentences: Sequence[str], name: str) -> tuple[
             f"{name}: sentences need the model's tokenizer, and this model was not loaded from a"
             " folder; pass input_ids"
         )
-    return tokenize(model.source, sentences, model.config.positions, model.files)
+    return tokenize(model.source, sentences, model.text_limit, model.files)
 
 
 def tokenize(

@@ -96,7 +96,7 @@ def run_demo(
     model = load(folder)
     if not any(nn.is_linear(layer, "float32") for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
-    ids, mask = tokenize(folder, SENTENCES, model.config.positions, model.files)
+    ids, mask = tokenize(folder, SENTENCES, model.text_limit, model.files)
     float_bytes = weight_bytes(folder)
     leaves = sum(not any(True for _ in part.named_children()) for _, part in model.named_modules())
     layers = 0

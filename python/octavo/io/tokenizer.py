@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from octavo._files import read_bytes
-from octavo._text import shown
+from octavo._text import decoded, lines_of, shown
 from octavo.io.folder import parse_json
 
 _FILE = "tokenizer.json"
@@ -147,7 +147,9 @@ def _from_json(content: bytes, limit: int) -> Any:
 
 @lru_cache(maxsize=4)
 def _from_vocabulary(content: bytes, lower: bool, limit: int) -> Any:
-    words = content.decode("utf-8").splitlines()
+    words = lines_of(decoded(content))
+    if not words[-1]:
+        words.pop()
     make = _library().BertWordPieceTokenizer
     tokenizer = make({word: index for index, word in enumerate(words)}, lowercase=lower)
     return _limited(tokenizer, limit)

@@ -48,6 +48,11 @@ class TextModel(Headed):
             )
         return Tokenizer(self.files, self.source)
 
+    @property
+    def text_limit(self) -> int:
+        """How many tokens of a text are read."""
+        return self.text_settings.limit
+
     def run_texts(
         self,
         texts: Sequence[str],
