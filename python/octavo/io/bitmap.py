@@ -31,8 +31,7 @@ import numpy.typing as npt
 
 from octavo._text import shown
 from octavo._types import Array
-from octavo.io.header import TensorInfo
-from octavo.io.safetensors import TensorFile
+from octavo.io.header import TensorInfo, Tensors
 
 Codes = npt.NDArray[np.int8]
 
@@ -126,7 +125,7 @@ def find_bitmaps(names: Iterable[str]) -> dict[str, Parts]:
 class BitmapTensor:
     """One tensor stored with a bitmap; its parts' types and shapes are checked here."""
 
-    def __init__(self, name: str, parts: Parts, files: Mapping[str, TensorFile]) -> None:
+    def __init__(self, name: str, parts: Parts, files: Mapping[str, Tensors]) -> None:
         self.name = name
         self._parts = parts
         self._files = files

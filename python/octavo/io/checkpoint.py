@@ -15,15 +15,18 @@ import numpy.typing as npt
 from octavo._text import shown
 from octavo.io.bitmap import BitmapTensor, find_bitmaps
 from octavo.io.codebook import CodebookTensor, find_codebooks
-from octavo.io.header import TensorInfo
+from octavo.io.header import TensorInfo, Tensors
 from octavo.io.safetensors import TensorFile
 from octavo.io.snapshot import OpenFolder, read_consistently
+from octavo.io.torch_file import TorchFile
 
 _SINGLE = "model.safetensors"
 _COMPRESSED = "model.safetensors.zst"
 _INDEX = "model.safetensors.index.json"
 _MOST_PARTS = 8
-_OTHER_FORMATS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.onnx")
+_TORCH = "pytorch_model.bin"
+_TORCH_INDEX = "pytorch_model.bin.index.json"
+_OTHER_FORMATS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")
 # Checkpoints converted from the first BERT release name these two differently.
 _OLD_NAMES = {"weight": "gamma", "bias": "beta"}
 
@@ -39,7 +42,7 @@ class Checkpoint:
     ----------
     folder : str or os.PathLike
         Folder with ``model.safetensors``, or ``model.safetensors.zst``, or shards and
-        ``model.safetensors.index.json``.
+        ``model.safetensors.index.json``; else with ``pytorch_model.bin`` or its shards.
     prefixes : sequence of str, optional
         Prefixes that names in the file may carry; the one in use is stripped from every name
         given to and reported by this object.
@@ -47,7 +50,7 @@ class Checkpoint:
         A name that, with the right prefix, must be in the file; it decides the prefix.
     bare : sequence of str, optional
         Beginnings of names that carry no prefix.
-    files : dict of str to TensorFile, optional
+    files : dict of str to file of tensors, optional
         What `open_tensors` gave for the folder, if that was read with other files of it.
 
     Attributes
@@ -62,7 +65,7 @@ class Checkpoint:
         prefixes: tuple[str, ...] = ("",),
         anchor: str | None = None,
         bare: tuple[str, ...] = (),
-        files: dict[str, TensorFile] | None = None,
+        files: dict[str, Tensors] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._files = read_consistently(folder, open_tensors) if files is None else files
@@ -218,7 +221,7 @@ class Checkpoint:
         return self._read(self._require(name))
 
 
-def open_tensors(folder: OpenFolder) -> dict[str, TensorFile]:
+def open_tensors(folder: OpenFolder) -> dict[str, Tensors]:
     """Return the file of each tensor of a model folder, by the names in the files."""
     whole = [name for name in (_SINGLE, _COMPRESSED) if folder.is_file(name)]
     if len(whole) > 1:
@@ -227,29 +230,36 @@ def open_tensors(folder: OpenFolder) -> dict[str, TensorFile]:
         single = TensorFile(folder.path / whole[0], folder.open(whole[0]))
         return dict.fromkeys(single, single)
     if folder.is_file(_INDEX):
-        return _open_shards(folder)
+        return _open_shards(folder, _INDEX, TensorFile)
+    if folder.is_file(_TORCH):
+        torch = TorchFile(folder.path / _TORCH, folder.open(_TORCH))
+        return dict.fromkeys(torch, torch)
+    if folder.is_file(_TORCH_INDEX):
+        return _open_shards(folder, _TORCH_INDEX, TorchFile)
     present = folder.names()
     other = [name for name in _OTHER_FORMATS if name in present]
     hint = f" (found {other[0]}; convert it to safetensors first)" if other else ""
     raise FileNotFoundError(f"{folder.path}: no {_SINGLE}{hint}")
 
 
-def _open_shards(folder: OpenFolder) -> dict[str, TensorFile]:
-    index = folder.path / _INDEX
-    weight_map = folder.read_json(_INDEX).get("weight_map")
+def _open_shards(
+    folder: OpenFolder, name_of_index: str, kind: type[TensorFile] | type[TorchFile]
+) -> dict[str, Tensors]:
+    index = folder.path / name_of_index
+    weight_map = folder.read_json(name_of_index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise ValueError(f"{index}: no weight_map")
-    shards: dict[str, TensorFile] = {}
-    files: dict[str, TensorFile] = {}
+    shards: dict[str, Tensors] = {}
+    files: dict[str, Tensors] = {}
     for name, shard in weight_map.items():
         # A bare file name: an index cannot lead out of its folder.
         if not isinstance(shard, str) or shard in ("", ".", "..") or Path(shard).name != shard:
             raise ValueError(f"{index}: tensor {shown(name)} is mapped to {shown(shard)}")
         path = folder.path / shard
         if shard not in shards:
-            shards[shard] = TensorFile(path, folder.open(shard))
+            shards[shard] = kind(path, folder.open(shard))
         if name not in shards[shard]:
-            raise ValueError(f"{path}: missing tensor {shown(name)}, which {_INDEX} promises")
+            raise ValueError(f"{path}: missing tensor {shown(name)}, which {index.name} promises")
         files[name] = shards[shard]
     return files
 

@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._text import shown
-from octavo.io.header import TensorInfo
-from octavo.io.safetensors import TensorFile
+from octavo.io.header import TensorInfo, Tensors
 
 Codes = npt.NDArray[np.int8]
 Bytes = npt.NDArray[np.uint8]
@@ -123,7 +122,7 @@ class CodebookTensor:
 
     dtype = "I8"
 
-    def __init__(self, name: str, parts: CodebookParts, files: Mapping[str, TensorFile]) -> None:
+    def __init__(self, name: str, parts: CodebookParts, files: Mapping[str, Tensors]) -> None:
         self.name = name
         self._parts = parts
         self._files = files

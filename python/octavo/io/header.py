@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
 from octavo._text import shown
+from octavo._types import Array
 
 LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
@@ -43,6 +45,20 @@ class TensorInfo(NamedTuple):
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+class Tensors(Protocol):
+    """A file of tensors, each of which is read when it is asked for."""
+
+    path: Path
+    tensors: dict[str, TensorInfo]
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def array(self, name: str, rows: tuple[int, int] | None = None) -> Array:
+        """Return a tensor, or some of its rows."""
 
 
 def fail(path: Path, what: str) -> NoReturn:

@@ -14,13 +14,14 @@ from octavo._text import shown
 from octavo.io.folder import MODEL_FILES, TEMPLATE_FOLDER
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_OLD_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _FILES = (
     "config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
     *MODEL_FILES,
     "[0-9]*_*/config.json",
     "[1-9]*_*/model.safetensors",
+    "[1-9]*_*/pytorch_model.bin",
     f"{TEMPLATE_FOLDER}/*.jinja",
 )
 
@@ -71,17 +72,24 @@ def snapshot(
         ) from None
     if not sys.stderr.isatty():
         utils.disable_progress_bars()
-    try:
-        folder = hub.snapshot_download(
-            name,
-            revision=revision,
-            token=token,
-            allow_patterns=list(_FILES),
-            local_files_only=cached_only,
+
+    def download(weights: tuple[str, ...]) -> Path:
+        wanted = [*_FILES, *weights]
+        return Path(
+            hub.snapshot_download(
+                name,
+                revision=revision,
+                token=token,
+                allow_patterns=wanted,
+                local_files_only=cached_only,
+            )
         )
+
+    try:
+        folder = download(_WEIGHTS)
+        return folder if any(folder.glob(_WEIGHTS[0])) else download(_OLD_WEIGHTS)
     except Exception as error:  # the library's own kinds and those of its transport
         raise OSError(_failure(name, revision, error, errors)) from None
-    return Path(folder)
 
 
 def model_path(

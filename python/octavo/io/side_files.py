@@ -11,7 +11,7 @@ from pathlib import Path
 from octavo.io.folder import MODEL_FILES, MODULE_FOLDER, TEMPLATE_FOLDER, is_side_file
 from octavo.io.snapshot import OpenFolder, read_consistently
 
-_WEIGHTS = re.compile(r"model.*\.safetensors|model\.safetensors\.zst")
+_WEIGHTS = re.compile(r"model.*\.safetensors|model\.safetensors\.zst|pytorch_model.*\.bin")
 
 
 def side_files(folder: str | os.PathLike[str]) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from octavo import nn
 from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
 from octavo.io.compressed_tensors import QuantizationConfig, read_description
+from octavo.io.header import Tensors
 from octavo.io.hub import model_path
-from octavo.io.safetensors import TensorFile
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
@@ -107,7 +107,7 @@ class _Stored(NamedTuple):
     raw: dict[str, Any]
     config: EncoderConfig
     quantization: QuantizationConfig | None
-    tensors: dict[str, TensorFile]
+    tensors: dict[str, Tensors]
     files: dict[str, bytes]
 
 

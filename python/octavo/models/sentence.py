@@ -20,7 +20,9 @@ from octavo._text import shown
 from octavo._types import Float32
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.folder import parse_json
+from octavo.io.header import Tensors
 from octavo.io.safetensors import TensorFile
+from octavo.io.torch_file import TorchFile
 from octavo.models.pooling import POOLINGS, pool
 
 Step = Callable[[Float32], Float32]
@@ -201,11 +203,14 @@ class _Config:
     def tensors(self) -> Checkpoint:
         """Open the module's weights."""
         name = f"{self.folder}/model.safetensors"
-        if name not in self._files:
-            old = f"{self.folder}/pytorch_model.bin" in self._files
-            hint = "; convert pytorch_model.bin to it" if old else ""
-            raise ValueError(f"{name} is missing{hint}")
-        file = TensorFile(name, io.BytesIO(self._files[name]))
+        old = f"{self.folder}/pytorch_model.bin"
+        if name not in self._files and old not in self._files:
+            raise ValueError(f"{name} is missing")
+        file: Tensors
+        if name in self._files:
+            file = TensorFile(name, io.BytesIO(self._files[name]))
+        else:
+            file = TorchFile(old, io.BytesIO(self._files[old]))
         return Checkpoint(self.folder, files=dict.fromkeys(file, file))
 
     def check_all_used(self) -> None:

@@ -123,6 +123,10 @@ class OctavoQuantizer(HfQuantizer):
                     " config_groups; is the model's class the one that was saved?"
                 )
             prepare(layers)
+            for module in model.modules():
+                # transformers 4 starts GPT-2's blocks anew, also what the file will fill.
+                if any(isinstance(one, Stored) and one.transposed for one in module.children()):
+                    module._is_hf_initialized = True
         return model
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
