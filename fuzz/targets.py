@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from fuzz import texts, weights
+from fuzz import pickles, texts, weights
 from octavo import _backend
 
-TARGETS = {target.name: target for target in (*weights.TARGETS, *texts.TARGETS)}
+TARGETS = {target.name: target for target in (*weights.TARGETS, *texts.TARGETS, pickles.TARGET)}
 if _backend.name == "native":
     from fuzz import native
 

@@ -81,7 +81,7 @@ def test_config_goes_before_the_folders_own(folder: Path, tmp_path: Path, run: R
     ("name", "message"),
     [
         ("model-00001-of-00002.safetensors", "is one part of a model; name its folder"),
-        ("pytorch_model.bin", ".bin files are not read; convert it to safetensors"),
+        ("pytorch_model.bin", "expected a folder, a .safetensors file or owner/name"),
         ("notes.txt", "expected a folder, a .safetensors file or owner/name"),
         ("damaged.safetensors", "model.safetensors"),
     ],
@@ -231,7 +231,7 @@ def test_hub_model(hub: Any, folder: Path, tmp_path: Path, run: Run) -> None:
     def download(name: str, revision: str | None, allow_patterns: list[str], **_: Any) -> str:
         asked.append((name, revision))
         assert "model*.safetensors" in allow_patterns
-        assert not any(pattern.endswith(".bin") for pattern in allow_patterns)
+        assert "pytorch_model*.bin" not in allow_patterns
         return str(folder)
 
     hub.snapshot_download = download

@@ -39,8 +39,10 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_no_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(model_files.BERT), encoding="utf-8")
     expect(tmp_path, FileNotFoundError, "no model.safetensors")
+    (tmp_path / "tf_model.h5").write_bytes(b"")
+    expect(tmp_path, FileNotFoundError, "found tf_model.h5; convert it")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    expect(tmp_path, FileNotFoundError, "found pytorch_model.bin; convert it")
+    expect(tmp_path, ValueError, "pytorch_model.bin: not tensors by their names")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
-_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack", ".gguf")
+_OTHER_WEIGHTS = (".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack", ".gguf")
 
 
 @contextmanager

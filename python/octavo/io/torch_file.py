@@ -93,6 +93,8 @@ class TorchFile:
         self._archive: zipfile.ZipFile | None = None
         self._begins: dict[str, tuple[int, int]] = {}  # of a storage: where, and how many values
         try:
+            self._size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
             is_zip = self._file.read(2) == b"PK"
             self._file.seek(0)
             found = self._zipped() if is_zip else self._older()
@@ -102,7 +104,7 @@ class TorchFile:
             raise
         except Exception as error:  # a pickle can raise whatever it likes
             close()
-            raise self._error(str(error)) from None
+            raise self._error(f"{type(error).__name__} {error}") from None
         self.tensors = {
             name: TensorInfo(tensor.storage.dtype, tensor.shape, 0, 0)
             for name, tensor in self._found.items()
@@ -132,8 +134,10 @@ class TorchFile:
         if self._archive is not None:
             try:
                 content = self._archive.read(self._member(f"data/{storage.key}"))
-            except (ValueError, zipfile.BadZipFile) as error:
-                raise self._error(str(error)) from None
+            except OSError:
+                raise
+            except Exception as error:  # zipfile has a kind for each thing that it does not read
+                raise self._error(f"{type(error).__name__} {error}") from None
         else:
             begin, count = self._begins.get(storage.key, (0, -1))
             self._file.seek(begin)
@@ -148,6 +152,9 @@ class TorchFile:
         ends = [one for one in self._archive.infolist() if one.filename.endswith(f"/{name}")]
         if len(ends) != 1 or ends[0].compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"expected one member {name}, stored as it is")
+        # zipfile takes memory for what is claimed.
+        if max(ends[0].file_size, ends[0].compress_size) > self._size:
+            raise ValueError(f"member {name} is larger than the file")
         return ends[0]
 
     def _zipped(self) -> Any:
@@ -156,7 +163,7 @@ class TorchFile:
         if order and self._archive.read(self._member("byteorder")) != b"little":
             raise ValueError("expected numbers with the least byte first")
         member = self._member("data.pkl")
-        if member.file_size > _MAX_PICKLE_BYTES:
+        if max(member.file_size, member.compress_size) > _MAX_PICKLE_BYTES:
             raise ValueError(f"expected at most {_MAX_PICKLE_BYTES} bytes in data.pkl")
         return _Unpickler(io.BytesIO(self._archive.read(member))).load()
 
