@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts to sentence vectors, tokenizing included: octavo against sentence-transformers.
+
+One thread for all; sentence-transformers sorts by length itself and takes its best batch size of
+three. Its ONNX backend in int8 takes part where optimum is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BATCHES = (8, 32, 128)
+ROUNDS = 5
+ONNX_FILE = "onnx/model_qint8_avx512_vnni.onnx"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("data", help="a text a line; of label<TAB>text lines, the text")
+    made.add_argument("--model", metavar="FOLDER", help="model folder")
+    made.add_argument("--texts", type=int, default=400, help="how many to take (default: 400)")
+    arguments = made.parse_args(argv)
+    # Before any of these libraries is loaded.
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from octavo.data.default_model import default_model
+
+    folder = Path(arguments.model) if arguments.model else default_model()
+    lines = Path(arguments.data).read_text(encoding="utf-8").splitlines()
+    texts = [line.rpartition("\t")[2] for line in lines if line.strip()][: arguments.texts]
+    engines, wanted = candidates(folder), None
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(ROUNDS):
+        for name, encode in engines.items():
+            start = time.perf_counter()
+            vectors = encode(texts)
+            times[name].append(time.perf_counter() - start)
+            wanted = vectors if wanted is None else wanted
+            cosines = (vectors * wanted).sum(1) / np.linalg.norm(vectors, axis=1)
+            if cosines.min() < 0.95 * np.linalg.norm(wanted, axis=1).min():
+                raise SystemExit(f"{name}: other vectors")
+    ours = statistics.median(times["octavo int8"])
+    for name, rounds in times.items():
+        middle = statistics.median(rounds)
+        spread = max(rounds) / min(rounds)
+        print(
+            f"{name:34} {middle:7.3f} s  spread {spread:4.2f}x  octavo int8 {middle / ours:5.2f}x"
+        )
+    return 0
+
+
+def candidates(folder: Path) -> dict[str, Callable[[list[str]], Any]]:
+    """Return what makes vectors of texts, by its name; the float one of the reference first."""
+    import octavo
+
+    octavo.runtime.set_num_threads(1)
+    model = octavo.models.load(folder)
+    small = octavo.compress(model)
+    found: dict[str, Callable[[list[str]], Any]] = {}
+    try:
+        import sentence_transformers
+        import torch
+    except ImportError:
+        print("sentence-transformers: left out (not installed)")
+    else:
+        torch.set_num_threads(1)
+        peer = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+        for size in BATCHES:
+            found[f"sentence-transformers, batch {size}"] = _encoder(peer, size)
+        try:
+            onnx = sentence_transformers.SentenceTransformer(
+                str(folder), device="cpu", backend="onnx", model_kwargs={"file_name": ONNX_FILE}
+            )
+        except Exception as error:  # the backend is missing in many ways
+            print(f"sentence-transformers, ONNX int8: left out ({str(error).splitlines()[0]})")
+        else:
+            for size in BATCHES:
+                found[f"sentence-transformers, ONNX int8, batch {size}"] = _encoder(onnx, size)
+    return {**found, "octavo float32": model.encode, "octavo int8": small.encode}
+
+
+def _encoder(model: Any, size: int) -> Callable[[list[str]], Any]:
+    return lambda texts: model.encode(texts, batch_size=size, show_progress_bar=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
