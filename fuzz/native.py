@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from fuzz.mutate import Files
 
 # Messages of pybind11 show arguments; this makes them short.
-np.set_printoptions(threshold=4, edgeitems=1)
 core: Any = importlib.import_module("octavo._core")
 TIERS = core.isa_tiers()
 
@@ -254,7 +253,8 @@ def check(_: Path, found: tuple[dict[str, Any], list[list[Any]]]) -> None:
 def _same(found: Any, expected: Any, where: str) -> None:
     if found is None and np.size(expected) == 0:
         return  # nothing to point to
-    assert found == expected, f"{where}: {found!r}, expected {expected!r}"
+    with np.printoptions(threshold=4, edgeitems=1):
+        assert found == expected, f"{where}: {found!r}, expected {expected!r}"
 
 
 @_same.register(list)

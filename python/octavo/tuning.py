@@ -19,7 +19,6 @@ import bisect
 import json
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +32,7 @@ from octavo import _backend, _checks, runtime
 from octavo._files import read_bytes, replaced_file
 from octavo._formats import SPARSE_FORMATS
 from octavo._text import parsed_json, shown
+from octavo._warn import warn
 
 __all__ = ["ROWS", "SPARSE_FORMATS", "choose", "costs", "format_cost", "read", "save"]
 
@@ -288,5 +288,5 @@ def _saved(path: Path | None) -> dict[str, dict[str, tuple[float, ...]]]:
     except OSError as error:
         # A service may have the home of another user, which it may not enter.
         message = f"{error}; sparse layers go by the costs that are shipped with octavo"
-        warnings.warn(message, UserWarning, stacklevel=2)
+        warn(message)
         return {}

@@ -136,7 +136,7 @@ def smaller(words: list[str]) -> list[str]:
 _TUNE = """
 import functools, sys
 import octavo.bench.tune as tune
-tune.measure = functools.partial(tune.measure, seconds=0.001)
+tune.measure_tier = functools.partial(tune.measure_tier, seconds=0.001)
 from octavo.cli import main
 sys.exit(main(["tune"]))
 """

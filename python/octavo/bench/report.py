@@ -81,7 +81,9 @@ class Row:
 
 def row_of(values: Mapping[str, Any]) -> Row:
     """Return the row that :meth:`Row.to_json` made `values` of."""
-    return Row(**{name: values[name] for name in Row.__dataclass_fields__})
+    # Files of before a busy machine was noticed lack the last field.
+    fields = {"disturbed": "", **values}
+    return Row(**{name: fields[name] for name in Row.__dataclass_fields__})
 
 
 def make_row(

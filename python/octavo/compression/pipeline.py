@@ -8,11 +8,11 @@ are read.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
 from octavo import nn
+from octavo._warn import warn
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.equalize import equalize
 from octavo.compression.gptq import round_weights
@@ -88,10 +88,9 @@ def _go_through_stages(work: Work) -> None:
         stage(work)
     if work.silent:
         done = "pruned by magnitude" if work.recipe.prune is not None else "rounded to nearest"
-        warnings.warn(
+        warn(
             f"calibration: the data says nothing about {', '.join(sorted(work.silent))}: all rows"
-            f" that are read there are alike; the weights were {done}. More data helps",
-            stacklevel=4,
+            f" that are read there are alike; the weights were {done}. More data helps"
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from pathlib import Path
 
+from octavo._warn import warn
 from octavo.io.folder import MODEL_FILES, MODULE_FOLDER, TEMPLATE_FOLDER, is_side_file
 from octavo.io.snapshot import OpenFolder, read_consistently
 
@@ -44,11 +44,9 @@ def _tell_of_links(folder: OpenFolder, names: list[str]) -> None:
     for name in names:
         place = Path(os.path.realpath(here / name))
         if not (place.is_relative_to(here) or place.is_relative_to(cache)):
-            warnings.warn(
+            warn(
                 f"{folder.path}: {name} is a link out of the folder, to {place}; what that holds"
-                " is read, and saved with the model",
-                UserWarning,
-                stacklevel=2,
+                " is read, and saved with the model"
             )
 
 

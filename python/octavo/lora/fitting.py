@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn
 from octavo._text import shown
+from octavo._warn import warn
 from octavo.io.checkpoint import left_out
 from octavo.lora.adapter import Adapter
 from octavo.lora.heads import NoHead, is_head, new_head
@@ -85,7 +85,7 @@ def fitting_modules(model: Adapted, adapter: Adapter) -> dict[str, nn.Module]:
             )
         found[name] = made
     if beyond:
-        warnings.warn(f"adapter: {left_out(beyond)}", UserWarning, stacklevel=3)
+        warn(f"adapter: {left_out(beyond)}")
     return found
 
 

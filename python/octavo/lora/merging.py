@@ -35,7 +35,8 @@ def merged(model: Model, adapter: Adapter, on_layer: Callable[[str, float], None
             base, error = _merged(name, base, pairs[name])
             if on_layer is not None:
                 on_layer(name, error)
-        return versions.get(name, base)
+        # A head where the model has none changes its config too: see `take_heads`.
+        return base if isinstance(base, NoHead) else versions.get(name, base)
 
     made = map_layers(model, transform)
     for name in [name for name, layer in made.named_children() if isinstance(layer, NoHead)]:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from octavo import nn
+from octavo._warn import warn
 from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
 from octavo.io.compressed_tensors import QuantizationConfig, read_description
 from octavo.io.header import Tensors
@@ -135,7 +135,7 @@ def load_with(
     if ours:
         model.recipe = recipe
     for problem in _problems(model, others):
-        warnings.warn(f"{path}: {problem}", UserWarning, stacklevel=3)
+        warn(f"{path}: {problem}")
     return model
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._text import shown
+from octavo._warn import warn
 from octavo.io.folder import parse_json
 from octavo.io.tokenizer import Tokenizer, Tokens
 
@@ -131,11 +131,9 @@ def batches(
     rows = tokenizer(texts, settings.limit, second)
     cut = sum(row.is_cut for row in rows)
     if cut:
-        warnings.warn(
+        warn(
             f"{cut} of {len(rows)} texts are longer than {settings.limit} tokens; what is beyond "
-            "was not read",
-            UserWarning,
-            stacklevel=4,
+            "was not read"
         )
     lengths = np.array([len(row.ids) for row in rows], np.int64)
     order = np.argsort(-lengths, kind="stable")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from octavo import _checks
+from octavo._warn import warn
 from octavo.nn import LinearOptions
 from octavo.torch._capture import Group, batches_of, evaluating, input_groups, inputs_of
 from octavo.torch._checks import CONV1D, rows_of, shape_of
@@ -97,10 +97,9 @@ def adaround_(
     rounding = _Rounding(module, batches, settings, wanted)
     made = rounding.run(on_progress or _silent)
     if rounding.unlearned:
-        warnings.warn(
+        warn(
             f"data: it says nothing about {', '.join(rounding.unlearned)}: all rows that are read"
-            " there are alike; rounded to nearest. More data helps",
-            stacklevel=2,
+            " there are alike; rounded to nearest. More data helps"
         )
     converted: list[Converted] = []
     for group in groups:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from octavo import nn
+from octavo._warn import warn
 from octavo.io.bitmap import is_smaller
 from octavo.io.checkpoint import left_out
 from octavo.io.side_files import side_files
@@ -85,7 +85,7 @@ def to_encoder(model: torch.nn.Module, tokenizer: str | os.PathLike[str] | None 
     encoder = build(config, source)
     others = source.check_complete(type(encoder).prefixes())
     if others:
-        warnings.warn(f"model: {left_out(others)}", UserWarning, stacklevel=2)
+        warn(f"model: {left_out(others)}")
     if tokenizer is not None:
         folder = Path(tokenizer)
         if not folder.is_dir():

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils import cached_file
 
 from octavo._text import shown
+from octavo._warn import warn
 from octavo.torch import Embedding, Linear, Summary, quantize_
 from octavo.torch.tensors import to_tensor
 from octavo.transformers.checkpoint import (
@@ -277,11 +277,7 @@ def _merging(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         if given is not None and given.options():
             names = ", ".join(given.options())
-            warnings.warn(
-                f"OctavoConfig: the checkpoint is int8 already, {names} not used",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn(f"OctavoConfig: the checkpoint is int8 already, {names} not used")
         return OctavoConfig.of_checkpoint(stored)
 
     return merge
