@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from octavo.io.tokenizer import Tokenizer, read_tokenizer
+from octavo.io.tokenizer import Tokenizer, padded, read_tokenizer
 
 
 class TokenModel(Protocol):
@@ -53,8 +53,5 @@ def tokenize(
     before, with the model say; the folder is only named then.
     """
     files = read_tokenizer(folder) if files is None else files
-    rows = [row.ids for row in Tokenizer(files, folder)(sentences, limit)]
-    mask = np.arange(max(map(len, rows), default=0)) < np.array([len(row) for row in rows])[:, None]
-    ids = np.zeros(mask.shape, np.int64)
-    ids[mask] = [index for row in rows for index in row]
+    ids, _, mask = padded(Tokenizer(files, folder)(sentences, limit))
     return ids, mask.astype(np.int64)

@@ -9,6 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from octavo._files import read_bytes
 from octavo._text import decoded, lines_of, shown
 from octavo.io.folder import parse_json
@@ -41,6 +44,18 @@ class Tokens(NamedTuple):
     ids: list[int]
     types: list[int]
     is_cut: bool
+
+
+def padded(
+    rows: Sequence[Tokens],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return ids, types and mask of rows, as long as the longest; what pads is 0."""
+    lengths = np.array([len(row.ids) for row in rows], np.int64)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids, types = np.zeros(mask.shape, np.int64), np.zeros(mask.shape, np.int64)
+    ids[mask] = [index for row in rows for index in row.ids]
+    types[mask] = [index for row in rows for index in row.types]
+    return ids, types, mask
 
 
 class Tokenizer:

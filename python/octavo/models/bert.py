@@ -24,7 +24,7 @@ def positions(ids: Int64, padding: int | None) -> Int64:
 
 
 class BertEmbeddings(nn.Module):
-    """Word + position + token type vectors, normalised."""
+    """Word + position vectors, and those of token types if the model has them, normalised."""
 
     def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
         size = config.embedding_size
@@ -33,15 +33,19 @@ class BertEmbeddings(nn.Module):
         self.position_embeddings = source.embedding(
             f"{name}.position_embeddings", config.position_rows, size
         )
-        self.token_type_embeddings = source.embedding(
-            f"{name}.token_type_embeddings", config.token_types, size
-        )
+        if config.token_types:
+            self.token_type_embeddings = source.embedding(
+                f"{name}.token_type_embeddings", config.token_types, size
+            )
+        self.has_types = config.token_types > 0
         self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
 
     def __call__(self, ids: Int64, types: Int64 | None) -> Float32:
-        position = self.position_embeddings(positions(ids, self.padding))
-        segment = self.token_type_embeddings(np.zeros((1, 1), np.int64) if types is None else types)
-        return self.LayerNorm(self.word_embeddings(ids) + (position + segment))
+        place = self.position_embeddings(positions(ids, self.padding))
+        if self.has_types:
+            none = np.zeros((1, 1), np.int64)
+            place = place + self.token_type_embeddings(none if types is None else types)
+        return self.LayerNorm(self.word_embeddings(ids) + place)
 
 
 class BertSelfAttention(nn.Module):
@@ -148,7 +152,3 @@ class BertModel(Encoder):
             return first_token(hidden)
         assert self.pooler is not None
         return self.pooler(hidden)
-
-    def embed(self, ids: Int64, types: Int64 | None) -> Float32:
-        """Compute what goes into the first block."""
-        return self.embeddings(ids, types)

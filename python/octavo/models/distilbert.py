@@ -3,32 +3,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from octavo import functional, nn
 from octavo._types import Float32
+from octavo.models.bert import BertEmbeddings
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
-from octavo.models.encoder import Encoder, Int64, Mask
+from octavo.models.encoder import Encoder, Mask
 from octavo.models.heads import first_token
 
 __all__ = ["DistilBertModel"]
-
-
-class DistilBertEmbeddings(nn.Module):
-    """Word + position vectors, normalised."""
-
-    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
-        size = config.hidden_size
-        self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
-        self.position_embeddings = source.embedding(
-            f"{name}.position_embeddings", config.position_rows, size
-        )
-        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
-
-    def __call__(self, ids: Int64) -> Float32:
-        position = self.position_embeddings(np.arange(ids.shape[1]))
-        return self.LayerNorm(self.word_embeddings(ids) + position)
 
 
 class DistilBertAttention(nn.Module):
@@ -95,7 +78,7 @@ class DistilBertModel(Encoder):
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config)
-        self.embeddings = DistilBertEmbeddings("embeddings", config, source)
+        self.embeddings = BertEmbeddings("embeddings", config, source)
         self.transformer = DistilBertTransformer("transformer", config, source)
         self.pre_classifier: nn.Module | None = None
         if config.task == SEQUENCE:
@@ -107,7 +90,3 @@ class DistilBertModel(Encoder):
         """Compute the first token's state through a layer with ReLU."""
         assert self.pre_classifier is not None
         return self.pre_classifier(first_token(hidden))
-
-    def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
-        """Compute what goes into the first block."""
-        return self.embeddings(ids)

@@ -53,6 +53,8 @@ class Encoder(TextVectors):
 
     pooler: nn.Module | None = None
 
+    embeddings: nn.Module
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
         self.source: Path | None = None
@@ -116,13 +118,14 @@ class Encoder(TextVectors):
     def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
         """Compute the last hidden state of checked, non-empty arguments."""
         hidden = self.embed(ids, types)
+        options = self.block_options(ids.shape[1])
         for _, block in self.blocks():
-            hidden = block(*self.block_inputs(hidden, mask))
+            hidden = block(hidden, mask, *options)
         return hidden
 
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
         """Compute what goes into the first block."""
-        raise NotImplementedError
+        return self.embeddings(ids, types)
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """List the blocks by name; each is called with `block_inputs` of what the last one gave."""
@@ -131,7 +134,11 @@ class Encoder(TextVectors):
 
     def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
         """Return what a block is called with."""
-        return (hidden, mask)
+        return (hidden, mask, *self.block_options(hidden.shape[1]))
+
+    def block_options(self, tokens: int) -> tuple[Any, ...]:  # noqa: ARG002
+        """Return what every block is called with besides, for rows of so many tokens."""
+        return ()
 
     def heads(self) -> list[tuple[str, nn.Module]]:
         """List what is called with the last hidden state, and is no part of `forward`."""

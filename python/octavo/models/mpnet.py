@@ -9,7 +9,7 @@ import numpy as np
 
 from octavo import functional, nn
 from octavo._types import Float32
-from octavo.models.bert import BertIntermediate, BertOutput, BertPooler, positions
+from octavo.models.bert import BertEmbeddings, BertIntermediate, BertOutput, BertPooler
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
 from octavo.models.encoder import Encoder, Int64, Mask
@@ -21,23 +21,6 @@ __all__ = ["MPNetModel"]
 # again for tokens that follow.
 _BUCKETS = 32
 _EXACT = 8
-
-
-class MPNetEmbeddings(nn.Module):
-    """Word + position vectors, normalised."""
-
-    def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
-        size = config.hidden_size
-        self.padding = config.padding
-        self.word_embeddings = source.embedding(f"{name}.word_embeddings", config.vocab_size, size)
-        self.position_embeddings = source.embedding(
-            f"{name}.position_embeddings", config.position_rows, size
-        )
-        self.LayerNorm = source.layer_norm(f"{name}.LayerNorm", size, config.layer_norm_epsilon)
-
-    def __call__(self, ids: Int64) -> Float32:
-        position = self.position_embeddings(positions(ids, self.padding))
-        return self.LayerNorm(self.word_embeddings(ids) + position)
 
 
 class MPNetSelfAttention(nn.Module):
@@ -120,7 +103,7 @@ class MPNetModel(Encoder):
 
     def __init__(self, config: EncoderConfig, source: LayerSource) -> None:
         super().__init__(config)
-        self.embeddings = MPNetEmbeddings("embeddings", config, source)
+        self.embeddings = BertEmbeddings("embeddings", config, source)
         self.encoder = MPNetEncoder("encoder", config, source)
         has_pooler = source.has("pooler.dense")
         self.pooler = BertPooler("pooler", config, source) if has_pooler else None
@@ -130,10 +113,6 @@ class MPNetModel(Encoder):
         """Compute what a sequence classifier reads: the first state."""
         return first_token(hidden)
 
-    def embed(self, ids: Int64, types: Int64 | None) -> Float32:  # noqa: ARG002
-        """Compute what goes into the first block."""
-        return self.embeddings(ids)
-
-    def block_inputs(self, hidden: Float32, mask: Mask | None) -> tuple[Any, ...]:
-        """Return what a block is called with."""
-        return (hidden, mask, self.encoder.bias(hidden.shape[1]))
+    def block_options(self, tokens: int) -> tuple[Any, ...]:
+        """Return the bias, which is the same for every block."""
+        return (self.encoder.bias(tokens),)

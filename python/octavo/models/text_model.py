@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class TextModel(Headed):
     files: dict[str, bytes]
     source: Path | None
 
-    @property
+    @cached_property
     def text_settings(self) -> TextSettings:
         """What the model's folder says of texts: their longest length, and prompts."""
         return read_settings(self.files, self.config.positions)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from octavo._text import shown
 from octavo._warn import warn
 from octavo.io.folder import parse_json
-from octavo.io.tokenizer import Tokenizer, Tokens
+from octavo.io.tokenizer import Tokenizer, padded
 
 Int64 = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -141,13 +141,6 @@ def batches(
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         places = order[start : start + max(1, batch_tokens // longest)]
-        yield _batch(places, [rows[place] for place in places], lengths[places])
+        ids, types, mask = padded([rows[place] for place in places])
+        yield TextBatch(places, ids, mask, types)
         start += len(places)
-
-
-def _batch(places: Int64, rows: list[Tokens], lengths: Int64) -> TextBatch:
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids, types = np.zeros(mask.shape, np.int64), np.zeros(mask.shape, np.int64)
-    ids[mask] = [index for row in rows for index in row.ids]
-    types[mask] = [index for row in rows for index in row.types]
-    return TextBatch(places, ids, mask, types)
