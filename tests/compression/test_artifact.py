@@ -127,6 +127,26 @@ def edited(folder: Path, edit: Any) -> Path:
     return model_files.write_folder(folder, config, codes)
 
 
+# What other tools write beside that, and what changes nothing.
+HISTORY = {
+    "global_compression_ratio": 1.4,
+    "kv_cache_scheme": None,
+    "sparsity_config": {"format": "dense", "global_sparsity": 0.0, "ignore": [], "targets": []},
+    "transform_config": {},
+    "version": "0.15.0",
+}
+ROUNDING = {
+    "actorder": "static",
+    "block_structure": None,
+    "group_size": None,
+    "observer": "minmax",
+    "observer_kwargs": {"averaging_constant": 0.01},
+    "scale_dtype": None,
+    "zp_dtype": "torch.int8",
+}
+NUMBERS = ("weights", "input_activations")
+
+
 def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
     plain = octavo.models.load(edited(tmp_path / "plain", lambda c, g: None))
     for edit in (
@@ -135,6 +155,7 @@ def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
         lambda c, g: g.update(format="int-quantized"),
         lambda c, g: c.update(sparsity_config={"format": "dense"}),
         lambda c, g: c.update(ignore=["lm_head", "re:.*classifier"]),
+        lambda c, g: [c.update(HISTORY), *(g[key].update(ROUNDING) for key in NUMBERS)],
     ):
         assert_same_encoder(octavo.models.load(edited(tmp_path / "other", edit)), plain)
 
@@ -166,6 +187,24 @@ def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
         (lambda c, g: g["input_activations"].update(dynamic="local"), "dynamic is 'local'"),
         (lambda c, g: g.update(input_activations=None), "has no input_activations"),
         (lambda c, g: g.update(output_activations={"num_bits": 8}), "output_activations is not"),
+        (lambda c, g: c.update(moe_sparsity_config={"method": "x"}), "moe_sparsity_config is not"),
+        (lambda c, g: c.update(sparsity_config=[1]), "sparsity_config must be an object"),
+        (lambda c, g: c.update(rotation=1), "quantization_config: 'rotation' is not known"),
+        (lambda c, g: c.update(sparsity_config={"seed": 1}), "sparsity_config: 'seed' is not kn"),
+        (lambda c, g: g.update(scale_by=2), "config_groups.group_0: 'scale_by' is not known"),
+        *(
+            case
+            for key in NUMBERS
+            for case in (
+                (lambda c, g, key=key: g[key].update(codes="log"), f"{key}: 'codes' is not known"),
+                (lambda c, g, key=key: g[key].update(actorder="group"), f"{key}.actorder is 'gr"),
+                (lambda c, g, key=key: g[key].update(group_size=32), f"{key}.group_size is 32"),
+                (
+                    lambda c, g, key=key: g[key].update(block_structure=[8, 8]),
+                    rf"{key}.block_structure is \[8, 8\]",
+                ),
+            )
+        ),
         (lambda c, g: c.update(ignore=["pooler.dense"]), "'pooler.dense.weight' is stored as int8"),
         (lambda c, g: g.update(targets=["Conv1D"]), "weight' is stored as int8, but"),
         (lambda c, g: g["targets"].append("Embedding"), "has type F32, expected I8"),

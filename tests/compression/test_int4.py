@@ -75,15 +75,18 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     octavo.compress(folder, {"quantize": "int4"}).save(tmp_path / "small")
     path = tmp_path / "small" / "config.json"
     good = json.loads(path.read_text())
-    for key, value, message in (
-        ("group_size", 48, "group_size is 48"),
-        ("strategy", "channel", "strategy is 'channel'"),
-        ("symmetric", False, "symmetric is False"),
+    for part, change, message in (
+        ("weights", {"group_size": 48}, "group_size is 48"),
+        ("weights", {"strategy": "channel"}, "strategy is 'channel'"),
+        ("weights", {"symmetric": False}, "symmetric is False"),
+        ("weights", {"actorder": "group"}, "weights.actorder is 'group'"),
+        ("input_activations", {"type": "float"}, "input_activations.type is 'float'"),
+        ("output_activations", {"num_bits": 8}, "output_activations is not supported"),
     ):
         bad = json.loads(json.dumps(good))
         for group in bad["quantization_config"]["config_groups"].values():
             if group["weights"]["num_bits"] == 4:
-                group["weights"][key] = value
+                group[part] = {**(group.get(part) or {}), **change}
         path.write_text(json.dumps(bad))
         with pytest.raises(ValueError, match=message):
             octavo.models.load(tmp_path / "small")

@@ -6,9 +6,9 @@ channel (or per tensor), and activations that are dynamic per token or static pe
 ``pack-quantized``, symmetric 4-bit weights with a scale per group, activations in the same groups.
 Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
 ``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-codebook`` (as
-`octavo.io.codebook` does), ``octavo-multiplier`` (an input
-multiplier), ``octavo-outliers`` (columns in float), and their combinations, as
-``octavo-bitmap-multiplier``. And a ``sparsity_config`` of the retired ``sparse-bitmask``.
+`octavo.io.codebook` does), ``octavo-multiplier`` (an input multiplier), ``octavo-outliers``
+(columns in float), and their combinations, as ``octavo-bitmap-multiplier``. And a
+``sparsity_config`` of the retired ``sparse-bitmask``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,24 @@ _OWN = {
 _FORMATS = ("int-quantized", "naive-quantized", "pack-quantized", "mixed-precision", *_OWN)
 _PATTERN = "re:"
 _SPARSITY = ("dense", "sparse-bitmask")
+# What each object of a description may have: what is read, and what only tells how the file was
+# made. Any other key may change what the numbers mean.
+_KEYS = {
+    "whole": {
+        *("quant_method", "format", "config_groups", "ignore", "kv_cache_scheme"),
+        *("transform_config", "sparsity_config", "moe_sparsity_config"),
+        *("quantization_status", "global_compression_ratio", "version", "run_compressed", "octavo"),
+    },
+    "sparsity": {
+        *("format", "targets", "ignore", "global_sparsity", "sparsity_structure"),
+        "registry_requires_subclass",
+    },
+    "group": {"targets", "format", "weights", "input_activations", "output_activations"},
+    "numbers": {
+        *("num_bits", "type", "symmetric", "strategy", "group_size", "block_structure", "dynamic"),
+        *("actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"),
+    },
+}
 _PRESET_W8A8: dict[str, Any] = {
     "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
     "input_activations": {
@@ -48,7 +66,7 @@ class Scheme(NamedTuple):
     Attributes
     ----------
     symmetric : bool
-        Whether activations are quantized symmetrically.
+        Whether activations are.
     static : bool
         Whether the activations' scale is stored rather than found per token.
     has_activations : bool
@@ -90,7 +108,6 @@ class QuantizationConfig:
     Parameters
     ----------
     config : dict
-        The JSON object.
 
     Raises
     ------
@@ -101,7 +118,8 @@ class QuantizationConfig:
     def __init__(self, config: dict[str, Any]) -> None:
         _expect("quant_method", config.get("quant_method"), ("compressed-tensors",))
         _expect("format", config.get("format"), _FORMATS)
-        for key in ("kv_cache_scheme", "transform_config"):
+        _expect_keys("quantization_config", config, "whole")
+        for key in ("kv_cache_scheme", "transform_config", "moe_sparsity_config"):
             if config.get(key):
                 raise ValueError(f"quantization_config: {key} is not supported")
         sparsity = _sparsity_format(config)
@@ -169,7 +187,8 @@ def read_description(raw: dict[str, Any]) -> QuantizationConfig | None:
 
 def _sparsity_format(config: dict[str, Any]) -> str:
     sparsity = config.get("sparsity_config") or {}
-    found: str = _get(sparsity, "format", "dense")
+    _expect_keys("quantization_config: sparsity_config", sparsity, "sparsity")
+    found: str = sparsity.get("format", "dense")
     _expect("sparsity_config.format", found, _SPARSITY)
     return found
 
@@ -200,8 +219,17 @@ def _strings(field: str, value: Any) -> list[str]:
 def _expect(field: str, value: Any, allowed: tuple[Any, ...]) -> None:
     # `True == 1` in Python, but a JSON `1` is no boolean: compare the types too.
     if not any(type(value) is type(item) and value == item for item in allowed):
-        wanted = " or ".join(repr(item) for item in allowed)
+        wanted = " or ".join(map(repr, allowed))
         raise ValueError(f"quantization_config: {field} is {shown(value)}, supported: {wanted}")
+
+
+def _expect_keys(where: str, table: Any, kind: str) -> None:
+    """Refuse what is no object, and keys that one of this kind does not have."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} must be an object")
+    for key in table:
+        if key not in _KEYS[kind]:
+            raise ValueError(f"{where}: {shown(key)} is not known")
 
 
 def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
@@ -209,8 +237,7 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
     if isinstance(group, list):
         _expect("config_groups preset", name.upper(), ("W8A8",))
         return _strings(field, group), _read_scheme(field, _PRESET_W8A8)
-    if not isinstance(group, dict):
-        raise ValueError(f"quantization_config: {field} must be an object")
+    _expect_keys(f"quantization_config: {field}", group, "group")
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
     own: dict[str, Any] = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
@@ -219,28 +246,38 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
 
 
 def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
-    weights = group.get("weights")
+    weights, inputs = group.get("weights"), group.get("input_activations")
+    if group.get("output_activations") is not None:
+        raise ValueError(f"quantization_config: {field}.output_activations is not supported")
+    _expect_plain(f"{field}.weights", {} if weights is None else weights)
+    _expect_plain(f"{field}.input_activations", {} if inputs is None else inputs)
     _expect(f"{field}.weights.num_bits", _get(weights, "num_bits"), (8, 4))
-    _expect(f"{field}.weights.type", _get(weights, "type", "int"), ("int",))
     _expect(f"{field}.weights.symmetric", _get(weights, "symmetric", True), (True,))
     _expect(f"{field}.weights.dynamic", _get(weights, "dynamic", False), (False,))
     if _get(weights, "num_bits") == 4:
-        return _read_int4_scheme(field, weights, group.get("input_activations"))
+        return _read_int4_scheme(field, weights, inputs)
     _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("channel", "tensor"))
-    if group.get("output_activations") is not None:
-        raise ValueError(f"quantization_config: {field}.output_activations is not supported")
-    inputs = group.get("input_activations")
+    _expect(f"{field}.weights.group_size", _get(weights, "group_size"), (None, -1))
     if inputs is None:
         return Scheme(has_activations=False)
     field += ".input_activations"
     _expect(f"{field}.num_bits", _get(inputs, "num_bits"), (8,))
-    _expect(f"{field}.type", _get(inputs, "type", "int"), ("int",))
+    _expect(f"{field}.group_size", _get(inputs, "group_size"), (None, -1))
     _expect(f"{field}.symmetric", _get(inputs, "symmetric", True), (True, False))
     _expect(f"{field}.dynamic", _get(inputs, "dynamic", False), (True, False))
     static = not inputs.get("dynamic", False)
     strategy = _get(inputs, "strategy") or ("tensor" if static else "token")
     _expect(f"{field}.strategy", strategy, ("tensor",) if static else ("token",))
     return Scheme(symmetric=inputs.get("symmetric", True), static=static)
+
+
+def _expect_plain(field: str, numbers: Any) -> None:
+    """Refuse numbers that are laid out in another way than all that is read here."""
+    _expect_keys(f"quantization_config: {field}", numbers, "numbers")
+    _expect(f"{field}.type", _get(numbers, "type", "int"), ("int",))
+    _expect(f"{field}.block_structure", _get(numbers, "block_structure"), (None,))
+    # "group" permutes the columns; an order that was only followed while rounding leaves no trace.
+    _expect(f"{field}.actorder", _get(numbers, "actorder"), (None, False, "weight", "static"))
 
 
 def _read_int4_scheme(field: str, weights: Any, inputs: Any) -> Scheme:
