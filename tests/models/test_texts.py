@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,34 +20,9 @@ TEXTS = ["the a of", "", "and", "strange , words .", "the the the the the", "a a
 TOLERANCE = 1e-5
 
 
-def write_encoder(folder: Path, **files: Any) -> Path:
-    """A folder of a sentence model: the first token's state, 6 tokens at most, two prompts."""
-    model_files.write_random(folder)
-    model_files.write_tokenizer(folder)
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    kind = "sentence_transformers.models"
-    written = {
-        "tokenizer_config": special | {"tokenizer_class": "PreTrainedTokenizerFast"},
-        "modules": [
-            {"idx": 0, "name": "0", "path": "", "type": f"{kind}.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{kind}.Pooling"},
-        ],
-        "sentence_bert_config": {"max_seq_length": 6},
-        "config_sentence_transformers": {
-            "prompts": {"query": "the of ", "document": "a , a ", "other": "and "},
-            "default_prompt_name": "other",
-        },
-        "1_Pooling/config": {"embedding_dimension": 32, "pooling_mode": "mean"},
-    }
-    (folder / "1_Pooling").mkdir()
-    for name, content in (written | files).items():
-        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_encoder(tmp_path / "model")
+    return model_files.write_sentence_model(tmp_path / "model")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -61,7 +35,7 @@ def test_as_sentence_transformers(tmp_path: Path, include_prompt: bool) -> None:
         "pooling_mode": "mean",
         "include_prompt": include_prompt,
     }
-    folder = write_encoder(tmp_path / "model", **{"1_Pooling/config": pooling})
+    folder = model_files.write_sentence_model(tmp_path / "model", **{"1_Pooling/config": pooling})
     reference = peer.SentenceTransformer(str(folder), device="cpu")
     model = octavo.models.load(folder)
     texts = [text for text in TEXTS if text]
@@ -175,7 +149,9 @@ def test_refused(folder: Path, inputs: Any, options: dict[str, Any], message: st
 def test_folders_that_contradict_themselves(
     tmp_path: Path, name: str, content: Any, message: str
 ) -> None:
-    model = octavo.models.load(write_encoder(tmp_path / "model", **{name: content}))
+    model = octavo.models.load(
+        model_files.write_sentence_model(tmp_path / "model", **{name: content})
+    )
     with pytest.raises(ValueError, match=f"{name}.json: {message}"):
         model.encode(["a"])
 

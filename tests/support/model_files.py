@@ -132,6 +132,31 @@ def write_random(folder: Path, family: str = "bert", prefix: str = "", **changes
     return write_folder(folder, config | changes, random_tensors(config), prefix)
 
 
+def write_sentence_model(folder: Path, **files: Any) -> Path:
+    """Write a random sentence model: the mean, 6 tokens at most, three prompts."""
+    write_random(folder)
+    write_tokenizer(folder)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    kind = "sentence_transformers.models"
+    written = {
+        "tokenizer_config": special | {"tokenizer_class": "PreTrainedTokenizerFast"},
+        "modules": [
+            {"idx": 0, "name": "0", "path": "", "type": f"{kind}.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{kind}.Pooling"},
+        ],
+        "sentence_bert_config": {"max_seq_length": 6},
+        "config_sentence_transformers": {
+            "prompts": {"query": "the of ", "document": "a , a ", "other": "and "},
+            "default_prompt_name": "other",
+        },
+        "1_Pooling/config": {"embedding_dimension": 32, "pooling_mode": "mean"},
+    }
+    (folder / "1_Pooling").mkdir()
+    for name, content in (written | files).items():
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
 def write_classifier(
     folder: Path, family: str = "bert", labels: int = 3, task: str = TASKS[0]
 ) -> Path:

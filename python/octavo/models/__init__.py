@@ -15,6 +15,7 @@ from octavo.models.bert import BertModel
 from octavo.models.config import EncoderConfig
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
+from octavo.models.embedder import Embedder
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
 from octavo.models.mpnet import MPNetModel
@@ -25,6 +26,7 @@ __all__ = [
     "CamembertModel",
     "DistilBertModel",
     "ElectraModel",
+    "Embedder",
     "Encoder",
     "EncoderConfig",
     "Label",

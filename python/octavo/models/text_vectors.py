@@ -97,7 +97,7 @@ class TextVectors(TextModel):
         output : "sentence" or "tokens"
             Vectors of texts, or the hidden states of their tokens.
         batch_tokens : int
-            Run as many texts at a time as have so many tokens.
+            Run as many rows at a time as have so many tokens, padding included.
         progress : callable, optional
             ``progress(done, total)``, after each batch.
         prompt_tokens : int
@@ -125,6 +125,7 @@ class TextVectors(TextModel):
             boolean(normalize, "normalize")
         if truncate_dim is not None:
             integer(truncate_dim, "truncate_dim", 1, self.sentence.width)
+        integer(batch_tokens, "batch_tokens", 1)
         skipped = integer(prompt_tokens, "prompt_tokens", 0)
         ids, mask, types = arguments_of(inputs, attention_mask, token_type_ids)
         if not is_text(ids):
@@ -133,6 +134,8 @@ class TextVectors(TextModel):
             return self._encode_ids(
                 self.checked(ids, mask, types),
                 _Finish(normalize, truncate_dim, precision, output, skipped),
+                batch_tokens,
+                progress,
             )
         if skipped or mask is not None or types is not None:
             raise TypeError(
@@ -148,9 +151,20 @@ class TextVectors(TextModel):
         texts = [before + text if isinstance(text, str) else text for text in ids]
         return self._encode_texts(texts, finish, batch_tokens, progress)
 
-    def _encode_ids(self, arguments: Any, finish: _Finish) -> Any:
-        _, mask, _ = arguments
-        return finish(self.sentence, self(*arguments), mask)
+    def _encode_ids(
+        self, arguments: Any, finish: _Finish, batch_tokens: int, progress: Progress | None
+    ) -> Any:
+        rows, tokens = arguments[0].shape
+        at_once = max(1, batch_tokens // max(1, tokens))
+        found = []
+        for start in range(0, max(1, rows), at_once):
+            part = [x if x is None else x[start : start + at_once] for x in arguments]
+            found.append(finish(self.sentence, self(*part), part[1]))
+            if progress is not None:
+                progress(min(start + at_once, rows), rows)
+        if finish.output == "tokens":
+            return [row for rows_of_part in found for row in rows_of_part]
+        return np.concatenate(found)
 
     def _encode_texts(
         self, texts: list[str], finish: _Finish, batch_tokens: int, progress: Progress | None
