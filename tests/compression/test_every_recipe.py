@@ -70,7 +70,7 @@ def made(name: str, model: Any, **options: Any) -> Any:
 
 
 @every
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
 def test_what_is_saved_is_loaded(tmp_path: Path, family: str, name: str) -> None:
     small = made(name, model_files.write_random(tmp_path / "float", family))
     small.save(tmp_path / "out")

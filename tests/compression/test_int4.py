@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
 def test_linear_weights_have_4_bits_and_tables_8(tmp_path: Path, family: str) -> None:
     folder = model_files.write_random(tmp_path / "float", family)
     small = octavo.compress(folder, {"quantize": "int4"})

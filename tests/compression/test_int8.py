@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["bert", "distilbert"])
+@pytest.fixture(params=["bert", "distilbert", "modernbert"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return model_files.write_random(tmp_path / "float", request.param)
 

@@ -37,7 +37,7 @@ SHARE: dict[str, Any] = {"share": {"clusters": 8, "embedding_clusters": 16}}
 DEEP: dict[str, Any] = {**SHARE, "prune": {"sparsity": 0.6}, "store": "zstd"}
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
 def test_layers_have_few_codes(tmp_path: Path, family: str) -> None:
     folder = model_files.write_random(tmp_path, family)
     made = octavo.compress(folder, SHARE)

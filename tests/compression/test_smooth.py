@@ -35,7 +35,7 @@ def loaded(folder: Path, kind: str = "bert", **changes: Any) -> Encoder:
     config = {**model_files.CONFIGS[kind], **changes}
     tensors = model_files.random_tensors(config)
     for name, values in tensors.items():
-        if name.lower().endswith("layernorm.weight") or name.endswith("layer_norm.weight"):
+        if name.lower().endswith(("layernorm.weight", "_norm.weight", ".norm.weight")):
             values[:2] *= 12
     return octavo.models.load(model_files.write_folder(folder, config, tensors))
 
@@ -51,13 +51,13 @@ def error(model: Encoder, small: Encoder) -> float:
     return float(np.square(difference[MASK.astype(bool)]).mean())
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize("kind", model_files.CONFIGS)
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("step", ["smooth", "equalize"])
 def test_the_float_model_stays_what_it_was(
     tmp_path: Path, kind: str, activation: str, step: str
 ) -> None:
-    key = "hidden_act" if kind == "bert" else "activation"
+    key = {"bert": "hidden_act", "modernbert": "hidden_activation"}.get(kind, "activation")
     model = loaded(tmp_path / "m", kind, **{key: activation})
     before = {name: layer.weight.copy() for name, layer in linears(model).items()}
     wanted = model(IDS, MASK)
@@ -68,12 +68,13 @@ def test_the_float_model_stays_what_it_was(
     made = linears(work.model)
     multiplied = {n for n, layer in made.items() if layer.input_multiplier is not None}
     pairs = model.pairs()
-    assert len(pairs) == (4 if activation == "relu" else 2)
+    assert len(pairs) == (15 if kind == "modernbert" else 4 if activation == "relu" else 2)
     if step == "equalize":
-        assert set(changed) == {name for pair in pairs for name in pair}
+        linear = [pair for pair in pairs if pair.first in before]
+        assert set(changed) == {name for pair in linear for name in pair[:2]}
         assert not multiplied
     else:
-        assert multiplied == set(before) - {second for _, second in pairs}
+        assert multiplied == set(before) - {pair.second for pair in pairs}
     for name, layer in linears(model).items():
         assert_same_bits(layer.weight, before[name])
 
@@ -81,7 +82,7 @@ def test_the_float_model_stays_what_it_was(
 def test_equalized_channels_have_one_range(tmp_path: Path) -> None:
     work = work_of(loaded(tmp_path / "m", hidden_act="relu"), {"equalize": True}, None)
     equalize(work)
-    for first, second in work.model.pairs():
+    for first, second, _ in work.model.pairs():
         made: Any = work.model.get_submodule(first)
         read: Any = work.model.get_submodule(second)
         ranges = np.abs(made.weight).max(axis=1), np.abs(read.weight).max(axis=0)

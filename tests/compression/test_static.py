@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from octavo.models import Encoder
 
-FAMILY = pytest.mark.parametrize("family", ["bert", "distilbert"])
+FAMILY = pytest.mark.parametrize("family", model_files.CONFIGS)
 STATIC: dict[str, Any] = {"quantize": {"activations": "static"}}
 MINMAX = {"quantize": {"activations": "static", "observer": "minmax"}}
 
@@ -100,14 +100,16 @@ def test_a_block_under_two_names_gets_scales_for_each(folder: Path) -> None:
 def test_layers_that_read_the_same_share_a_scale(tmp_path: Path, family: str) -> None:
     model = octavo.models.load(model_files.write_random(tmp_path / "model", family))
     found = scales(octavo.compress(model, STATIC, calibration=data()))
-    parts = ("self.query", "self.key", "self.value") if family == "bert" else ("q", "k", "v")
-    for names in (
-        [n for n in found if any(f".0.attention.{p}" in n for p in parts)],
-        [n for n in found if any(f".1.attention.{p}" in n for p in parts)],
-    ):
-        assert len(names) == 3
-        assert len({found[name] for name in names}) == 1
-    assert len(set(found.values())) == len(found) - 4
+    parts = {
+        "bert": ("self.query", "self.key", "self.value"),
+        "distilbert": ("q", "k", "v"),
+        "modernbert": (),  # one layer for all three
+    }[family]
+    for block in "01":
+        names = [n for n in found if any(f".{block}.attention.{p}" in n for p in parts)]
+        assert len(names) == len(parts)
+        assert len({found[name] for name in names}) == bool(parts)
+    assert len(set(found.values())) == len(found) - (4 if parts else 0)
 
 
 @pytest.mark.parametrize("observer", [None, *OBSERVERS])
@@ -222,13 +224,14 @@ def test_bad_weights_and_data_are_named(folder: Path) -> None:
         octavo.compress(model, STATIC, calibration=data())
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@FAMILY
 @pytest.mark.parametrize("recipe", ["int8-static", "int8-smooth", "int8-gptq"])
 def test_classifiers(tmp_path: Path, family: str, recipe: str) -> None:
     """All layers but the last are looked at, those of the head too."""
     folder = model_files.write_classifier(tmp_path / "float", family)
     made = octavo.compress(folder, recipe, calibration=data())
     assert isinstance(made.classifier, octavo.nn.FloatLinear)
-    head = made.pooler.dense if family == "bert" else made.pre_classifier
+    names = {"bert": "pooler.dense", "distilbert": "pre_classifier", "modernbert": "head.dense"}
+    head: Any = made.get_submodule(names[family])
     assert head.kind == "int8"
     assert ("input_scale" in head.state_dict()) == (recipe == "int8-static")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from octavo.models import Encoder
 
 
-@pytest.fixture(params=["bert", "distilbert"])
+@pytest.fixture(params=["bert", "distilbert", "modernbert"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return model_files.write_random(tmp_path / request.param, request.param)
 

@@ -55,7 +55,7 @@ def test_logits(folder: Path) -> None:
 def test_the_output_layer_stays_float_and_is_not_pruned(folder: Path, tmp_path: Path) -> None:
     model = octavo.models.load(folder)
     ids, mask = batch()
-    name = "qa_outputs" if model.task == "QuestionAnswering" else "classifier"
+    name = model.output_of_task[model.task]
     weight = getattr(model, name).weight
     data = {"input_ids": ids, "attention_mask": mask}
     for recipe, calibration in (("int8", None), ("sparse50-int8", None), ("int8-gptq", data)):
@@ -110,6 +110,40 @@ def test_refused(tmp_path: Path) -> None:
         ValueError, match=r"classifier.weight' has shape \(3, 32\), .* asks for \(4, 32\)"
     ):
         octavo.models.load(folder)
+
+
+def test_a_model_of_masked_words_keeps_its_head(tmp_path: Path) -> None:
+    """A classifier that comes with an adapter reads it; without one there is no place for that."""
+    config = CONFIGS["modernbert"] | {"architectures": ["ModernBertForMaskedLM"]}
+    tensors = {f"model.{name}": value for name, value in random_tensors(config).items()}
+    rng = np.random.default_rng(0)
+    tensors["head.dense.weight"] = rng.standard_normal((32, 32)).astype(np.float32)
+    tensors["head.norm.weight"] = np.ones(32, np.float32)
+    tensors["decoder.bias"] = np.zeros(100, np.float32)
+    with pytest.warns(UserWarning, match=r"place for it: 'decoder' \(1\)$"):
+        model = octavo.models.load(write_folder(tmp_path / "model", config, tensors))
+    ids, mask = batch()
+    data = {"input_ids": ids, "attention_mask": mask}
+    for recipe in ("int8-static", "int8-gptq", "int8-smooth"):
+        small = octavo.compress(model, recipe, calibration=data)
+        small.save(tmp_path / "small")
+        again = octavo.models.load(tmp_path / "small")
+        assert again.head.dense.kind == "int8"
+        np.testing.assert_array_equal(again.head(again(ids, mask)), small.head(small(ids, mask)))
+    pair = octavo.lora.LowRank(np.ones((2, 32), "f"), np.zeros((96, 2), "f"), 1.0)
+    weights = {"weight": rng.standard_normal((3, 32)).astype("f"), "bias": np.zeros(3, "f")}
+    adapter = octavo.lora.Adapter(
+        {"peft_type": "LORA", "r": 2, "target_modules": ["Wqkv"], "task_type": "SEQ_CLS"},
+        {"model.layers.1.attn.Wqkv": pair},
+        {"classifier": weights},
+    )
+    wanted = model.head(model(ids, mask)[:, 0]) @ weights["weight"].T
+    model.load_adapter(adapter)
+    np.testing.assert_allclose(model.logits(ids, mask), wanted, atol=1e-4)
+    tensors = {name: value for name, value in tensors.items() if name.startswith("model.")}
+    bare = octavo.models.load(write_folder(tmp_path / "bare", config, tensors))
+    with pytest.raises(ValueError, match="layer 'classifier' reads a head, which is missing"):
+        bare.load_adapter(adapter)
 
 
 def test_what_has_no_place_is_named(tmp_path: Path) -> None:

@@ -85,6 +85,43 @@ def test_config_makes_no_sense(tmp_path: Path, changes: dict[str, Any], message:
     expect(model_files.write_random(tmp_path, **changes), ValueError, message)
 
 
+YARN = {"full_attention": {"rope_type": "yarn", "factor": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": None}, "hidden_size is None"),
+        ({"hidden_activation": "mish"}, "hidden_activation is 'mish', supported: gelu"),
+        ({"hidden_activation": None}, "hidden_activation is None"),
+        ({"classifier_activation": "mish"}, "classifier_activation is 'mish', supported: gelu"),
+        ({"classifier_pooling": "max"}, "classifier_pooling is 'max', expected 'cls' or 'mean'"),
+        ({"classifier_pooling": []}, r"classifier_pooling is \[\], expected 'cls' or 'mean'"),
+        ({"norm_eps": "1e-5"}, "norm_eps is '1e-5', expected a number"),
+        ({"num_attention_heads": 32}, "num_attention_heads 32 gives heads of 1, expected an even"),
+        ({"local_attention": 0}, "local_attention is 0, expected a positive integer"),
+        ({"local_attention": None}, "local_attention is None"),
+        ({"global_attn_every_n_layers": 0}, "global_attn_every_n_layers is 0"),
+        ({"layer_types": "full_attention"}, "layer_types is 'full_attention', expected a list"),
+        ({"layer_types": [[], 3]}, r"layer_types is \[\[\], 3\], expected a list"),
+        ({"layer_types": ["full_attention"]}, "layer_types names 1 layers, num_hidden_layers is 4"),
+        ({"global_rope_theta": 0.5}, r"global_rope_theta is 0.5, expected a number in \[1, "),
+        ({"local_rope_theta": "x"}, "local_rope_theta is 'x'"),
+        ({"rope_scaling": {"factor": 2}}, "rope_scaling is {'factor': 2}, supported: null"),
+        ({"rope_parameters": {"rope_theta": 1e4}}, "rope_parameters is .* expected an object with"),
+        ({"rope_parameters": []}, r"rope_parameters is \[\], expected an object with"),
+        ({"rope_parameters": {"full_attention": 3}}, "rope_parameters.full_attention is 3"),
+        ({"rope_parameters": YARN}, "rope_parameters.full_attention is .* rope_type 'default'"),
+        ({"attention_bias": 1}, "attention_bias is 1, expected true or false"),
+        ({"mlp_bias": True}, r"missing tensor 'layers.0.mlp.Wi.bias'"),
+    ],
+)
+def test_modernbert_config_makes_no_sense(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    expect(model_files.write_random(tmp_path, "modernbert", **changes), ValueError, message)
+
+
 @pytest.mark.parametrize("extra", [{}, {"architectures": ["BertForPreTraining"], "cell": {}}])
 def test_a_config_of_2019_has_no_type(tmp_path: Path, extra: dict[str, Any]) -> None:
     old = {key: value for key, value in model_files.BERT.items() if key != "model_type"} | extra

@@ -44,11 +44,12 @@ def random_distilbert(**changes: Any) -> Any:
     return model_files.in_transformers("distilbert", initializer_range=0.3, **changes)
 
 
-# Two are narrower inside, count positions from the padding's id, or have a bias of distances.
+# Narrower inside, counting positions from the padding's id, with a bias of distances, local.
 OTHERS = {
     "Camembert": {"pad_token_id": 1, "max_position_embeddings": 26},
     "Electra": {"embedding_size": 16},
     "MPNet": {"max_position_embeddings": 26},
+    "ModernBert": {},
     "Roberta": {"pad_token_id": 3, "max_position_embeddings": 28},
     "XLMRoberta": {"pad_token_id": 1, "max_position_embeddings": 26, "type_vocab_size": 1},
 }
@@ -56,10 +57,12 @@ OTHERS = {
 
 def random_other(kind: str, head: str = "Model", **changes: Any) -> Any:
     torch.manual_seed(0)
-    fields = {k: v for k, v in model_files.BERT.items() if k != "model_type"} | OTHERS[kind]
+    base = model_files.CONFIGS.get(kind.lower(), model_files.BERT)
+    fields = {k: v for k, v in base.items() if k != "model_type"}
+    fields |= OTHERS[kind] | changes
     if kind == "MPNet":
         del fields["type_vocab_size"]
-    config = getattr(transformers, f"{kind}Config")(**fields, **changes, initializer_range=0.3)
+    config = getattr(transformers, f"{kind}Config")(**fields, initializer_range=0.3)
     return getattr(transformers, f"{kind}{head}")(config).eval()
 
 
@@ -86,6 +89,55 @@ def test_other_architectures(tmp_path: Path, kind: str) -> None:
         assert type(again) is type(loaded)
         np.testing.assert_array_equal(again(ids, mask), small(ids, mask))
         assert cosines(again.encode(ids, mask), loaded.encode(ids, mask)).min() > 0.99
+
+
+# A window larger and smaller than a block of queries, one of a single token, other bases, biases.
+BIASES = ("attention_bias", "classifier_bias", "mlp_bias", "norm_bias")
+MODERN: dict[str, dict[str, Any]] = {
+    "as published": {"local_attention": 128},
+    "wide": {"local_attention": 200, "hidden_activation": "relu", "num_attention_heads": 1},
+    "narrow": {"local_attention": 5, "global_attn_every_n_layers": 2, "local_rope_theta": 500.0},
+    "itself": {"local_attention": 1, "classifier_activation": "silu", "global_rope_theta": 1e3},
+    "biases": {"classifier_pooling": "mean", "local_attention": 64, **dict.fromkeys(BIASES, True)},
+}
+
+
+@pytest.mark.parametrize("style", [4, 5])
+@pytest.mark.parametrize("kind", MODERN)
+def test_modernbert(tmp_path: Path, kind: str, style: int) -> None:
+    """Rows longer than the window, padded left and right and inside; configs of both styles."""
+    changes = {"max_position_embeddings": 400, "classifier_pooling": "cls", **MODERN[kind]}
+    model = random_other("ModernBert", "ForSequenceClassification", **changes)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if name.endswith("bias"):
+                value.normal_()
+    model.save_pretrained(tmp_path / "float")
+    config = octavo.io.folder.read_json(tmp_path / "float" / "config.json")
+    assert {"layer_types", "rope_parameters"} <= config.keys()
+    if style == 4:
+        written = {k: v for k, v in config.items() if k not in ("layer_types", "rope_parameters")}
+        octavo.io.folder.write_json(tmp_path / "float" / "config.json", written | changes)
+    loaded = octavo.models.load(tmp_path / "float")
+    places = np.arange(300)
+    mask = np.stack([places >= 0, places < 170, places >= 100, places % 3 > 0]).astype(np.int64)
+    ids = np.random.default_rng(0).integers(2, 100, mask.shape)
+    assert_close(loaded(ids, mask), reference(model.model, ids, mask), mask)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(ids), torch.from_numpy(mask)).logits
+    starts_with_a_token = mask[:, 0] == 1
+    np.testing.assert_allclose(
+        loaded.logits(ids, mask)[starts_with_a_token], logits[starts_with_a_token], atol=TOLERANCE
+    )
+    # What follows a row changes no bit of it; a row of padding gives finite numbers.
+    small = octavo.compress(loaded)
+    for count in (170, 20):
+        alone, together = small(ids[1:2, :count])[0], small(ids, mask * (places < count))[1]
+        np.testing.assert_array_equal(alone, together[:count])
+    assert np.isfinite(loaded.logits(ids, mask * 0)).all()
+    loaded.save(tmp_path / "again")
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "again").eval()
+    np.testing.assert_array_equal(reference(theirs, ids, mask), reference(model.model, ids, mask))
 
 
 def assert_close(ours: Any, theirs: Any, mask: Any) -> None:
@@ -169,6 +221,19 @@ def test_saved_float_model_is_read_back_by_transformers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reference(again, ids, mask), reference(model, ids, mask))
 
 
+def test_biases_that_pruning_adds_are_read_by_transformers(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "in", "modernbert"))
+    ids, mask = model_files.batch()
+    recipe = {"prune": {"sparsity": 0.5, "method": "sparsegpt"}, "quantize": "none"}
+    data = {"input_ids": ids, "attention_mask": mask}
+    pruned = octavo.compress(model, recipe, calibration=data)
+    assert pruned.get_submodule("layers.0.attn.Wo").bias.any()
+    pruned.save(tmp_path / "out")
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
+    assert (theirs.config.attention_bias, theirs.config.norm_bias) == (True, False)
+    assert_close(pruned(ids, mask), reference(theirs, ids, mask), mask)
+
+
 def test_artifact_is_read_by_transformers(tmp_path: Path) -> None:
     pytest.importorskip("compressed_tensors", reason="reading the artifact needs it")
     model_files.write_random(tmp_path / "in")
@@ -233,5 +298,6 @@ def test_heads_of_other_architectures(tmp_path: Path, kind: str, task: str) -> N
     small.save(tmp_path / "small")
     again = octavo.models.load(tmp_path / "small")
     np.testing.assert_array_equal(again.logits(ids, mask), small.logits(ids, mask))
-    last = {"SequenceClassification": "classifier.out_proj", "QuestionAnswering": "qa_outputs"}
-    assert again.get_submodule(last.get(task, "classifier")).kind == "float32"
+    last = again.output_of_task[task]
+    two = task == "SequenceClassification" and kind != "ModernBert"
+    assert again.get_submodule(f"{last}.out_proj" if two else last).kind == "float32"

@@ -110,7 +110,7 @@ def test_bad_arguments(case: str) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["fp16", "bf16"])
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
 def test_recipe(tmp_path: Path, recipe: str, family: str) -> None:
     folder = model_files.write_random(tmp_path / "a", family)
     model = octavo.models.load(folder)

@@ -37,8 +37,23 @@ DISTILBERT: dict[str, Any] = {
     "max_position_embeddings": 24,
     "activation": "gelu",
 }
-CONFIGS = {"bert": BERT, "distilbert": DISTILBERT}
-CLASSES = {"bert": "Bert", "distilbert": "DistilBert"}
+# Of four layers, two look near by only; the config is written as by transformers 4.
+MODERNBERT: dict[str, Any] = {
+    "model_type": "modernbert",
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 24,
+    "hidden_activation": "gelu",
+    "local_attention": 8,
+    "norm_eps": 1e-5,
+    "pad_token_id": 0,
+    **dict.fromkeys(("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id"), 1),
+}
+CONFIGS = {"bert": BERT, "distilbert": DISTILBERT, "modernbert": MODERNBERT}
+CLASSES = {"bert": "Bert", "distilbert": "DistilBert", "modernbert": "ModernBert"}
 TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering")
 
 W8A8: dict[str, Any] = {
@@ -73,22 +88,40 @@ def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarra
     rng = np.random.default_rng(seed)
     tensors: dict[str, np.ndarray] = {}
 
+    kind = config["model_type"]
+
     def linear(name: str, outputs: int, inputs: int) -> None:
         weight = rng.standard_normal((outputs, inputs)) / np.sqrt(inputs)
         tensors[f"{name}.weight"] = weight.astype(np.float32)
-        tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(outputs)).astype(np.float32)
+        if kind != "modernbert":
+            tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(outputs)).astype(np.float32)
 
     def norm(name: str, size: int) -> None:
         tensors[f"{name}.weight"] = (1 + 0.1 * rng.standard_normal(size)).astype(np.float32)
-        tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(size)).astype(np.float32)
+        if kind != "modernbert":
+            tensors[f"{name}.bias"] = (0.1 * rng.standard_normal(size)).astype(np.float32)
 
     def table(name: str, rows: int, columns: int) -> None:
         tensors[f"{name}.weight"] = rng.standard_normal((rows, columns)).astype(np.float32)
 
-    if config["model_type"] == "bert":
-        size, wide, count = (
-            config[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
-        )
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers")
+    if kind == "distilbert":
+        keys = ("dim", "hidden_dim", "n_layers")
+    size, wide, count = (config[key] for key in keys)
+    if kind == "modernbert":
+        for index in range(count):
+            layer = f"layers.{index}"
+            linear(f"{layer}.attn.Wqkv", 3 * size, size)
+            linear(f"{layer}.attn.Wo", size, size)
+            linear(f"{layer}.mlp.Wi", 2 * wide, size)
+            linear(f"{layer}.mlp.Wo", size, wide)
+            for part in ("attn_norm", "mlp_norm")[index == 0 :]:
+                norm(f"{layer}.{part}", size)
+        norm("final_norm", size)
+        norm("embeddings.norm", size)
+        table("embeddings.tok_embeddings", config["vocab_size"], size)
+        return tensors
+    if kind == "bert":
         table("embeddings.token_type_embeddings", config["type_vocab_size"], size)
         for index in range(count):
             layer = f"encoder.layer.{index}"
@@ -100,7 +133,6 @@ def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarra
             norm(f"{layer}.output.LayerNorm", size)
         linear("pooler.dense", size, size)
     else:
-        size, wide, count = config["dim"], config["hidden_dim"], config["n_layers"]
         for index in range(count):
             layer = f"transformer.layer.{index}"
             for part in ("q_lin", "k_lin", "v_lin", "out_lin"):
@@ -167,9 +199,15 @@ def write_classifier(
         "id2label": {str(index): f"class {index}" for index in range(labels)},
         "label2id": {f"class {index}": index for index in range(labels)},
     }
-    tensors = {f"{family}.{name}": value for name, value in random_tensors(config).items()}
+    is_modern = family == "modernbert"
+    prefix = "model" if is_modern else family
+    tensors = {f"{prefix}.{name}": value for name, value in random_tensors(config).items()}
     random = np.random.default_rng(5)
-    heads = [("qa_outputs" if task == "QuestionAnswering" else "classifier", labels)]
+    answers = task == "QuestionAnswering" and not is_modern
+    heads = [("qa_outputs" if answers else "classifier", labels)]
+    if is_modern:
+        tensors["head.dense.weight"] = random.standard_normal((32, 32)).astype(np.float32)
+        tensors["head.norm.weight"] = np.ones(32, np.float32)
     if task == "SequenceClassification":
         heads += [("pre_classifier", 32)] * (family == "distilbert")
     else:

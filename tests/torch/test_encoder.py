@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INT8 = ot.Int8Dynamic(if_slower="quantize")
-FAMILIES = ["bert", "distilbert"]
+FAMILIES = ["bert", "distilbert", "modernbert"]
 
 
 @pytest.fixture(autouse=True)

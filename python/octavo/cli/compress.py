@@ -86,7 +86,7 @@ def command(
 ) -> int:
     """Compress a model into a folder, whole or not at all.
 
-    Reads bert and distilbert models. An interrupted run leaves nothing behind.
+    Reads the models that `octavo.models.load` reads. An interrupted run leaves nothing behind.
     """
     _refuse_own_source(model, out)
     _check_out(out, overwrite)
@@ -243,11 +243,12 @@ def _compress(
 
 def _layer_sizes(folder: Path) -> dict[str, int]:
     """Return the numbers in each layer's weight; nothing for a model that will be refused."""
-    from octavo.io.checkpoint import Checkpoint
+    from octavo.io.folder import read_json
+    from octavo.models.config import read_config
+    from octavo.models.loader import open_checkpoint
 
-    prefixes = ("", "bert.", "distilbert.")
     try:
-        checkpoint = Checkpoint(folder, prefixes, anchor="embeddings.word_embeddings.weight")
+        checkpoint = open_checkpoint(folder, read_config(read_json(folder / "config.json")))
     except (OSError, ValueError):
         return {}
     return {

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
 
 from octavo._types import Float32
 from octavo.compression.ranges import token_rows
@@ -15,11 +14,11 @@ from octavo.nn import hooks
 from octavo.nn.hooks import See
 
 
-def run_with_heads(model: Encoder, batch: tuple[Any, ...]) -> None:
+def run_with_heads(model: Encoder, batch: Batch) -> None:
     """Call every layer of a model."""
     hidden = model.forward(*batch)
     if model.task:
-        model.logits_of(hidden)
+        model.logits_of(hidden, batch.mask)
     if model.task == SEQUENCE and not model.head_activation:
         return  # it has called the pooler
     for _, head in model.heads():

@@ -238,13 +238,13 @@ class _Probe:
     def _vectors(self, states: list[Float32]) -> Float32:
         return np.concatenate(
             [
-                self._model.sentence(hidden, batch.mask)
+                self._model.sentence(self._model.finish(hidden), batch.mask)
                 for hidden, batch in zip(states, self._batches, strict=True)
             ]
         )
 
     def _headed(self, head: Any) -> Float32:
-        return np.concatenate([head(hidden) for hidden in self._last])
+        return np.concatenate([head(self._model.finish(hidden)) for hidden in self._last])
 
 
 def _with(module: Any, path: str, layer: nn.Module) -> Any:

@@ -92,10 +92,12 @@ def fit_in_order(
     if fitter.aim == "model":
         goals = [model.embed(batch.ids, batch.types) for batch in kept]
     for index, name in enumerate(parts):
-        inputs, wanted = [(states,) for states in hidden], [(states,) for states in goals]
         if name in blocks:
             inputs = list(map(made.block_inputs, hidden, masks))
             wanted = list(map(model.block_inputs, goals, masks))
+        else:
+            inputs = [(made.finish(states),) for states in hidden]
+            wanted = [(model.finish(states),) for states in goals]
         original = model.get_submodule(name)
         work = _Part(name, made.get_submodule(name), original, fitter)
 

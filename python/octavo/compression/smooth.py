@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
 from octavo.compression.work import Work
+from octavo.models.encoder import Pair
 
 
 def smooth(work: Work) -> None:
@@ -33,26 +36,41 @@ def smooth(work: Work) -> None:
         multiplier = _multiplier(work, name, inputs)
         if multiplier is not None:
             found[name] = multiplier
-    first_of = {second: first for first, second in work.model.pairs()}
-    for name in [name for name in found if name in first_of]:
-        fold_pair(work, first_of[name], name, np.reciprocal(found.pop(name)))
+    for pair in work.model.pairs():
+        if pair.second in found:
+            fold_pair(work, pair, np.reciprocal(found.pop(pair.second)))
     for name, multiplier in found.items():
         layer = work.linear(name)
         weight = layer.held_weight.like(layer.weight / multiplier)
         work.replace(name, layer.replace(weight=weight, input_multiplier=multiplier))
 
 
-def fold_pair(work: Work, first: str, second: str, scale: Float32) -> None:
-    """Divide what one of a pair (`Encoder.pairs`) gives by a scale; make up for it in the other."""
-    before, after = (work.model.get_submodule(name) for name in (first, second))
-    if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
+def fold_pair(work: Work, pair: Pair, scale: Float32) -> None:
+    """Divide what one of a pair gives by a scale; make up for it in the other."""
+    before: Any = work.model.get_submodule(pair.first)
+    after = work.model.get_submodule(pair.second)
+    if not nn.is_linear(after, "float32"):
         return
-    made, bias, read = fold(before.weight, before.bias, after.weight, scale)
-    work.replace(first, before.replace(weight=before.held_weight.like(made), bias=bias))
-    work.replace(second, after.replace(weight=after.held_weight.like(read)))
-    plan = work.plans[first]
-    so_far = np.ones_like(scale) if plan.output_scale is None else plan.output_scale
-    plan.output_scale = so_far * scale
+    rows = slice(pair.start, pair.start + after.in_features)
+    if before.role == "layer_norm":
+        bias = None if before.bias is None else before.bias / scale
+        work.replace(pair.first, nn.LayerNorm(before.weight / scale, bias, before.eps))
+        read = after.weight * scale
+    elif nn.is_linear(before, "float32"):
+        weight = before.weight.copy()
+        bias = None if before.bias is None else before.bias.copy()
+        part = None if bias is None else bias[rows]
+        weight[rows], part, read = fold(weight[rows], part, after.weight, scale)
+        if bias is not None:
+            bias[rows] = part
+        work.replace(pair.first, before.replace(weight=before.held_weight.like(weight), bias=bias))
+        plan = work.plans[pair.first]
+        whole = np.ones(before.out_features, np.float32)
+        whole[rows] = scale
+        plan.output_scale = whole if plan.output_scale is None else plan.output_scale * whole
+    else:
+        return
+    work.replace(pair.second, after.replace(weight=after.held_weight.like(read)))
 
 
 def _ranges(work: Work) -> dict[str, InputRanges]:

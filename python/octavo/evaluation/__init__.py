@@ -195,7 +195,7 @@ def _outputs(
         hidden = model(*inputs)
         vectors[positions] = model.sentence(hidden, inputs[1])
         if model.task == SEQUENCE:
-            scores = model.logits_of(hidden)
+            scores = model.logits_of(hidden, inputs[1])
             if logits is None:
                 logits = np.zeros((len(rows), scores.shape[1]), np.float32)
             logits[positions] = scores

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from octavo import nn
 from octavo._text import shown
 from octavo.lora.adapter import Adapter
+from octavo.lora.config import TASKS
 from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead
 from octavo.lora.layer import AdaptedLayer
@@ -44,6 +45,11 @@ class Adapted(nn.Module):
     def prefixes(cls) -> tuple[str, ...]:
         """Beginnings of the names of all tensors that belong to the model proper."""
         raise NotImplementedError
+
+    def missing_for_head(self, task: str) -> str:
+        """Name the part that a new classifier would read and the model lacks, if any."""
+        reads_pooler = task in ("", TASKS["SEQ_CLS"])
+        return "pooler" if reads_pooler and getattr(self, "pooler", self) is None else ""
 
     @cached_property
     def _switch(self) -> Switch:

@@ -25,7 +25,7 @@ from octavo.lora.low_rank import LowRank
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 # What save_embedding_layers of peft adds.
-_TABLE = ".word_embeddings.weight"
+_TABLES = (".word_embeddings.weight", ".tok_embeddings.weight")
 _PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_B.bias")
 
 
@@ -199,7 +199,7 @@ def _sorted_tensors(
         layer, _, key = name.rpartition(".")
         if part is not None:
             pairs[name.removesuffix(part)][part] = values
-        elif name.endswith(_TABLE) or any(f".{module}." in f".{layer}." for module in wanted):
+        elif name.endswith(_TABLES) or any(f".{module}." in f".{layer}." for module in wanted):
             modules[layer][key] = values
         else:
             raise ValueError(

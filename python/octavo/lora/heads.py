@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from octavo import nn
 from octavo._text import shown
-from octavo.lora.config import TASKS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,9 +42,10 @@ def new_head(
     """Return a layer of a head for a model without one; None if the model has no place for it."""
     if name not in vars(model):
         return None
-    if task in ("", TASKS["SEQ_CLS"]) and getattr(model, "pooler", model) is None:
+    missing = model.missing_for_head(task)
+    if missing:
         raise ValueError(
-            f"adapter of another base: layer {shown(name)} reads a pooler, which is missing"
+            f"adapter of another base: layer {shown(name)} reads a {missing}, which is missing"
         )
     activation = "none" if name in model.output_of_task.values() else "relu"
     made = nn.FloatLinear.from_state_dict(tensors, activation=activation)

@@ -18,6 +18,7 @@ from octavo.models.electra import ElectraModel
 from octavo.models.embedder import Embedder
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
+from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
 
@@ -31,6 +32,7 @@ __all__ = [
     "EncoderConfig",
     "Label",
     "MPNetModel",
+    "ModernBertModel",
     "Ranked",
     "RobertaModel",
     "XLMRobertaModel",

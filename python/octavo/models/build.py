@@ -38,14 +38,22 @@ class LayerSource(Protocol):
     def has(self, name: str) -> bool:
         """Whether an optional layer is there."""
 
-    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> Any:
-        """Return a linear layer with a bias."""
+    def linear(
+        self,
+        name: str,
+        outputs: int,
+        inputs: int,
+        activation: str = "none",
+        *,
+        has_bias: bool = True,
+    ) -> Any:
+        """Return a linear layer."""
 
     def embedding(self, name: str, rows: int, columns: int) -> Any:
         """Return a table of vectors."""
 
-    def layer_norm(self, name: str, size: int, epsilon: float) -> Any:
-        """Return a layer norm with weight and bias."""
+    def layer_norm(self, name: str, size: int, epsilon: float, *, has_bias: bool = True) -> Any:
+        """Return a layer norm."""
 
 
 class _SpecBuilder:
@@ -55,7 +63,9 @@ class _SpecBuilder:
         self.has = has
         self.specs: dict[str, LayerSpec] = {}
 
-    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> None:
+    def linear(
+        self, name: str, outputs: int, inputs: int, activation: str = "none", **_: bool
+    ) -> None:
         """Note a linear layer."""
         self.specs[name] = LayerSpec("linear", (outputs, inputs), activation)
 
@@ -63,15 +73,14 @@ class _SpecBuilder:
         """Note an embedding."""
         self.specs[name] = LayerSpec("embedding", (rows, columns))
 
-    def layer_norm(self, name: str, size: int, epsilon: float) -> None:
+    def layer_norm(self, name: str, size: int, epsilon: float, **_: bool) -> None:
         """Note a layer norm."""
         self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
 
 
 def layer_specs(model: Encoder) -> dict[str, LayerSpec]:
     """List the layers that a model's architecture asks for, by their names in a checkpoint."""
-    has_pooler = getattr(model, "pooler", None) is not None
-    builder = _SpecBuilder(lambda name: name == "pooler.dense" and has_pooler)
+    builder = _SpecBuilder({name for name, _ in model.named_modules()}.__contains__)
     # The architecture's own class: one that is made of it may be made another way.
     family = next(cls for cls in type(model).__mro__ if "architecture" in vars(cls))
     family(model.config, builder)
@@ -151,10 +160,12 @@ class CheckpointBuilder:
         weight = self._weight(reader, scheme, (rows, columns), "embedding")
         return self._finish(name, nn.Embedding.of(weight))
 
-    def layer_norm(self, name: str, size: int, epsilon: float) -> nn.Module:
+    def layer_norm(
+        self, name: str, size: int, epsilon: float, *, has_bias: bool = True
+    ) -> nn.Module:
         """Read a layer norm."""
         weight = self._float(f"{name}.weight", (size,))
-        bias = self._float(f"{name}.bias", (size,))
+        bias = self._float(f"{name}.bias", (size,)) if has_bias else None
         return self._finish(name, nn.LayerNorm(weight, bias, eps=epsilon))
 
     def check_complete(self, prefixes: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:

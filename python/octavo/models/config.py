@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from octavo._text import shown
+from octavo.models import fields
+from octavo.models.modernbert_config import ModernBertChoices, read_choices
 
-HEADS = ("classifier.", "pre_classifier.", "qa_outputs.")
+HEADS = ("classifier.", "head.", "pre_classifier.", "qa_outputs.")
 """Beginnings of the names of a head's tensors, which stand beside the encoder's."""
 SEQUENCE = "SequenceClassification"
 OUTPUT_OF_TASK = {
@@ -18,19 +20,6 @@ OUTPUT_OF_TASK = {
 }
 """What heads are for, as transformers calls it, and the layer that gives the logits."""
 OUTPUT_LAYERS = ("classifier", "classifier.out_proj", "qa_outputs")
-
-# Hugging Face's names for activations -> ours.
-_ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
 
 # Our field -> the name in config.json.
 _MPNET = {
@@ -52,6 +41,7 @@ _DISTILBERT = {
     "position_rows": "max_position_embeddings",
     "activation": "activation",
 }
+_MODERNBERT = {**_MPNET, "activation": "hidden_activation"}
 _PADDING = 1
 """Of a model type whose positions count tokens, if its config.json names none."""
 
@@ -61,7 +51,8 @@ class _ModelType(NamedTuple):
 
     fields: dict[str, str]
     prefix: str
-    epsilon: float | None = None  # of layer norms, if the config.json does not say
+    epsilon: float = 1e-12  # of layer norms, if the config.json does not say
+    epsilon_key: str | None = "layer_norm_eps"
     counts_tokens: bool = False
 
 
@@ -69,8 +60,9 @@ _ROBERTA = _ModelType(_BERT, "roberta", counts_tokens=True)
 _TYPES = {
     "bert": _ModelType(_BERT, "bert"),
     "camembert": _ROBERTA,
-    "distilbert": _ModelType(_DISTILBERT, "distilbert", epsilon=1e-12),
+    "distilbert": _ModelType(_DISTILBERT, "distilbert", epsilon_key=None),
     "electra": _ModelType({**_BERT, "embedding_size": "embedding_size"}, "electra"),
+    "modernbert": _ModelType(_MODERNBERT, "model", epsilon=1e-5, epsilon_key="norm_eps"),
     "mpnet": _ModelType(_MPNET, "mpnet", counts_tokens=True),
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
@@ -90,13 +82,14 @@ class EncoderConfig:
     Attributes
     ----------
     model_type : str
-        "bert", "camembert", "distilbert", "electra", "mpnet", "roberta" or "xlm-roberta".
+        "bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta" or
+        "xlm-roberta".
     prefix : str
         What checkpoints with a head put before the names of the encoder's tensors, and a dot.
     embedding_size : int
         Of the vectors of tokens and positions.
     position_rows : int
-        Vectors in the table of positions.
+        Vectors in the table of positions, or how many positions there are without one.
     padding : int or None
         If positions count tokens: the id that is none. Its position is itself, the first token's
         the next.
@@ -111,6 +104,8 @@ class EncoderConfig:
         Logits that the head gives; 0 without one.
     raw : dict
         The whole config.json, kept so that saving loses nothing.
+    modernbert : ModernBertChoices or None
+        What a ModernBERT chooses besides.
     """
 
     model_type: str
@@ -129,6 +124,7 @@ class EncoderConfig:
     task: str
     labels: int
     raw: dict[str, Any]
+    modernbert: ModernBertChoices | None = None
 
     @property
     def positions(self) -> int:
@@ -174,39 +170,42 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
         raise ValueError(
             f"config.json: position_embedding_type is {shown(position_type)}, supported: 'absolute'"
         )
-    names, prefix, epsilon, counts_tokens = _TYPES[model_type]
-    sizes = {field: _size(raw, key) for field, key in names.items() if field != "activation"}
+    spelling = _TYPES[model_type]
+    names = spelling.fields
+    sizes = {field: fields.size(raw, key) for field, key in names.items() if field != "activation"}
     if sizes["hidden_size"] % sizes["heads"]:
         raise ValueError(
             f"config.json: {names['hidden_size']} {sizes['hidden_size']} is no multiple of "
             f"{names['heads']} {sizes['heads']}"
         )
-    activation = raw.get(names["activation"])
-    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-        known = ", ".join(sorted(_ACTIVATIONS))
-        raise ValueError(
-            f"config.json: {names['activation']} is {shown(activation)}, supported: {known}"
-        )
-    if epsilon is None:
-        epsilon = raw.get("layer_norm_eps", 1e-12)
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 <= epsilon < 1:
-        raise ValueError(
-            f"config.json: layer_norm_eps is {shown(epsilon)}, expected a small number"
-        )
+    epsilon = spelling.epsilon
+    if spelling.epsilon_key is not None:
+        epsilon = fields.number(raw, spelling.epsilon_key, epsilon, 0, 1)
     task = _task(raw)
     return EncoderConfig(
         model_type=model_type,
-        activation=_ACTIVATIONS[activation],
-        layer_norm_epsilon=float(epsilon),
-        prefix=prefix,
+        activation=fields.activation(raw, names["activation"]),
+        layer_norm_epsilon=epsilon,
+        prefix=spelling.prefix,
         token_types=sizes.pop("token_types", 0),
         embedding_size=sizes.pop("embedding_size", sizes["hidden_size"]),
-        padding=_padding(raw, sizes["position_rows"]) if counts_tokens else None,
+        padding=_padding(raw, sizes["position_rows"]) if spelling.counts_tokens else None,
         task=task,
         labels=_labels(raw) if task else 0,
         raw=raw,
+        modernbert=_modernbert(raw, sizes) if model_type == "modernbert" else None,
         **sizes,
     )
+
+
+def _modernbert(raw: dict[str, Any], sizes: dict[str, int]) -> ModernBertChoices:
+    width = sizes["hidden_size"] // sizes["heads"]
+    if width % 2:
+        raise ValueError(
+            f"config.json: hidden_size {sizes['hidden_size']} over num_attention_heads "
+            f"{sizes['heads']} gives heads of {width}, expected an even size, to rotate pairs"
+        )
+    return read_choices(raw, sizes["layers"])
 
 
 def _padding(raw: dict[str, Any], rows: int) -> int:
@@ -247,11 +246,4 @@ def _labels(raw: dict[str, Any]) -> int:
     names = raw.get("id2label")
     if isinstance(names, dict) and names:
         return len(names)
-    return _size(raw, "num_labels") if raw.get("num_labels") is not None else 2
-
-
-def _size(raw: dict[str, Any], key: str) -> int:
-    value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"config.json: {key} is {shown(value)}, expected a positive integer")
-    return value
+    return fields.size(raw, "num_labels") if raw.get("num_labels") is not None else 2

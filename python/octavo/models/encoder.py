@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,18 @@ from octavo.models.text_vectors import TextVectors
 
 Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+
+class Pair(NamedTuple):
+    """Two layers between which a positive factor of a channel just passes.
+
+    Channel i of what `second` reads is channel ``start + i`` of what `first` gives: as it is,
+    through ReLU, as a weighted mean over tokens, or times something else. It reaches nothing else.
+    """
+
+    first: str
+    second: str
+    start: int = 0
 
 
 class Encoder(TextVectors):
@@ -46,7 +58,9 @@ class Encoder(TextVectors):
         The same of a model that answers questions.
     """
 
-    # Where an architecture keeps its blocks, and the names in a block of what `pairs` lists.
+    # A tensor that every checkpoint has; where an architecture keeps its blocks, and the names in a
+    # block of what `pairs` lists.
+    anchor = "embeddings.word_embeddings.weight"
     stack = "encoder"
     attention_pair: tuple[str, str]
     feed_forward_pair = ("intermediate.dense", "output.dense")
@@ -121,11 +135,15 @@ class Encoder(TextVectors):
         options = self.block_options(ids.shape[1])
         for _, block in self.blocks():
             hidden = block(hidden, mask, *options)
-        return hidden
+        return self.finish(hidden)
 
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
         """Compute what goes into the first block."""
         return self.embeddings(ids, types)
+
+    def finish(self, hidden: Float32) -> Float32:
+        """Compute the last hidden state of what the last block gives."""
+        return hidden
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
         """List the blocks by name; each is called with `block_inputs` of what the last one gave."""
@@ -144,20 +162,20 @@ class Encoder(TextVectors):
         """List what is called with the last hidden state, and is no part of `forward`."""
         return [] if self.pooler is None else [("pooler", self.pooler)]
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """List pairs of linear layers between which a positive factor of a channel just passes.
-
-        Each channel that the first gives reaches the second as it is, through ReLU, or as a
-        weighted mean over tokens, and reaches nothing else.
-        """
+    def pairs(self) -> list[Pair]:
+        """List pairs of layers between which a positive factor of a channel just passes."""
         inside = [self.attention_pair]
         if self.config.activation == "relu":
             inside.append(self.feed_forward_pair)
         return [
-            (f"{name}.{first}", f"{name}.{second}")
+            Pair(f"{name}.{first}", f"{name}.{second}")
             for name, _ in self.blocks()
             for first, second in inside
         ]
+
+    def bias_switch(self, name: str) -> str | None:  # noqa: ARG002
+        """Return the key of config.json that says whether a layer has a bias; None: all have."""
+        return None
 
     @property
     def sentence(self) -> SentenceModules:

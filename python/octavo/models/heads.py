@@ -6,12 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from octavo import nn
 from octavo._types import Float32
 from octavo.lora.adapted import Adapted
 from octavo.models.build import LayerSource
 from octavo.models.config import HEADS, OUTPUT_OF_TASK, SEQUENCE, EncoderConfig
+
+Mask = npt.NDArray[np.bool_]
 
 
 def first_token(hidden: Float32) -> Float32:
@@ -49,7 +52,8 @@ class Headed(Adapted):
     @property
     def task(self) -> str:
         """What the head is for, as `EncoderConfig.task` has it: the model's, or an adapter's."""
-        found = [task for task, name in OUTPUT_OF_TASK.items() if vars(self)[name] is not None]
+        outputs = self.output_of_task
+        found = [task for task, name in outputs.items() if vars(self)[name] is not None]
         adapter = self.adapters.get(self.active_adapter or "")
         named = self.config.task or (adapter.task if adapter is not None else "")
         return named if named in found else next(iter(found), "")
@@ -67,13 +71,18 @@ class Headed(Adapted):
                 f"{self.task}: see logits"
             )
 
-    def logits_of(self, hidden: Float32) -> Float32:
+    def logits_of(self, hidden: Float32, mask: npt.ArrayLike | None) -> Float32:
         """Compute what the head gives of last hidden states, (batch, tokens, hidden_size)."""
         if hidden.size == 0:
-            kept = hidden.shape[: 1 if self.task == SEQUENCE else 2]
-            return np.zeros((*kept, self.config.labels), np.float32)
-        output: Any = vars(self)[OUTPUT_OF_TASK[self.task]]
-        return output(self.pooled(hidden) if self.task == SEQUENCE else hidden)
+            rows = hidden.shape[: 1 if self.task == SEQUENCE else 2]
+            return np.zeros((*rows, self.config.labels), np.float32)
+        output: Any = vars(self)[self.output_of_task[self.task]]
+        kept = None if mask is None else np.asarray(mask, bool)
+        return output(self.read_by_head(hidden, kept))
+
+    def read_by_head(self, hidden: Float32, mask: Mask | None) -> Float32:  # noqa: ARG002
+        """Compute what the layer that gives the logits reads."""
+        return self.pooled(hidden) if self.task == SEQUENCE else hidden
 
     def pooled(self, hidden: Float32) -> Float32:
         """Compute what a sequence classifier reads, (batch, hidden_size), from hidden states."""
@@ -85,5 +94,5 @@ class Headed(Adapted):
         if config.task == SEQUENCE and self.head_activation:
             self.classifier = TwoLayers("classifier", config, source, self.head_activation)
         elif config.task:
-            name = OUTPUT_OF_TASK[config.task]
+            name = self.output_of_task[config.task]
             setattr(self, name, source.linear(name, config.labels, config.hidden_size))

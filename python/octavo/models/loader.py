@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from octavo import nn
@@ -21,19 +22,22 @@ from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
+from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
 
-_MODELS: dict[str, type[BertModel] | type[DistilBertModel] | type[MPNetModel]] = {
+_MODELS: dict[
+    str, type[BertModel] | type[DistilBertModel] | type[ModernBertModel] | type[MPNetModel]
+] = {
     "bert": BertModel,
     "camembert": CamembertModel,
     "distilbert": DistilBertModel,
     "electra": ElectraModel,
+    "modernbert": ModernBertModel,
     "mpnet": MPNetModel,
     "roberta": RobertaModel,
     "xlm-roberta": XLMRobertaModel,
 }
-_ANCHOR = "embeddings.word_embeddings.weight"
 # A buffer that old versions of transformers stored: 0, 1, 2, ...
 _OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
 
@@ -121,22 +125,29 @@ def load_with(
     path = model_path(path, revision, token)
     stored = read_consistently(path, _read)
     config = stored.config
-    prefixes = ("", f"{config.prefix}.")
-    checkpoint = Checkpoint(path, prefixes, anchor=_ANCHOR, bare=HEADS, files=stored.tensors)
+    checkpoint = open_checkpoint(path, config, stored.tensors)
     made_by = stored.raw.get("octavo")
     recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
     ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
     builder = CheckpointBuilder(checkpoint, stored.quantization, transform, halves=ours)
-    family = _MODELS[config.model_type]
-    model = family(config, builder)
-    others = builder.check_complete(family.prefixes(), _OPTIONAL)
+    model = build(config, builder)
+    others = builder.check_complete(model.prefixes(), _OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
     if ours:
         model.recipe = recipe
     for problem in _problems(model, others):
         warn(f"{path}: {problem}")
     return model
+
+
+def open_checkpoint(
+    path: Path, config: EncoderConfig, files: dict[str, Tensors] | None = None
+) -> Checkpoint:
+    """Open the tensors of a folder, or of what was read of it, named as the model's layers."""
+    prefixes = ("", f"{config.prefix}.")
+    anchor = _MODELS[config.model_type].anchor
+    return Checkpoint(path, prefixes, anchor=anchor, bare=HEADS, files=files)
 
 
 def _problems(model: Encoder, others: list[str]) -> Iterator[str]:

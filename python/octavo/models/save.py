@@ -41,14 +41,19 @@ def save_model(
     _refuse_others(model, set(layers))
     stored = _stored_weights(model, layers)
     weights = "model.safetensors" if _store(model) == "plain" else "model.safetensors.zst"
+    switched = _switched(model, layers)
     plans = [
         plan
         for name, layer in layers.items()
-        for plan in _plans(_full_name(prefix, name), layer, stored.get(name))
+        for plan in _plans(
+            _full_name(prefix, name), layer, stored.get(name), switched[model.bias_switch(name)]
+        )
     ]
     with replaced_folder(folder) as fresh:
         write_tensor_file(fresh / weights, plans, {"format": "pt"}, on_tensor)
-        write_json(fresh / "config.json", _config(model, layers, stored, prefix))
+        config = _config(model, layers, stored, prefix)
+        config.update({key: True for key, is_on in switched.items() if key and is_on})
+        write_json(fresh / "config.json", config)
         write_files(model.files, fresh)
 
 
@@ -124,29 +129,43 @@ def _store(model: Encoder) -> str:
     return str((model.recipe or {}).get("store", "plain"))
 
 
-def _plans(name: str, layer: Any, stored: Stored | None) -> list[TensorPlan]:
+def _switched(model: Encoder, layers: dict[str, Any]) -> dict[str | None, bool]:
+    """Tell which layers are stored with a bias, by the key of config.json that says so.
+
+    One that compression gave a bias switches it on for all those of its key.
+    """
+    found: dict[str | None, bool] = {None: True}
+    for name, layer in layers.items():
+        key = model.bias_switch(name)
+        if key is not None and layer.role != "embedding":
+            has_bias = model.config.raw.get(key) is True or layer.bias is not None
+            found[key] = found.get(key, False) or has_bias
+    return found
+
+
+def _plans(name: str, layer: Any, stored: Stored | None, has_bias: bool) -> list[TensorPlan]:
     """List the tensors of one layer; packed codes are unpacked when their turn comes."""
     plans = []
     if stored is not None:
         plans = [TensorPlan(f"{name}.{one.key}", *one[1:]) for one in stored.tensors]
-    for key, value in _beside_weight(layer).items():
+    for key, value in _beside_weight(layer, has_bias).items():
         plans.append(TensorPlan(f"{name}.{key}", *StoredTensor.of(key, value)[1:]))
     return plans
 
 
-def _beside_weight(layer: Any) -> dict[str, Any]:
+def _beside_weight(layer: Any, has_bias: bool) -> dict[str, Any]:
     """Return what is stored beside the weight, as the convention has it.
 
-    A symmetric scale has no zero point; every linear layer and norm of a BERT has a bias.
+    A symmetric scale has no zero point.
     """
-    if layer.role == "layer_norm":
-        state: dict[str, Any] = layer.state_dict()
-        state.setdefault("bias", np.zeros(state["weight"].shape, np.float32))
-        return state
     if layer.role == "embedding":
         return {}
-    state = layer.state_beside_weight()
-    state.setdefault("bias", np.zeros(layer.out_features, np.float32))
+    is_norm = layer.role == "layer_norm"
+    state: dict[str, Any] = layer.state_dict() if is_norm else layer.state_beside_weight()
+    if has_bias:
+        state.setdefault("bias", np.zeros(layer.shape[0], np.float32))
+    if is_norm:
+        return state
     if not state.get("input_zero_point", np.zeros(1)).any():
         state.pop("input_zero_point", None)
     return state

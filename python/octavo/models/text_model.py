@@ -102,14 +102,14 @@ class TextModel(Headed):
         self.require_head()
         ids, mask, types = arguments_of(inputs, attention_mask, token_type_ids)
         if not is_text(ids):
-            return self.logits_of(self(ids, mask, types))
+            return self.logits_of(self(ids, mask, types), mask)
         return self._text_logits(ids)[0] if isinstance(ids, str) else self._text_logits(ids)
 
     def _text_logits(self, texts: Any, second: Sequence[str] | None = None) -> Any:
         texts = [texts] if isinstance(texts, str) else list(texts)
         found: list[Any] = [None] * len(texts)
         for batch, hidden in self.run_texts(texts, second):
-            rows = zip(batch.places, self.logits_of(hidden), batch.mask, strict=True)
+            rows = zip(batch.places, self.logits_of(hidden, batch.mask), batch.mask, strict=True)
             for place, row, kept in rows:
                 found[place] = row if self.task == SEQUENCE else row[kept]
         if self.task != SEQUENCE:

@@ -122,7 +122,9 @@ class ModuleSource:
         """Whether the model has layer `name`."""
         return self._find(name) is not None
 
-    def linear(self, name: str, outputs: int, inputs: int, activation: str = "none") -> nn.Module:
+    def linear(
+        self, name: str, outputs: int, inputs: int, activation: str = "none", **_: bool
+    ) -> nn.Module:
         """Take a linear layer, float or int8."""
         module = self._take(name, torch.nn.Linear, Linear, SparseLinear, QatLinear)
         self._check(name, (module.out_features, module.in_features), (outputs, inputs))
@@ -153,7 +155,7 @@ class ModuleSource:
             raise self._error(name, "expected max_norm None, which rewrites the table while used")
         return nn.FloatEmbedding(to_numpy(weight_of(module)))
 
-    def layer_norm(self, name: str, size: int, epsilon: float) -> nn.LayerNorm:
+    def layer_norm(self, name: str, size: int, epsilon: float, **_: bool) -> nn.LayerNorm:
         """Take a layer norm."""
         module = self._take(name, torch.nn.LayerNorm)
         self._check(name, tuple(module.normalized_shape), (size,))
