@@ -63,6 +63,11 @@ class TextModel(Headed):
         """How many tokens of a text are read."""
         return self.text_settings.limit
 
+    @property
+    def takes_types(self) -> bool:
+        """Whether the model is told which of two texts a token is of."""
+        return self.config.token_types > 0 and self.text_settings.has_types
+
     def run_texts(
         self,
         texts: Sequence[str],
@@ -71,13 +76,11 @@ class TextModel(Headed):
         progress: Progress | None = None,
     ) -> Iterator[Run]:
         """Run texts, in batches of like length."""
-        settings = self.text_settings
-        takes_types = self.config.token_types > 0 and settings.has_types
-        rows = cut(self.tokenizer, settings, texts, second)
+        rows = cut(self.tokenizer, self.text_settings, texts, second)
 
         def batch(places: Int64) -> tuple[Any, Any, Any]:
             ids, types, mask = padded([rows[place] for place in places])
-            return ids, mask, types if takes_types and types.any() else None
+            return ids, mask, types if self.takes_types and types.any() else None
 
         lengths = np.array([len(row.ids) for row in rows], np.int64)
         return self._run(lengths, batch, batch_tokens, progress)
