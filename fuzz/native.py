@@ -69,7 +69,8 @@ _LINEAR = {
     "run": "x=f4:m,k" + _ADDED,
     "call": "x=f4:m,k" + _ADDED,
     "run_codes": "codes=i1:m,k scales=f4:m zero_points=i4:m:codes:most" + _ADDED,
-    **dict.fromkeys(("unpack", "scale", "bias", "input_multiplier", "memory", "nbytes"), ""),
+    **dict.fromkeys(("unpack", "weight", "scale", "bias", "input_multiplier", "memory"), ""),
+    "nbytes": "",
     **dict.fromkeys(("shape", "format", "activation"), ""),
 }
 OBJECTS = {
@@ -98,6 +99,7 @@ PLAIN = (
     *("version", "compiler", "machine", "cpu_features", "isa_tiers", "compiled_isa_tiers"),
     *("get_isa", "set_isa", "set_num_threads", "get_num_threads", "default_num_threads"),
     *("families", "kernels", "weight_formats", "bench_dot_peak", "bench_read", "bench_copy"),
+    "PackedWeight",  # the target "segment" is for it
 )
 """Functions of a few plain values, which have no twin or none of the same answer."""
 _OWN_ANSWERS = ("nbytes", "memory", "format_cost")
@@ -263,6 +265,11 @@ def _same_all(found: Any, expected: Any, where: str) -> None:
     assert len(found) == len(expected), where
     for one, other in zip(found, expected, strict=True):
         _same(one, other, where)
+
+
+@_same.register(core.PackedWeight)
+def _same_codes(found: Any, expected: Any, where: str) -> None:
+    _same(found.unpack(), expected.unpack(), where)
 
 
 @_same.register(np.ndarray)

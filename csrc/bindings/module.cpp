@@ -8,7 +8,9 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::remember_main_thread();
   octavo::register_runtime(m);
   octavo::register_quantize(m);
+  octavo::register_weights(m);
   octavo::register_linear(m);
+  octavo::register_matmul(m);
   octavo::register_nn(m);
   octavo::register_sparse_f32(m);
 }

@@ -6,7 +6,9 @@ namespace octavo {
 
 void register_runtime(pybind11::module_& m);     // tiers, threads, build, machine probes
 void register_quantize(pybind11::module_& m);    // quantize_linear and its family
-void register_linear(pybind11::module_& m);      // PackedLinear, matmul_int8
+void register_weights(pybind11::module_& m);     // PackedWeight, formats
+void register_linear(pybind11::module_& m);      // PackedLinear
+void register_matmul(pybind11::module_& m);      // PackedMatrix, matmul_int8
 void register_nn(pybind11::module_& m);          // float32 layers
 void register_sparse_f32(pybind11::module_& m);  // SparseF32
 

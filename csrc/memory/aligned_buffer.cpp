@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/aligned_buffer.h"
 
+#include <cstdint>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #if defined(__linux__)
@@ -27,19 +29,30 @@ AlignedBuffer::AlignedBuffer(std::size_t bytes)
 #endif
 }
 
+AlignedBuffer::AlignedBuffer(const void* data, std::size_t bytes,
+                             std::shared_ptr<const void> keeper)
+    : data_(const_cast<void*>(data)), bytes_(bytes), keeper_(std::move(keeper)) {
+  if (reinterpret_cast<std::uintptr_t>(data) % alignment_ != 0) {
+    throw std::invalid_argument("packed: expected bytes aligned to 64");
+  }
+}
+
 AlignedBuffer::~AlignedBuffer() {
-  if (data_ != nullptr) ::operator delete(data_, std::align_val_t(alignment_));
+  if (data_ != nullptr && keeper_ == nullptr)
+    ::operator delete(data_, std::align_val_t(alignment_));
 }
 
 AlignedBuffer::AlignedBuffer(AlignedBuffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
-      alignment_(other.alignment_) {}
+      alignment_(other.alignment_),
+      keeper_(std::move(other.keeper_)) {}
 
 AlignedBuffer& AlignedBuffer::operator=(AlignedBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(alignment_, other.alignment_);
+  std::swap(keeper_, other.keeper_);
   return *this;
 }
 

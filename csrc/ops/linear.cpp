@@ -156,24 +156,22 @@ AlignedBuffer copy_floats(const float* values, std::int64_t n) {
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
                const float* bias, const LinearOptions& options, const WeightFormat& format,
                const float* multiplier)
-    : format_(format.name),
-      weight_(format.pack(codes, n, k)),
-      scale_(copy_floats(scale, n)),
-      bias_(copy_floats(bias, n)),
-      multiplier_(copy_floats(multiplier, k)),
-      has_bias_(bias != nullptr),
-      options_(options) {}
+    : Linear(format.pack(codes, n, k), format.name, scale, bias, options, multiplier) {}
 
-Linear::Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOptions& options,
-               const float* multiplier)
-    : format_(weight_formats().front().name),
+Linear::Linear(std::shared_ptr<const Weight> weight, const char* format, const float* scale,
+               const float* bias, const LinearOptions& options, const float* multiplier)
+    : format_(format),
       weight_(std::move(weight)),
+      scale_(copy_floats(scale, n())),
       bias_(copy_floats(bias, n())),
       multiplier_(copy_floats(multiplier, k())),
       has_bias_(bias != nullptr),
       options_(options) {
-  if (weight_->group() == 0 || options.input_scale) {
-    throw std::invalid_argument("weight: expected groups of inputs, quantized when they come");
+  if (weight_->group() == 0 ? scale == nullptr && n() > 0 : scale != nullptr) {
+    throw std::invalid_argument("scale: expected one for each output, or groups of inputs");
+  }
+  if (weight_->group() != 0 && options.input_scale) {
+    throw std::invalid_argument("weight: expected inputs in groups to be quantized when they come");
   }
 }
 

@@ -43,10 +43,11 @@ class Linear {
          const float* bias, const LinearOptions& options,
          const WeightFormat& format = weight_formats().front(), const float* multiplier = nullptr);
 
-  // A weight whose inputs come in groups: throws std::invalid_argument for others, and for static
-  // input. Rows are quantized symmetrically, when they come.
-  Linear(std::unique_ptr<Weight> weight, const float* bias, const LinearOptions& options,
-         const float* multiplier = nullptr);
+  // A weight that other layers may have too. scale: null, and only then, where its inputs come in
+  // groups: rows are then quantized symmetrically, when they come. Throws std::invalid_argument for
+  // another scale, and for static input in groups.
+  Linear(std::shared_ptr<const Weight> weight, const char* format, const float* scale,
+         const float* bias, const LinearOptions& options, const float* multiplier = nullptr);
 
   // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale.
   void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
@@ -58,6 +59,7 @@ class Linear {
                  const std::int32_t* zero_point, const Added& added, Rows<void> out) const;
 
   const Weight& weight() const { return *weight_; }
+  const std::shared_ptr<const Weight>& shared_weight() const { return weight_; }
   std::int64_t n() const { return weight_->n(); }
   std::int64_t k() const { return weight_->k(); }
   const char* format() const { return format_; }
@@ -72,7 +74,7 @@ class Linear {
 
  private:
   const char* format_;
-  std::unique_ptr<Weight> weight_;
+  std::shared_ptr<const Weight> weight_;
   AlignedBuffer scale_;
   AlignedBuffer bias_;
   AlignedBuffer multiplier_;

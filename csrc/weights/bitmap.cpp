@@ -2,9 +2,11 @@
 #include "weights/bitmap.h"
 
 #include <algorithm>
+#include <bitset>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "threads/interrupt.h"
 
@@ -57,21 +59,51 @@ BitmapWeight::BitmapWeight(const std::int8_t* codes, std::int64_t n, std::int64_
   if (non_zeros_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("codes: more than 2**32 - 1 that are not zero");
   }
-  buffer_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
+  packed_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
   std::int64_t at = 0;
   for (std::int64_t p = 0; p < panels(); ++p) {
     interruption_point();
     at = pack_panel(codes, p, at);
   }
-  std::memset(part<std::int8_t>(offsets().value + at), 0, kSlack);
+  std::memset(this->at<std::int8_t>(offsets().value + at), 0, kSlack);
+}
+
+BitmapWeight::BitmapWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k)
+    : Weight(n, k, std::move(packed)) {
+  non_zeros_ = static_cast<std::int64_t>(nbytes()) - offsets_for(n, k, 0).end;
+  require(non_zeros_ >= 0 && non_zeros_ <= std::numeric_limits<std::uint32_t>::max(),
+          "packed: expected as many bytes as a bitmap of this shape has");
+  std::int64_t at = 0;
+  for (std::int64_t p = 0; p < panels(); ++p) {
+    interruption_point();
+    check_panel(p, &at);
+  }
+  require(at == non_zeros_, "packed: expected as many values as bits");
+}
+
+// Bits stand for weights that there are, and blocks find their values: from `at` on, in order.
+void BitmapWeight::check_panel(std::int64_t p, std::int64_t* at) const {
+  const std::int64_t width = std::min<std::int64_t>(kPanelWidth, n() - p * kPanelWidth);
+  const auto* mask = this->at<std::uint64_t>(0) + p * k_groups();
+  const auto* first = this->at<std::uint32_t>(offsets().first_value) + p * (blocks() + 1);
+  const std::uint64_t columns = ~std::uint64_t{0} >> (64 - kGroup * width);
+  for (std::int64_t g = 0; g < k_groups(); ++g) {
+    require(g % kBlockGroups != 0 || first[g / kBlockGroups] == *at,
+            "packed: expected blocks that begin where their values do");
+    const std::int64_t count = std::min<std::int64_t>(kGroup, k() - g * kGroup);
+    const std::uint64_t inputs = 0x1111111111111111u * ((1u << count) - 1);
+    require((mask[g] & ~(columns & inputs)) == 0, "packed: expected bits within the weight");
+    *at += static_cast<std::int64_t>(std::bitset<64>(mask[g]).count());
+  }
+  require(first[blocks()] == *at, "packed: expected blocks that end where their values do");
 }
 
 std::int64_t BitmapWeight::pack_panel(const std::int8_t* codes, std::int64_t p, std::int64_t at) {
   const std::int64_t n0 = p * kPanelWidth;
   const std::int64_t width = std::min<std::int64_t>(kPanelWidth, n() - n0);
-  auto* mask = part<std::uint64_t>(0) + p * k_groups();
-  auto* first_value = part<std::uint32_t>(offsets().first_value) + p * (blocks() + 1);
-  auto* value = part<std::int8_t>(offsets().value);
+  auto* mask = this->at<std::uint64_t>(0) + p * k_groups();
+  auto* first_value = this->at<std::uint32_t>(offsets().first_value) + p * (blocks() + 1);
+  auto* value = this->at<std::int8_t>(offsets().value);
   std::uint32_t sums[kPanelWidth] = {};
   for (std::int64_t g = 0; g < k_groups(); ++g) {
     if (g % kBlockGroups == 0) first_value[g / kBlockGroups] = static_cast<std::uint32_t>(at);
@@ -88,7 +120,7 @@ std::int64_t BitmapWeight::pack_panel(const std::int8_t* codes, std::int64_t p, 
     }
   }
   first_value[blocks()] = static_cast<std::uint32_t>(at);
-  std::memcpy(part<std::int32_t>(offsets().col_sum) + n0, sums,
+  std::memcpy(this->at<std::int32_t>(offsets().col_sum) + n0, sums,
               static_cast<std::size_t>(4 * width));
   return at;
 }
@@ -96,19 +128,19 @@ std::int64_t BitmapWeight::pack_panel(const std::int8_t* codes, std::int64_t p, 
 BitmapPanels BitmapWeight::stretch(std::int64_t p, std::int64_t panels, std::int64_t block) const {
   const Offsets at = offsets();
   BitmapPanels b;
-  b.mask = part<std::uint64_t>(0) + p * k_groups() + block * kBlockGroups;
+  b.mask = this->at<std::uint64_t>(0) + p * k_groups() + block * kBlockGroups;
   b.mask_stride = k_groups();
-  b.first_value = part<std::uint32_t>(at.first_value) + p * (blocks() + 1) + block;
+  b.first_value = this->at<std::uint32_t>(at.first_value) + p * (blocks() + 1) + block;
   b.first_stride = blocks() + 1;
-  b.value = part<std::int8_t>(at.value);
+  b.value = this->at<std::int8_t>(at.value);
   b.panels = static_cast<std::int32_t>(panels);
   return b;
 }
 
 void BitmapWeight::unpack(std::int8_t* out) const {
   std::fill(out, out + n() * k(), std::int8_t{0});
-  const auto* value = part<std::int8_t>(offsets().value);
-  const auto* mask = part<std::uint64_t>(0);
+  const auto* value = this->at<std::int8_t>(offsets().value);
+  const auto* mask = this->at<std::uint64_t>(0);
   for (std::int64_t p = 0; p < panels(); ++p) {
     interruption_point();
     for (std::int64_t g = 0; g < k_groups(); ++g) {

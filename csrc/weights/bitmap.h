@@ -15,7 +15,6 @@
 #include <cstdint>
 
 #include "kernels/expand_s8/kernel.h"
-#include "memory/aligned_buffer.h"
 #include "weights/formats.h"
 #include "weights/weight.h"
 
@@ -27,13 +26,13 @@ class BitmapWeight final : public Weight {
 
   // codes: (n, k) row-major. Throws std::length_error where values cannot be counted in 32 bits.
   BitmapWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  BitmapWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k);
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 
   std::int64_t non_zeros() const { return non_zeros_; }
   // From panel p and block `block` of groups on.
   BitmapPanels stretch(std::int64_t p, std::int64_t panels, std::int64_t block = 0) const;
-  const std::int32_t* col_sum() const override { return part<std::int32_t>(offsets().col_sum); }
-  std::size_t nbytes() const override { return buffer_.size(); }
+  const std::int32_t* col_sum() const override { return at<std::int32_t>(offsets().col_sum); }
 
   void unpack(std::int8_t* out) const override;
 
@@ -51,10 +50,7 @@ class BitmapWeight final : public Weight {
   static Offsets offsets_for(std::int64_t n, std::int64_t k, std::int64_t non_zeros);
   Offsets offsets() const { return offsets_for(n(), k(), non_zeros_); }
   std::int64_t blocks() const { return ceil_div(k_groups(), kBlockGroups); }
-  template <class T>
-  T* part(std::int64_t offset) const {
-    return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
-  }
+  void check_panel(std::int64_t p, std::int64_t* at) const;
   // Writes panel p from value `at` on; the end of its values.
   std::int64_t pack_panel(const std::int8_t* codes, std::int64_t p, std::int64_t at);
   void expand_part(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
@@ -62,7 +58,6 @@ class BitmapWeight final : public Weight {
                    std::int64_t stride) const;
 
   std::int64_t non_zeros_;
-  AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };
 
 }  // namespace octavo

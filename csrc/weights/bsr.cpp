@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "threads/interrupt.h"
@@ -154,7 +155,7 @@ BsrWeight<R, C>::BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_
   if (units_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("codes: more than 2**32 - 1 blocks that are not zero");
   }
-  buffer_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
+  packed_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
   auto* first = at<std::uint32_t>(offsets().first);
   auto* paired = at<std::uint32_t>(offsets().paired);
   auto* index = at<std::uint16_t>(offsets().index);
@@ -182,6 +183,48 @@ BsrWeight<R, C>::BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_
   auto* negative_sum = at<std::int32_t>(offsets().negative_sum);
   std::fill_n(negative_sum, kPanelWidth * panels(), 0);
   sum_columns(codes, n, k, at<std::int32_t>(offsets().col_sum), negative_sum);
+}
+
+template <int R, int C>
+BsrWeight<R, C>::BsrWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k)
+    : Weight(n, k, std::move(packed)) {
+  const std::int64_t rest = static_cast<std::int64_t>(nbytes()) - offsets_for(n, k, 0).end;
+  units_ = rest / (kUnitBytes + 2 * kUnitBlocks);
+  require(rest >= 0 && rest == units_ * (kUnitBytes + 2 * kUnitBlocks) &&
+              units_ <= std::numeric_limits<std::uint32_t>::max(),
+          "packed: expected as many bytes as whole blocks of this shape have");
+  const std::int64_t lists = block_rows() * parts();
+  const auto* first = at<std::uint32_t>(offsets().first);
+  require(first[0] == 0 && first[lists] == units_ && std::is_sorted(first, first + lists + 1),
+          "packed: expected block rows that follow one another");
+  for (std::int64_t list = 0; list < lists; ++list) {
+    if (list % 16 == 0) interruption_point();
+    check_units(list);
+  }
+}
+
+template <int R, int C>
+void BsrWeight<R, C>::check_units(std::int64_t list) {
+  const std::int64_t row = R * (list % block_rows());
+  const auto* first = at<std::uint32_t>(offsets().first) + list;
+  if (kPairs) {
+    const std::uint32_t paired = at<std::uint32_t>(offsets().paired)[list];
+    require(paired % 2 == 0 && paired <= first[1] - first[0],
+            "packed: expected pairs within their block rows");
+  }
+  std::int64_t tile = -1;
+  for (std::int64_t t = first[0]; t < first[1]; ++t) {
+    const auto* index = at<std::uint16_t>(offsets().index) + kUnitBlocks * t;
+    const auto* code = at<std::int8_t>(kUnitBytes * t);
+    for (std::int64_t i = 0; i < kUnitBytes; ++i) {
+      const std::int64_t output = row + i / kGroup, block = index[i % kGroup / C];
+      const std::int64_t input = C * block + i % C;
+      require(C * block < k() && (code[i] == 0 || (output < n() && input < k())),
+              "packed: expected blocks within the weight");
+    }
+    tiles_ += index[0] / BsrPanels::kTileGroups != tile;
+    tile = index[0] / BsrPanels::kTileGroups;
+  }
 }
 
 template <int R, int C>

@@ -35,7 +35,6 @@
 #include "kernels/broadcast_bsr1x4_s8/kernel.h"
 #include "kernels/broadcast_bsr4x1_s8/kernel.h"
 #include "kernels/gemm_bsr16x4_s8/kernel.h"
-#include "memory/aligned_buffer.h"
 #include "weights/formats.h"
 #include "weights/weight.h"
 
@@ -52,6 +51,7 @@ class BsrWeight final : public Weight {
   // codes: (n, k) row-major; column indexes have 16 bits. Throws std::length_error
   // where units cannot be counted in 32 bits.
   BsrWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  BsrWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k);
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 
   std::int64_t block_rows() const { return panels() * (kPanelWidth / R); }
@@ -60,7 +60,6 @@ class BsrWeight final : public Weight {
   // Tiles of 16 groups in which there is a block of 16x4.
   std::int64_t tiles() const { return tiles_; }
   const std::int32_t* col_sum() const override { return at<std::int32_t>(offsets().col_sum); }
-  std::size_t nbytes() const override { return buffer_.size(); }
   void unpack(std::int8_t* out) const override;
 
   // From panel p on, in one part.
@@ -85,13 +84,10 @@ class BsrWeight final : public Weight {
   static Count count(const std::int8_t* codes, std::int64_t n, std::int64_t k);
   static Offsets offsets_for(std::int64_t n, std::int64_t k, std::int64_t units);
   Offsets offsets() const { return offsets_for(n(), k(), units_); }
-  template <class T>
-  T* at(std::int64_t offset) const {
-    return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
-  }
+  // Checks the units of a list, and counts their tiles.
+  void check_units(std::int64_t list);
 
   std::int64_t units_ = 0, tiles_ = 0;
-  AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };
 
 extern template class BsrWeight<16, 4>;

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <utility>
 
 #include "threads/interrupt.h"
 
@@ -116,11 +118,8 @@ void pair_groups(const LaneSums& sums, int groups, GroupOrder& order) {
 DenseWeight::DenseWeight(const std::uint8_t* data, std::int64_t k, std::int64_t n,
                          std::int64_t k_stride, std::int64_t n_stride, std::uint8_t flip,
                          Orders orders)
-    : Weight(n, k),
-      codes_(static_cast<std::size_t>(code_bytes())),
-      col_sum_(static_cast<std::size_t>(checked_mul(n, sizeof(std::int32_t)))),
-      orders_(static_cast<std::size_t>(
-          orders == Orders::kWith ? checked_mul(order_count(), sizeof(GroupOrder)) : 0)) {
+    : Weight(n, k) {
+  packed_ = AlignedBuffer(static_cast<std::size_t>(end(orders)));
   for (std::int64_t p = 0; p < panels(); ++p) {
     if (p % 16 == 15) interruption_point();
     pack_panel(data, p, k_stride, n_stride, flip);
@@ -129,14 +128,28 @@ DenseWeight::DenseWeight(const std::uint8_t* data, std::int64_t k, std::int64_t 
     interruption_point();
     order_groups(p);
   }
-  std::memset(codes_.as<std::uint8_t>() + panels() * panel_stride(), 0,
+  std::memset(at<std::uint8_t>(panels() * panel_stride()), 0,
               static_cast<std::size_t>(slack_bytes()));
+}
+
+DenseWeight::DenseWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k)
+    : Weight(n, k, std::move(packed)) {
+  require(nbytes() == static_cast<std::size_t>(end(Orders::kWith)),
+          "packed: expected as many bytes as a dense weight of this shape has");
+  for (std::int64_t i = 0; i < order_count(); ++i) {
+    const GroupOrder& order = at<GroupOrder>(orders_begin())[i];
+    const std::int64_t left = k_groups() - i % orders_stride() * GroupOrder::kGroups;
+    const std::int64_t groups = std::min<std::int64_t>(GroupOrder::kGroups, left);
+    const auto inside = [&](std::uint8_t group) { return group < groups; };
+    require(2 * order.pairs <= groups && std::all_of(order.group, std::end(order.group), inside),
+            "packed: expected orders of the groups that there are");
+  }
 }
 
 void DenseWeight::pack_panel(const std::uint8_t* data, std::int64_t p, std::int64_t k_stride,
                              std::int64_t n_stride, std::uint8_t flip) {
   const std::int64_t width = std::min<std::int64_t>(kPanelWidth, n() - p * kPanelWidth);
-  std::int8_t* out = codes_.as<std::int8_t>() + p * panel_stride();
+  auto* out = at<std::int8_t>(p * panel_stride());
   std::uint32_t sums[kPanelWidth] = {};
   for (std::int64_t g = 0; g < k_groups(); ++g) {
     const std::int64_t count = std::min<std::int64_t>(kGroup, k() - g * kGroup);
@@ -163,7 +176,7 @@ void DenseWeight::pack_panel(const std::uint8_t* data, std::int64_t p, std::int6
       sums[j] += static_cast<std::uint32_t>(code[0] + code[1] + code[2] + code[3]);
     }
   }
-  std::memcpy(col_sum_.as<std::int32_t>() + p * kPanelWidth, sums,
+  std::memcpy(at<std::int32_t>(code_bytes()) + p * kPanelWidth, sums,
               static_cast<std::size_t>(width) * sizeof(std::int32_t));
 }
 
@@ -175,7 +188,7 @@ void DenseWeight::order_groups(std::int64_t p) {
     const std::int64_t left = std::min<std::int64_t>(GroupOrder::kGroups, k_groups() - first);
     const int groups = static_cast<int>(left);
     sum_lanes(panel(p) + first * 64, panel_stride(), both, groups, *sums);
-    pair_groups(*sums, groups, orders_.as<GroupOrder>()[p / 2 * orders_stride() + i]);
+    pair_groups(*sums, groups, at<GroupOrder>(orders_begin())[p / 2 * orders_stride() + i]);
   }
 }
 

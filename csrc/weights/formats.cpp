@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/formats.h"
 
+#include <utility>
+
 #include "weights/bitmap.h"
 #include "weights/bsr.h"
 #include "weights/dense.h"
@@ -19,10 +21,16 @@ std::unique_ptr<Weight> pack(const std::int8_t* codes, std::int64_t n, std::int6
   return std::make_unique<Type>(codes, n, k);
 }
 
+template <class Type>
+std::unique_ptr<Weight> attach(AlignedBuffer packed, std::int64_t n, std::int64_t k) {
+  return std::make_unique<Type>(std::move(packed), n, k);
+}
+
 }  // namespace
 
 const std::vector<WeightFormat>& weight_formats() {
-#define OCTAVO_WEIGHT_FORMAT(name, type, most) {name, most, &pack<type>, &type::cost},
+#define OCTAVO_WEIGHT_FORMAT(name, type, most) \
+  {name, most, &pack<type>, &attach<type>, &type::cost},
   // Never destroyed: other threads may compute while the process leaves.
   static const auto& formats = *new std::vector<WeightFormat>{
 #include "weights/formats.inc"

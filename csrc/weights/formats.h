@@ -20,6 +20,8 @@ struct WeightFormat {
   std::int64_t most_inputs;
   // codes: (n, k) row-major; k at most most_inputs.
   std::unique_ptr<Weight> (*pack)(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  // Bytes that pack() made, perhaps elsewhere; throws std::invalid_argument where they are not.
+  std::unique_ptr<Weight> (*attach)(AlignedBuffer packed, std::int64_t n, std::int64_t k);
   FormatCost (*cost)(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 };
 

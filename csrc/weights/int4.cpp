@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "threads/interrupt.h"
 
@@ -26,13 +27,11 @@ Place place_of(std::int64_t column, std::int64_t input) {
 
 Int4Weight::Int4Weight(const std::int8_t* codes, const float* scale, std::int64_t n, std::int64_t k,
                        std::int64_t group)
-    : Weight(n, k),
-      group_(group),
-      codes_(static_cast<std::size_t>(checked_mul(panels(), panel_bytes()))),
-      scales_(static_cast<std::size_t>(checked_mul(4, panels(), panel_scales()))) {
-  auto* out = codes_.as<std::uint8_t>();
-  auto* scales = scales_.as<float>();
-  std::memset(out, 0x88, codes_.size());
+    : Weight(n, k), group_(group) {
+  packed_ = AlignedBuffer(static_cast<std::size_t>(end()));
+  auto* out = at<std::uint8_t>(0);
+  auto* scales = at<float>(code_bytes());
+  std::memset(out, 0x88, static_cast<std::size_t>(code_bytes()));
   std::fill_n(scales, panels() * panel_scales(), 0.0f);
   for (std::int64_t row = 0; row < n; ++row) {
     const std::int64_t p = row / kPanelWidth, column = row % kPanelWidth;
@@ -49,8 +48,14 @@ Int4Weight::Int4Weight(const std::int8_t* codes, const float* scale, std::int64_
   }
 }
 
+Int4Weight::Int4Weight(AlignedBuffer packed, std::int64_t n, std::int64_t k, std::int64_t group)
+    : Weight(n, k, std::move(packed)), group_(group) {
+  require(nbytes() == static_cast<std::size_t>(end()),
+          "packed: expected as many bytes as a weight of 4 bits of this shape has");
+}
+
 void Int4Weight::unpack(std::int8_t* out) const {
-  const auto* codes = codes_.as<std::uint8_t>();
+  const auto* codes = at<std::uint8_t>(0);
   for (std::int64_t row = 0; row < n(); ++row) {
     if (row % kPanelWidth == 0) interruption_point();
     const std::uint8_t* panel = codes + row / kPanelWidth * panel_bytes();
@@ -63,7 +68,7 @@ void Int4Weight::unpack(std::int8_t* out) const {
 
 void Int4Weight::unpack_scales(float* out) const {
   for (std::int64_t row = 0; row < n(); ++row) {
-    const float* scales = scales_.as<float>() + row / kPanelWidth * panel_scales();
+    const float* scales = at<float>(code_bytes()) + row / kPanelWidth * panel_scales();
     for (std::int64_t g = 0; g < groups(); ++g) {
       out[row * groups() + g] = scales[kPanelWidth * g + row % kPanelWidth];
     }
@@ -91,9 +96,9 @@ void Int4Weight::multiply(const Schedule& schedule, const CodeBlock& block, std:
   args.a_stride = block.stride;
   args.a_scale = block.row_scale;
   args.a_scale_stride = block.scale_stride;
-  args.b = codes_.as<std::uint8_t>() + p * panel_bytes();
+  args.b = at<std::uint8_t>(p * panel_bytes());
   args.b_panel_stride = panel_bytes();
-  args.b_scale = scales_.as<float>() + p * panel_scales();
+  args.b_scale = at<float>(code_bytes()) + p * panel_scales();
   args.b_scale_stride = panel_scales();
   args.c = reinterpret_cast<float*>(sums);
   args.c_stride = stride;

@@ -9,7 +9,6 @@
 #include <cstdint>
 
 #include "kernels/gemm_s4/kernel.h"
-#include "memory/aligned_buffer.h"
 #include "weights/weight.h"
 
 namespace octavo {
@@ -21,10 +20,10 @@ class Int4Weight final : public Weight {
   // codes: (n, k) row-major in [-8, 7]; scale: (n, groups of k) row-major.
   Int4Weight(const std::int8_t* codes, const float* scale, std::int64_t n, std::int64_t k,
              std::int64_t group);
+  Int4Weight(AlignedBuffer packed, std::int64_t n, std::int64_t k, std::int64_t group);
 
   std::int64_t group() const override { return group_; }
   std::int64_t groups() const { return ceil_div(k(), group_); }
-  std::size_t nbytes() const override { return codes_.size() + scales_.size(); }
   // Sums need no correction: rows have no zero points.
   const std::int32_t* col_sum() const override { return nullptr; }
   void unpack(std::int8_t* out) const override;
@@ -38,9 +37,12 @@ class Int4Weight final : public Weight {
  private:
   std::int64_t panel_bytes() const { return 8 * round_up(k(), group_); }
   std::int64_t panel_scales() const { return kPanelWidth * groups(); }
+  std::int64_t code_bytes() const { return checked_mul(panels(), panel_bytes()); }
+  std::int64_t end() const {
+    return checked_add(code_bytes(), checked_mul(4, panels(), panel_scales()));
+  }
 
   std::int64_t group_;
-  AlignedBuffer codes_, scales_;
 };
 
 }  // namespace octavo

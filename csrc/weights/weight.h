@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
+#include <utility>
 
 #include "dispatch/registry.h"
+#include "memory/aligned_buffer.h"
 #include "memory/sizes.h"
 
 namespace octavo {
@@ -45,7 +48,9 @@ struct Schedule {
   std::int64_t groups = 1;         // of inputs that share a scale, in a row (Weight::group)
 };
 
-// Immutable and safe to read from many threads.
+// Immutable and safe to read from many threads. All that it holds lies in one stretch of bytes,
+// which another process may have packed: what is made of such bytes has checked them so far that no
+// call reads or writes beside them, whatever they hold.
 class Weight {
  public:
   // Columns of a panel: sums come in whole panels.
@@ -59,7 +64,9 @@ class Weight {
   std::int64_t k() const { return k_; }
   std::int64_t panels() const { return ceil_div(n_, kPanelWidth); }
   std::int64_t k_groups() const { return ceil_div(k_, kGroup); }
-  virtual std::size_t nbytes() const = 0;
+  // Its bytes, as the format's header draws them.
+  const AlignedBuffer& packed() const { return packed_; }
+  std::size_t nbytes() const { return packed_.size(); }
   // Inputs that share a scale, on both sides; 0: all of a row. Where they come in groups, codes are
   // symmetric (ActivationEncoding::kS8) and sums are float32, scaled already.
   virtual std::int64_t group() const { return 0; }
@@ -83,7 +90,19 @@ class Weight {
                         std::int64_t stride) const = 0;
 
  protected:
-  Weight(std::int64_t n, std::int64_t k) : n_(n), k_(k) {}
+  Weight(std::int64_t n, std::int64_t k, AlignedBuffer packed = {})
+      : packed_(std::move(packed)), n_(n), k_(k) {}
+
+  template <class T>
+  T* at(std::int64_t offset) const {
+    return reinterpret_cast<T*>(packed_.as<std::uint8_t>() + offset);
+  }
+  // For bytes that came from elsewhere.
+  static void require(bool fits, const char* expected) {
+    if (!fits) throw std::invalid_argument(expected);
+  }
+
+  AlignedBuffer packed_;  // one, so that large weights get huge pages
 
  private:
   std::int64_t n_, k_;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "threads/interrupt.h"
@@ -20,6 +21,11 @@ constexpr std::int64_t kTileRows = 32;
 
 int window_width(SlotIndex kind) { return kind == SlotIndex::kNarrow ? 16 : 64; }
 
+// Windows end within the padded k, so that kernels read no further.
+std::int64_t last_window(std::int64_t k, SlotIndex kind) {
+  return std::max<std::int64_t>(0, round_up(k, 64) - window_width(kind));
+}
+
 struct Step {
   std::uint16_t window;
   std::int8_t value[kStepSlots];
@@ -31,8 +37,7 @@ class PanelSteps {
  public:
   PanelSteps(const std::int8_t* codes, std::int64_t columns, std::int64_t k, SlotIndex kind)
       : codes_(codes), k_(k), width_(window_width(kind)), columns_(columns) {
-    // Windows end within the padded k, so that kernels read no further.
-    last_window_ = std::max<std::int64_t>(0, (k + 63) / 64 * 64 - width_);
+    last_window_ = last_window(k, kind);
     for (std::int64_t j = 0; j < columns_; ++j) next_[j] = first_from(j, 0);
   }
 
@@ -137,10 +142,10 @@ WindowedWeight<Kind>::WindowedWeight(const std::int8_t* codes, std::int64_t n, s
   if (steps_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("codes: more than 2**32 - 1 steps");
   }
-  buffer_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
-  auto* window = part<std::uint16_t>(offsets().window);
-  auto* first_step = part<std::uint32_t>(offsets().first_step);
-  auto* out = part<std::uint8_t>(0);
+  packed_ = AlignedBuffer(static_cast<std::size_t>(offsets().end));
+  auto* window = this->at<std::uint16_t>(offsets().window);
+  auto* first_step = this->at<std::uint32_t>(offsets().first_step);
+  auto* out = this->at<std::uint8_t>(0);
   first_step[0] = 0;
   std::int64_t t = 0;
   const auto each = [&](const Step& step) {
@@ -152,36 +157,71 @@ WindowedWeight<Kind>::WindowedWeight(const std::int8_t* codes, std::int64_t n, s
   };
   walk(codes, n, k, Kind, each,
        [&](std::int64_t p) { first_step[p + 1] = static_cast<std::uint32_t>(t); });
-  auto* negative_sum = part<std::int32_t>(offsets().negative_sum);
+  auto* negative_sum = this->at<std::int32_t>(offsets().negative_sum);
   std::fill(negative_sum, negative_sum + kPanelWidth * panels(), 0);
-  sum_columns(codes, n, k, part<std::int32_t>(offsets().col_sum), negative_sum);
+  sum_columns(codes, n, k, this->at<std::int32_t>(offsets().col_sum), negative_sum);
+}
+
+template <SlotIndex Kind>
+WindowedWeight<Kind>::WindowedWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k)
+    : Weight(n, k, std::move(packed)) {
+  const std::int64_t rest = static_cast<std::int64_t>(nbytes()) - offsets_for(n, 0).end;
+  steps_ = rest / (step_bytes(Kind) + 2);
+  require(rest >= 0 && nbytes() == static_cast<std::size_t>(offsets().end) &&
+              steps_ <= std::numeric_limits<std::uint32_t>::max(),
+          "packed: expected as many bytes as whole steps of this shape have");
+  const auto* first_step = this->at<std::uint32_t>(offsets().first_step);
+  require(first_step[0] == 0 && first_step[panels()] == steps_ &&
+              std::is_sorted(first_step, first_step + panels() + 1),
+          "packed: expected panels that follow one another");
+  for (std::int64_t p = 0; p < panels(); ++p) {
+    interruption_point();
+    for (std::int64_t t = first_step[p]; t < first_step[p + 1]; ++t) check_step(p, t);
+  }
+}
+
+template <SlotIndex Kind>
+void WindowedWeight<Kind>::check_step(std::int64_t p, std::int64_t t) const {
+  const std::int64_t window = this->at<std::uint16_t>(offsets().window)[t];
+  require(window <= last_window(k(), Kind), "packed: expected windows within the padded inputs");
+  const auto* value = this->at<std::int8_t>(t * step_bytes(Kind));
+  for (std::int64_t i = 0; i < kStepSlots; ++i) {
+    const std::int64_t output = p * kPanelWidth + i / kSlots, index = slot_index(t, i);
+    require(index < window_width(Kind) && (value[i] == 0 || (output < n() && window + index < k())),
+            "packed: expected slots within the weight");
+  }
+}
+
+template <SlotIndex Kind>
+std::int64_t WindowedWeight<Kind>::slot_index(std::int64_t t, std::int64_t slot) const {
+  const auto* index = this->at<std::uint8_t>(t * step_bytes(Kind) + kStepSlots);
+  if (Kind == SlotIndex::kWide) return index[slot];
+  return slot < kStepSlots / 2 ? index[slot] & 15 : index[slot - kStepSlots / 2] >> 4;
 }
 
 template <SlotIndex Kind>
 WindowedPanels WindowedWeight<Kind>::stretch(std::int64_t p, std::int64_t panels) const {
   const Offsets at = offsets();
-  return {
-      part<std::uint32_t>(at.first_step) + p, part<std::int32_t>(at.negative_sum) + kPanelWidth * p,
-      part<std::uint16_t>(at.window),         part<std::uint8_t>(0),
-      static_cast<std::int32_t>(panels),      Kind};
+  return {this->at<std::uint32_t>(at.first_step) + p,
+          this->at<std::int32_t>(at.negative_sum) + kPanelWidth * p,
+          this->at<std::uint16_t>(at.window),
+          this->at<std::uint8_t>(0),
+          static_cast<std::int32_t>(panels),
+          Kind};
 }
 
 template <SlotIndex Kind>
 void WindowedWeight<Kind>::unpack(std::int8_t* out) const {
   std::fill(out, out + n() * k(), std::int8_t{0});
-  const auto* first_step = part<std::uint32_t>(offsets().first_step);
-  const auto* window = part<std::uint16_t>(offsets().window);
+  const auto* first_step = this->at<std::uint32_t>(offsets().first_step);
+  const auto* window = this->at<std::uint16_t>(offsets().window);
   for (std::int64_t n = 0; n < this->n(); ++n) {
     const std::int64_t p = n / kPanelWidth, column = kSlots * (n % kPanelWidth);
     if (column == 0) interruption_point();
     for (std::int64_t t = first_step[p]; t < first_step[p + 1]; ++t) {
-      const auto* value = part<std::int8_t>(t * step_bytes(Kind));
-      const auto* index = part<std::uint8_t>(t * step_bytes(Kind) + kStepSlots);
+      const auto* value = this->at<std::int8_t>(t * step_bytes(Kind));
       for (std::int64_t i = column; i < column + kSlots; ++i) {
-        const int k = Kind == SlotIndex::kWide ? index[i]
-                      : i < kStepSlots / 2     ? index[i] & 15
-                                               : index[i - kStepSlots / 2] >> 4;
-        if (value[i] != 0) out[n * this->k() + window[t] + k] = value[i];
+        if (value[i] != 0) out[n * this->k() + window[t] + slot_index(t, i)] = value[i];
       }
     }
   }

@@ -15,7 +15,6 @@
 #include <cstdint>
 
 #include "kernels/gather_s8/kernel.h"
-#include "memory/aligned_buffer.h"
 #include "weights/formats.h"
 #include "weights/weight.h"
 
@@ -30,12 +29,12 @@ class WindowedWeight final : public Weight {
   // codes: (n, k) row-major; window offsets have 16 bits. Throws std::length_error
   // where steps cannot be counted in 32 bits.
   WindowedWeight(const std::int8_t* codes, std::int64_t n, std::int64_t k);
+  WindowedWeight(AlignedBuffer packed, std::int64_t n, std::int64_t k);
   static FormatCost cost(const std::int8_t* codes, std::int64_t n, std::int64_t k, IsaMask mask);
 
   std::int64_t steps() const { return steps_; }
   WindowedPanels stretch(std::int64_t p, std::int64_t panels) const;
-  const std::int32_t* col_sum() const override { return part<std::int32_t>(offsets().col_sum); }
-  std::size_t nbytes() const override { return buffer_.size(); }
+  const std::int32_t* col_sum() const override { return at<std::int32_t>(offsets().col_sum); }
   void unpack(std::int8_t* out) const override;
 
   // gather_s8 for narrow windows and for few rows; else tiles of 32 rows and broadcast_windowed_s8.
@@ -51,13 +50,11 @@ class WindowedWeight final : public Weight {
   };
   static Offsets offsets_for(std::int64_t n, std::int64_t steps);
   Offsets offsets() const { return offsets_for(n(), steps_); }
-  template <class T>
-  T* part(std::int64_t offset) const {
-    return reinterpret_cast<T*>(buffer_.as<std::uint8_t>() + offset);
-  }
+  void check_step(std::int64_t p, std::int64_t t) const;
+  // What slot `slot` of step t adds to the step's window.
+  std::int64_t slot_index(std::int64_t t, std::int64_t slot) const;
 
   std::int64_t steps_;
-  AlignedBuffer buffer_;  // one, so that large weights get huge pages
 };
 
 extern template class WindowedWeight<SlotIndex::kNarrow>;

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+class PackedWeight:
+    def __init__(
+        self, packed: NDArray[np.uint8], n: int, k: int, format: str = "dense", group: int = 0
+    ) -> None: ...
+    def unpack(self) -> NDArray[np.int8]: ...
+    @property
+    def packed(self) -> NDArray[np.uint8]: ...
+    @property
+    def nbytes(self) -> int: ...
+
 class PackedLinear:
+    @overload
     def __init__(
         self,
         codes: NDArray[np.int8],
@@ -19,6 +30,20 @@ class PackedLinear:
         output_scale: float | None,
         output_zero_point: int,
         format: str = "dense",
+        input_multiplier: NDArray[np.float32] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        weight: PackedWeight,
+        scale: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        activation: str,
+        symmetric: bool,
+        input_scale: float | None,
+        input_zero_point: int,
+        output_scale: float | None,
+        output_zero_point: int,
         input_multiplier: NDArray[np.float32] | None = None,
     ) -> None: ...
     def call(self, x: object, residual: object = None, addend: object = None) -> Array | None: ...
@@ -40,6 +65,8 @@ class PackedLinear:
         self,
     ) -> tuple[NDArray[np.int8] | None, NDArray[np.float32] | None, NDArray[np.float32] | None]: ...
     def unpack(self) -> NDArray[np.int8]: ...
+    @property
+    def weight(self) -> PackedWeight: ...
     @property
     def scale(self) -> NDArray[np.float32]: ...
     @property
@@ -81,7 +108,7 @@ class SparseF32:
     def nbytes(self) -> int: ...
 
 def packed_int4(
-    codes: NDArray[np.int8],
+    codes: NDArray[np.int8] | PackedWeight,
     scale: NDArray[np.float32],
     group: int,
     bias: NDArray[np.float32] | None,

@@ -136,8 +136,8 @@ void check_layer(const Problem& p) {
   LinearOptions options;
   options.activation = Activation::kRelu;
   const Linear layer(
-      std::make_unique<Int4Weight>(p.codes.data(), p.scales.data(), p.n, p.k, p.group), bias.data(),
-      options);
+      std::make_unique<Int4Weight>(p.codes.data(), p.scales.data(), p.n, p.k, p.group), "dense",
+      nullptr, bias.data(), options);
   std::vector<float> residual(static_cast<std::size_t>(p.m * p.n)), out(residual.size());
   for (std::size_t i = 0; i < residual.size(); ++i) residual[i] = p.x[i % p.x.size()];
   Added added;
@@ -164,11 +164,16 @@ void check_refusals() {
   };
   LinearOptions fixed;
   fixed.input_scale = 0.1f;
-  refused([&] { Linear(int4(), nullptr, fixed); }, "a fixed scale of the input");
-  refused([&] { Linear(weight_formats().front().pack(p.codes.data(), p.n, p.k), nullptr, {}); },
-          "a weight without scales");
-  const Linear layer(int4(), nullptr, {});
+  refused([&] { Linear(int4(), "dense", nullptr, nullptr, fixed); }, "a fixed scale of the input");
+  refused(
+      [&] {
+        Linear(weight_formats().front().pack(p.codes.data(), p.n, p.k), "dense", nullptr, nullptr,
+               {});
+      },
+      "a weight without scales");
   const float scale = 1.0f;
+  refused([&] { Linear(int4(), "dense", &scale, nullptr, {}); }, "scales of groups and outputs");
+  const Linear layer(int4(), "dense", nullptr, nullptr, {});
   const std::int32_t point = 0;
   std::vector<float> out(16);
   refused([&] { layer.run_codes(1, {p.codes.data(), p.k}, &scale, &point, {}, {out.data(), p.n}); },

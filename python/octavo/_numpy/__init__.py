@@ -27,7 +27,7 @@ from octavo._numpy.system import (
     set_num_threads,
     version,
 )
-from octavo._numpy.weights import format_cost, weight_formats
+from octavo._numpy.weights import PackedWeight, format_cost, weight_formats
 
 activation = in_default_mode(float_ops.activation)
 attention = in_default_mode(float_ops.attention)
@@ -43,6 +43,7 @@ widen = in_default_mode(quantize.widen)
 __all__ = [
     "PackedLinear",
     "PackedMatrix",
+    "PackedWeight",
     "SparseF32",
     "activation",
     "attention",

@@ -9,6 +9,7 @@ from octavo._float_mode import in_default_mode
 from octavo._numpy.fused import fused
 from octavo._numpy.linear import PackedLinear, exact_product
 from octavo._numpy.quantize import quantize_dynamic
+from octavo._numpy.weights import PackedWeight
 from octavo._types import Array
 
 
@@ -17,7 +18,7 @@ class PackedInt4(PackedLinear):
 
     def __init__(
         self,
-        codes: Array,
+        codes: Array | PackedWeight,
         scale: Array,
         group: int,
         bias: Array | None,

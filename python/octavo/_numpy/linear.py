@@ -8,7 +8,7 @@ import numpy as np
 from octavo._float_mode import in_default_mode
 from octavo._numpy.float_ops import activation
 from octavo._numpy.quantize import quantize_dynamic, quantize_linear
-from octavo._numpy.weights import DensePanels, hold
+from octavo._numpy.weights import DensePanels, PackedWeight, hold
 from octavo._types import Array
 
 # Integers up to 2**24 are exact in float32: while every partial sum stays below, the order in
@@ -94,7 +94,7 @@ class PackedLinear:
 
     def __init__(
         self,
-        codes: Array,
+        codes: Array | PackedWeight,
         scale: Array,
         bias: Array | None,
         activation: str,
@@ -106,11 +106,11 @@ class PackedLinear:
         format: str = "dense",
         input_multiplier: Array | None = None,
     ) -> None:
-        self._weight = hold(codes, format)
+        self.weight = codes if isinstance(codes, PackedWeight) else hold(codes, format)
         self._scale = scale.copy()
         self._bias = None if bias is None else bias.copy()
         self._multiplier = None if input_multiplier is None else input_multiplier.copy()
-        self._col_sum = codes.sum(axis=1, dtype=np.int32)
+        self._col_sum = self.unpack().sum(axis=1, dtype=np.int32)
         self._activation = activation
         self._symmetric = symmetric
         self._input = _parameters(input_scale, input_zero_point)
@@ -119,13 +119,13 @@ class PackedLinear:
     @property
     def shape(self) -> tuple[int, int]:
         """(N, K): output features, input features."""
-        n, k = self._weight.shape
+        n, k = self.weight.shape
         return n, k
 
     @property
     def format(self) -> str:
         """How the weight is held: "dense" or one of `octavo.tuning.SPARSE_FORMATS`."""
-        return self._weight.format
+        return self.weight.format
 
     @property
     def scale(self) -> Array:
@@ -150,7 +150,7 @@ class PackedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes this object holds."""
-        arrays = (self._weight, self._scale, self._bias, self._col_sum, self._multiplier)
+        arrays = (self.weight, self._scale, self._bias, self._col_sum, self._multiplier)
         return sum(a.nbytes for a in arrays if a is not None)
 
     def memory(self) -> tuple[Array | None, Array | None, Array | None]:
@@ -159,12 +159,12 @@ class PackedLinear:
         Codes are None where the weight is sparse.  Scale and bias may be written; codes may not,
         their column sums would no longer fit.
         """
-        codes = self._weight.panels if isinstance(self._weight, DensePanels) else None
+        codes = self.weight.panels if isinstance(self.weight, DensePanels) else None
         return codes, self._scale, self._bias
 
     def unpack(self) -> Array:
         """Return the canonical codes, (N, K) int8, as a fresh array."""
-        return self._weight.unpack()
+        return self.weight.unpack()
 
     def call(self, x: object, residual: object = None, addend: object = None) -> Array | None:
         """Apply the layer to a plain float32 array of any leading shape, or return None."""

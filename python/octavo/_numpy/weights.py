@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from octavo._types import Array
@@ -23,13 +25,30 @@ def weight_formats() -> list[str]:
     return list(_FORMATS)
 
 
-class DensePanels:
+class PackedWeight(ABC):
+    """Codes in a format, which layers may have in common."""
+
+    format: str
+    shape: tuple[int, int]
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of the codes."""
+
+    @abstractmethod
+    def unpack(self) -> Array:
+        """Return the codes, (N, K) int8, as a fresh array."""
+
+
+class DensePanels(PackedWeight):
     """Codes as the native layer holds them: (panels, groups, 16, 4), padded with zeros."""
 
     format = _FORMATS[0]
 
     def __init__(self, codes: Array) -> None:
-        n, k = self.shape = codes.shape
+        n, k = codes.shape
+        self.shape = n, k
         panels, groups = -(-n // 16), -(-k // 4)
         padded = np.zeros((panels * 16, groups * 4), np.int8)
         padded[:n, :k] = codes
@@ -49,14 +68,14 @@ class DensePanels:
         return rows[:n, :k].copy()
 
 
-class NonZeros:
+class NonZeros(PackedWeight):
     """The non-zero codes and a bit for each position."""
 
     def __init__(self, codes: Array, format: str) -> None:
         if format not in _FORMATS[1:]:
             raise ValueError(f"format: unknown name {format!r}")
         self.format = format
-        self.shape = codes.shape
+        self.shape = codes.shape[0], codes.shape[1]
         self._bits = np.packbits(codes != 0)
         self._values = codes[codes != 0]
 
@@ -73,7 +92,7 @@ class NonZeros:
         return codes
 
 
-def hold(codes: Array, format: str) -> DensePanels | NonZeros:
+def hold(codes: Array, format: str) -> PackedWeight:
     """Return the codes in a format."""
     return DensePanels(codes) if format == _FORMATS[0] else NonZeros(codes, format)
 

@@ -4,19 +4,12 @@
 from __future__ import annotations
 
 from octavo import _checks
-from octavo.nn.weights.base import (
-    Bound,
-    Layout,
-    Memory,
-    Stored,
-    StoredTensor,
-    TensorReader,
-    Weight,
-)
+from octavo.nn.weights.base import Bound, Layout, Memory, Weight
 from octavo.nn.weights.float32 import FloatWeight
 from octavo.nn.weights.half import BFloat16Weight, Float16Weight, HalfWeight
 from octavo.nn.weights.int4 import Int4Weight
 from octavo.nn.weights.int8 import Int8Weight
+from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 
 __all__ = [
     "KINDS",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from octavo._formats import DENSE
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
+from octavo.nn.weights.stored import Stored, TensorReader
 
 W = TypeVar("W", bound="Weight")
 # Modules of PyTorch have a `weight` that is something else.
@@ -64,77 +65,6 @@ class Memory(NamedTuple):
     tensors: dict[str, Array]
     bias: Array | None
     whole: bool = True
-
-
-class StoredTensor(NamedTuple):
-    """One tensor of a weight in a file; made when its turn comes.
-
-    Attributes
-    ----------
-    key : str
-        Its name after the layer's: ``"weight"``, ``"weight_scale"``.
-    code : str, optional
-        The name of its type in the file, if the dtype does not tell.
-    """
-
-    key: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    make: Callable[[], Array]
-    code: str | None = None
-
-    @classmethod
-    def of(cls, key: str, array: Array, code: str | None = None) -> StoredTensor:
-        """Return a tensor that is there already."""
-        return cls(key, array.dtype, array.shape, lambda: array, code)
-
-
-class Stored(NamedTuple):
-    """A weight as a file holds it.
-
-    Attributes
-    ----------
-    tensors : list of StoredTensor
-    scheme : dict, optional
-        What of `octavo.io.compressed_tensors.Scheme` the weight decides; None: it is no quantized
-        weight, and its dtype says it all.
-    """
-
-    tensors: list[StoredTensor]
-    scheme: dict[str, Any] | None
-
-
-class TensorReader(Protocol):
-    """The tensors of one layer in a file, by the part of their names after the layer's."""
-
-    def __contains__(self, key: object) -> bool: ...
-
-    def name(self, key: str) -> str:
-        """Return a tensor's whole name, for messages."""
-
-    def dtype(self, key: str) -> str:
-        """Return the name of its type: "F32", "BF16", "I8", ..."""
-
-    def float32(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Read floats as float32."""
-
-    def int8(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Read codes as they are stored."""
-
-    def half(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        """Read 16 bits as they are stored."""
-
-    def raw(self, key: str) -> Array:
-        """Read anything as it is stored."""
-
-    def scale(self, key: str, rows: int) -> Array:
-        """Read positive scales, (rows,)."""
-
-    def is_sparse(self, key: str) -> bool:
-        """Whether it is stored without its zeros."""
-
-    def is_shared(self, key: str) -> bool:
-        """Whether how it is stored does not tell if its zeros are meant to be left out."""
 
 
 class Weight(ABC):
@@ -239,6 +169,34 @@ class Weight(ABC):
         """
         tensors = {key: parts[key if key in parts else _SHOWN.get(key, key)] for key in cls.keys}
         made = cls.from_tensors(tensors, **form)
+        if made.shape != shape:
+            raise ValueError(f"weight: expected shape {shape}, got {made.shape}")
+        return made
+
+    def shareable(self) -> dict[str, Array]:
+        """Return the arrays of which `attach` makes the same weight, without another copy of them.
+
+        They go into memory that processes share, so that they are the form that this machine
+        computes with.
+        """
+        return self.tensors()
+
+    @classmethod
+    def attach(cls: type[W], arrays: Mapping[str, Any], shape: tuple[int, int], **form: Any) -> W:
+        """Make one of `shareable()` and `form()`, over the same memory, which nobody may write to.
+
+        Parameters
+        ----------
+        arrays : mapping of str to read-only arrays
+            Checked: whatever they hold, nothing beside them is read.
+        shape : (N, K)
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If they are no such weight of this shape.
+        """
+        made = cls.from_tensors(arrays, **form)
         if made.shape != shape:
             raise ValueError(f"weight: expected shape {shape}, got {made.shape}")
         return made

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo._types import Array
-from octavo.nn.weights.base import Layout, StoredTensor
+from octavo.nn.weights.base import Layout
+from octavo.nn.weights.stored import StoredTensor
 from octavo.qtensor import quantize
 
 Codes = NDArray[np.int8]

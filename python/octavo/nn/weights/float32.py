@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.options import LinearOptions
-from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.base import Weight
 from octavo.nn.weights.product import FloatProduct
+from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 
 
 class FloatWeight(Weight):

@@ -13,8 +13,9 @@ from octavo import _backend, _checks
 from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
-from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.base import Weight
 from octavo.nn.weights.product import FloatProduct
+from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 
 H = TypeVar("H", bound="HalfWeight")
 

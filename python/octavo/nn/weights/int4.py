@@ -14,7 +14,8 @@ from octavo._float_mode import in_default_mode
 from octavo._scales import normal_scale
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
-from octavo.nn.weights.base import Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.base import Weight
+from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 
 GROUPS = (32, 64, 128)
 """How many inputs may share a scale."""
@@ -54,7 +55,7 @@ class Int4Weight(Weight):
     def __init__(self, codes: Array, scale: Array, group: int) -> None:
         self._words: Array | None = _packed(codes)
         self.scale, self.group = scale, group
-        self._native: Any = None
+        self._packed: Any = None
         self.shape = int(codes.shape[0]), int(codes.shape[1])
 
     @classmethod
@@ -134,21 +135,14 @@ class Int4Weight(Weight):
         _checks.check_shape(words, (n, -(-k // _PER_WORD)), "weight_packed")
         scales = _checks.as_float32(scale, "weight_scale")
         _checks.check_shape(scales, (n, None), "weight_scale")
-        # Where two sizes give as many groups, a row is one group for both.
-        fitting = [size for size in GROUPS if -(-k // size) == scales.shape[1]]
-        if not fitting:
-            raise ValueError(
-                f"weight_scale: expected groups of 32, 64 or 128 of {k} inputs, got"
-                f" {scales.shape[1]} scales a row"
-            )
-        return cls.from_quantized(_unpacked(words, k), scales, group=fitting[0])
+        return cls.from_quantized(_unpacked(words, k), scales, group=_group_of(k, scales))
 
     @property
     def codes(self) -> Array:
         """The codes, (N, K) int8; unpacked on every access if a layer computes with them."""
         words = self._words
         if words is None:
-            return self._native.unpack()
+            return self._packed.unpack()
         return _unpacked(words, self.shape[1])
 
     @property
@@ -172,6 +166,25 @@ class Int4Weight(Weight):
             "weight_shape": np.array(self.shape, np.int64),
         }
 
+    def shareable(self) -> dict[str, Array]:
+        """Return what a layer computes with, packed, if there is one; and the scales."""
+        if self._packed is None:
+            return self.tensors()
+        return {"packed": self._packed.packed, "weight_scale": self.scale}
+
+    @classmethod
+    def attach(cls, arrays: Mapping[str, Any], shape: tuple[int, int], **form: Any) -> Int4Weight:
+        """Make one of packed codes, which only the native backend has, or plain ones."""
+        if "packed" not in arrays:
+            return super().attach(arrays, shape, **form)
+        scale, k = _checks.as_float32(arrays["weight_scale"], "weight_scale"), shape[1]
+        _checks.check_shape(scale, (shape[0], None), "weight_scale")
+        _checks.check_scale(scale, "weight_scale")
+        made = cls(np.empty((0, k), np.int8), scale, _group_of(k, scale))
+        packed = _backend.backend.PackedWeight(arrays["packed"], *shape, group=made.group)
+        made._packed, made._words, made.shape = packed, None, shape
+        return made
+
     def stored(self, store: str, shares: bool) -> Stored:  # noqa: ARG002
         """Return packed codes and scales, as compressed-tensors packs them."""
         tensors = [StoredTensor.of(*pair) for pair in self.tensors().items()]
@@ -179,8 +192,10 @@ class Int4Weight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Any:
         """Return the packed layer; `call` is the native call itself."""
-        native = _backend.backend.packed_int4(
-            self.codes,
+        backend = _backend.backend
+        reusable = isinstance(self._packed, backend.PackedWeight)
+        bound = backend.packed_int4(
+            self._packed if reusable else self.codes,
             self.scale,
             self.group,
             bias,
@@ -190,9 +205,9 @@ class Int4Weight(Weight):
             options.input_multiplier,
         )
         # In this order: another thread finds the codes in one of both.
-        self._native = native
+        self._packed = bound.weight
         self._words = None
-        return native
+        return bound
 
     def dequantized(self) -> Array:
         """Return codes times scales."""
@@ -217,7 +232,7 @@ class Int4Weight(Weight):
         return {"kind": repr(self.kind), "group": str(self.group)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_words": self.tensors()["weight_packed"], "_native": None}
+        return {**vars(self), "_words": self.tensors()["weight_packed"], "_packed": None}
 
 
 _SHIFTS = np.arange(0, 4 * _PER_WORD, 4, dtype=np.uint32)
@@ -239,6 +254,18 @@ def _unpacked(words: Array, k: int) -> Array:
     codes: Array = flat[:, :k].astype(np.int8)
     codes -= np.int8(8)
     return codes
+
+
+def _group_of(k: int, scale: Array) -> int:
+    """Return the size of groups whose scales of K inputs are as many."""
+    # Where two sizes give as many groups, a row is one group for both.
+    fitting = [size for size in GROUPS if -(-k // size) == scale.shape[1]]
+    if not fitting:
+        raise ValueError(
+            f"weight_scale: expected groups of 32, 64 or 128 of {k} inputs, got"
+            f" {scale.shape[1]} scales a row"
+        )
+    return fitting[0]
 
 
 def _group(size: object) -> int:

@@ -13,7 +13,7 @@ from octavo import _backend, _checks, tuning
 from octavo._formats import DENSE, SPARSE_FORMATS
 from octavo._types import Array
 from octavo.nn.options import OPTIONS, LinearOptions
-from octavo.nn.weights.base import Layout, Memory, Stored, StoredTensor, TensorReader, Weight
+from octavo.nn.weights.base import Layout, Memory, Weight
 from octavo.nn.weights.codes import (
     bitmap_layout,
     bitmap_parts,
@@ -25,6 +25,7 @@ from octavo.nn.weights.codes import (
     quantized_weight,
     scale_of_rows,
 )
+from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 from octavo.sparse.dense import as_dense
 
 FORMATS = ("auto", DENSE, *SPARSE_FORMATS)
@@ -58,6 +59,7 @@ class Int8Weight(Weight):
             )
         self._codes: Array | None = codes
         self._scale, self._format = scale, format
+        self._bound: Any = None
         self._packed: Any = None
         self._sparsity: float | None = None
         self.shape = int(codes.shape[0]), int(codes.shape[1])
@@ -139,7 +141,7 @@ class Int8Weight(Weight):
     @property
     def scale(self) -> Array:
         """The scale of each row, (N,) float32; read-only if a layer computes with it."""
-        return self._scale if self._packed is None else self._packed.scale
+        return self._scale if self._bound is None else self._bound.scale
 
     @property
     def format(self) -> str:
@@ -169,8 +171,7 @@ class Int8Weight(Weight):
         """Bytes of codes and scales; packed, with the sums of the codes."""
         if self._packed is None:
             return self.codes.nbytes + self._scale.nbytes
-        extra = (self._packed.bias, self._packed.input_multiplier)
-        return self._packed.nbytes - sum(a.nbytes for a in extra if a is not None)
+        return int(self._packed.nbytes) + self._scale.nbytes
 
     def tensors(self) -> dict[str, Array]:
         """Return the codes, and the scales as (N, 1)."""
@@ -221,6 +222,23 @@ class Int8Weight(Weight):
             raise ValueError(f"weight: expected shape {shape}, got {codes.shape}")
         return cls.from_quantized(codes, parts["weight_scale"], **form)
 
+    def shareable(self) -> dict[str, Array]:
+        """Return what a layer computes with, packed, if there is one; and the scales."""
+        if self._packed is None:
+            return self.tensors()
+        return {"packed": self._packed.packed, "weight_scale": self.scale}
+
+    @classmethod
+    def attach(cls, arrays: Mapping[str, Any], shape: tuple[int, int], **form: Any) -> Int8Weight:
+        """Make one of packed codes, which only the native backend has, or plain ones."""
+        if "packed" not in arrays:
+            return super().attach(arrays, shape, **form)
+        n, k = shape
+        made = cls(np.empty((0, k), np.int8), scale_of_rows(arrays["weight_scale"], n), **form)
+        packed = _backend.backend.PackedWeight(arrays["packed"], n, k, made.format)
+        made._packed, made._codes, made.shape = packed, None, shape
+        return made
+
     def form(self) -> dict[str, Any]:
         """Return the format, of a weight that leaves zeros out."""
         return {} if self._format is None else {"format": self._format}
@@ -239,13 +257,17 @@ class Int8Weight(Weight):
     def bind(self, bias: Array | None, options: LinearOptions) -> Any:
         """Return the packed layer; `call` is the native call itself."""
         _checks.check_inner(self.shape[1], _checks.LARGEST_PRODUCT, "codes")
-        packed = _backend.backend.PackedLinear(
-            self.codes, self.scale, bias, format=self.format, **options.to_dict()
-        )
+        backend, settings = _backend.backend, options.to_dict()
+        if isinstance(self._packed, backend.PackedWeight):
+            bound = backend.PackedLinear(self._packed, self.scale, bias, **settings)
+        else:
+            bound = backend.PackedLinear(
+                self.codes, self.scale, bias, format=self.format, **settings
+            )
         # In this order: another thread finds the codes in one of both.
-        self._packed = packed
+        self._bound, self._packed = bound, bound.weight
         self._codes = None
-        return packed
+        return bound
 
     def dequantized(self) -> Array:
         """Return codes times scales."""
@@ -270,4 +292,5 @@ class Int8Weight(Weight):
         return {"sparsity": f"{self.sparsity:.2f}", "format": repr(self.format)}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_codes": self.codes, "_scale": self.scale, "_packed": None}
+        own = {"_codes": self.codes, "_scale": self.scale}
+        return {**vars(self), **own, "_bound": None, "_packed": None}
