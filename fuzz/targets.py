@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from fuzz import pickles, texts, weights
 from octavo import _backend
+from octavo.io import segment
 
 TARGETS = {target.name: target for target in (*weights.TARGETS, *texts.TARGETS, pickles.TARGET)}
 if _backend.name == "native":
-    from fuzz import native
+    from fuzz import native, segments
 
     TARGETS["native"] = native.TARGET
+    if segment.missing() is None:
+        TARGETS["segment"] = segments.TARGET

@@ -44,7 +44,6 @@ PUBLIC = [
 OPTIONAL = {
     "octavo.torch": "torch",
     "octavo.transformers": "transformers",
-    "octavo.sentence_transformers": "sentence_transformers",
     "octavo.peft": "peft",
 }
 CONSTANTS = {"__version__", "CONFIGS", "MAX_BYTES"}

@@ -46,7 +46,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"octavo"},
     "torch": FOUNDATION | {"algorithms", "io", "models", "nn"},
     "transformers": FOUNDATION | {"io", "models", "nn", "torch"},
-    "sentence_transformers": FOUNDATION | {"compression", "io", "models"},
     "peft": FOUNDATION | {"lora", "nn", "torch"},
 }
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model's constructor gets its layers from: a checkpoint, or nowhere (to list them)."""
+"""Where a model's constructor gets its layers from: a checkpoint, or shared memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +18,9 @@ from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, Weight, weight_class
 
 if TYPE_CHECKING:
-    from octavo.models.encoder import Encoder
+    from octavo.models.sharing import SharedWeights
 
 Transform = Callable[[str, nn.Module], nn.Module]
-
-
-class LayerSpec(NamedTuple):
-    """One layer as the architecture asks for it."""
-
-    kind: str
-    shape: tuple[int, ...]
-    activation: str = "none"
-    epsilon: float = 0.0
 
 
 class LayerSource(Protocol):
@@ -56,37 +47,6 @@ class LayerSource(Protocol):
         """Return a layer norm."""
 
 
-class _SpecBuilder:
-    """A `LayerSource` that only writes down what it is asked for."""
-
-    def __init__(self, has: Callable[[str], bool]) -> None:
-        self.has = has
-        self.specs: dict[str, LayerSpec] = {}
-
-    def linear(
-        self, name: str, outputs: int, inputs: int, activation: str = "none", **_: bool
-    ) -> None:
-        """Note a linear layer."""
-        self.specs[name] = LayerSpec("linear", (outputs, inputs), activation)
-
-    def embedding(self, name: str, rows: int, columns: int) -> None:
-        """Note an embedding."""
-        self.specs[name] = LayerSpec("embedding", (rows, columns))
-
-    def layer_norm(self, name: str, size: int, epsilon: float, **_: bool) -> None:
-        """Note a layer norm."""
-        self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
-
-
-def layer_specs(model: Encoder) -> dict[str, LayerSpec]:
-    """List the layers that a model's architecture asks for, by their names in a checkpoint."""
-    builder = _SpecBuilder({name for name, _ in model.named_modules()}.__contains__)
-    # The architecture's own class: one that is made of it may be made another way.
-    family = next(cls for cls in type(model).__mro__ if "architecture" in vars(cls))
-    family(model.config, builder)
-    return builder.specs
-
-
 class CheckpointBuilder:
     """A `LayerSource` that reads each layer from a checkpoint when it is asked for.
 
@@ -101,6 +61,8 @@ class CheckpointBuilder:
         conversion needs in memory is one layer.
     halves : bool
         Whether weights of 16 bits stay so; else they become float32.
+    shared : SharedWeights, optional
+        Where weights are taken from, as far as they are there.
     """
 
     def __init__(
@@ -109,11 +71,12 @@ class CheckpointBuilder:
         quantization: QuantizationConfig | None,
         transform: Transform | None = None,
         halves: bool = False,
+        shared: SharedWeights | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._quantization = quantization
         self._transform = transform
-        self._halves = halves
+        self._halves, self._shared = halves, shared
         self._used: set[str] = set()
 
     def has(self, name: str) -> bool:
@@ -191,6 +154,9 @@ class CheckpointBuilder:
     def _weight(
         self, reader: _Reader, scheme: Scheme | None, shape: tuple[int, int], role: str
     ) -> Weight:
+        held = None if self._shared is None else self._shared.get(reader.layer, shape)
+        if held is not None:
+            return reader.all_taken(held)
         if scheme is not None:
             kind = scheme.kind
         else:
@@ -240,6 +206,11 @@ class _Reader:
     def _take(self, key: str) -> str:
         self._used.add(self.name(key))
         return self.name(key)
+
+    def all_taken(self, weight: Weight) -> Weight:
+        """Return a weight that was read before."""
+        self._used.update(n for n in self._checkpoint if n.startswith(f"{self.layer}."))
+        return weight
 
     def __contains__(self, key: object) -> bool:
         return f"{self.layer}.{key}" in self._checkpoint

@@ -57,6 +57,8 @@ class Embedder:
         nothing is set: a call takes all CPUs that the process may use.
     revision : str, optional
         Branch, tag or commit of a hub's model.
+    shared : bool
+        Let the processes of one machine have the weights in common; see `load`.
     **options
         As for `Encoder.encode`: prompt_name, prompt, normalize, truncate_dim, precision,
         batch_tokens.
@@ -83,6 +85,7 @@ class Embedder:
         output_column: str = "embedding",
         threads: int | None = None,
         revision: str | None = None,
+        shared: bool = False,
         **options: Any,
     ) -> None:
         for name in options:
@@ -92,7 +95,7 @@ class Embedder:
         self.path = os.fspath(path) if is_hub_id(path) else str(Path(path).absolute())
         self.column, self.output_column = column, output_column
         self.threads = None if threads is None else integer(threads, "threads", 1)
-        self.revision = revision
+        self.revision, self.shared = revision, shared
         self.options = {name: options[name] for name in sorted(options)}
         self._model: Encoder | None = None
 
@@ -112,7 +115,7 @@ class Embedder:
             if self._model is None:
                 if self.threads is not None:
                     runtime.set_num_threads(self.threads)
-                self._model = load(self.path, revision=self.revision)
+                self._model = load(self.path, revision=self.revision, shared=self.shared)
             return self._model
 
     def __call__(self, rows: Any) -> Any:

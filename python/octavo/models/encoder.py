@@ -13,6 +13,7 @@ import numpy.typing as npt
 from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, check_shape
 from octavo._types import Float32
+from octavo.io.segment import Segment
 from octavo.models.config import EncoderConfig
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.text_vectors import TextVectors
@@ -50,6 +51,8 @@ class Encoder(TextVectors):
     files : dict of str to bytes
         The tokenizer's files, and those of a sentence model's modules, as they were then, by their
         names in the folder: they are used and saved, whatever the folder holds by now.
+    segment : octavo.io.segment.Segment or None
+        The memory with weights that other processes share, see `octavo.models.load`.
     recipe : dict or None
         What `octavo.compress` did to make this model; see `octavo.compression.Recipe`.
     classifier : Module or None
@@ -74,6 +77,7 @@ class Encoder(TextVectors):
         self.source: Path | None = None
         self.files: dict[str, bytes] = {}
         self.recipe: dict[str, Any] | None = None
+        self.segment: Segment | None = None
         self._sentence: SentenceModules | None = None
 
     def __call__(

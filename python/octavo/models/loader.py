@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from octavo.models.encoder import Encoder
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
+from octavo.models.sharing import SharedWeights, digests, name_of, require_sharing, shared_weights
 
 _MODELS: dict[
     str, type[BertModel] | type[DistilBertModel] | type[ModernBertModel] | type[MPNetModel]
@@ -48,6 +50,7 @@ def load(
     rows: int | Sequence[int] | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    shared: bool = False,
 ) -> Encoder:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
@@ -71,6 +74,11 @@ def load(
     rows : int or sequence of int, optional
         How many tokens (over all sentences) calls will have: sparse layers then take the format
         that is the fastest for those, see `octavo.tuning.choose`.
+    shared : bool
+        Keep the weights in memory that all processes of this user share which load the same model
+        so (Linux); the first one packs them. ``model.segment`` tells how many bytes that are.
+        Where it cannot be done, the model is loaded as ever, with a warning. What is made of the
+        model, a pickle or other layers, has memory of its own.
 
     Returns
     -------
@@ -94,15 +102,29 @@ def load(
     ...     print(error)
     no such folder: no/such/folder
     """
-    if rows is None:
+    if rows is None and not shared:
         return load_with(path, None, revision, token)
 
     def suited(_: str, layer: nn.Module) -> nn.Module:
-        if nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
+        if rows is not None and nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
             return layer.with_format(rows=rows)
         return layer
 
-    return load_with(path, suited, revision, token)
+    if not shared:
+        return load_with(path, suited, revision, token)
+    path = model_path(path, revision, token)
+    stored = read_consistently(path, partial(_read, to_share=True))
+    try:
+        require_sharing()
+        made = shared_weights(
+            name_of(stored.raw, stored.content, rows),
+            lambda take: _built(path, stored, lambda name, layer: take(name, suited(name, layer))),
+            lambda weights: _built(path, stored, None, weights),
+        )
+    except OSError as error:
+        made = _built(path, stored, suited)
+        warn(f"{path}: no other process shares the weights: {error}")
+    return _told(path, *made)
 
 
 class _Stored(NamedTuple):
@@ -113,6 +135,7 @@ class _Stored(NamedTuple):
     quantization: QuantizationConfig | None
     tensors: dict[str, Tensors]
     files: dict[str, bytes]
+    content: list[str]
 
 
 def load_with(
@@ -123,19 +146,35 @@ def load_with(
 ) -> Encoder:
     """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
     path = model_path(path, revision, token)
-    stored = read_consistently(path, _read)
+    return _told(path, *_built(path, read_consistently(path, _read), transform))
+
+
+def _built(
+    path: Path,
+    stored: _Stored,
+    transform: Transform | None,
+    shared: SharedWeights | None = None,
+) -> tuple[Encoder, list[str]]:
+    """Return a model, and the tensors that have no place in it."""
     config = stored.config
     checkpoint = open_checkpoint(path, config, stored.tensors)
     made_by = stored.raw.get("octavo")
     recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
     ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
-    builder = CheckpointBuilder(checkpoint, stored.quantization, transform, halves=ours)
+    builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, shared)
     model = build(config, builder)
     others = builder.check_complete(model.prefixes(), _OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
+    if shared is not None:
+        model.segment = shared.segment
     if ours:
         model.recipe = recipe
+    return model, others
+
+
+def _told(path: Path, model: Encoder, others: list[str]) -> Encoder:
+    """Return a model after the warnings that concern it."""
     for problem in _problems(model, others):
         warn(f"{path}: {problem}")
     return model
@@ -162,7 +201,7 @@ def _problems(model: Encoder, others: list[str]) -> Iterator[str]:
         yield "config.json names code of its own (auto_map), which is not run"
 
 
-def _read(folder: OpenFolder) -> _Stored:
+def _read(folder: OpenFolder, to_share: bool = False) -> _Stored:
     if not folder.is_file("config.json"):
         raise FileNotFoundError(f"{folder.path}: no config.json")
     raw = folder.read_json("config.json")
@@ -171,7 +210,9 @@ def _read(folder: OpenFolder) -> _Stored:
         quantization = read_description(raw)
     except ValueError as error:
         raise ValueError(f"{folder.path}: {error}") from None
-    return _Stored(raw, config, quantization, open_tensors(folder), read_side_files(folder))
+    tensors, files = open_tensors(folder), read_side_files(folder)
+    content = digests(folder, tensors) if to_share else []
+    return _Stored(raw, config, quantization, tensors, files, content)
 
 
 def build(config: EncoderConfig, source: LayerSource) -> Encoder:

@@ -15,8 +15,8 @@ from octavo.io.description import describe
 from octavo.io.folder import check_replaceable, write_files, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorPlan, write_tensor_file
-from octavo.models.build import LayerSpec, layer_specs
 from octavo.models.config import HEADS
+from octavo.models.specs import LayerSpec, layer_specs
 from octavo.nn.weights import Stored, StoredTensor
 
 if TYPE_CHECKING:

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layers that an architecture asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from octavo.models.encoder import Encoder
+
+
+class LayerSpec(NamedTuple):
+    """One layer as the architecture asks for it."""
+
+    kind: str
+    shape: tuple[int, ...]
+    activation: str = "none"
+    epsilon: float = 0.0
+
+
+class _SpecBuilder:
+    """A `LayerSource` that only writes down what it is asked for."""
+
+    def __init__(self, has: Callable[[str], bool]) -> None:
+        self.has = has
+        self.specs: dict[str, LayerSpec] = {}
+
+    def linear(
+        self, name: str, outputs: int, inputs: int, activation: str = "none", **_: bool
+    ) -> None:
+        """Note a linear layer."""
+        self.specs[name] = LayerSpec("linear", (outputs, inputs), activation)
+
+    def embedding(self, name: str, rows: int, columns: int) -> None:
+        """Note an embedding."""
+        self.specs[name] = LayerSpec("embedding", (rows, columns))
+
+    def layer_norm(self, name: str, size: int, epsilon: float, **_: bool) -> None:
+        """Note a layer norm."""
+        self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
+
+
+def layer_specs(model: Encoder) -> dict[str, LayerSpec]:
+    """List the layers that a model's architecture asks for, by their names in a checkpoint."""
+    builder = _SpecBuilder({name for name, _ in model.named_modules()}.__contains__)
+    # The architecture's own class: one that is made of it may be made another way.
+    family = next(cls for cls in type(model).__mro__ if "architecture" in vars(cls))
+    family(model.config, builder)
+    return builder.specs
