@@ -44,6 +44,7 @@ PUBLIC = [
 OPTIONAL = {
     "octavo.torch": "torch",
     "octavo.transformers": "transformers",
+    "octavo.sentence_transformers": "sentence_transformers",
     "octavo.peft": "peft",
 }
 CONSTANTS = {"__version__", "CONFIGS", "MAX_BYTES"}

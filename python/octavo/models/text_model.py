@@ -3,29 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from octavo._checks import integer
 from octavo._types import Float32
-from octavo.io.tokenizer import Tokenizer
+from octavo.io.tokenizer import Tokenizer, padded
 from octavo.models.answers import Ranked, labels_of, scores_of
 from octavo.models.config import SEQUENCE
 from octavo.models.heads import Headed
 from octavo.models.texts import (
     BATCH_TOKENS,
+    Int64,
     Progress,
-    TextBatch,
     TextSettings,
-    batches,
+    by_length,
+    cut,
     is_text,
     read_settings,
 )
+
+
+class Run(NamedTuple):
+    """Rows of like length that were run: their places, which tokens count, the hidden states."""
+
+    places: Int64
+    mask: npt.NDArray[np.bool_]
+    hidden: Float32
 
 
 class TextModel(Headed):
@@ -54,24 +63,61 @@ class TextModel(Headed):
         """How many tokens of a text are read."""
         return self.text_settings.limit
 
+    @property
+    def takes_types(self) -> bool:
+        """Whether the model is told which of two texts a token is of."""
+        return self.config.token_types > 0 and self.text_settings.has_types
+
     def run_texts(
         self,
         texts: Sequence[str],
         second: Sequence[str] | None = None,
         batch_tokens: int = BATCH_TOKENS,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[TextBatch, Float32]]:
-        """Yield batches of texts with their last hidden states."""
-        integer(batch_tokens, "batch_tokens", 1)
-        settings = self.text_settings
-        takes_types = self.config.token_types > 0 and settings.has_types
+    ) -> Iterator[Run]:
+        """Run texts, in batches of like length."""
+        rows = cut(self.tokenizer, self.text_settings, texts, second)
+
+        def batch(places: Int64) -> tuple[Any, Any, Any]:
+            ids, types, mask = padded([rows[place] for place in places])
+            return ids, mask, types if self.takes_types and types.any() else None
+
+        lengths = np.array([len(row.ids) for row in rows], np.int64)
+        return self._run(lengths, batch, batch_tokens, progress)
+
+    def run_ids(
+        self,
+        ids: Int64,
+        mask: npt.NDArray[np.bool_] | None,
+        types: Int64 | None,
+        batch_tokens: int,
+        progress: Progress | None,
+    ) -> Iterator[Run]:
+        """Run rows of token ids likewise; what pads all rows of a batch is left out."""
+        if mask is None:
+            mask = np.ones(ids.shape, np.bool_)
+        lengths = (mask * np.arange(1, ids.shape[1] + 1)).max(axis=1, initial=0)
+
+        def batch(places: Int64) -> tuple[Any, Any, Any]:
+            part = (places, slice(lengths[places[0]]))
+            return ids[part], mask[part], None if types is None else types[part]
+
+        return self._run(lengths, batch, batch_tokens, progress)
+
+    def _run(
+        self,
+        lengths: Int64,
+        batch: Callable[[Int64], tuple[Any, Any, Any]],
+        batch_tokens: int,
+        progress: Progress | None,
+    ) -> Iterator[Run]:
         done = 0
-        for batch in batches(self.tokenizer, settings, texts, second, batch_tokens=batch_tokens):
-            types = batch.types if takes_types and batch.types.any() else None
-            yield batch, self(batch.ids, None if batch.mask.all() else batch.mask, types)
-            done += len(batch.places)
+        for places in by_length(lengths, batch_tokens):
+            ids, mask, types = batch(places)
+            yield Run(places, mask, self(ids, None if mask.all() else mask, types))
+            done += len(places)
             if progress is not None:
-                progress(done, len(texts))
+                progress(done, len(lengths))
 
     def logits(
         self,
@@ -108,9 +154,8 @@ class TextModel(Headed):
     def _text_logits(self, texts: Any, second: Sequence[str] | None = None) -> Any:
         texts = [texts] if isinstance(texts, str) else list(texts)
         found: list[Any] = [None] * len(texts)
-        for batch, hidden in self.run_texts(texts, second):
-            rows = zip(batch.places, self.logits_of(hidden, batch.mask), batch.mask, strict=True)
-            for place, row, kept in rows:
+        for places, mask, hidden in self.run_texts(texts, second):
+            for place, row, kept in zip(places, self.logits_of(hidden, mask), mask, strict=True):
                 found[place] = row if self.task == SEQUENCE else row[kept]
         if self.task != SEQUENCE:
             return found

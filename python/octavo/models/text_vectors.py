@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from octavo import functional
 from octavo._checks import boolean, choice, integer
 from octavo._types import Float32
 from octavo.models.sentence import SentenceModules, normalized
-from octavo.models.text_model import TextModel, arguments_of
+from octavo.models.text_model import Run, TextModel, arguments_of
 from octavo.models.texts import BATCH_TOKENS, Progress, is_text
 
 PRECISIONS = ("float32", "int8", "binary")
@@ -131,12 +132,10 @@ class TextVectors(TextModel):
         if not is_text(ids):
             if prompt is not None or prompt_name is not None:
                 raise TypeError("prompt: expected texts beside it, got token ids")
-            return self._encode_ids(
-                self.checked(ids, mask, types),
-                _Finish(normalize, truncate_dim, precision, output, skipped),
-                batch_tokens,
-                progress,
-            )
+            ids, mask, types = self.checked(ids, mask, types)
+            finish = _Finish(normalize, truncate_dim, precision, output, skipped)
+            runs = self.run_ids(ids, mask, types, batch_tokens, progress)
+            return self._finished(len(ids), runs, finish)
         if skipped or mask is not None or types is not None:
             raise TypeError(
                 "inputs: expected token ids beside attention_mask, token_type_ids and "
@@ -145,34 +144,18 @@ class TextVectors(TextModel):
         before = self.text_settings.prompt(prompt_name) if prompt is None else prompt
         if before and not self.sentence.include_prompt:
             skipped = self.tokenizer.leading(before, self.text_settings.limit)
+        texts = [ids] if isinstance(ids, str) else ids
+        texts = [before + text if isinstance(text, str) else text for text in texts]
         finish = _Finish(normalize, truncate_dim, precision, output, skipped)
-        if isinstance(ids, str):
-            return self._encode_texts([before + ids], finish, batch_tokens, progress)[0]
-        texts = [before + text if isinstance(text, str) else text for text in ids]
-        return self._encode_texts(texts, finish, batch_tokens, progress)
+        runs = self.run_texts(texts, None, batch_tokens, progress)
+        found = self._finished(len(texts), runs, finish)
+        return found[0] if isinstance(ids, str) else found
 
-    def _encode_ids(
-        self, arguments: Any, finish: _Finish, batch_tokens: int, progress: Progress | None
-    ) -> Any:
-        rows, tokens = arguments[0].shape
-        at_once = max(1, batch_tokens // max(1, tokens))
-        found = []
-        for start in range(0, max(1, rows), at_once):
-            part = [x if x is None else x[start : start + at_once] for x in arguments]
-            found.append(finish(self.sentence, self(*part), part[1]))
-            if progress is not None:
-                progress(min(start + at_once, rows), rows)
-        if finish.output == "tokens":
-            return [row for rows_of_part in found for row in rows_of_part]
-        return np.concatenate(found)
-
-    def _encode_texts(
-        self, texts: list[str], finish: _Finish, batch_tokens: int, progress: Progress | None
-    ) -> Any:
-        found: list[Any] = [None] * len(texts)
-        for batch, hidden in self.run_texts(texts, None, batch_tokens, progress):
-            rows = finish(self.sentence, hidden, batch.mask)
-            for place, row in zip(batch.places, rows, strict=True):
+    def _finished(self, count: int, runs: Iterator[Run], finish: _Finish) -> Any:
+        """Return what becomes of the hidden states of so many rows, in order."""
+        found: list[Any] = [None] * count
+        for places, mask, hidden in runs:
+            for place, row in zip(places, finish(self.sentence, hidden, mask), strict=True):
                 found[place] = row
         if finish.output == "tokens":
             return found

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from octavo._text import shown
 from octavo._warn import warn
 from octavo.io.folder import parse_json
-from octavo.io.tokenizer import Tokenizer, padded
+from octavo.io.tokenizer import Tokenizer, Tokens
 
 Int64 = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -21,15 +21,6 @@ Progress = Callable[[int, int], None]
 
 BATCH_TOKENS = 512
 """What a batch has by default, padding included: all of it stays in the caches of a core."""
-
-
-class TextBatch(NamedTuple):
-    """Texts of like length: their places in the list, and the arguments of a call."""
-
-    places: Int64
-    ids: Int64
-    mask: npt.NDArray[np.bool_]
-    types: Int64
 
 
 class TextSettings(NamedTuple):
@@ -114,33 +105,31 @@ def _read(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return parse_json(Path(name), files[name]) if name in files else {}
 
 
-def batches(
+def cut(
     tokenizer: Tokenizer,
     settings: TextSettings,
     texts: Sequence[str],
     second: Sequence[str] | None = None,
-    *,
-    batch_tokens: int,
-) -> Iterator[TextBatch]:
-    """Yield all texts, the longest first, as many at a time as `batch_tokens` have room for.
-
-    Texts that are cut are told in one warning.
-    """
+) -> list[Tokens]:
+    """Cut texts into tokens; one warning tells how many were longer than is read."""
     if settings.lower:
         texts = [text.lower() if _is_str(text) else text for text in texts]
     rows = tokenizer(texts, settings.limit, second)
-    cut = sum(row.is_cut for row in rows)
-    if cut:
+    shortened = sum(row.is_cut for row in rows)
+    if shortened:
         warn(
-            f"{cut} of {len(rows)} texts are longer than {settings.limit} tokens; what is beyond "
-            "was not read"
+            f"{shortened} of {len(rows)} texts are longer than {settings.limit} tokens; what is "
+            "beyond was not read"
         )
-    lengths = np.array([len(row.ids) for row in rows], np.int64)
+    return rows
+
+
+def by_length(lengths: Int64, batch_tokens: int) -> Iterator[Int64]:
+    """Yield the places of rows, the longest first, as many as `batch_tokens` have room for."""
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         places = order[start : start + max(1, batch_tokens // longest)]
-        ids, types, mask = padded([rows[place] for place in places])
-        yield TextBatch(places, ids, mask, types)
+        yield places
         start += len(places)
