@@ -113,7 +113,11 @@ def test_batches_that_do_not_fit(folder: Path, batch: Any, kind: Any, message: s
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"normalise": True}, TypeError, "normalise: expected one of prompt_name, .*batch_tokens"),
+        (
+            {"normalise": True},
+            TypeError,
+            "normalise: no such option; there are prompt_name, .*batch_tokens",
+        ),
         ({"threads": 0}, ValueError, "threads: expected"),
     ],
 )

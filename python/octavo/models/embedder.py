@@ -40,8 +40,8 @@ class Embedder:
     """A function from texts, or from a batch with a column of texts, to vectors.
 
     It is pickled as its arguments, a few hundred bytes, and loads the model when it is first
-    called, once in each process: ``datasets.map``, Ray Data's ``map_batches``, Dask's
-    ``map_partitions`` and Spark's ``predict_batch_udf`` take it as it is.  Threads may share one.
+    called, each copy once: ``datasets.map``, Ray Data's ``map_batches``, Dask's ``map_partitions``
+    and Spark's ``predict_batch_udf`` take it as it is.  Threads may share one.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Embedder:
     ) -> None:
         for name in options:
             if name not in _OPTIONS:
-                raise TypeError(f"{name}: expected one of {', '.join(_OPTIONS)} or none of these")
+                raise TypeError(f"{name}: no such option; there are {', '.join(_OPTIONS)}")
         # Workers have another current folder.
         self.path = os.fspath(path) if is_hub_id(path) else str(Path(path).absolute())
         self.column, self.output_column = column, output_column

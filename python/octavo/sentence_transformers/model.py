@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -93,6 +94,7 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         found: models.Encoder = self[0].encoder
         return found
 
+    @functools.wraps(sentence_transformers.SentenceTransformer.encode, assigned=())
     def encode(self, *arguments: Any, **options: Any) -> Any:
         """Compute vectors as theirs does, by octavo's own `octavo.models.Encoder.encode`."""
         bound = _SIGNATURE.bind_partial(self, *arguments, **options)
@@ -135,6 +137,10 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         encoder.save(path)
 
     save_pretrained = save
+
+    def push_to_hub(self, *_: Any, **__: Any) -> Any:
+        """Refuse, before anything is made on the hub."""
+        raise NotImplementedError("push_to_hub: save the model, and upload its folder: hf upload")
 
 
 def _encoder(model: Any, revision: str | None, token: str | bool | None) -> models.Encoder:

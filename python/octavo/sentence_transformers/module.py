@@ -98,6 +98,10 @@ class EncoderModule(torch.nn.Module):
         """Return the size of a sentence vector."""
         return self.encoder.sentence.width
 
+    def extra_repr(self) -> str:
+        """Say which encoder it is."""
+        return f"{self.encoder.architecture}, size={self.get_embedding_dimension()}"
+
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
         """Refuse to move, or to compute in another type."""
         moved = fn(torch.zeros(0))
