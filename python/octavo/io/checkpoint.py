@@ -194,7 +194,8 @@ class Checkpoint:
         if dtype == "BF16":
             # A bfloat16 is the upper half of a float32.
             return (raw.astype(np.uint32) << 16).view(np.float32)
-        return np.require(raw, dtype=np.float32, requirements=["C", "A"])
+        with np.errstate(all="ignore"):  # a float64 beyond float32 is an infinity
+            return np.require(raw, dtype=np.float32, requirements=["C", "A"])
 
     def int8(self, name: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.int8]:
         """Tensor `name` as stored int8 codes; another type is a ValueError."""
