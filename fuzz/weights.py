@@ -18,11 +18,13 @@ import zstandard
 
 from fuzz.engine import Target, Unknown
 from fuzz.mutate import Files, change_files, join_tensors
-from octavo import compress, lora, models
+from octavo import compress, lora, models, nn
 from octavo.io import Checkpoint, TensorFile, TensorPlan, write_tensor_file
 from octavo.io.bitmap import pack_bitmap
 from octavo.io.codebook import pack_indices
 from octavo.io.header import DTYPES
+from octavo.models.config import read_config
+from octavo.models.loader import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,32 +44,31 @@ BERT: dict[str, Any] = {
     "hidden_act": "gelu",
     "layer_norm_eps": 1e-12,
 }
-DISTILBERT: dict[str, Any] = {
-    "model_type": "distilbert",
-    "vocab_size": 9,
-    "dim": 8,
-    "n_layers": 1,
-    "n_heads": 2,
-    "hidden_dim": 12,
-    "max_position_embeddings": 6,
-    "activation": "gelu",
-}
-_TABLES = {
-    "embeddings.word_embeddings": (9, 8),
-    "embeddings.position_embeddings": (6, 8),
-    "embeddings.token_type_embeddings": (2, 8),
-}
-_BERT_LINEAR = {
-    **{f"attention.{name}": (8, 8) for name in ("self.query", "self.key", "self.value")},
-    "attention.output.dense": (8, 8),
-    "intermediate.dense": (12, 8),
-    "output.dense": (8, 12),
-}
-_DISTILBERT_LINEAR = {
-    **{f"attention.{name}": (8, 8) for name in ("q_lin", "k_lin", "v_lin", "out_lin")},
-    "ffn.lin1": (12, 8),
-    "ffn.lin2": (8, 12),
-}
+_FROM_PADDING = {"pad_token_id": 1, "max_position_embeddings": 8}
+CONFIGS: tuple[dict[str, Any], ...] = (
+    BERT,
+    {
+        "model_type": "modernbert",
+        "architectures": ["XForSequenceClassification"],
+        "hidden_activation": "gelu",
+        "num_hidden_layers": 2,
+        "local_attention": 2,
+        "norm_bias": True,
+    },
+    {
+        "model_type": "distilbert",
+        "dim": 8,
+        "n_layers": 1,
+        "n_heads": 2,
+        "hidden_dim": 12,
+        "activation": "gelu",
+    },
+    {"model_type": "camembert", "architectures": ["XForTokenClassification"]} | _FROM_PADDING,
+    {"model_type": "electra", "architectures": ["XForQuestionAnswering"], "embedding_size": 4},
+    {"model_type": "mpnet", "architectures": ["XForSequenceClassification"]} | _FROM_PADDING,
+    {"model_type": "roberta"} | _FROM_PADDING,
+    {"model_type": "xlm-roberta"} | _FROM_PADDING,
+)
 _RECIPES: tuple[Any, ...] = (
     *("int8", "2:4-int8", "sparse50-int8", "fp16", "bf16"),
     {"quantize": "int4"},
@@ -77,26 +78,36 @@ _RECIPES: tuple[Any, ...] = (
 IDS = np.array([[1, 4, 2], [3, 3, 0]])
 
 
-def float_tensors(family: str) -> Arrays:
-    """Return the tensors of a very small model."""
-    rng = np.random.default_rng(0)
-    linear = _BERT_LINEAR if family == "bert" else _DISTILBERT_LINEAR
-    layer = "encoder.layer.0." if family == "bert" else "transformer.layer.0."
-    norms = ("attention.output.LayerNorm", "output.LayerNorm")
-    if family == "distilbert":
-        norms = ("sa_layer_norm", "output_layer_norm")
-    shapes = {
-        name: shape for name, shape in _TABLES.items() if "type" not in name or layer[0] == "e"
-    }
-    tensors = {f"{name}.weight": rng.standard_normal(shape) for name, shape in shapes.items()}
-    for name, shape in linear.items():
-        tensors[f"{layer}{name}.weight"] = rng.standard_normal(shape)
-        tensors[f"{layer}{name}.bias"] = rng.standard_normal(shape[0])
-    for name in ("embeddings.LayerNorm", *(layer + name for name in norms)):
-        tensors |= {f"{name}.weight": np.ones(8), f"{name}.bias": np.zeros(8)}
-    if family == "bert":
-        tensors |= {"pooler.dense.weight": np.eye(8), "pooler.dense.bias": np.zeros(8)}
-    return {name: value.astype(np.float32) for name, value in tensors.items()}
+class RandomLayers:
+    """Where a very small model's constructor gets its layers from."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def _values(self, *shape: int) -> Array:
+        return self._rng.standard_normal(shape).astype(np.float32)
+
+    def has(self, _: str) -> bool:
+        """Yes."""
+        return True
+
+    def linear(
+        self, _: str, outputs: int, inputs: int, activation: str = "none", *, has_bias: bool = True
+    ) -> nn.Linear:
+        """Return a float layer."""
+        bias = self._values(outputs) if has_bias else None
+        return nn.FloatLinear(self._values(outputs, inputs), bias, activation=activation)
+
+    def embedding(self, _: str, rows: int, columns: int) -> nn.Embedding:
+        """Return a float table."""
+        return nn.FloatEmbedding(self._values(rows, columns))
+
+    def layer_norm(
+        self, _: str, size: int, epsilon: float, *, has_bias: bool = True
+    ) -> nn.LayerNorm:
+        """Return a norm."""
+        bias = self._values(size) if has_bias else None
+        return nn.LayerNorm(self._values(size), bias, epsilon)
 
 
 def packed_file(place: Path, name: str, tensors: Arrays) -> bytes:
@@ -255,25 +266,22 @@ def _check_folder(place: Path, found: Arrays) -> None:
 
 def _model_seeds(place: Path) -> list[Files]:
     seeds = []
-    for config in (BERT, DISTILBERT):
-        family = config["model_type"]
-        weights = packed_file(place, "w.safetensors", float_tensors(family))
-        beside = {
-            "modules.json": b'[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]',
-            "vocab.txt": b"[PAD]\n[UNK]\na\n",
-        }
-        source = {"config.json": json.dumps(config).encode(), "model.safetensors": weights}
-        seeds.append({**source, **beside})
-        original = place / family
-        original.mkdir()
-        for name, data in source.items():
-            (original / name).write_bytes(data)
-        for recipe in _RECIPES:
-            compress(original, recipe).save(place / "saved")
-            seeds.append(files_of(place / "saved"))
-        static = {"quantize": {"activations": "static"}}
-        compress(original, static, calibration=[{"input_ids": IDS}]).save(place / "saved")
-        seeds.append(files_of(place / "saved"))
+    beside = {
+        "modules.json": b'[{"idx": 0, "name": "0", "path": "", "type": "x.Transformer"}]',
+        "vocab.txt": b"[PAD]\n[UNK]\na\n",
+    }
+    static = {"quantize": {"activations": "static"}}
+    saved = place / "saved"
+    for index, config in enumerate(CONFIGS):
+        model = build(read_config({**BERT, **config}), RandomLayers())
+        model.save(saved)
+        seeds.append({**files_of(saved), **beside})
+        # All recipes for two of them: what they write does not depend on names.
+        for recipe in _RECIPES if index < 2 else _RECIPES[:1]:
+            compress(model, recipe).save(saved)
+            seeds.append(files_of(saved))
+        compress(model, static, calibration=[{"input_ids": IDS}]).save(saved)
+        seeds.append(files_of(saved))
     return seeds
 
 
