@@ -73,17 +73,23 @@ def test_the_bad_layer_is_the_most_sensitive(folder: Path, data: dict[str, Any])
 
 def test_sensitivity_is_that_of_the_whole_model(folder: Path, data: dict[str, Any]) -> None:
     """Blocks are run from kept inputs; the result is what swapping one layer gives."""
-    model, small = octavo.models.load(folder), octavo.compress(folder)
-    table = octavo.compression.sensitivity(model, data).to_dict()
-    for name in (BAD, "encoder.layer.0.attention.self.value", "embeddings.word_embeddings"):
-        other = octavo.models.load(folder)
-        other.set_submodule(name, small.get_submodule(name))
-        cosine, least, sqnr = reached(model, other, data)
-        row = table[name]
-        assert (row["cosine"], row["cosine_min"]) == pytest.approx((cosine, least), abs=1e-9)
-        assert row["sqnr_db"] == pytest.approx(sqnr, abs=1e-6)
-        assert row["nbytes"] < row["float_bytes"] / 2
-    pooler = table["pooler.dense"]
+    modern = model_files.write_random(folder / "modern", "modernbert")
+    tables = []
+    for source, *names in (
+        (folder, BAD, "encoder.layer.0.attention.self.value", "embeddings.word_embeddings"),
+        (modern, "layers.1.attn.Wqkv", "layers.3.mlp.Wo", "embeddings.tok_embeddings"),
+    ):
+        model, small = octavo.models.load(source), octavo.compress(source)
+        tables.append(octavo.compression.sensitivity(model, data).to_dict())
+        for name in names:
+            other = octavo.models.load(source)
+            other.set_submodule(name, small.get_submodule(name))
+            cosine, least, sqnr = reached(model, other, data)
+            row = tables[-1][name]
+            assert (row["cosine"], row["cosine_min"]) == pytest.approx((cosine, least), abs=1e-9)
+            assert row["sqnr_db"] == pytest.approx(sqnr, abs=1e-6)
+            assert row["nbytes"] < row["float_bytes"] / 2
+    pooler = tables[0]["pooler.dense"]
     assert 20 < pooler["sqnr_db"] < 60  # of the pooler's own output
 
 

@@ -113,7 +113,9 @@ YARN = {"full_attention": {"rope_type": "yarn", "factor": 2.0}}
         ({"rope_parameters": {"full_attention": 3}}, "rope_parameters.full_attention is 3"),
         ({"rope_parameters": YARN}, "rope_parameters.full_attention is .* rope_type 'default'"),
         ({"attention_bias": 1}, "attention_bias is 1, expected true or false"),
-        ({"mlp_bias": True}, r"missing tensor 'layers.0.mlp.Wi.bias'"),
+        ({"mlp_bias": True}, "missing tensor 'layers.0.mlp.Wi.bias'"),
+        ({"num_hidden_layers": 10**12}, "missing tensor 'layers.4.attn_norm.weight'"),
+        ({"local_attention": 10**30, "num_hidden_layers": 3}, "tensor 'layers.3.* has no place"),
     ],
 )
 def test_modernbert_config_makes_no_sense(

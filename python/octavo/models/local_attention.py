@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,9 @@ from octavo.models.rotary import rotary_table, rotate
 
 Mask = npt.NDArray[np.bool_]
 
-# Queries of a block, at least: half of what they then see of a reach of 64 is seen by all.
-_LEAST_BLOCK = 64
+# Queries of a block: about as many as they see to either side, so that packing their keys pays, and
+# not more than a table of biases may have rows.
+_LEAST_BLOCK, _MOST_BLOCK = 64, 512
 # Added to scores beyond the reach: what is left of a weight is below 2**-125. Not minus infinity,
 # of which a row that sees nothing but padding would become NaN.
 _BEYOND = np.float32(-1e30)
@@ -45,41 +45,26 @@ def rotary_attention(
     """
     batch, tokens, width = qkv.shape
     size = width // 3
-    table = rotary_table(tokens, size // heads, theta)
+    turned = np.empty((batch, tokens, 2 * size), np.float32)
+    rotate(qkv[..., : 2 * size], rotary_table(tokens, size // heads, theta), turned)
+    query, key, value = turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
     if reach is None or tokens <= reach + 1:
-        turned = np.empty((batch, tokens, 2 * size), np.float32)
-        rotate(qkv[..., : 2 * size], table, turned)
-        query, key = turned[..., :size], turned[..., size:]
-        return functional.attention(query, key, qkv[..., 2 * size :], mask, heads=heads)
-    # Blocks of queries, each with the keys that some of them see. Rows of the batch lie one behind
-    # the other, so that all blocks are at one distance; the mask keeps them apart.
-    block = max(reach, _LEAST_BLOCK)
-    blocks = -(-tokens // block)
-    seen = block + 2 * reach
-    places = np.zeros((reach + batch * blocks * block + reach, width), np.float32)
-    inner = places[reach : len(places) - reach].reshape(batch, blocks * block, width)[:, :tokens]
-    rotate(qkv[..., : 2 * size], table, inner[..., : 2 * size])
-    inner[..., 2 * size :] = qkv[..., 2 * size :]
-    query = places[reach : len(places) - reach, :size].reshape(-1, block, size)
-    key, value = (
-        np.lib.stride_tricks.sliding_window_view(part, seen, axis=0)[::block].transpose(0, 2, 1)
-        for part in (places[:, size : 2 * size], places[:, 2 * size :])
-    )
-    mixed = functional.attention(
-        query, key, value, _seen_keys(mask, batch, tokens, block, reach), _beyond(block, reach),
-        heads=heads,
-    )  # fmt: skip
-    return mixed.reshape(batch, blocks * block, size)[:, :tokens]
-
-
-def _seen_keys(mask: Mask | None, batch: int, tokens: int, block: int, reach: int) -> Mask:
-    """Return which of the keys of each block are tokens of its row, (batch * blocks, keys)."""
-    padded = -(-tokens // block) * block + 2 * reach
-    valid = np.zeros((batch, padded), bool)
-    valid[:, reach : reach + tokens] = True if mask is None else mask
-    windows = np.lib.stride_tricks.sliding_window_view(valid, block + 2 * reach, axis=1)
-    found: Any = windows[:, ::block].reshape(-1, block + 2 * reach)
-    return found
+        return functional.attention(query, key, value, mask, heads=heads)
+    # Blocks of queries, each with the keys that some of them see. Where a block begins depends on
+    # nothing, so that what follows a row changes no bit of it.
+    block = min(max(reach, _LEAST_BLOCK), _MOST_BLOCK)
+    beyond = _beyond(block, reach)
+    out = np.empty((batch, tokens, size), np.float32)
+    for start in range(0, tokens, block):
+        rows = slice(start, min(start + block, tokens))
+        seen = slice(max(0, start - reach), min(start + block + reach, tokens))
+        first = seen.start - (start - reach)
+        bias = beyond[:, : rows.stop - start, first : first + seen.stop - seen.start]
+        valid = None if mask is None else mask[:, seen]
+        out[:, rows] = functional.attention(
+            query[:, rows], key[:, seen], value[:, seen], valid, bias, heads=heads
+        )
+    return out
 
 
 @lru_cache(maxsize=8)

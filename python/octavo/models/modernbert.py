@@ -21,6 +21,8 @@ from octavo.models.pooling import pool
 
 __all__ = ["ModernBertModel"]
 
+_ROWS = 64
+
 
 def _choices(config: EncoderConfig) -> ModernBertChoices:
     assert config.modernbert is not None
@@ -51,7 +53,7 @@ class ModernBertAttention(nn.Module):
     def __init__(self, name: str, index: int, config: EncoderConfig, source: LayerSource) -> None:
         size, choices = config.hidden_size, _choices(config)
         self.heads = config.heads
-        self.theta, self.reach = choices.thetas[index], choices.reaches[index]
+        self.theta, self.reach = choices.theta(index), choices.reach(index)
         has_bias = choices.attention_bias
         self.Wqkv = source.linear(f"{name}.Wqkv", 3 * size, size, has_bias=has_bias)
         self.Wo = source.linear(f"{name}.Wo", size, size, has_bias=has_bias)
@@ -78,10 +80,15 @@ class ModernBertMLP(nn.Module):
 @in_default_mode
 def _gated(wide: Float32, name: str) -> Float32:
     """Return the activation of the first half of the last axis, times the second."""
-    values, gate = np.split(wide, 2, axis=-1)
-    gated = activation(values, name)
-    gated *= gate
-    return gated
+    half = wide.shape[-1] // 2
+    rows = wide.reshape(-1, 2 * half)
+    gated = np.empty((len(rows), half), np.float32)
+    # Some rows at a time, so that what comes between stays in the cache.
+    for start in range(0, len(rows), _ROWS):
+        some = slice(start, start + _ROWS)
+        values = activation(rows[some, :half], name)
+        np.multiply(values, rows[some, half:], out=gated[some])
+    return gated.reshape(*wide.shape[:-1], half)
 
 
 class ModernBertLayer(nn.Module):

@@ -24,10 +24,14 @@ class ModernBertChoices:
 
     Attributes
     ----------
-    reaches : tuple of (int or None)
-        How far a token sees to either side, by layer; None: everything.
-    thetas : tuple of float
-        The base of the rotary frequencies, by layer.
+    layer_types : tuple of str, optional
+        "full_attention" or "sliding_attention", by layer.
+    global_every : int
+        Without them: the distance of layers that see everything, from the first on.
+    local_reach : int
+        How far a token sees to either side in the others.
+    global_theta, local_theta : float
+        The bases of the rotary frequencies of both.
     attention_bias, mlp_bias, norm_bias, classifier_bias : bool
         Which layers have biases.
     classifier_activation : str
@@ -36,8 +40,11 @@ class ModernBertChoices:
         "cls" or "mean".
     """
 
-    reaches: tuple[int | None, ...]
-    thetas: tuple[float, ...]
+    layer_types: tuple[str, ...] | None
+    global_every: int
+    local_reach: int
+    global_theta: float
+    local_theta: float
     attention_bias: bool
     mlp_bias: bool
     norm_bias: bool
@@ -45,18 +52,32 @@ class ModernBertChoices:
     classifier_activation: str
     classifier_pooling: str
 
+    def reach(self, index: int) -> int | None:
+        """Return how far a token sees to either side in a layer; None: everything."""
+        return self.local_reach if self._is_local(index) else None
+
+    def theta(self, index: int) -> float:
+        """Return the base of the rotary frequencies of a layer."""
+        return self.local_theta if self._is_local(index) else self.global_theta
+
+    def _is_local(self, index: int) -> bool:
+        if self.layer_types is None:
+            return index % self.global_every > 0
+        return self.layer_types[index] == _LOCAL
+
 
 def read_choices(raw: dict[str, Any], layers: int) -> ModernBertChoices:
     """Check the fields of a config.json, as transformers 4 or 5 writes it."""
     pooling = raw.get("classifier_pooling", "cls")
     if pooling not in ("cls", "mean"):
         raise fields.wrong("classifier_pooling", pooling, "'cls' or 'mean'")
-    types = _layer_types(raw, layers)
     thetas = _thetas(raw)
-    reach = fields.size(raw, "local_attention", _WINDOW) // 2
     return ModernBertChoices(
-        reaches=tuple(reach if kind == _LOCAL else None for kind in types),
-        thetas=tuple(thetas[kind] for kind in types),
+        layer_types=_layer_types(raw, layers),
+        global_every=fields.size(raw, "global_attn_every_n_layers", _GLOBAL_EVERY),
+        local_reach=fields.size(raw, "local_attention", _WINDOW) // 2,
+        global_theta=thetas[_GLOBAL],
+        local_theta=thetas[_LOCAL],
         attention_bias=fields.flag(raw, "attention_bias"),
         mlp_bias=fields.flag(raw, "mlp_bias"),
         norm_bias=fields.flag(raw, "norm_bias"),
@@ -66,18 +87,17 @@ def read_choices(raw: dict[str, Any], layers: int) -> ModernBertChoices:
     )
 
 
-def _layer_types(raw: dict[str, Any], layers: int) -> list[str]:
+def _layer_types(raw: dict[str, Any], layers: int) -> tuple[str, ...] | None:
     types = raw.get("layer_types")
     if types is None:
-        every = fields.size(raw, "global_attn_every_n_layers", _GLOBAL_EVERY)
-        return [_LOCAL if index % every else _GLOBAL for index in range(layers)]
+        return None
     if not isinstance(types, list) or any(kind not in (_LOCAL, _GLOBAL) for kind in types):
         raise fields.wrong("layer_types", types, f"a list of {_LOCAL!r} and {_GLOBAL!r}")
     if len(types) != layers:
         raise ValueError(
             f"config.json: layer_types names {len(types)} layers, num_hidden_layers is {layers}"
         )
-    return types
+    return tuple(types)
 
 
 def _thetas(raw: dict[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from octavo._float_mode import in_default_mode
 from octavo._types import Float32
 
 _LEAST_TOKENS = 64
+_TOKENS = 64
 
 
 def rotary_table(tokens: int, width: int, theta: float) -> tuple[Float32, Float32]:
@@ -44,11 +45,16 @@ def rotate(x: Any, table: tuple[Float32, Float32], out: Any) -> None:
 
     Value i of a head's first half and value i of its second are one pair.
     """
-    cosine, sine = (part[:, None, :] for part in table)
-    shape = (*x.shape[:2], -1, 2, cosine.shape[-1])
-    first, second = np.moveaxis(x.reshape(shape), 3, 0)
-    to_first, to_second = np.moveaxis(out.reshape(shape), 3, 0)
-    np.multiply(first, cosine, out=to_first)
-    to_first -= second * sine
-    np.multiply(second, cosine, out=to_second)
-    to_second += first * sine
+    width = 2 * table[0].shape[-1]
+    for row, turned in zip(x, out, strict=True):
+        # Some tokens at a time, so that what comes between stays in the cache.
+        for start in range(0, len(row), _TOKENS):
+            some = slice(start, start + _TOKENS)
+            cosine, sine = (part[some, None] for part in table)
+            shape = (len(cosine), -1, 2, width // 2)
+            first, second = np.moveaxis(row[some].reshape(shape), 2, 0)
+            to_first, to_second = np.moveaxis(turned[some].reshape(shape), 2, 0)
+            np.multiply(first, cosine, out=to_first)
+            to_first -= second * sine
+            np.multiply(second, cosine, out=to_second)
+            to_second += first * sine
