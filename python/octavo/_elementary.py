@@ -11,11 +11,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo._float_mode import in_default_mode
-
-Float64 = NDArray[np.float64]
+from octavo._types import Float64
 
 # ln(2) in two parts, pi / 2 in three: all but the last are so short that a whole number up to 2**20
 # times one of them is exact.

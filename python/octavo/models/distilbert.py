@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from octavo import functional, nn
-from octavo._types import Float32
+from octavo._types import Float32, Mask
 from octavo.models.bert import BertEmbeddings
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
-from octavo.models.encoder import Encoder, Mask
+from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
 
 __all__ = ["DistilBertModel"]

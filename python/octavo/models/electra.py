@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from octavo import nn
-from octavo._types import Float32
+from octavo._types import Float32, Int64
 from octavo.models.bert import BertModel
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
-from octavo.models.encoder import Int64
 
 
 class ElectraModel(BertModel):

@@ -12,14 +12,11 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, check_shape
-from octavo._types import Float32
+from octavo._types import Float32, Int64, Mask
 from octavo.io.segment import Segment
 from octavo.models.config import EncoderConfig
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.text_vectors import TextVectors
-
-Int64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 class Pair(NamedTuple):

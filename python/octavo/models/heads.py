@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo._types import Float32
+from octavo._types import Float32, Mask
 from octavo.lora.adapted import Adapted
 from octavo.models.build import LayerSource
 from octavo.models.config import HEADS, OUTPUT_OF_TASK, SEQUENCE, EncoderConfig
-
-Mask = npt.NDArray[np.bool_]
 
 
 def first_token(hidden: Float32) -> Float32:

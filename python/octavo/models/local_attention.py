@@ -6,13 +6,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo import functional
-from octavo._types import Float32
+from octavo._types import Float32, Mask
 from octavo.models.rotary import rotary_table, rotate
-
-Mask = npt.NDArray[np.bool_]
 
 # Queries of a block: about as many as they see to either side, so that packing their keys pays, and
 # not more than a table of biases may have rows.

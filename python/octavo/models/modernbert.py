@@ -10,10 +10,10 @@ import numpy as np
 from octavo import nn
 from octavo._float_mode import in_default_mode
 from octavo._ops.floats import activation
-from octavo._types import Float32
+from octavo._types import Float32, Int64, Mask
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
-from octavo.models.encoder import Encoder, Int64, Mask, Pair
+from octavo.models.encoder import Encoder, Pair
 from octavo.models.heads import first_token
 from octavo.models.local_attention import rotary_attention
 from octavo.models.modernbert_config import ModernBertChoices

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from octavo import functional, nn
-from octavo._types import Float32
+from octavo._types import Float32, Int64, Mask
 from octavo.models.bert import BertEmbeddings, BertIntermediate, BertOutput, BertPooler
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
-from octavo.models.encoder import Encoder, Int64, Mask
+from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
 
 __all__ = ["MPNetModel"]

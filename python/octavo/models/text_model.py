@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo._checks import integer
-from octavo._types import Float32
+from octavo._types import Float32, Int64
 from octavo.io.tokenizer import Tokenizer, padded
 from octavo.models.answers import Ranked, labels_of, scores_of
 from octavo.models.config import SEQUENCE
 from octavo.models.heads import Headed
 from octavo.models.texts import (
     BATCH_TOKENS,
-    Int64,
     Progress,
     TextSettings,
     by_length,

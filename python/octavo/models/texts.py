@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from octavo._text import shown
+from octavo._types import Int64
 from octavo._warn import warn
 from octavo.io.folder import parse_json
 from octavo.io.tokenizer import Tokenizer, Tokens
 
-Int64 = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Gets how many texts are done, of how many."""
 
