@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,8 +13,12 @@ import pytest
 import model_files
 import octavo
 from octavo.io.folder import read_json, write_json
+from octavo.io.tokenizer import Tokenizer, read_tokenizer
 
-pytest.importorskip("tokenizers", reason="texts are cut into tokens by it")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+tokenizers = pytest.importorskip("tokenizers", reason="texts are cut into tokens by it")
 
 TEXTS = ["the a of", "", "and", "strange , words .", "the the the the the", "a a", "of . , of"]
 TOLERANCE = 1e-5
@@ -90,11 +94,86 @@ def test_a_text_depends_on_itself_alone(folder: Path, tmp_path: Path) -> None:
     assert cosine[np.arange(len(TEXTS)) != 1].min() > 0.999
 
 
+COLUMNS: dict[str, Callable[[list[str]], Any]] = {
+    "tuple": tuple,
+    "array": np.array,
+    "objects": lambda texts: np.array(texts, object),
+    "strings of NumPy": lambda texts: [np.str_(text) for text in texts],
+    "Series": lambda texts: pandas().Series(texts, index=range(5, 5 + len(texts))),
+    "categories": lambda texts: pandas().Series(texts, dtype="category"),
+}
+
+
+def pandas() -> Any:
+    return pytest.importorskip("pandas", reason="it makes the column")
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_columns_of_texts(tmp_path: Path, folder: Path, kind: str) -> None:
+    model, small = octavo.models.load(folder), classifier(tmp_path / "classifier", 1)
+    for texts in (TEXTS[:3], []):
+        column = COLUMNS[kind](texts)
+        np.testing.assert_array_equal(model.encode(column), model.encode(texts))
+        assert small.classify(column) == small.classify(texts)
+        assert small.rerank("the", column) == small.rerank("the", texts)
+
+
+STRANGE = {
+    "nothing known": "\u96ea\U0001f600",
+    "control": "\x00\x07\u200b",
+    "spaces": " \u3000",
+    "words": "the " * 250_000,
+    "a word": "a" * 1_000_000,
+    "marks": "e" + "\u0301" * 999_999,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*texts are longer")
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+def test_strange_texts(tmp_path: Path, folder: Path, text: str) -> None:
+    model, small = octavo.models.load(folder), classifier(tmp_path / "classifier", 1)
+    vectors = model.encode(["a", text])
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(vectors[0], model.encode("a"), rtol=0, atol=TOLERANCE)
+    assert 0 <= small.classify(text).score <= 1
+    assert [one.place for one in small.rerank(text, [text])] == [0]
+
+
+@pytest.mark.parametrize("layout", ["$A:0", "[PAD]:0 $A:0 [UNK]:0", "$A:0 [UNK]:0 [PAD]:1"])
+def test_texts_are_cut_as_the_library_cuts_them(tmp_path: Path, layout: str) -> None:
+    model_files.write_tokenizer(tmp_path)
+    library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    library.post_processor = tokenizers.processors.TemplateProcessing(
+        single=layout, pair=f"{layout} $B:1 [UNK]:1", special_tokens=[("[PAD]", 0), ("[UNK]", 1)]
+    )
+    library.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer(read_tokenizer(tmp_path), tmp_path)
+    for limit in range(3, 20):
+        library.enable_truncation(limit)
+        for count in range(12):
+            for second in (None, *range(12)):
+                first, other = "the of " * count, None if second is None else "a , . " * second
+                wanted = library.encode(first, other)
+                found = ours([first], limit, None if other is None else [other])[0]
+                assert found == (wanted.ids, wanted.type_ids, bool(wanted.overflowing))
+
+
+def test_a_tokenizer_that_knows_more_words(folder: Path) -> None:
+    tokenizer = read_json(folder / "tokenizer.json")
+    tokenizer["model"]["vocab"]["zebra"] = 100
+    write_json(folder / "tokenizer.json", tokenizer)
+    model = octavo.models.load(folder)
+    assert np.isfinite(model.encode(["the a"])).all()
+    with pytest.raises(ValueError, match=r"item 1: .* gives token id 100, .* vocab_size is 100"):
+        model.encode(["the", "the zebra"])
+
+
 def test_nothing_to_encode(folder: Path) -> None:
     model = octavo.models.load(folder)
     assert model.encode([]).shape == (0, 32)
     assert model.encode([], precision="binary").shape == (0, 4)
     assert model.encode([], output="tokens") == []
+    assert model.encode({"input_ids": [], "attention_mask": []}).shape == (0, 32)
 
 
 def test_what_is_cut_is_told_once(folder: Path) -> None:
@@ -126,12 +205,30 @@ def test_what_is_cut_is_told_once(folder: Path) -> None:
         (["a"], {"output": "words"}, "output: expected one of sentence, tokens"),
         (["a"], {"batch_tokens": 0}, "batch_tokens: "),
         ({"ids": [[2]]}, {}, "inputs: expected input_ids"),
+        ({"input_ids": ["a"]}, {}, "input_ids: expected integers"),
+        (None, {}, "inputs: expected texts or token ids, got NoneType"),
+        (b"a", {}, "inputs: expected texts or token ids, got bytes"),
+        ({"a", "b"}, {}, "inputs: expected texts or token ids, got set"),
+        (iter(["a"]), {}, "inputs: expected texts or token ids, got list_iterator"),
+        ([None], {}, "inputs: item 0: expected a string or token ids, got None"),
+        ([("a", "b")], {}, r"inputs: item 0: expected a string or token ids, got \('a', 'b'\)"),
+        (np.array([b"a"]), {}, "inputs: item 0: expected a string or token ids"),
+        (np.array(["a", None]), {}, "texts: item 1: expected a string, got NoneType"),
+        (np.array([["a", "b"]]), {}, "input_ids: expected integers"),
+        ([[2, 3], [4]], {}, "input_ids: "),
+        ([[99, 100]], {}, r"input_ids: expected values in \[0, 99\], got 100"),
+        (np.full((1, 25), 2), {}, "input_ids: 25 tokens, the model has 24 positions"),
+        (["a"], {"attention_mask": [[1]]}, "expected token ids beside attention_mask"),
+        (["a"], {"prompt": 3}, "prompt: expected a string, got int"),
+        (["a"], {"prompt_name": ["query"]}, "prompt_name: expected one of"),
+        (["a"], {"prompt": "\udfff"}, "expected Unicode text, got half a surrogate"),
     ],
 )
 def test_refused(folder: Path, inputs: Any, options: dict[str, Any], message: str) -> None:
     model = octavo.models.load(folder)
-    with pytest.raises((TypeError, ValueError), match=message):
-        model.encode(inputs, **options)
+    for encode in (model.encode, model.encode_query, model.encode_document):
+        with pytest.raises((TypeError, ValueError), match=f"{message}|^prompt: .* got token ids"):
+            encode(inputs, **options)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +299,25 @@ def test_labels(tmp_path: Path) -> None:
     assert score == pytest.approx(1 / (1 + np.exp(-logits[0].max())), rel=1e-5)
     regression = classifier(tmp_path / "three", 1, problem_type="regression")
     assert regression.classify("a").score == pytest.approx(regression.logits("a")[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("query", "texts", "message"),
+    [
+        ("a", "text", "texts: expected a list of strings, got str"),
+        ("a", {"a": "b"}, "texts: expected a list of strings, got dict"),
+        ("a", np.array("b"), "texts: expected a list of strings, got ndarray"),
+        ("a", ["b", None], "texts: item 1: expected a string, got NoneType"),
+        (["a"], ["b"], "query: .* expected a string, got list"),
+        ("\ud800", ["b"], "query: .* got half a surrogate"),
+    ],
+)
+def test_rerank_refuses(tmp_path: Path, query: Any, texts: Any, message: str) -> None:
+    model = classifier(tmp_path / "model", 1)
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.rerank(query, texts)
+    with pytest.raises(TypeError, match="expected token ids beside attention_mask"):
+        model.logits(["a"], [[1]])
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -94,21 +94,21 @@ class Tokenizer:
         TypeError, ValueError
             For a text that is no string or holds half a surrogate pair; the message names it.
         """
-        _check_texts(texts)
+        check_texts(texts, "texts")
         pairs: Any = list(texts)
         if second is not None:
-            _check_texts(second)
+            check_texts(second, "texts")
             pairs = list(zip(texts, second, strict=True))
         with self._no_panic():
-            found = self._opened(limit).encode_batch(pairs)
-        return [Tokens(one.ids, one.type_ids, bool(one.overflowing)) for one in found]
+            found = self._opened().encode_batch(pairs)
+        return [_shortened(one, limit) for one in found]
 
     def leading(self, prompt: str, limit: int) -> int:
         """Return how many tokens a prompt puts before those of the text behind it."""
         with self._no_panic():
-            one = self._opened(limit).encode(prompt)
+            one = self._opened().encode(prompt)
         ends = one.special_tokens_mask
-        return len(one.ids) - (1 if ends and ends[-1] else 0)
+        return min(len(one.ids), limit) - (1 if ends and ends[-1] else 0)
 
     @contextmanager
     def _no_panic(self) -> Iterator[None]:
@@ -121,24 +121,45 @@ class Tokenizer:
                 f"{self._where}: {self._name}: not a tokenizer: {shown(str(error))}"
             ) from None
 
-    def _opened(self, limit: int) -> Any:
+    def _opened(self) -> Any:
         if _FILE in self._files:
-            return _from_json(self._files[_FILE], limit)
+            return _from_json(self._files[_FILE])
         raw = self._files.get(_CONFIG)
         config = {} if raw is None else parse_json(Path(_CONFIG), raw)
         lower = config.get("do_lower_case", True) is not False
-        return _from_vocabulary(self._files[_VOCABULARY], lower, limit)
+        return _from_vocabulary(self._files[_VOCABULARY], lower)
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def _shortened(found: Any, limit: int) -> Tokens:
+    """Leave out the last tokens of the text, of two texts those of the longer one, beyond a limit.
+
+    The library could do that, but it keeps what it cuts off, of two texts each piece of one beside
+    each piece of the other.
+    """
+    ids, types = found.ids, found.type_ids
+    if len(ids) <= limit:
+        return Tokens(ids, types, False)
+    texts = np.array([-1 if index is None else index for index in found.sequence_ids])
+    first, second = np.flatnonzero(texts == 0), np.flatnonzero(texts == 1)
+    added = np.flatnonzero(texts < 0)
+    room = max(0, limit - len(added))
+    less = min(len(first), len(second), room // 2)
+    more = room - less
+    kept_first, kept_second = (less, more) if len(first) <= len(second) else (more, less)
+    kept = np.sort(np.concatenate([added, first[:kept_first], second[:kept_second]]))
+    return Tokens([ids[place] for place in kept], [types[place] for place in kept], True)
+
+
+def check_texts(texts: Sequence[str], name: str) -> None:
+    """Refuse what is no string, or holds half a surrogate pair."""
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts: item {index}: expected a string, got {type(text).__name__}")
+            raise TypeError(f"{name}: item {index}: expected a string, got {type(text).__name__}")
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"texts: item {index}: expected Unicode text, got half a surrogate pair at "
+                f"{name}: item {index}: expected Unicode text, got half a surrogate pair at "
                 f"{error.start}: {shown(text[error.start : error.start + 20])}"
             ) from None
 
@@ -155,22 +176,20 @@ def _library() -> Any:
 
 # Reading a vocabulary takes longer than a batch of sentences.
 @lru_cache(maxsize=4)
-def _from_json(content: bytes, limit: int) -> Any:
-    tokenizer = _library().Tokenizer.from_buffer(content)
-    return _limited(tokenizer, limit)
+def _from_json(content: bytes) -> Any:
+    return _whole(_library().Tokenizer.from_buffer(content))
 
 
 @lru_cache(maxsize=4)
-def _from_vocabulary(content: bytes, lower: bool, limit: int) -> Any:
+def _from_vocabulary(content: bytes, lower: bool) -> Any:
     words = lines_of(decoded(content))
     if not words[-1]:
         words.pop()
     make = _library().BertWordPieceTokenizer
-    tokenizer = make({word: index for index, word in enumerate(words)}, lowercase=lower)
-    return _limited(tokenizer, limit)
+    return _whole(make({word: index for index, word in enumerate(words)}, lowercase=lower))
 
 
-def _limited(tokenizer: Any, limit: int) -> Any:
+def _whole(tokenizer: Any) -> Any:
     tokenizer.no_padding()
-    tokenizer.enable_truncation(limit)
+    tokenizer.no_truncation()
     return tokenizer

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from octavo._checks import integer
 from octavo._types import Float32, Int64
-from octavo.io.tokenizer import Tokenizer, padded
+from octavo.io.tokenizer import Tokenizer, check_texts, padded
 from octavo.models.answers import Ranked, labels_of, scores_of
 from octavo.models.config import SEQUENCE
 from octavo.models.heads import Headed
@@ -23,7 +23,8 @@ from octavo.models.texts import (
     TextSettings,
     by_length,
     cut,
-    is_text,
+    list_of,
+    read_inputs,
     read_settings,
 )
 
@@ -76,6 +77,13 @@ class TextModel(Headed):
     ) -> Iterator[Run]:
         """Run texts, in batches of like length."""
         rows = cut(self.tokenizer, self.text_settings, texts, second)
+        words = self.config.vocab_size
+        for index, row in enumerate(rows):
+            if max(row.ids, default=0) >= words:
+                raise ValueError(
+                    f"texts: item {index}: {self.source}: the tokenizer gives token id "
+                    f"{max(row.ids)}, the model's vocab_size is {words}"
+                )
 
         def batch(places: Int64) -> tuple[Any, Any, Any]:
             ids, types, mask = padded([rows[place] for place in places])
@@ -145,13 +153,13 @@ class TextModel(Headed):
             If the model has no head.
         """
         self.require_head()
-        ids, mask, types = arguments_of(inputs, attention_mask, token_type_ids)
-        if not is_text(ids):
-            return self.logits_of(self(ids, mask, types), mask)
-        return self._text_logits(ids)[0] if isinstance(ids, str) else self._text_logits(ids)
+        read = read_inputs(inputs, attention_mask, token_type_ids)
+        if read.texts is None:
+            return self.logits_of(self(read.ids, read.mask, read.types), read.mask)
+        found = self._text_logits(read.texts)
+        return found[0] if read.is_one else found
 
-    def _text_logits(self, texts: Any, second: Sequence[str] | None = None) -> Any:
-        texts = [texts] if isinstance(texts, str) else list(texts)
+    def _text_logits(self, texts: list[str], second: list[str] | None = None) -> Any:
         found: list[Any] = [None] * len(texts)
         for places, mask, hidden in self.run_texts(texts, second):
             for place, row, kept in zip(places, self.logits_of(hidden, mask), mask, strict=True):
@@ -190,11 +198,10 @@ class TextModel(Headed):
         """
         self.require_head(SEQUENCE)
         count = 1 if top is None else integer(top, "top", 1)
-        ids, _, _ = arguments_of(inputs, None, None)
         logits = self.logits(inputs, attention_mask, token_type_ids)
         named = labels_of(np.atleast_2d(logits), self.config.raw, count)
         found = [row[0] for row in named] if top is None else named
-        return found[0] if isinstance(ids, str) else found
+        return found[0] if isinstance(inputs, str) else found
 
     def rerank(self, query: str, texts: Sequence[str], *, top: int | None = None) -> list[Ranked]:
         """Order texts by how well they answer a query, the best first, by a cross-encoder.
@@ -213,28 +220,17 @@ class TextModel(Headed):
 
         Raises
         ------
-        ValueError
-            If the model is no sequence classifier with one label.
+        TypeError, ValueError
+            For a text that is no string, and if the model is no sequence classifier with one label.
         """
         self.require_head(SEQUENCE)
         if self.config.labels != 1:
             raise ValueError(
                 f"model: expected a cross-encoder with one label, got {self.config.labels} labels"
             )
-        count = len(texts) if top is None else integer(top, "top", 1)
-        scores = scores_of(self._text_logits([query] * len(texts), list(texts)), self.config.raw)
+        check_texts([query], "query")
+        answers = list_of(texts, "texts")
+        count = len(answers) if top is None else integer(top, "top", 1)
+        scores = scores_of(self._text_logits([query] * len(answers), answers), self.config.raw)
         order = np.argsort(-scores, kind="stable")[:count]
         return [Ranked(int(index), float(scores[index])) for index in order]
-
-
-def arguments_of(inputs: Any, mask: Any, types: Any) -> tuple[Any, Any, Any]:
-    """Return texts or ids with what goes with them, also of a mapping."""
-    if not isinstance(inputs, Mapping):
-        return inputs, mask, types
-    unknown = sorted(set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}, key=str)
-    if "input_ids" not in inputs or unknown:
-        raise ValueError(
-            "inputs: expected input_ids, perhaps attention_mask and token_type_ids, got "
-            f"{sorted(map(str, inputs))}"
-        )
-    return inputs["input_ids"], inputs.get("attention_mask"), inputs.get("token_type_ids")

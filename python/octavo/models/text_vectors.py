@@ -13,8 +13,8 @@ from octavo import functional
 from octavo._checks import boolean, choice, integer
 from octavo._types import Float32
 from octavo.models.sentence import SentenceModules, normalized
-from octavo.models.text_model import Run, TextModel, arguments_of
-from octavo.models.texts import BATCH_TOKENS, Progress, is_text
+from octavo.models.text_model import Run, TextModel
+from octavo.models.texts import BATCH_TOKENS, Progress, read_inputs
 
 PRECISIONS = ("float32", "int8", "binary")
 
@@ -77,10 +77,10 @@ class TextVectors(TextModel):
 
         Parameters
         ----------
-        inputs : str, sequence of str, or array_like of int, shape (batch, tokens)
-            Texts, which the tokenizer of the model's folder cuts into tokens, as many as its
-            ``max_seq_length``; what is cut off is told in a warning. Or token ids; or a mapping
-            with "input_ids" and perhaps the following two.
+        inputs : str, column of str, or array_like of int, shape (batch, tokens)
+            Texts (a list, an array, a column of a table), which the tokenizer of the model's folder
+            cuts into tokens, as many as its ``max_seq_length``; what is cut off is told in a
+            warning. Or token ids; or a mapping with "input_ids" and perhaps the following two.
         attention_mask, token_type_ids
             As for calling the model, beside token ids.
         prompt_name : str, optional
@@ -128,28 +128,26 @@ class TextVectors(TextModel):
             integer(truncate_dim, "truncate_dim", 1, self.sentence.width)
         integer(batch_tokens, "batch_tokens", 1)
         skipped = integer(prompt_tokens, "prompt_tokens", 0)
-        ids, mask, types = arguments_of(inputs, attention_mask, token_type_ids)
-        if not is_text(ids):
-            if prompt is not None or prompt_name is not None:
+        read = read_inputs(inputs, attention_mask, token_type_ids)
+        if read.texts is None:
+            if prompt or prompt_name is not None:
                 raise TypeError("prompt: expected texts beside it, got token ids")
-            ids, mask, types = self.checked(ids, mask, types)
+            ids, mask, types = self.checked(read.ids, read.mask, read.types)
             finish = _Finish(normalize, truncate_dim, precision, output, skipped)
             runs = self.run_ids(ids, mask, types, batch_tokens, progress)
             return self._finished(len(ids), runs, finish)
-        if skipped or mask is not None or types is not None:
-            raise TypeError(
-                "inputs: expected token ids beside attention_mask, token_type_ids and "
-                "prompt_tokens, got texts"
-            )
+        if skipped:
+            raise TypeError("inputs: expected token ids beside prompt_tokens, got texts")
+        if prompt is not None and not isinstance(prompt, str):
+            raise TypeError(f"prompt: expected a string, got {type(prompt).__name__}")
         before = self.text_settings.prompt(prompt_name) if prompt is None else prompt
         if before and not self.sentence.include_prompt:
             skipped = self.tokenizer.leading(before, self.text_settings.limit)
-        texts = [ids] if isinstance(ids, str) else ids
-        texts = [before + text if isinstance(text, str) else text for text in texts]
+        texts = [before + text if isinstance(text, str) else text for text in read.texts]
         finish = _Finish(normalize, truncate_dim, precision, output, skipped)
         runs = self.run_texts(texts, None, batch_tokens, progress)
         found = self._finished(len(texts), runs, finish)
-        return found[0] if isinstance(ids, str) else found
+        return found[0] if read.is_one else found
 
     def _finished(self, count: int, runs: Iterator[Run], finish: _Finish) -> Any:
         """Return what becomes of the hidden states of so many rows, in order."""

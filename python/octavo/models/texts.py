@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,19 +50,84 @@ class TextSettings(NamedTuple):
         chosen = self.default if name is None else name
         if chosen is None:
             return ""
-        if chosen not in self.prompts:
+        if not _is_str(chosen) or chosen not in self.prompts:
             known = ", ".join(sorted(self.prompts)) or "none"
-            raise ValueError(f"prompt_name: expected one of the folder's ({known}), got {chosen!r}")
+            raise ValueError(
+                f"prompt_name: expected one of the folder's ({known}), got {shown(chosen)}"
+            )
         return self.prompts[chosen]
 
 
-def is_text(inputs: object) -> bool:
-    """Whether these are texts, and not token ids; an empty list is a list of texts."""
-    if isinstance(inputs, np.ndarray):
-        return inputs.dtype.kind in "UO" and inputs.ndim == 1 and all(map(_is_str, inputs))
-    return _is_str(inputs) or (
-        isinstance(inputs, Sequence) and (not inputs or any(map(_is_str, inputs)))
-    )
+class Inputs(NamedTuple):
+    """What a call is given to read.
+
+    Attributes
+    ----------
+    texts : list or None
+        Texts, one of them a string at least, or none at all; None if there are token ids.
+    is_one : bool
+        Whether it was a single string.
+    ids, mask, types
+        Token ids, and what goes with them, as they came.
+    """
+
+    texts: list[Any] | None
+    is_one: bool
+    ids: Any
+    mask: Any
+    types: Any
+
+
+def read_inputs(inputs: Any, mask: Any, types: Any) -> Inputs:
+    """Tell texts from token ids.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is neither, a mapping without ids, and a mask or types beside texts.
+    """
+    if isinstance(inputs, Mapping):
+        unknown = sorted(set(inputs) - {"input_ids", "attention_mask", "token_type_ids"}, key=str)
+        if "input_ids" not in inputs or unknown:
+            raise ValueError(
+                "inputs: expected input_ids, perhaps attention_mask and token_type_ids, got "
+                f"{sorted(map(str, inputs))}"
+            )
+        ids = inputs["input_ids"]
+        # No rows of ids are no texts either, and have no shape to be checked.
+        texts: list[Any] | None = [] if isinstance(ids, Sequence) and not ids else None
+        return Inputs(texts, False, ids, inputs.get("attention_mask"), inputs.get("token_type_ids"))
+    is_one = _is_str(inputs)
+    texts = [inputs] if is_one else _texts_of(inputs)
+    if texts is not None and (mask is not None or types is not None):
+        raise TypeError(
+            "inputs: expected token ids beside attention_mask and token_type_ids, got texts"
+        )
+    return Inputs(texts, is_one, inputs, mask, types)
+
+
+def _texts_of(inputs: Any) -> list[Any] | None:
+    """Return a column of texts as a list; None for what may be token ids."""
+    if getattr(inputs, "ndim", 1) > 1:
+        return None
+    items = list_of(inputs, "inputs", "texts or token ids")
+    if not items or any(map(_is_str, items)):
+        return items
+    first = items[0]
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if first is None or isinstance(first, (str, bytes)):
+        raise TypeError(f"inputs: item 0: expected a string or token ids, got {shown(items[0])}")
+    return None
+
+
+def list_of(column: Any, name: str, expected: str = "a list of strings") -> list[Any]:
+    """Return the items of a list, an array, a column of a table; or raise."""
+    others = (str, bytes, bytearray, Mapping, Set)
+    is_column = isinstance(column, Collection) and not isinstance(column, others)
+    if not is_column or getattr(column, "ndim", 1) != 1:
+        raise TypeError(f"{name}: expected {expected}, got {type(column).__name__}")
+    return list(column)
 
 
 def _is_str(value: object) -> bool:
