@@ -169,6 +169,18 @@ def attention(
     sm_scale: float,
     out: NDArray[np.float32],
 ) -> None: ...
+def attention_int8(
+    q: NDArray[np.float32],
+    k: NDArray[np.float32],
+    v: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    bias: NDArray[np.float32] | None,
+    key_ranges: NDArray[np.int64] | None,
+    heads: int,
+    kv_heads: int,
+    sm_scale: float,
+    out: NDArray[np.float32],
+) -> None: ...
 def embedding(
     codes: NDArray[np.int8],
     scale: NDArray[np.float32],

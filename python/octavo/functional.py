@@ -7,7 +7,8 @@ returns new arrays.  Results have the same bits on every CPU, backend and thread
 
 from __future__ import annotations
 
-from octavo._ops.floats import attention, gelu, layer_norm, relu, silu, softmax, tanh
+from octavo._ops.attention import attention, attention_int8
+from octavo._ops.floats import gelu, layer_norm, relu, silu, softmax, tanh
 from octavo._ops.matmul import matmul_int8
 from octavo._ops.quantize import dequantize_linear, quantize_dynamic, quantize_linear
 from octavo.qtensor import quantize
@@ -15,6 +16,7 @@ from octavo.sparse.product import sparse_linear, spmm
 
 __all__ = [
     "attention",
+    "attention_int8",
     "dequantize_linear",
     "gelu",
     "layer_norm",

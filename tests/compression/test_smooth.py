@@ -94,7 +94,7 @@ def test_smoothing_brings_the_model_closer(tmp_path: Path) -> None:
     plain = error(model, octavo.compress(model, "int8"))
     found = octavo.compress(model, "int8-smooth", calibration=DATA)
     fixed = octavo.compress(model, {"quantize": {"smooth": 0.5}}, calibration=DATA)
-    assert error(model, found) < 0.7 * plain
+    assert error(model, found) < 0.8 * plain
     assert error(model, fixed) < plain
     assert found.recipe is not None
     assert found.recipe["quantize"] == {"dtype": "int8", "smooth": "auto"}

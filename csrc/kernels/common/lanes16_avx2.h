@@ -75,6 +75,7 @@ OCTAVO_PAIR(F16, max, _mm256_max_ps)
 OCTAVO_PAIR(I16, add_i, _mm256_add_epi32)
 OCTAVO_PAIR(I16, sub_i, _mm256_sub_epi32)
 OCTAVO_PAIR(I16, mul_i, _mm256_mullo_epi32)
+OCTAVO_PAIR(I16, max_i, _mm256_max_epi32)
 #undef OCTAVO_PAIR
 
 static inline F16 fma(F16 a, F16 b, F16 c) {
@@ -100,6 +101,12 @@ static inline F16 select(M16 m, F16 a, F16 b) {
 }
 static inline M16 first_n(int n) {
   return {_mm256_castsi256_ps(mask_lo(n)), _mm256_castsi256_ps(mask_hi(n))};
+}
+static inline M16 not_below(F16 a, F16 b) {
+  return {_mm256_cmp_ps(a.lo, b.lo, _CMP_NLT_UQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_NLT_UQ)};
+}
+static inline F16 keep(M16 m, F16 a) {
+  return {_mm256_and_ps(m.lo, a.lo), _mm256_and_ps(m.hi, a.hi)};
 }
 static inline bool any(M16 m) { return _mm256_movemask_ps(_mm256_or_ps(m.lo, m.hi)) != 0; }
 static inline M16 either(M16 a, M16 b) {
@@ -250,6 +257,13 @@ OCTAVO_REDUCE(reduce_add, add)
 OCTAVO_REDUCE(reduce_min, min)
 OCTAVO_REDUCE(reduce_max, max)
 #undef OCTAVO_REDUCE
+
+static inline int32_t reduce_max_i(I16 a) {
+  const __m256i w8 = _mm256_max_epi32(a.lo, a.hi);
+  const __m128i w4 = _mm_max_epi32(_mm256_castsi256_si128(w8), _mm256_extracti128_si256(w8, 1));
+  const __m128i w2 = _mm_max_epi32(w4, _mm_unpackhi_epi64(w4, w4));
+  return _mm_cvtsi128_si32(_mm_max_epi32(w2, _mm_srli_epi64(w2, 32)));
+}
 
 // vcvtps2dq gives INT32_MIN for what it cannot hold.
 static inline I16 to_int_checked(F16 a) { return to_int(a); }

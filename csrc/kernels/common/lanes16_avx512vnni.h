@@ -55,10 +55,13 @@ static inline F16 neg(F16 a) {
 static inline I16 add_i(I16 a, I16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 static inline I16 sub_i(I16 a, I16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 static inline I16 mul_i(I16 a, I16 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
+static inline I16 max_i(I16 a, I16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 
 static inline M16 is_nan(F16 a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 static inline F16 select(M16 m, F16 a, F16 b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 static inline M16 first_n(int n) { return {mask_n(n)}; }
+static inline M16 not_below(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ)}; }
+static inline F16 keep(M16 m, F16 a) { return {_mm512_maskz_mov_ps(m.v, a.v)}; }
 static inline bool any(M16 m) { return m.v != 0; }
 static inline M16 either(M16 a, M16 b) { return {(__mmask16)(a.v | b.v)}; }
 static inline M16 none() { return {0}; }
@@ -182,6 +185,14 @@ OCTAVO_REDUCE(reduce_add, add)
 OCTAVO_REDUCE(reduce_min, min)
 OCTAVO_REDUCE(reduce_max, max)
 #undef OCTAVO_REDUCE
+
+static inline int32_t reduce_max_i(I16 a) {
+  const __m256i w8 =
+      _mm256_max_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti32x8_epi32(a.v, 1));
+  const __m128i w4 = _mm_max_epi32(_mm256_castsi256_si128(w8), _mm256_extracti128_si256(w8, 1));
+  const __m128i w2 = _mm_max_epi32(w4, _mm_unpackhi_epi64(w4, w4));
+  return _mm_cvtsi128_si32(_mm_max_epi32(w2, _mm_srli_epi64(w2, 32)));
+}
 
 // vcvtps2dq gives INT32_MIN for what it cannot hold.
 static inline I16 to_int_checked(F16 a) { return to_int(a); }

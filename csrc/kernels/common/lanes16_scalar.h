@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/common/fused.h"
+#include "kernels/common/half1.h"
 
 namespace {
 
@@ -124,6 +125,11 @@ static inline I16 mul_i(I16 a, I16 b) {
   OCTAVO_LANES((int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
 }
 
+static inline I16 max_i(I16 a, I16 b) {
+  I16 r;
+  OCTAVO_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+
 static inline M16 is_nan(F16 a) {
   M16 r;
   OCTAVO_LANES(a.v[i] != a.v[i]);
@@ -229,54 +235,11 @@ static inline I16 load_u8(const uint8_t* p) { return load_u8_n(p, 16); }
 static inline I16 load_s16(const int16_t* p) { return load_s16_n(p, 16); }
 static inline I16 load_u16(const uint16_t* p) { return load_u16_n(p, 16); }
 
-// IEEE binary16 <-> binary32, round half to even, subnormals and NaN kept.
-static inline float half_to_float(uint16_t h) {
-  const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-  const uint32_t exponent = (h >> 10) & 31u;
-  const uint32_t mantissa = h & 1023u;
-  uint32_t bits;
-  float f;
-  if (exponent == 0) {
-    f = (float)mantissa * 5.9604644775390625e-8f;
-    memcpy(&bits, &f, 4);
-    bits |= sign;
-  } else if (exponent == 31) {
-    bits = sign | 0x7f800000u | (mantissa << 13);
-  } else {
-    bits = sign | ((exponent + 112u) << 23) | (mantissa << 13);
-  }
-  memcpy(&f, &bits, 4);
-  return f;
-}
-static inline uint16_t float_to_half(float f) {
-  uint32_t bits;
-  memcpy(&bits, &f, 4);
-  const uint16_t sign = (uint16_t)((bits >> 16) & 0x8000u);
-  const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
-  if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);
-  if (magnitude < 0x38800000u) {  // subnormal result: the float unit rounds it
-    float a;
-    memcpy(&a, &magnitude, 4);
-    a += 0.5f;
-    uint32_t rounded;
-    memcpy(&rounded, &a, 4);
-    return (uint16_t)(sign | (rounded - 0x3f000000u));
-  }
-  const uint32_t odd = (magnitude >> 13) & 1u;
-  return (uint16_t)(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
-}
 static inline F16 load_half_n(const uint16_t* p, int n) {
   F16 r;
   OCTAVO_LANES(i < n ? half_to_float(p[i]) : 0.0f);
 }
 static inline F16 load_half(const uint16_t* p) { return load_half_n(p, 16); }
-static inline float bfloat_to_float(uint16_t b) {
-  const uint32_t bits = (uint32_t)b << 16;
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
 static inline F16 load_bfloat_n(const uint16_t* p, int n) {
   F16 r;
   OCTAVO_LANES(i < n ? bfloat_to_float(p[i]) : 0.0f);
@@ -308,6 +271,21 @@ static inline float reduce_max(F16 a) {
   float r = a.v[0];
   for (int i = 1; i < 16; ++i) r = a.v[i] > r ? a.v[i] : r;
   return r;
+}
+static inline int32_t reduce_max_i(I16 a) {
+  int32_t r = a.v[0];
+  for (int i = 1; i < 16; ++i) r = a.v[i] > r ? a.v[i] : r;
+  return r;
+}
+// False only where a < b: NaN is not below.
+static inline M16 not_below(F16 a, F16 b) {
+  M16 r;
+  OCTAVO_LANES(!(a.v[i] < b.v[i]));
+}
+// +0 where m is false.
+static inline F16 keep(M16 m, F16 a) {
+  F16 r;
+  OCTAVO_LANES(m.v[i] ? a.v[i] : 0.0f);
 }
 static inline bool any(M16 m) {
   bool r = false;

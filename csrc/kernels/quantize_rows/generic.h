@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "kernels/common/put_codes16.h"
 #include "kernels/quantize_rows/kernel.h"
 
 namespace octavo {
@@ -81,22 +82,6 @@ static inline RowCode row_code(float lo, float hi, bool symmetric) {
   // Halves to even, as everywhere: 2^23 * 1.5 leaves the integer in the low bits.
   r.zero_point = (int32_t)((zp + 12582912.0f) - 12582912.0f);
   return r;
-}
-
-// One stretch of codes in the form asked for, saturated to 8 bits.
-template <bool Whole>
-static inline void put_codes(uint8_t* a, int64_t abs_offset, ActivationEncoding form, I16 code,
-                             int n) {
-  if (form == ActivationEncoding::kU8) {
-    const I16 shifted = add_i(code, set1_i(128));
-    Whole ? store_u8(a, shifted) : store_u8_n(a, shifted, n);
-    return;
-  }
-  if (form == ActivationEncoding::kSignAbs) {
-    Whole ? store_sign_abs(a, a + abs_offset, code) : store_sign_abs_n(a, a + abs_offset, code, n);
-    return;
-  }
-  Whole ? store_s8((int8_t*)a, code) : store_s8_n((int8_t*)a, code, n);
 }
 
 template <bool Static>

@@ -9,6 +9,7 @@ order, aligned, contiguous where `octavo.functional` and `octavo.nn` make them s
 from __future__ import annotations
 
 from octavo._float_mode import in_default_mode
+from octavo._numpy import attention as int8_attention
 from octavo._numpy import float_ops, linear, quantize
 from octavo._numpy.int4 import PackedInt4
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
@@ -31,6 +32,7 @@ from octavo._numpy.weights import PackedWeight, format_cost, weight_formats
 
 activation = in_default_mode(float_ops.activation)
 attention = in_default_mode(float_ops.attention)
+attention_int8 = in_default_mode(int8_attention.attention_int8)
 dequantize_linear = in_default_mode(quantize.dequantize_linear)
 embedding = in_default_mode(linear.embedding)
 layer_norm = in_default_mode(float_ops.layer_norm)
@@ -47,6 +49,7 @@ __all__ = [
     "SparseF32",
     "activation",
     "attention",
+    "attention_int8",
     "compiled_isa_tiers",
     "compiler",
     "cpu_features",

@@ -34,6 +34,9 @@ def _coefficients(*values: float) -> tuple[np.float32, ...]:
 # e**r for |r| <= ln(2) / 2, to 3.1e-9, relative; 2**f for |f| <= 1/2, to 9.4e-8.
 _EXP = _coefficients(1.38208945e-3, 8.36868212e-3, 4.16682661e-2, 1.66665211e-1, 4.9999994e-1, 1, 1)
 _EXP2 = _coefficients(1.32691627e-3, 9.67131276e-3, 5.55071197e-2, 2.40222469e-1, 6.93147004e-1, 1)
+# The same to 4e-6, for weights that become codes of 8 bits.
+_EXP2_SHORT = _coefficients(9.67606e-3, 5.588240e-2, 2.4013971e-1, 6.9313675e-1, 1)
+_EXP2_LOWEST = _TO_INTEGER - _F(64)
 # log2 of Phi(-t) for 0 <= t <= 9, so that t * Phi(-t) is right to 8.3e-8.
 _LOG2_PHI = _coefficients(
     2.99374442e-5, -7.39976123e-4, 7.97775015e-3, -5.32385558e-2, -4.58915472e-1, -1.15114713, -1
@@ -67,6 +70,15 @@ def exp(x: Array) -> Array:
     r = fused(-n, _LN2_LOW, r)
     p = _polynomial(r, _EXP)
     p *= _power_of_two(whole)
+    return p
+
+
+def exp2_scaled(x: Array, factor: Array) -> Array:
+    """2**(x * factor) to 4e-6; 0 where the exponent rounds to less than -64."""
+    whole = fused(x, factor, _TO_INTEGER)
+    p = _polynomial(fused(x, factor, _TO_INTEGER - whole), _EXP2_SHORT)
+    p *= _power_of_two(whole)
+    p[whole < _EXP2_LOWEST] = 0
     return p
 
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checked float32 functions: activations, softmax, layer norm, attention."""
+"""Checked float32 functions: activations, softmax, layer norm."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -145,81 +143,3 @@ def _vector(x: ArrayLike | None, size: int, name: str) -> Array | None:
     array = _checks.as_float32(x, name)
     _checks.check_shape(array, (size,), name)
     return np.ascontiguousarray(array)
-
-
-def attention(
-    q: ArrayLike,
-    k: ArrayLike,
-    v: ArrayLike,
-    mask: ArrayLike | None = None,
-    bias: ArrayLike | None = None,
-    *,
-    heads: int,
-    scale: float | None = None,
-) -> Array:
-    """Scaled dot-product attention over heads that lie side by side in the last axis.
-
-    Parameters
-    ----------
-    q : float32 array, shape (B, T_q, H * D)
-    k, v : float32 arrays, shape (B, T_k, H * D)
-    mask : bool or integer array, shape (B, T_k), optional
-        Keys that are false (0) take no part, so padding never changes a result.  Without a valid
-        key the result is 0.
-    bias : float32 array, shape (H or 1, T_q, T_k), optional
-        Added to the scaled scores before the softmax, such as a bias of relative positions.
-    heads : int
-        H.
-    scale : float, optional
-        Default ``1 / sqrt(D)``.
-
-    Returns
-    -------
-    float32 ndarray, shape (B, T_q, H * D)
-
-    Examples
-    --------
-    >>> import numpy as np, octavo.functional as F
-    >>> one = np.ones((1, 2, 4), np.float32)
-    >>> F.attention(one, one, one, mask=[[1, 0]], heads=2)[0, 0]
-    array([1., 1., 1., 1.], dtype=float32)
-    """
-    operands = []
-    for x, name in ((q, "q"), (k, "k"), (v, "v")):
-        array = _checks.as_float32(x, name)
-        if array.ndim != 3:
-            raise ValueError(f"{name}: expected shape (B, T, H * D), got {array.shape}")
-        operands.append(_checks.unit_stride(array))
-    queries, keys, values = operands
-    batch, _, width = queries.shape
-    _checks.check_shape(keys, (batch, None, width), "k")
-    _checks.check_shape(values, keys.shape, "v")
-    heads = _checks.integer(heads, "heads", 1)
-    if width % heads:
-        raise ValueError(f"heads: expected a divisor of the width {width}, got {heads}")
-    valid = None if mask is None else _key_mask(mask, keys.shape[:2])
-    added = None if bias is None else _score_bias(bias, heads, queries.shape[1], keys.shape[1])
-    if scale is None:
-        scale = 1.0 / math.sqrt(width // heads) if width else 1.0
-    factor = _checks.float32_value(_checks.real(scale, "scale"))
-    if queries.size == 0 or keys.size == 0:
-        return np.zeros(queries.shape, np.float32)
-    out = np.empty(queries.shape, np.float32)
-    _backend.backend.attention(queries, keys, values, valid, added, heads, factor, out)
-    return out
-
-
-def _score_bias(bias: ArrayLike, heads: int, queries: int, keys: int) -> Array:
-    array = _checks.as_float32(bias, "bias")
-    if array.ndim != 3 or array.shape[0] not in (1, heads):
-        raise ValueError(f"bias: expected shape ({heads} or 1, T_q, T_k), got {array.shape}")
-    _checks.check_shape(array, (None, queries, keys), "bias")
-    return np.require(array, requirements=["C", "ALIGNED"])
-
-
-def _key_mask(mask: ArrayLike, shape: tuple[int, ...]) -> Array:
-    array = _checks.as_array(mask, "mask")
-    if array.dtype.kind not in "biu":
-        raise TypeError(f"mask: expected bool or integers, got {array.dtype}")
-    _checks.check_shape(array, shape, "mask")
-    return _checks.as_bool(array)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from octavo import functional, nn
+from octavo import nn
 from octavo._types import Float32, Int64, Mask
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.self_attention import SelfAttention
 
 __all__ = ["BertModel"]
 
@@ -48,8 +49,10 @@ class BertEmbeddings(nn.Module):
         return self.LayerNorm(self.word_embeddings(ids) + place)
 
 
-class BertSelfAttention(nn.Module):
+class BertSelfAttention(SelfAttention):
     """Multi-head attention without its output projection."""
+
+    projections = ("query", "key", "value")
 
     def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
         size = config.hidden_size
@@ -59,8 +62,7 @@ class BertSelfAttention(nn.Module):
         self.value = source.linear(f"{name}.value", size, size)
 
     def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
-        query, key, value = self.query(hidden), self.key(hidden), self.value(hidden)
-        return functional.attention(query, key, value, mask, heads=self.heads)
+        return self.mixed(hidden, mask)
 
 
 class BertOutput(nn.Module):

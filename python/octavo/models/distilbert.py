@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
-from octavo import functional, nn
+from octavo import nn
 from octavo._types import Float32, Mask
 from octavo.models.bert import BertEmbeddings
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.self_attention import SelfAttention
 
 __all__ = ["DistilBertModel"]
 
 
-class DistilBertAttention(nn.Module):
+class DistilBertAttention(SelfAttention):
     """Multi-head attention with its output projection."""
+
+    projections = ("q_lin", "k_lin", "v_lin")
 
     def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
         size = config.hidden_size
@@ -26,9 +29,7 @@ class DistilBertAttention(nn.Module):
         self.out_lin = source.linear(f"{name}.out_lin", size, size)
 
     def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
-        query, key, value = self.q_lin(hidden), self.k_lin(hidden), self.v_lin(hidden)
-        mixed = functional.attention(query, key, value, mask, heads=self.heads)
-        return self.out_lin(mixed, hidden)
+        return self.out_lin(self.mixed(hidden, mask), hidden)
 
 
 class DistilBertFeedForward(nn.Module):

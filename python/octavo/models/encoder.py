@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo._checks import as_array, as_bool, as_ids, check_shape
+from octavo._checks import as_array, as_bool, as_ids, check_shape, choice
 from octavo._types import Float32, Int64, Mask
 from octavo.io.segment import Segment
 from octavo.models.config import EncoderConfig
+from octavo.models.self_attention import PRECISIONS, SelfAttention
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.text_vectors import TextVectors
 
@@ -124,6 +125,25 @@ class Encoder(TextVectors):
                 )
             types = self._ids("token_type_ids", token_type_ids, self.config.token_types, ids.shape)
         return ids, mask, types
+
+    @property
+    def attention_precision(self) -> str:
+        """How attention is computed: "int8", "float32", or "auto".
+
+        "auto" is int8 where the layers that make queries, keys and values are; a model keeps
+        another choice when it is saved.
+        """
+        found = {module.precision for module in self._attentions()}
+        return found.pop() if len(found) == 1 else "auto"
+
+    @attention_precision.setter
+    def attention_precision(self, value: str) -> None:
+        choice(value, "attention_precision", PRECISIONS)
+        for module in self._attentions():
+            module.precision = value
+
+    def _attentions(self) -> list[SelfAttention]:
+        return [part for _, part in self.named_modules() if isinstance(part, SelfAttention)]
 
     @property
     def side_files(self) -> list[str]:

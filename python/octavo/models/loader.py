@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from octavo import nn
+from octavo._text import shown
 from octavo._warn import warn
 from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
 from octavo.io.compressed_tensors import QuantizationConfig, read_description
@@ -26,6 +27,7 @@ from octavo.models.encoder import Encoder
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
+from octavo.models.self_attention import PRECISIONS
 from octavo.models.sharing import SharedWeights, digests, name_of, require_sharing, shared_weights
 
 _MODELS: dict[
@@ -159,7 +161,8 @@ def _built(
     config = stored.config
     checkpoint = open_checkpoint(path, config, stored.tensors)
     made_by = stored.raw.get("octavo")
-    recipe = made_by.get("recipe") if isinstance(made_by, dict) else None
+    made_by = made_by if isinstance(made_by, dict) else {}
+    recipe = made_by.get("recipe")
     ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
     builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, shared)
@@ -170,6 +173,14 @@ def _built(
         model.segment = shared.segment
     if ours:
         model.recipe = recipe
+    if "attention_precision" in made_by:
+        precision = made_by["attention_precision"]
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"{path}: config.json: attention_precision is {shown(precision)}, expected one of "
+                f"{', '.join(PRECISIONS)}"
+            )
+        model.attention_precision = precision
     return model, others
 
 

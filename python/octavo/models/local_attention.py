@@ -42,9 +42,7 @@ def rotary_attention(
     """
     batch, tokens, width = qkv.shape
     size = width // 3
-    turned = np.empty((batch, tokens, 2 * size), np.float32)
-    rotate(qkv[..., : 2 * size], rotary_table(tokens, size // heads, theta), turned)
-    query, key, value = turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
+    query, key, value = _turned(qkv, heads, theta)
     if reach is None or tokens <= reach + 1:
         return functional.attention(query, key, value, mask, heads=heads)
     # Blocks of queries, each with the keys that some of them see. Where a block begins depends on
@@ -62,6 +60,25 @@ def rotary_attention(
             query[:, rows], key[:, seen], value[:, seen], valid, bias, heads=heads
         )
     return out
+
+
+def rotary_attention_int8(
+    qkv: Float32, mask: Mask | None, heads: int, theta: float, reach: int | None = None
+) -> Float32:
+    """Compute `rotary_attention` in int8."""
+    ranges = None
+    if reach is not None:
+        ranges = np.arange(qkv.shape[1])[:, None] + np.array([-reach, reach + 1])
+    turned = _turned(qkv, heads, theta)
+    return functional.attention_int8(*turned, mask, heads=heads, key_ranges=ranges)
+
+
+def _turned(qkv: Float32, heads: int, theta: float) -> tuple[Float32, Float32, Float32]:
+    """Return queries and keys turned by their positions, and values."""
+    size = qkv.shape[2] // 3
+    turned = np.empty((*qkv.shape[:2], 2 * size), np.float32)
+    rotate(qkv[..., : 2 * size], rotary_table(qkv.shape[1], size // heads, theta), turned)
+    return turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
 
 
 @lru_cache(maxsize=8)

@@ -15,9 +15,10 @@ from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder, Pair
 from octavo.models.heads import first_token
-from octavo.models.local_attention import rotary_attention
+from octavo.models.local_attention import rotary_attention, rotary_attention_int8
 from octavo.models.modernbert_config import ModernBertChoices
 from octavo.models.pooling import pool
+from octavo.models.self_attention import SelfAttention
 
 __all__ = ["ModernBertModel"]
 
@@ -47,8 +48,10 @@ class ModernBertEmbeddings(nn.Module):
         return self.norm(self.tok_embeddings(ids))
 
 
-class ModernBertAttention(nn.Module):
+class ModernBertAttention(SelfAttention):
     """Multi-head attention of one projection, added to what went around it."""
+
+    projections = ("Wqkv",)
 
     def __init__(self, name: str, index: int, config: EncoderConfig, source: LayerSource) -> None:
         size, choices = config.hidden_size, _choices(config)
@@ -59,7 +62,8 @@ class ModernBertAttention(nn.Module):
         self.Wo = source.linear(f"{name}.Wo", size, size, has_bias=has_bias)
 
     def __call__(self, hidden: Float32, residual: Float32, mask: Mask | None) -> Float32:
-        mixed = rotary_attention(self.Wqkv(hidden), mask, self.heads, self.theta, self.reach)
+        attention = rotary_attention_int8 if self.in_int8 else rotary_attention
+        mixed = attention(self.Wqkv(hidden), mask, self.heads, self.theta, self.reach)
         return self.Wo(mixed, residual)
 
 

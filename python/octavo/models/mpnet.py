@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from octavo import functional, nn
+from octavo import nn
 from octavo._types import Float32, Int64, Mask
 from octavo.models.bert import BertEmbeddings, BertIntermediate, BertOutput, BertPooler
 from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.self_attention import SelfAttention
 
 __all__ = ["MPNetModel"]
 
@@ -23,8 +24,10 @@ _BUCKETS = 32
 _EXACT = 8
 
 
-class MPNetSelfAttention(nn.Module):
+class MPNetSelfAttention(SelfAttention):
     """Multi-head attention with its output projection."""
+
+    projections = ("q", "k", "v")
 
     def __init__(self, name: str, config: EncoderConfig, source: LayerSource) -> None:
         size = config.hidden_size
@@ -35,9 +38,7 @@ class MPNetSelfAttention(nn.Module):
         self.o = source.linear(f"{name}.o", size, size)
 
     def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
-        query, key, value = self.q(hidden), self.k(hidden), self.v(hidden)
-        mixed = functional.attention(query, key, value, mask, bias, heads=self.heads)
-        return self.o(mixed, hidden)
+        return self.o(self.mixed(hidden, mask, bias), hidden)
 
 
 class MPNetAttention(nn.Module):

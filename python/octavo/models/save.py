@@ -181,8 +181,13 @@ def _config(
     family = model.architecture.removesuffix("Model")
     config["architectures"] = [f"{family}For{model.task}" if model.task else model.architecture]
     config.pop("octavo", None)
+    made_by: dict[str, Any] = {}
     if model.recipe is not None:
-        config["octavo"] = {"version": __version__, "recipe": model.recipe}
+        made_by["recipe"] = model.recipe
+    if model.attention_precision != "auto":
+        made_by["attention_precision"] = model.attention_precision
+    if made_by:
+        config["octavo"] = {"version": __version__, **made_by}
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []
     for bare, weight in stored.items():

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from octavo import _checks
-from octavo._ops.floats import attention
+from octavo._ops.attention import attention
 from octavo._types import Array
 from octavo.nn.module import Module
 

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the self-attention of all encoders has in common: in which precision it computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from octavo import functional, nn
+
+if TYPE_CHECKING:
+    from octavo._types import Float32, Mask
+
+PRECISIONS = ("auto", "float32", "int8")
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of queries, keys and values that its linear layers make.
+
+    Attributes
+    ----------
+    heads : int
+    precision : "auto", "float32" or "int8"
+        "auto" is int8 where all `projections` have weights of codes, else float32.
+    """
+
+    projections: ClassVar[tuple[str, ...]]
+    """Names of the layers that make queries, keys and values."""
+
+    heads: int
+    precision: str = "auto"
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether attention is computed in int8."""
+        if self.precision != "auto":
+            return self.precision == "int8"
+        return all(nn.is_linear(getattr(self, name), "int8", "int4") for name in self.projections)
+
+    def mixed(
+        self,
+        hidden: Float32,
+        mask: Mask | None,
+        bias: Float32 | None = None,
+    ) -> Float32:
+        """Compute what the heads give for hidden states; see `octavo.functional.attention`."""
+        q, k, v = (getattr(self, name)(hidden) for name in self.projections)
+        attention: Any = functional.attention_int8 if self.in_int8 else functional.attention
+        return attention(q, k, v, mask, bias, heads=self.heads)
