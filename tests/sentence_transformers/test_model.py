@@ -117,7 +117,13 @@ def test_it_is_one_of_theirs(model: Any, reference: Any) -> None:
 
 
 @pytest.mark.parametrize("include_prompt", [True, False])
-def test_prompts_that_are_not_pooled(folder: Path, include_prompt: bool) -> None:
+def test_prompts_that_are_not_pooled(tmp_path: Path, include_prompt: bool) -> None:
+    pooling = {
+        "embedding_dimension": 32,
+        "pooling_mode": "mean",
+        "include_prompt": include_prompt,
+    }
+    folder = model_files.write_sentence_model(tmp_path / "model", **{"1_Pooling/config": pooling})
     both = SentenceTransformer(folder), theirs.SentenceTransformer(str(folder), device="cpu")
     for one in both:
         one.set_pooling_include_prompt(include_prompt)
@@ -202,6 +208,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no text": (lambda m: m.encode(["a", 3]), "item [01]: expected a string, got int"),
     "length": (lambda m: setattr(m, "max_seq_length", 25), r"max_seq_length: .*\[1, 24\]"),
     "backend": (lambda _: SentenceTransformer("x", backend="onnx"), "backend"),
+    "no model": (lambda _: SentenceTransformer(3), "model_name_or_path: expected .* got int"),
+    "revision": (
+        lambda m: SentenceTransformer(m.encoder, revision="x"),
+        "revision: expected none, the model is in memory",
+    ),
+    "pooling": (lambda m: m.set_pooling_include_prompt(False), "include_prompt: expected .* True"),
     "uploading": (lambda m: m.push_to_hub("a/b"), "push_to_hub: save the model"),
     "nothing": (lambda m: m.encode(), "inputs|sentences"),
 }

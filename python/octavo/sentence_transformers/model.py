@@ -78,12 +78,12 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         encoder = _encoder(model_name_or_path, revision, token)
         if recipe is not None:
             encoder = compress(encoder, recipe)
-        stored = _stored(encoder, _SETTINGS)
+        stored, texts = _stored(encoder, _SETTINGS), encoder.text_settings
         super().__init__(
             modules=[EncoderModule(encoder)],
             device="cpu",
-            prompts={**(stored.get("prompts") or {}), **(prompts or {})},
-            default_prompt_name=default_prompt_name or stored.get("default_prompt_name"),
+            prompts={**texts.prompts, **(prompts or {})},
+            default_prompt_name=default_prompt_name or texts.default,
             similarity_fn_name=similarity_fn_name or stored.get("similarity_fn_name"),
             truncate_dim=stored.get("truncate_dim") if truncate_dim is None else truncate_dim,
         )
@@ -110,8 +110,12 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         return super().encode(*bound.args[1:], **bound.kwargs)
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
-        """Say whether a prompt's tokens are pooled too."""
-        self.encoder.sentence.include_prompt = bool(include_prompt)
+        """Refuse another choice than the one of the model's folder."""
+        if include_prompt != self.encoder.sentence.include_prompt:
+            raise NotImplementedError(
+                "include_prompt: expected what the model's folder says, "
+                f"{not include_prompt}; change it in the config.json of its pooling"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as `octavo.models.Encoder.save` does, with its prompts and settings.
@@ -144,9 +148,18 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
 
 
 def _encoder(model: Any, revision: str | None, token: str | bool | None) -> models.Encoder:
-    if isinstance(model, models.Encoder):
-        return model
-    if isinstance(model, sentence_transformers.SentenceTransformer):
+    in_memory = (models.Encoder, sentence_transformers.SentenceTransformer)
+    if not isinstance(model, (str, os.PathLike, *in_memory)):
+        raise TypeError(
+            "model_name_or_path: expected a folder, a hub's name, or a model, got "
+            f"{type(model).__name__}"
+        )
+    if isinstance(model, in_memory):
+        for name, value in (("revision", revision), ("token", token)):
+            if value is not None:
+                raise ValueError(f"{name}: expected none, the model is in memory")
+        if isinstance(model, models.Encoder):
+            return model
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder)
             return models.load(folder)
