@@ -32,7 +32,7 @@ AlignedBuffer::AlignedBuffer(std::size_t bytes)
 AlignedBuffer::AlignedBuffer(const void* data, std::size_t bytes,
                              std::shared_ptr<const void> keeper)
     : data_(const_cast<void*>(data)), bytes_(bytes), keeper_(std::move(keeper)) {
-  if (reinterpret_cast<std::uintptr_t>(data) % alignment_ != 0) {
+  if (bytes != 0 && reinterpret_cast<std::uintptr_t>(data) % alignment_ != 0) {
     throw std::invalid_argument("packed: expected bytes aligned to 64");
   }
 }

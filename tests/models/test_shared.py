@@ -292,6 +292,7 @@ def test_a_forged_segment_is_passed_over(kind: str, folder: Path) -> None:
         os.close(handle)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_that_outlives_its_parent_is_found(folder: Path) -> None:
     model = load(folder, shared=True)
     vectors, (reader, writer) = model(IDS), os.pipe()
