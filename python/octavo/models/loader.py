@@ -78,7 +78,7 @@ def load(
         that is the fastest for those, see `octavo.tuning.choose`.
     shared : bool
         Keep the weights in memory that all processes of this user share which load the same model
-        so (Linux); the first one packs them. ``model.segment`` tells how many bytes that are.
+        so (Linux); the first one packs them. ``model.segment.nbytes`` is how many bytes those are.
         Where it cannot be done, the model is loaded as ever, with a warning. What is made of the
         model, a pickle or other layers, has memory of its own.
 
