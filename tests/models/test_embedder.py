@@ -93,10 +93,11 @@ def test_pandas(folder: Path, vectors: Any) -> None:
     ("batch", "kind", "message"),
     [
         ({"texts": TEXTS}, ValueError, r"column: expected 'text' or 'input_ids' .*\['texts'\]"),
-        ({"text": ["a", None]}, TypeError, "column 'text': row 1: expected a string, got None"),
-        ({"text": 3}, TypeError, "column 'text': expected texts, got int"),
-        (["a", 3], TypeError, "rows: row 1: expected a string, got int"),
-        (None, TypeError, "rows: expected texts, got NoneType"),
+        ({"text": ["a", None]}, TypeError, "column 'text': item 1: expected a string, got None"),
+        ({"text": 3}, TypeError, "column 'text': expected a list of strings, got int"),
+        ({"text": ["a\ud800"]}, ValueError, "column 'text': item 0: expected Unicode text"),
+        (["a", 3], TypeError, "rows: item 1: expected a string, got int"),
+        (None, TypeError, "rows: expected a list of strings, got NoneType"),
         ({"input_ids": [2, 3]}, TypeError, "column 'input_ids': row 0: expected token ids, got"),
         (
             {"input_ids": [[2, 3]], "attention_mask": [[1]]},

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Iterable, Mapping, MutableMapping, Sized
+from collections.abc import Mapping, MutableMapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from octavo import runtime
 from octavo._checks import integer
 from octavo._text import shown
 from octavo.io.hub import is_hub_id
+from octavo.io.tokenizer import check_texts
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load
+from octavo.models.texts import list_of
 
 _IDS = "input_ids"
 _BESIDE_IDS = ("attention_mask", "token_type_ids")
@@ -136,11 +138,9 @@ class Embedder:
 
         Raises
         ------
-        TypeError
-            For a row that is no text; the message names the column and the row.
-        ValueError
-            If a batch has neither column, or its token ids and masks differ in length. Besides,
-            what `Encoder.encode` and `load` raise.
+        TypeError, ValueError
+            For an item that is no text; the message names the column. If a batch has neither
+            column, or its token ids and masks differ in length. As `load` and `Encoder.encode`.
         """
         is_frame = hasattr(rows, "assign")  # pandas, or what acts like it
         if not is_frame and not isinstance(rows, Mapping):
@@ -162,14 +162,9 @@ class Embedder:
         return found
 
     def _encode(self, texts: Any, what: str) -> Any:
-        if isinstance(texts, str):
-            return self.model.encode(texts, **self.options)
-        if not isinstance(texts, Iterable):
-            raise TypeError(f"{what}: expected texts, got {type(texts).__name__}")
-        texts = list(texts)
-        for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"{what}: row {row}: expected a string, got {type(text).__name__}")
+        if not isinstance(texts, str):
+            texts = list_of(texts, what)
+            check_texts(texts, what)
         return self.model.encode(texts, **self.options)
 
 
