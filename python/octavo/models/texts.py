@@ -189,11 +189,16 @@ def cut(
 
 
 def by_length(lengths: Int64, batch_tokens: int) -> Iterator[Int64]:
-    """Yield the places of rows, the longest first, as many as `batch_tokens` have room for."""
+    """Yield the places of rows, the longest first, as many as `batch_tokens` have room for.
+
+    Rows without tokens are by themselves: what pads them would be read as if it were one.
+    """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
         longest = max(1, int(lengths[order[start]]))
         places = order[start : start + max(1, batch_tokens // longest)]
+        if lengths[places[0]]:
+            places = places[lengths[places] > 0]
         yield places
         start += len(places)
