@@ -43,8 +43,9 @@ _MAGIC = b"octavo01"
 _ALIGNMENT = 64
 _LOCK = "lock"
 
-# Handles of the segments that this process holds, with their names.
+# Handles of the segments that this process holds, with their names; and of locks.
 _held: dict[int, str] = {}
+_locking: set[int] = set()
 
 
 class Segment:
@@ -210,19 +211,17 @@ def locked(name: str) -> Iterator[None]:
     with _folder() as folder:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         handle = os.open(_LOCK, flags, 0o600, dir_fd=folder)
+    # A byte stands for the name. The lock is the handle's, so that threads exclude each other too.
+    place = int(name[:12], 16)
+    wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
+    _locking.add(handle)
     try:
-        _lock(handle, fcntl.F_WRLCK, name)
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLKW, wanted)
         yield
     finally:
-        # Also for a child that was forked meanwhile and has the handle.
-        _lock(handle, fcntl.F_UNLCK, name)
-        os.close(handle)
-
-
-def _lock(handle: int, kind: int, name: str) -> None:
-    """Lock or free the byte that stands for a name: threads exclude each other too."""
-    place = int(name[:12], 16)
-    fcntl.fcntl(handle, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", kind, os.SEEK_SET, place, 1, 0))
+        if handle in _locking:  # not so in a child that was forked meanwhile
+            _locking.remove(handle)
+            os.close(handle)
 
 
 def _seals() -> int:
@@ -270,15 +269,17 @@ def _entry(handle: int) -> str:
     return f"{_held[handle]}.{os.getpid()}.{handle}"
 
 
-def _list_again() -> None:
-    """Let a forked child, which holds what its parent does, be found when that is gone."""
+def _settle_child() -> None:
+    """Let a forked child be found when its parent is gone, and not keep what that has locked."""
+    while _locking:
+        os.close(_locking.pop())
     for handle in list(_held):
         with contextlib.suppress(OSError):
             _list(handle)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_list_again)
+    os.register_at_fork(after_in_child=_settle_child)
 
 
 @contextlib.contextmanager
