@@ -10,6 +10,7 @@ void register_weights(pybind11::module_& m);     // PackedWeight, formats
 void register_linear(pybind11::module_& m);      // PackedLinear
 void register_matmul(pybind11::module_& m);      // PackedMatrix, matmul_int8
 void register_nn(pybind11::module_& m);          // float32 layers
+void register_attention(pybind11::module_& m);   // in float32 and int8
 void register_sparse_f32(pybind11::module_& m);  // SparseF32
 
 }  // namespace octavo

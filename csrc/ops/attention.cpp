@@ -143,19 +143,21 @@ void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows 
     auto* v_panels = reinterpret_cast<float*>(own + plan.v_at);
 
     AttentionArgs args;
-    args.q = q.data + b * q.batch_stride + q0 * q.row_stride + column;
+    args.q = shape.entry(q, b) + q0 * q.row_stride + column;
     args.q_stride = q.row_stride;
-    args.m = std::min(plan.part_queries, shape.queries - q0);
+    args.m = std::min(plan.part_queries, shape.length(b, shape.queries) - q0);
+    if (args.m <= 0) return;
     args.out_stride = shape.heads * shape.d;
-    args.out = out + (b * shape.queries + q0) * args.out_stride + column;
-    args.n = list_keys(mask ? mask + b * shape.keys : nullptr, shape.keys, list);
+    args.out = out + (shape.begin(b, shape.queries) + q0) * args.out_stride + column;
+    const std::uint8_t* valid = mask ? mask + shape.begin(b, shape.keys) : nullptr;
+    args.n = list_keys(valid, shape.length(b, shape.keys), list);
     if (args.n == 0) {
       zero_rows(args.out, args.m, args.out_stride, shape.d);
       return;
     }
     args.d = shape.d;
-    pack_keys(k.data + b * k.batch_stride + column, k.row_stride, list, args.n, args.d, k_panels);
-    pack_values(v.data + b * v.batch_stride + column, v.row_stride, list, args.n, args.d, v_panels);
+    pack_keys(shape.entry(k, b) + column, k.row_stride, list, args.n, args.d, k_panels);
+    pack_values(shape.entry(v, b) + column, v.row_stride, list, args.n, args.d, v_panels);
     args.k_panels = k_panels;
     args.v_panels = v_panels;
     args.scale = scale;

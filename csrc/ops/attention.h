@@ -17,6 +17,21 @@ struct AttentionShape {
   std::int64_t keys;
   std::int64_t heads;
   std::int64_t d;
+  // Packed sequences, one behind the other in a single batch entry of all arrays: sequence b has
+  // rows [offsets[b], offsets[b + 1]) of q, k and v. queries and keys are the longest's then.
+  const std::int64_t* offsets = nullptr;
+
+  // Where batch entry b begins, in rows of an array that has `rows` of them for each; only of
+  // arrays whose entries lie one behind the other.
+  std::int64_t begin(std::int64_t b, std::int64_t rows) const {
+    return offsets != nullptr ? offsets[b] : b * rows;
+  }
+  std::int64_t length(std::int64_t b, std::int64_t rows) const {
+    return offsets != nullptr ? offsets[b + 1] - offsets[b] : rows;
+  }
+  const float* entry(TokenRows x, std::int64_t b) const {
+    return x.data + (offsets != nullptr ? offsets[b] * x.row_stride : b * x.batch_stride);
+  }
 };
 
 // What is added to the scaled scores of every batch entry; data may be null.

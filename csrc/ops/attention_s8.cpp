@@ -293,23 +293,27 @@ void attention_s8(const GroupedShape& grouped, TokenRows q, TokenRows k, TokenRo
     const std::int64_t b = pair / grouped.kv_heads, kv_head = pair % grouped.kv_heads;
     const std::int64_t width = shape.heads * shape.d, column = kv_head * plan.group * shape.d;
     std::uint8_t* own = memory + worker * plan.thread_bytes;
-    PackedHead head(shape.keys, shape.d, own + plan.packed_at);
-    head.pack({k.data + b * k.batch_stride + kv_head * shape.d, k.row_stride},
-              {v.data + b * v.batch_stride + kv_head * shape.d, v.row_stride},
-              extras.mask ? extras.mask + b * shape.keys : nullptr, plan.product->form);
+    const std::int64_t queries = shape.length(b, shape.queries);
+    const std::int64_t end = std::min(q0 + plan.part_queries, queries);
+    if (q0 >= end) return;
+    const std::int64_t row0 = shape.begin(b, shape.queries);
+    PackedHead head(shape.length(b, shape.keys), shape.d, own + plan.packed_at);
+    head.pack({shape.entry(k, b) + kv_head * shape.d, k.row_stride},
+              {shape.entry(v, b) + kv_head * shape.d, v.row_stride},
+              extras.mask ? extras.mask + shape.begin(b, shape.keys) : nullptr, plan.product->form);
     RowBlock block(plan, head, own);
-    const std::int64_t end = std::min(q0 + plan.part_queries, shape.queries);
     const std::int64_t step = plan.rows / plan.group;
     for (std::int64_t i = q0; i < end && !interrupted(); i += step) {
       VisibleKeys seen = extras.visible;
-      if (seen.first != nullptr) seen = {seen.first + i, seen.last + i};
+      const std::int64_t row = i + (shape.offsets != nullptr ? row0 : 0);
+      if (seen.first != nullptr) seen = {seen.first + row, seen.last + row};
       ScoreBias bias = extras.bias;
       if (bias.data != nullptr) {
         bias.data += kv_head * plan.group * bias.head_stride + i * bias.row_stride;
       }
-      block.run(q.data + b * q.batch_stride + i * q.row_stride + column, q.row_stride,
-                std::min(step, end - i), seen, bias, scale,
-                out + (b * shape.queries + i) * width + column, width);
+      block.run(shape.entry(q, b) + i * q.row_stride + column, q.row_stride,
+                std::min(step, end - i), seen, bias, scale, out + (row0 + i) * width + column,
+                width);
     }
   });
 }

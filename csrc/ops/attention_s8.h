@@ -19,7 +19,8 @@ struct GroupedShape {
   std::int64_t kv_heads;  // of k and v, a divisor; neighbouring heads of q share one
 };
 
-// The keys that each query sees, first <= j < last among those of its batch entry; null: all.
+// The keys that each query sees, first <= j < last among those of its batch entry; null: all. A
+// value per query of a batch entry, the same for all of them, or per row of packed sequences.
 struct VisibleKeys {
   const std::int64_t* first;
   const std::int64_t* last;

@@ -143,7 +143,7 @@ def _mean_before_norm(model: Encoder) -> dict[str, Any]:
 
     def spied(name: str, norm: nn.Module) -> Callable[..., Any]:
         def call(x: Any, *rest: Any) -> Any:
-            sums[name] = x[MASK.astype(bool)].mean(axis=0)
+            sums[name] = x.reshape(-1, x.shape[-1]).mean(axis=0)  # of tokens alone
             return norm(x, *rest)
 
         return call

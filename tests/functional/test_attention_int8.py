@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_is_the_reference(isa: str, threads: int, rng: np.random.Generator, size
         (mask, None, ranges),
     ):
         for scale in (0.125, 0.0):
-            inputs = (q, k, v, valid, added, seen, heads, kv_heads, scale)
+            inputs = (q, k, v, valid, added, seen, None, heads, kv_heads, scale)
             same("attention_int8", inputs, q.shape, "float32")
 
 
@@ -70,9 +71,9 @@ def test_awkward_values(isa: str, rng: np.random.Generator) -> None:
             x[0, 3] = floats(rng, 32)
             x[0, 7] = 0
         v[0, ::3] *= 1e-38
-        same("attention_int8", (q, k, v, None, None, None, 2, 2, 0.3), q.shape, "float32")
+        same("attention_int8", (q, k, v, None, None, None, None, 2, 2, 0.3), q.shape, "float32")
         one_key = (q, k[:, :1, :16] * 0, v[:, :1, :16] * np.float32(1e-30))
-        same("attention_int8", (*one_key, None, None, None, 2, 1, 0.3), q.shape, "float32")
+        same("attention_int8", (*one_key, None, None, None, None, 2, 1, 0.3), q.shape, "float32")
 
 
 def test_is_close_to_float(rng: np.random.Generator) -> None:
@@ -122,6 +123,28 @@ def test_shared_heads_are_repeated_ones(rng: np.random.Generator) -> None:
     assert_same_bits(ops.attention_int8(q, k, v, heads=6, kv_heads=2), expected)
 
 
+@on_every_tier
+@pytest.mark.parametrize("function", ["attention", "attention_int8"])
+def test_packed_sequences_stand_alone(
+    isa: str, threads: int, rng: np.random.Generator, function: str
+) -> None:
+    attend = getattr(ops, function)
+    q, k, v = (rng.normal(0, 1, (1, 700, 32)).astype(np.float32) for _ in range(3))
+    offsets = np.array([0, 3, 3, 90, 600, 601, 700])
+    mask, bias = rng.random((1, 700)) < 0.8, rng.normal(0, 1, (2, 510, 510)).astype(np.float32)
+    for valid, added in ((None, None), (mask, bias)):
+        together = attend(q, k, v, valid, added, heads=2, offsets=offsets)
+        for start, stop in pairwise(offsets):
+            rows, long = slice(start, stop), stop - start
+            kept = None if valid is None else valid[:, rows]
+            own = None if added is None else added[:, :long, :long]
+            alone = attend(q[:, rows], k[:, rows], v[:, rows], kept, own, heads=2)
+            assert_same_bits(together[:, rows], alone)
+    inputs = (q, k, v, mask, bias) if function == "attention" else (q, k, v, mask, bias, None)
+    heads = (2,) if function == "attention" else (2, 2)
+    same(function, (*inputs, offsets, *heads, 0.3), q.shape, "float32")
+
+
 def test_views_and_long_rows(threads: int, rng: np.random.Generator) -> None:
     fused = rng.normal(0, 1, (3, 300, 3 * 64)).astype(np.float32)
     q, k, v = fused[::2, ::-1, :64], fused[::2, :, 64:128], fused[::-2, :, 128:]
@@ -130,6 +153,7 @@ def test_views_and_long_rows(threads: int, rng: np.random.Generator) -> None:
 
 
 Q = np.ones((1, 2, 8), np.float32)
+TWO = np.ones((2, 2, 8), np.float32)
 LONG = np.ones((1, 1, 1041), np.float32)
 BAD_CALLS: dict[str, tuple[type[Exception], str, Any]] = {
     name: (error, argument, partial(ops.attention_int8, *rows, **options))
@@ -146,6 +170,10 @@ BAD_CALLS: dict[str, tuple[type[Exception], str, Any]] = {
         ("bias", ValueError, "bias", (Q, Q, Q, None, Q), {"heads": 2}),
         ("ranges", ValueError, "key_ranges", (Q, Q, Q), {"heads": 1, "key_ranges": [[0, 1]]}),
         ("floats", TypeError, "key_ranges", (Q, Q, Q), {"heads": 1, "key_ranges": Q[0, :, :2]}),
+        ("offsets", ValueError, "offsets", (Q, Q, Q), {"heads": 1, "offsets": [0, 1]}),
+        ("descending", ValueError, "offsets", (Q, Q, Q), {"heads": 1, "offsets": [0, 2, 1, 2]}),
+        ("no offsets", ValueError, "offsets", (Q, Q, Q), {"heads": 1, "offsets": []}),
+        ("two entries", ValueError, "offsets", (TWO, TWO, TWO), {"heads": 1, "offsets": [0, 2]}),
         ("long head", ValueError, "q", (LONG, LONG, LONG), {"heads": 1}),
     )
 }

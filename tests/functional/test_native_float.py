@@ -64,7 +64,7 @@ def test_nan_of_any_sign_and_payload(isa: str, rng: np.random.Generator, bits: i
         same("activation", (x.reshape(-1), name), x.size, "float32")
     same("softmax", (x,), x.shape, "float32")
     same("layer_norm", (x, x[1], x[1], 1e-5, x), x.shape, "float32")
-    same("attention", (x[None],) * 3 + (None, None, 2, 0.3), (1, *x.shape), "float32")
+    same("attention", (x[None],) * 3 + (None, None, None, 2, 0.3), (1, *x.shape), "float32")
     # What is stored, and what is an integer, does not depend on which NaN it was.
     for ours, expected in zip(
         _backend.backend.quantize_dynamic(x, False),
@@ -100,7 +100,7 @@ def test_attention(isa: str, threads: int, rng: np.random.Generator, keys: int, 
         bias = rng.normal(0, 1, (rng.choice([1, heads]), queries, keys)).astype(np.float32)
         for valid in (None, mask):
             for added in (None, bias):
-                same("attention", (q, k, v, valid, added, heads, 0.125), q.shape, "float32")
+                same("attention", (q, k, v, valid, added, None, heads, 0.125), q.shape, "float32")
 
 
 def test_attention_of_more_rows_than_go_without_a_question(
@@ -108,12 +108,12 @@ def test_attention_of_more_rows_than_go_without_a_question(
 ) -> None:
     q, k = (rng.normal(0, 1, (1, n, 64)).astype(np.float32) for n in (150, 600))
     mask, bias = rng.random((1, 600)) < 0.95, rng.normal(0, 1, (1, 150, 600)).astype(np.float32)
-    same("attention", (q, k, k, mask, bias, 1, 0.125), q.shape, "float32")
+    same("attention", (q, k, k, mask, bias, None, 1, 0.125), q.shape, "float32")
 
 
 def test_attention_without_queries(isa: str) -> None:
     none, keys = np.empty((2, 0, 8), np.float32), np.ones((2, 3, 8), np.float32)
-    _backend.backend.attention(none, keys, keys, None, None, 2, 1.0, none)
+    _backend.backend.attention(none, keys, keys, None, None, None, 2, 1.0, none)
 
 
 def test_attention_with_values_that_are_not_finite(isa: str, rng: np.random.Generator) -> None:
@@ -121,15 +121,15 @@ def test_attention_with_values_that_are_not_finite(isa: str, rng: np.random.Gene
         q, k, v = (floats(rng, (1, 20, 32), special=False) for _ in range(3))
         for x in (q, k, v):
             x[0, 3] = floats(rng, 32)
-        same("attention", (q, k, v, None, None, 2, 0.3), q.shape, "float32")
+        same("attention", (q, k, v, None, None, None, 2, 0.3), q.shape, "float32")
 
 
 def test_attention_reads_strided_views(isa: str, threads: int, rng: np.random.Generator) -> None:
     fused = rng.normal(0, 1, (3, 30, 3 * 64)).astype(np.float32)
     q, k, v = fused[::2, ::-1, :64], fused[::2, :, 64:128], fused[::-2, :, 128:]
     expected, actual = (np.empty(q.shape, np.float32) for _ in range(2))
-    _numpy.attention(q, k, v, None, None, 4, 0.25, expected)
-    _backend.backend.attention(q, k, v, None, None, 4, 0.25, actual)
+    _numpy.attention(q, k, v, None, None, None, 4, 0.25, expected)
+    _backend.backend.attention(q, k, v, None, None, None, 4, 0.25, actual)
     assert_same_bits(actual, expected)
 
 
@@ -146,8 +146,8 @@ def test_direct_calls_are_checked(isa: str) -> None:
         ("activation", (x, "sine", x)),
         ("softmax", (x.reshape(2, 2), x)),
         ("embedding", (out.reshape(2, 2), np.ones(2, np.float32), np.array([2]), x.reshape(2, 2))),
-        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, None, 3, 1.0, x.reshape(1, 2, 2))),
-        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, x.reshape(2, 1, 2), 2, 1.0, x)),
+        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, None, None, 3, 1.0, x.reshape(1, 2, 2))),
+        ("attention", (x.reshape(1, 2, 2),) * 3 + (None, x.reshape(2, 1, 2), None, 2, 1.0, x)),
     ]
     for function, arguments in bad_calls:
         with pytest.raises(ValueError, match=r"expected|unknown"):

@@ -84,6 +84,7 @@ WRAPPING = {
         nothing((1, 2**60, 1), F32),
         None,
         None,
+        None,
         1,
         1.0,
         np.zeros((1, 1, 1), F32),
@@ -130,7 +131,7 @@ def test_outputs_over_inputs_are_refused() -> None:
         lambda: core.layer_norm(x, None, None, 1e-5, None, over),
         lambda: core.layer_norm(over, None, None, 1e-5, x, over),
         lambda: core.layer_norm(x.copy(), x[0], None, 1e-5, None, x),
-        lambda: core.attention(tokens, tokens, tokens, None, None, 2, 1.0, over[None]),
+        lambda: core.attention(tokens, tokens, tokens, None, None, None, 2, 1.0, over[None]),
         lambda: core.quantize_linear(x, one, None, *layout, codes[:128]),
         lambda: core.dequantize_linear(codes[:128], one, None, *layout, x),
         lambda: core.embedding(codes[:128].reshape(8, 16), np.ones(8, F32), np.arange(8), x),
@@ -203,7 +204,7 @@ def test_the_native_module_refuses_odd_addresses() -> None:
         "spmm": lambda: sparse.matmul(odd, np.zeros((1, 64), F32)),
         "linear": lambda: layer.run(odd),
         "attention": lambda: core.attention(
-            odd[None], odd[None], odd[None], None, None, 2, 1.0, out[None]
+            odd[None], odd[None], odd[None], None, None, None, 2, 1.0, out[None]
         ),
     }
     for call in calls.values():

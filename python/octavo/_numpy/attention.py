@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octavo._numpy.float_ops import exp2_scaled, row_sum
+from octavo._numpy.float_ops import exp2_scaled, row_sum, sequences
 from octavo._numpy.fused import fused
 from octavo._numpy.quantize import quantize_dynamic
 from octavo._types import Array
@@ -48,6 +48,7 @@ def attention_int8(
     mask: Array | None,
     bias: Array | None,
     key_ranges: Array | None,
+    offsets: Array | None,
     heads: int,
     kv_heads: int,
     sm_scale: float,
@@ -56,8 +57,19 @@ def attention_int8(
     """Attention over (B, T, H * D) with codes of 8 bits; keys whose mask is false do not exist.
 
     `key_ranges` (T_q, 2) are the keys that a query sees, from the first to before the last; `bias`
-    (H or 1, T_q, T_k) is added to scaled scores; kv_heads divides heads.
+    (H or 1, T_q, T_k) is added to scaled scores; kv_heads divides heads. With `offsets` (S + 1,),
+    the rows of one batch entry are S sequences, each on its own.
     """
+    if offsets is not None:
+        for rows, length in sequences(offsets):
+            valid = None if mask is None else mask[:, rows]
+            added = None if bias is None else bias[:, :length, :length]
+            seen = None if key_ranges is None else key_ranges[rows]
+            attention_int8(
+                q[:, rows], k[:, rows], v[:, rows], valid, added, seen, None,
+                heads, kv_heads, sm_scale, out[:, rows],
+            )  # fmt: skip
+        return
     group, d = heads // kv_heads, q.shape[2] // heads
     for b in range(q.shape[0]):
         kept = np.arange(k.shape[1]) if mask is None else np.flatnonzero(mask[b])
@@ -71,8 +83,8 @@ def attention_int8(
             for start in range(0, len(queries), _QUERIES_AT_ONCE):
                 some = slice(start, start + _QUERIES_AT_ONCE)
                 added = None if bias is None else bias[head % len(bias), some][:, kept]
-                rows = _rows(queries[some, head])
-                results[some, head] = _attend(rows, *pair, added, seen[some], _F(sm_scale))
+                asked = _rows(queries[some, head])
+                results[some, head] = _attend(asked, *pair, added, seen[some], _F(sm_scale))
 
 
 def _rows(x: Array) -> _Rows:

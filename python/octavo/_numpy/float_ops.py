@@ -6,7 +6,8 @@ Where a product is added to something, the two are one operation (`fused`), roun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,12 +199,19 @@ def _split_heads(x: Array, heads: int) -> Array:
     return x.reshape(x.shape[0], heads, -1).transpose(1, 0, 2)
 
 
+def sequences(offsets: Array) -> Iterator[tuple[slice, int]]:
+    """Yield the rows of packed sequences, and how many they are."""
+    for start, stop in pairwise(offsets.tolist()):
+        yield slice(start, stop), stop - start
+
+
 def attention(
     q: Array,
     k: Array,
     v: Array,
     mask: Array | None,
     bias: Array | None,
+    offsets: Array | None,
     heads: int,
     sm_scale: float,
     out: Array,
@@ -212,7 +220,15 @@ def attention(
 
     Leaving masked keys out, instead of giving them a large negative score, is what makes a
     sentence's result independent of its padding.  Without a single valid key the result is 0.
+    With `offsets` (S + 1,), the rows of one batch entry are S sequences, each on its own.
     """
+    if offsets is not None:
+        for rows, length in sequences(offsets):
+            valid = None if mask is None else mask[:, rows]
+            added = None if bias is None else bias[:, :length, :length]
+            parts = q[:, rows], k[:, rows], v[:, rows]
+            attention(*parts, valid, added, None, heads, sm_scale, out[:, rows])
+        return
     for b in range(q.shape[0]):
         keys, values, added = k[b], v[b], bias
         if mask is not None:

@@ -25,6 +25,7 @@ def attention(
     *,
     heads: int,
     scale: float | None = None,
+    offsets: ArrayLike | None = None,
 ) -> Array:
     """Scaled dot-product attention over heads that lie side by side in the last axis.
 
@@ -41,6 +42,10 @@ def attention(
         H.
     scale : float, optional
         Default ``1 / sqrt(D)``.
+    offsets : integer array, shape (S + 1,), optional
+        Packed sequences: B is 1, q, k and v have the same rows, and rows offsets[s] to before
+        offsets[s + 1] attend to each other alone.  A bias is (H or 1, T, T) then, T the length of
+        the longest, of which others take the beginning.
 
     Returns
     -------
@@ -56,12 +61,13 @@ def attention(
     operands = _operands(q, k, v, heads, heads)
     factor = _scale(scale, operands)
     valid = None if mask is None else _key_mask(mask, operands)
-    added = None if bias is None else _score_bias(bias, operands)
+    starts = None if offsets is None else _offsets(offsets, operands)
+    added = None if bias is None else _score_bias(bias, operands, starts)
     if operands.is_empty:
         return np.zeros(operands.q.shape, np.float32)
     out = np.empty(operands.q.shape, np.float32)
     rows = (operands.q, operands.k, operands.v)
-    _backend.backend.attention(*rows, valid, added, operands.heads, factor, out)
+    _backend.backend.attention(*rows, valid, added, starts, operands.heads, factor, out)
     return out
 
 
@@ -76,6 +82,7 @@ def attention_int8(
     kv_heads: int | None = None,
     key_ranges: ArrayLike | None = None,
     scale: float | None = None,
+    offsets: ArrayLike | None = None,
 ) -> Array:
     """Scaled dot-product attention with 8-bit codes of q, k, v and of the softmax's weights.
 
@@ -100,6 +107,8 @@ def attention_int8(
         causal window, ``[i - 63, i + 1]``.  A query that sees none gives 0.  Default: all.
     scale : float, optional
         At least 0; default ``1 / sqrt(D)``.
+    offsets
+        As for `attention`; key_ranges count from the beginning of each sequence.
 
     Returns
     -------
@@ -125,13 +134,14 @@ def attention_int8(
     if factor < 0:
         raise ValueError(f"scale: expected at least 0, got {scale}")
     valid = None if mask is None else _key_mask(mask, operands)
-    added = None if bias is None else _score_bias(bias, operands)
+    starts = None if offsets is None else _offsets(offsets, operands)
+    added = None if bias is None else _score_bias(bias, operands, starts)
     seen = None if key_ranges is None else _key_ranges(key_ranges, operands)
     if operands.is_empty:
         return np.zeros(operands.q.shape, np.float32)
     out = np.empty(operands.q.shape, np.float32)
     _backend.backend.attention_int8(
-        operands.q, operands.k, operands.v, valid, added, seen,
+        operands.q, operands.k, operands.v, valid, added, seen, starts,
         operands.heads, operands.kv_heads, factor, out,
     )  # fmt: skip
     return out
@@ -181,8 +191,24 @@ def _scale(scale: float | None, operands: _Operands) -> float:
     return _checks.float32_value(_checks.real(scale, "scale"))
 
 
-def _score_bias(bias: ArrayLike, operands: _Operands) -> Array:
+def _offsets(offsets: ArrayLike, operands: _Operands) -> Array:
+    array: Array = np.ascontiguousarray(_checks.as_ids(offsets, "offsets", own=True))
+    _checks.check_shape(array, (None,), "offsets")
+    batch, rows, _ = operands.q.shape
+    if batch != 1 or operands.k.shape[1] != rows:
+        raise ValueError(
+            "offsets: expected one batch entry and as many rows of k as of q, got "
+            f"{operands.q.shape} and {operands.k.shape}"
+        )
+    if not len(array) or array[0] or array[-1] != rows or (array[1:] < array[:-1]).any():
+        raise ValueError(f"offsets: expected ascending values from 0 to {rows}, got {array}")
+    return array
+
+
+def _score_bias(bias: ArrayLike, operands: _Operands, offsets: Array | None) -> Array:
     heads, queries, keys = operands.heads, operands.q.shape[1], operands.k.shape[1]
+    if offsets is not None:
+        queries = keys = int(np.diff(offsets).max(initial=0))
     array = _checks.as_float32(bias, "bias")
     if array.ndim != 3 or array.shape[0] not in (1, heads):
         raise ValueError(f"bias: expected shape ({heads} or 1, T_q, T_k), got {array.shape}")

@@ -60,7 +60,10 @@ def token_rows(x: Float32, mask: Any) -> Float32:
     """Return the rows of tokens: of (batch, tokens, K), or of (batch, K) from the first token."""
     if mask is None:
         return x
-    return x[mask] if x.ndim == 3 else x[mask[:, 0]]
+    if x.ndim == 3:
+        # Of another shape they are packed, or a slice without padding: see octavo.models.packing.
+        return x[mask] if x.shape[:2] == mask.shape else x.reshape(-1, x.shape[-1])
+    return x[mask[:, 0]]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.packing import Packed
 from octavo.models.self_attention import SelfAttention
 
 __all__ = ["BertModel"]
@@ -61,7 +62,7 @@ class BertSelfAttention(SelfAttention):
         self.key = source.linear(f"{name}.key", size, size)
         self.value = source.linear(f"{name}.value", size, size)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         return self.mixed(hidden, mask)
 
 
@@ -84,7 +85,7 @@ class BertAttention(nn.Module):
         self.self = BertSelfAttention(f"{name}.self", config, source)
         self.output = BertOutput(f"{name}.output", config.hidden_size, config, source)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         return self.output(self.self(hidden, mask), hidden)
 
 
@@ -108,7 +109,7 @@ class BertLayer(nn.Module):
         self.intermediate = BertIntermediate(f"{name}.intermediate", config, source)
         self.output = BertOutput(f"{name}.output", config.intermediate_size, config, source)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         hidden = self.attention(hidden, mask)
         return self.output(self.intermediate(hidden), hidden)
 

@@ -10,6 +10,7 @@ from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.packing import Packed
 from octavo.models.self_attention import SelfAttention
 
 __all__ = ["DistilBertModel"]
@@ -28,7 +29,7 @@ class DistilBertAttention(SelfAttention):
         self.v_lin = source.linear(f"{name}.v_lin", size, size)
         self.out_lin = source.linear(f"{name}.out_lin", size, size)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         return self.out_lin(self.mixed(hidden, mask), hidden)
 
 
@@ -54,7 +55,7 @@ class DistilBertLayer(nn.Module):
         self.ffn = DistilBertFeedForward(f"{name}.ffn", config, source)
         self.output_layer_norm = source.layer_norm(f"{name}.output_layer_norm", size, epsilon)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         hidden = self.sa_layer_norm(self.attention(hidden, mask))
         return self.output_layer_norm(self.ffn(hidden))
 

@@ -14,7 +14,9 @@ from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, check_shape, choice
 from octavo._types import Float32, Int64, Mask
 from octavo.io.segment import Segment
+from octavo.models import packing
 from octavo.models.config import EncoderConfig
+from octavo.models.packing import Packed, packed, slices
 from octavo.models.self_attention import PRECISIONS, SelfAttention
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.text_vectors import TextVectors
@@ -98,11 +100,36 @@ class Encoder(TextVectors):
         Returns
         -------
         numpy.ndarray of float32, shape (batch, tokens, hidden_size)
+            Zeros where there is padding, which is not computed.
         """
         ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
-        if ids.size == 0:
-            return np.zeros((*ids.shape, self.config.hidden_size), dtype=np.float32)
-        return self.forward(ids, mask, types)
+        if mask is not None and mask.all():
+            mask = None
+        if mask is None and 0 < ids.size <= packing.SLICE_TOKENS:
+            return self.forward(ids, None, types)
+        lengths = np.full(len(ids), ids.shape[1]) if mask is None else mask.sum(axis=1)
+        out = np.zeros((*ids.shape, self.config.hidden_size), np.float32)
+        for rows in slices(lengths) if ids.size else ():
+            segments = None if types is None else types[rows]
+            if mask is None:
+                out[rows] = self.forward(ids[rows], None, segments)
+            else:
+                self._put_tokens(ids[rows], mask[rows], segments, out[rows])
+        return out
+
+    def _put_tokens(self, ids: Int64, mask: Mask, types: Int64 | None, out: Float32) -> None:
+        """Compute the states of a slice's tokens, packed if its mask allows that."""
+        if not mask.any():
+            return
+        if not self.can_pack(mask):
+            out[mask] = self.forward(ids, mask, types)[mask]
+            return
+        hidden, sequences = self.embed(ids, types)[mask][None], packed(mask.sum(axis=1))
+        out[mask] = self._through_blocks(hidden, sequences, sequences.longest)[0]
+
+    def can_pack(self, mask: Mask) -> bool:  # noqa: ARG002
+        """Whether blocks can be called with what is left of rows without their padding."""
+        return True
 
     def checked(
         self,
@@ -151,9 +178,11 @@ class Encoder(TextVectors):
         return list(self.files)
 
     def forward(self, ids: Int64, mask: Mask | None, types: Int64 | None) -> Float32:
-        """Compute the last hidden state of checked, non-empty arguments."""
-        hidden = self.embed(ids, types)
-        options = self.block_options(ids.shape[1])
+        """Compute the last hidden state of checked, non-empty arguments, of padding too."""
+        return self._through_blocks(self.embed(ids, types), mask, ids.shape[1])
+
+    def _through_blocks(self, hidden: Float32, mask: Mask | Packed | None, tokens: int) -> Float32:
+        options = self.block_options(tokens)
         for _, block in self.blocks():
             hidden = block(hidden, mask, *options)
         return self.finish(hidden)

@@ -17,6 +17,7 @@ from octavo.models.encoder import Encoder, Pair
 from octavo.models.heads import first_token
 from octavo.models.local_attention import rotary_attention, rotary_attention_int8
 from octavo.models.modernbert_config import ModernBertChoices
+from octavo.models.packing import Packed, is_prefix
 from octavo.models.pooling import pool
 from octavo.models.self_attention import SelfAttention
 
@@ -61,9 +62,14 @@ class ModernBertAttention(SelfAttention):
         self.Wqkv = source.linear(f"{name}.Wqkv", 3 * size, size, has_bias=has_bias)
         self.Wo = source.linear(f"{name}.Wo", size, size, has_bias=has_bias)
 
-    def __call__(self, hidden: Float32, residual: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, residual: Float32, mask: Mask | Packed | None) -> Float32:
         attention = rotary_attention_int8 if self.in_int8 else rotary_attention
-        mixed = attention(self.Wqkv(hidden), mask, self.heads, self.theta, self.reach)
+        qkv, options = self.Wqkv(hidden), (self.heads, self.theta, self.reach)
+        if isinstance(mask, Packed):
+            parts = [attention(qkv[:, rows], None, *options) for rows in mask.rows()]
+            mixed = np.concatenate(parts, axis=1)
+        else:
+            mixed = attention(qkv, mask, *options)
         return self.Wo(mixed, residual)
 
 
@@ -105,7 +111,7 @@ class ModernBertLayer(nn.Module):
         self.mlp_norm = _norm(f"{name}.mlp_norm", config, source)
         self.mlp = ModernBertMLP(f"{name}.mlp", config, source)
 
-    def __call__(self, hidden: Float32, mask: Mask | None) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None) -> Float32:
         normed = hidden if self.attn_norm is None else self.attn_norm(hidden)
         hidden = self.attn(normed, hidden, mask)
         return self.mlp(self.mlp_norm(hidden), hidden)
@@ -164,6 +170,10 @@ class ModernBertModel(Encoder):
     def missing_for_head(self, task: str) -> str:  # noqa: ARG002
         """Name the part that a new classifier would read and the model lacks, if any."""
         return "head" if self.head is None else ""
+
+    def can_pack(self, mask: Mask) -> bool:
+        """Whether no padding lies between tokens: positions count."""
+        return is_prefix(mask)
 
     def finish(self, hidden: Float32) -> Float32:
         """Compute the last hidden state of what the last block gives."""

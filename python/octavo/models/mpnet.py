@@ -14,6 +14,7 @@ from octavo.models.build import LayerSource
 from octavo.models.config import EncoderConfig
 from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
+from octavo.models.packing import Packed, is_prefix
 from octavo.models.self_attention import SelfAttention
 
 __all__ = ["MPNetModel"]
@@ -37,7 +38,7 @@ class MPNetSelfAttention(SelfAttention):
         self.v = source.linear(f"{name}.v", size, size)
         self.o = source.linear(f"{name}.o", size, size)
 
-    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None, bias: Float32) -> Float32:
         return self.o(self.mixed(hidden, mask, bias), hidden)
 
 
@@ -50,7 +51,7 @@ class MPNetAttention(nn.Module):
             f"{name}.LayerNorm", config.hidden_size, config.layer_norm_epsilon
         )
 
-    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None, bias: Float32) -> Float32:
         return self.LayerNorm(self.attn(hidden, mask, bias))
 
 
@@ -62,7 +63,7 @@ class MPNetLayer(nn.Module):
         self.intermediate = BertIntermediate(f"{name}.intermediate", config, source)
         self.output = BertOutput(f"{name}.output", config.intermediate_size, config, source)
 
-    def __call__(self, hidden: Float32, mask: Mask | None, bias: Float32) -> Float32:
+    def __call__(self, hidden: Float32, mask: Mask | Packed | None, bias: Float32) -> Float32:
         hidden = self.attention(hidden, mask, bias)
         return self.output(self.intermediate(hidden), hidden)
 
@@ -113,6 +114,10 @@ class MPNetModel(Encoder):
     def pooled(self, hidden: Float32) -> Float32:
         """Compute what a sequence classifier reads: the first state."""
         return first_token(hidden)
+
+    def can_pack(self, mask: Mask) -> bool:
+        """Whether no padding lies between tokens: their distance counts."""
+        return is_prefix(mask)
 
     def block_options(self, tokens: int) -> tuple[Any, ...]:
         """Return the bias, which is the same for every block."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from octavo import functional, nn
+from octavo.lora.layer import base_of
+from octavo.models.packing import Packed
 
 if TYPE_CHECKING:
     from octavo._types import Float32, Mask
@@ -34,15 +36,18 @@ class SelfAttention(nn.Module):
         """Whether attention is computed in int8."""
         if self.precision != "auto":
             return self.precision == "int8"
-        return all(nn.is_linear(getattr(self, name), "int8", "int4") for name in self.projections)
+        layers = (base_of(getattr(self, name)) for name in self.projections)
+        return all(nn.is_linear(layer, "int8", "int4") for layer in layers)
 
     def mixed(
         self,
         hidden: Float32,
-        mask: Mask | None,
+        mask: Mask | Packed | None,
         bias: Float32 | None = None,
     ) -> Float32:
         """Compute what the heads give for hidden states; see `octavo.functional.attention`."""
         q, k, v = (getattr(self, name)(hidden) for name in self.projections)
         attention: Any = functional.attention_int8 if self.in_int8 else functional.attention
+        if isinstance(mask, Packed):
+            return attention(q, k, v, None, bias, heads=self.heads, offsets=mask.offsets)
         return attention(q, k, v, mask, bias, heads=self.heads)

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "bindings/gil.h"
+#include "bindings/register.h"
+#include "bindings/views.h"
+#include "ops/attention.h"
+#include "ops/attention_s8.h"
+
+namespace octavo {
+namespace {
+
+TokenRows token_rows(const py::array& array, py::ssize_t batch, py::ssize_t width,
+                     const char* name) {
+  constexpr auto item = static_cast<py::ssize_t>(sizeof(float));
+  if (!has_dtype<float>(array) || array.ndim() != 3 || array.shape(0) != batch ||
+      array.shape(2) != width || !is_aligned(array)) {
+    bad_argument(name, "aligned float32 of shape (B, T, H * D)");
+  }
+  const bool unit = array.strides(2) == item || width <= 1 || array.size() == 0;
+  if (!unit) bad_argument(name, "unit stride along the last axis");
+  return {static_cast<const float*>(array.data()), stride_of(array, 0, item, name),
+          stride_of(array, 1, item, name)};
+}
+
+// A byte per key: arrays of bool made from foreign memory may hold other bytes than 0 and 1.
+const std::uint8_t* key_mask(const std::optional<py::array>& mask, py::ssize_t batch,
+                             py::ssize_t keys) {
+  if (!mask) return nullptr;
+  if (!has_dtype<bool>(*mask) || mask->ndim() != 2 || !is_contiguous(*mask) ||
+      mask->shape(0) != batch || mask->shape(1) != keys) {
+    bad_argument("mask", "C-contiguous bool of shape (B, T_k)");
+  }
+  return static_cast<const std::uint8_t*>(mask->data());
+}
+
+// (heads or 1, T_q, T_k), the same for all batch entries.
+ScoreBias score_bias(const std::optional<py::array>& bias, std::int64_t heads, py::ssize_t queries,
+                     py::ssize_t keys) {
+  if (!bias) return {nullptr, 0, 0};
+  if (!has_dtype<float>(*bias) || bias->ndim() != 3 || !is_contiguous(*bias) ||
+      (bias->shape(0) != heads && bias->shape(0) != 1) || bias->shape(1) != queries ||
+      bias->shape(2) != keys) {
+    bad_argument("bias", "C-contiguous aligned float32 of shape (H or 1, T_q, T_k)");
+  }
+  const std::int64_t per_head = bias->shape(0) == 1 ? 0 : queries * keys;
+  return {static_cast<const float*>(bias->data()), per_head, keys};
+}
+
+// A copy of a column of (T_q, 2): the ranges of keys that queries see.
+std::vector<std::int64_t> column_of(const py::array& array, py::ssize_t column) {
+  std::vector<std::int64_t> values;
+  const auto* data = static_cast<const std::int64_t*>(array.data());
+  for (py::ssize_t i = 0; i < array.shape(0); ++i) values.push_back(data[2 * i + column]);
+  return values;
+}
+
+// Where packed sequences begin, and where the last ends; a copy, since it is checked.
+std::vector<std::int64_t> row_offsets(const std::optional<py::array>& offsets, const py::array& q,
+                                      const py::array& k) {
+  if (!offsets) return {};
+  if (q.shape(0) != 1 || k.shape(1) != q.shape(1)) {
+    bad_argument("q", "one batch entry, with as many rows as k, beside offsets");
+  }
+  const std::int64_t* data = contiguous<std::int64_t>(*offsets, 1, "offsets");
+  std::vector<std::int64_t> copy = copied(data, offsets->shape(0));
+  if (copy.empty() || copy.front() != 0 || copy.back() != q.shape(1) ||
+      !std::is_sorted(copy.begin(), copy.end())) {
+    bad_argument("offsets", "ascending values from 0 to the number of rows");
+  }
+  return copy;
+}
+
+// The arguments that both functions share, checked.
+struct AttentionCall {
+  std::vector<std::int64_t> offsets;
+  AttentionShape shape;
+  TokenRows q, k, v;
+  const std::uint8_t* mask;
+  ScoreBias bias;
+  float* out;
+
+  AttentionCall(const py::array& query, const py::array& key, const py::array& value,
+                const std::optional<py::array>& valid, const std::optional<py::array>& added,
+                const std::optional<py::array>& starts, std::int64_t heads, std::int64_t kv_heads,
+                py::array& result) {
+    if (query.ndim() != 3 || key.ndim() != 3) bad_argument("q", "shape (B, T, H * D)");
+    const py::ssize_t batch = query.shape(0), queries = query.shape(1), width = query.shape(2);
+    if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the width");
+    if (kv_heads < 1 || heads % kv_heads != 0) bad_argument("kv_heads", "a divisor of heads");
+    const std::int64_t d = width / heads;
+    q = token_rows(query, batch, width, "q");
+    k = token_rows(key, batch, kv_heads * d, "k");
+    v = token_rows(value, batch, kv_heads * d, "v");
+    const py::ssize_t keys = key.shape(1);
+    if (value.shape(1) != keys) bad_argument("v", "as many rows as k");
+    mask = key_mask(valid, batch, keys);
+    offsets = row_offsets(starts, query, key);
+    shape = {batch, queries, keys, heads, d};
+    if (starts) {
+      std::int64_t longest = 0;
+      for (std::size_t s = 1; s < offsets.size(); ++s) {
+        longest = std::max(longest, offsets[s] - offsets[s - 1]);
+      }
+      shape = {static_cast<std::int64_t>(offsets.size()) - 1,
+               longest,
+               longest,
+               heads,
+               d,
+               offsets.data()};
+    }
+    bias = score_bias(added, heads, shape.queries, shape.keys);
+    out = writable<float>(result, "out");
+    if (result.ndim() != 3 || !std::equal(query.shape(), query.shape() + 3, result.shape())) {
+      bad_argument("out", "the shape of q");
+    }
+    check_apart(result, query, "q");
+    check_apart(result, key, "k");
+    check_apart(result, value, "v");
+    check_apart(result, valid, "mask");
+    check_apart(result, added, "bias");
+  }
+  AttentionCall(const AttentionCall&) = delete;
+  AttentionCall& operator=(const AttentionCall&) = delete;
+};
+
+void attend(const py::array& q, const py::array& k, const py::array& v,
+            const std::optional<py::array>& mask, const std::optional<py::array>& bias,
+            const std::optional<py::array>& offsets, std::int64_t heads, float sm_scale,
+            py::array out) {
+  const AttentionCall call(q, k, v, mask, bias, offsets, heads, heads, out);
+  without_gil([&] {
+    attention(call.shape, call.q, call.k, call.v, call.mask, call.bias, sm_scale, call.out);
+  });
+}
+
+void attend_int8(const py::array& q, const py::array& k, const py::array& v,
+                 const std::optional<py::array>& mask, const std::optional<py::array>& bias,
+                 const std::optional<py::array>& key_ranges,
+                 const std::optional<py::array>& offsets, std::int64_t heads, std::int64_t kv_heads,
+                 float sm_scale, py::array out) {
+  const AttentionCall call(q, k, v, mask, bias, offsets, heads, kv_heads, out);
+  if (call.shape.d > kLargestHead) bad_argument("heads", "heads of at most 1040 values");
+  if (!(sm_scale >= 0.0f)) bad_argument("sm_scale", "at least 0");
+  if (k.shape(1) > std::numeric_limits<std::int32_t>::max()) bad_argument("k", "fewer rows");
+  AttentionExtras extras;
+  extras.mask = call.mask;
+  extras.bias = call.bias;
+  std::vector<std::int64_t> first, last;
+  if (key_ranges) {
+    contiguous<std::int64_t>(*key_ranges, 2, "key_ranges");
+    if (key_ranges->shape(0) != q.shape(1) || key_ranges->shape(1) != 2) {
+      bad_argument("key_ranges", "shape (T_q, 2)");
+    }
+    first = column_of(*key_ranges, 0);
+    last = column_of(*key_ranges, 1);
+    extras.visible = {first.data(), last.data()};
+  }
+  without_gil([&] {
+    attention_s8({call.shape, kv_heads}, call.q, call.k, call.v, extras, sm_scale, call.out);
+  });
+}
+
+}  // namespace
+
+void register_attention(py::module_& m) {
+  using namespace pybind11::literals;
+  m.def("attention", &attend, "q"_a, "k"_a, "v"_a, "mask"_a, "bias"_a, "offsets"_a, "heads"_a,
+        "sm_scale"_a, "out"_a);
+  m.def("attention_int8", &attend_int8, "q"_a, "k"_a, "v"_a, "mask"_a, "bias"_a, "key_ranges"_a,
+        "offsets"_a, "heads"_a, "kv_heads"_a, "sm_scale"_a, "out"_a);
+}
+
+}  // namespace octavo
