@@ -12,10 +12,6 @@
 namespace octavo {
 namespace {
 
-// Bytes of k at a time: two panels' parts (16 KiB) stay in L1 while the rows of a block pass. The
-// AVX2 kernel alone, 64x768, K = 768 and 3072: 177 and 166 GOP/s; with parts of 256, 175 and 162,
-// with 768, 174 and 159.
-constexpr std::int64_t kBlockK = 512;
 // A part of k consists of whole blocks of a GroupOrder.
 constexpr std::int64_t kOrderK = GroupOrder::kGroups * Weight::kGroup;
 // With k in parts, panels at a time: each part jumps from panel to panel, and the prefetcher loses
@@ -25,7 +21,7 @@ constexpr std::int64_t kPanelsWithParts = 16;
 
 // A panel's part is read once per block of mr rows: with one such block a split brings nothing.
 std::int64_t part_of_k(std::int64_t m, const GemmS8Row& kernel, std::int64_t k) {
-  const std::int64_t parts = m <= kernel.mr ? 1 : ceil_div(padded_k(k), kBlockK);
+  const std::int64_t parts = m <= kernel.mr ? 1 : ceil_div(padded_k(k), kernel.k_part);
   return round_up(ceil_div(padded_k(k), parts), kOrderK);
 }
 

@@ -65,6 +65,7 @@ struct KernelColumns<GemmS8Args> : PlainColumns {
   int m_align;              // rows that c and a are padded to
   int min_m;                // smallest m it is meant for
   int block_rows;           // rows of a block that read one panel after another
+  int k_part;               // codes of k at a time, where rows meet a panel again and again
   ActivationEncoding form;  // of a
 
   bool fits(int64_t rows) const { return rows >= min_m; }
