@@ -20,7 +20,7 @@ from octavo.data.default_model import default_model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHAPES = ((1, 16), (1, 128), (8, 128))
+SHAPES = ((1, 16), (1, 128), (8, 128), (32, 128), (1, 512))
 QUICK = ((1, 16), (1, 128))
 ARTIFACT_MEGABYTES = 23.5
 FASTER_THAN_TORCH = 2.5
@@ -56,17 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = workers.parser(__doc__ or "", shapes="BATCHxTOKENS,...")
     workers.add_threads(made)
     made.add_argument("--model", metavar="FOLDER", help="model folder")
+    made.add_argument("--texts", metavar="FILE", help="texts too, a line each: ragged batches")
     made.add_argument("--workdir", metavar="FOLDER", help="keep converted models here")
     arguments = made.parse_args(argv)
     shapes = workers.shapes_or(arguments.shapes, 2, QUICK if arguments.quick else SHAPES)
     folder = str(model_folder(arguments.model).resolve())
+    texts = str(Path(arguments.texts).resolve()) if arguments.texts else None
     with tempfile.TemporaryDirectory(prefix="octavo-bench-model-") as place:
         workdir = Path(arguments.workdir or place).resolve()
         workdir.mkdir(parents=True, exist_ok=True)
         workers.say(report.header_line())
         return workers.run_all(
             lambda threads: workers.run_request(
-                Request("model", shapes, threads, (), arguments.quick, folder, str(workdir))
+                Request("model", shapes, threads, (), arguments.quick, folder, str(workdir), texts)
             ),
             workers.counts_or_usual(arguments.threads),
             model_targets,

@@ -13,7 +13,7 @@ from octavo import compress, models
 from octavo.bench import model as ours
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
-from octavo.bench.peers import encoders
+from octavo.bench.peers import encoders, ragged
 from octavo.bench.peers.base import attempt_all
 from octavo.bench.peers.worker import Request, Tell
 from octavo.bench.report import Row
@@ -62,24 +62,24 @@ def _candidates(
     return calls, cosines, [f"{engine}: {reason}" for engine, reason in wrong.items()]
 
 
-def _measure_shape(
-    shape: tuple[int, ...],
+def _measure_case(
+    case: str,
+    batch: tuple[Any, Any],
     found: dict[str, encoders.Encode],
     small: Any,
     request: Request,
     extra: dict[str, Any],
 ) -> tuple[list[Row], list[str]]:
     """Time all engines on one batch; return the rows and the engines that failed."""
-    batch, length = shape
-    ids, mask = ours.make_ids(batch, length, int(small.config.vocab_size))
+    ids, mask = batch
     calls, cosines, failed = _candidates(found, ids, mask)
     told = {
         engine: {"kind": _kind_of(engine), "cosine": cosines[engine], **extra} for engine in calls
     }
     rows = time_case(
-        ("model", f"{batch}x{length}", request.threads),
+        ("model", case, request.threads),
         calls,
-        ours.linear_work(small, batch * length),
+        ours.linear_work(small, int(mask.sum())),
         "octavo float32",
         extra=told,
         rounds=3 if request.quick else 7,
@@ -100,10 +100,25 @@ def measure(request: Request, tell: Tell) -> dict[str, Any]:
         found = {"octavo int8": _mean(small), "octavo float32": _mean(full), **peers}
         failed: list[str] = []
         stack.enter_context(limited(request.threads))
-        for shape in request.shapes:
-            rows, wrong = _measure_shape(shape, found, small, request, {"artifact": artifact})
+        vocabulary = int(small.config.vocab_size)
+        for rows, length in request.shapes:
+            batch = ours.make_ids(rows, length, vocabulary)
+            told, wrong = _measure_case(
+                f"{rows}x{length}", batch, found, small, request, {"artifact": artifact}
+            )
             failed += wrong
-            tell(rows)
+            tell(told)
+        if request.texts:
+            batch = ragged.ragged_ids(small, request.texts)
+            at_best = {
+                name: call if name.startswith("octavo") else ragged.at_its_best(call, *batch)
+                for name, call in found.items()
+            }
+            told, wrong = _measure_case(
+                f"{len(batch[0])} texts", batch, at_best, small, request, {"artifact": artifact}
+            )
+            failed += wrong
+            tell(told)
     return {
         "absent": absent,
         "failed": list(dict.fromkeys(failed)),

@@ -36,7 +36,7 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Request:
-    """What one worker measures; `model` and `workdir` are for "model"."""
+    """What one worker measures; `model`, `workdir` and `texts` are for "model"."""
 
     kind: str
     shapes: tuple[tuple[int, ...], ...]
@@ -45,6 +45,7 @@ class Request:
     quick: bool = False
     model: str | None = None
     workdir: str | None = None
+    texts: str | None = None
 
     def wants(self, name: str) -> bool:
         """Whether the peer of that name takes part."""
