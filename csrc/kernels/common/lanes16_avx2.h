@@ -22,6 +22,9 @@ constexpr int kLaneRegisters = 2;
 struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
   __m256i a, b;
 };
+struct B64 {
+  __m256i lo, hi;
+};
 
 // Sliding this window gives a mask of n leading true lanes out of 16.
 alignas(64) static const int32_t kMaskWindow[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
@@ -109,6 +112,9 @@ static inline F16 keep(M16 m, F16 a) {
   return {_mm256_and_ps(m.lo, a.lo), _mm256_and_ps(m.hi, a.hi)};
 }
 static inline bool any(M16 m) { return _mm256_movemask_ps(_mm256_or_ps(m.lo, m.hi)) != 0; }
+static inline M16 either_nan(F16 a, F16 b) {
+  return {_mm256_cmp_ps(a.lo, b.lo, _CMP_UNORD_Q), _mm256_cmp_ps(a.hi, b.hi, _CMP_UNORD_Q)};
+}
 static inline M16 either(M16 a, M16 b) {
   return {_mm256_or_ps(a.lo, b.lo), _mm256_or_ps(a.hi, b.hi)};
 }
@@ -145,6 +151,28 @@ static inline void store_sign_abs(uint8_t* sign, uint8_t* magnitude, I16 a) {
 static inline void store_u8(uint8_t* p, I16 a) { _mm_storeu_si128((__m128i*)p, pack_u8(a)); }
 static inline void store_s16(int16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, pack_s16(a)); }
 static inline void store_u16(uint16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, pack_u16(a)); }
+
+static inline __m256i pack_s8x32(I16 a, I16 b) {
+  const __m256i fours =
+      _mm256_packs_epi16(_mm256_packs_epi32(a.lo, a.hi), _mm256_packs_epi32(b.lo, b.hi));
+  return _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
+  return {pack_s8x32(a, b), pack_s8x32(c, d)};
+}
+static inline B64 plus_128(B64 x) {
+  const __m256i high = _mm256_set1_epi8((char)0x80);
+  return {_mm256_xor_si256(x.lo, high), _mm256_xor_si256(x.hi, high)};
+}
+static inline B64 signs(B64 x) {
+  const __m256i zero = _mm256_setzero_si256();
+  return {_mm256_cmpgt_epi8(zero, x.lo), _mm256_cmpgt_epi8(zero, x.hi)};
+}
+static inline B64 magnitudes(B64 x) { return {_mm256_abs_epi8(x.lo), _mm256_abs_epi8(x.hi)}; }
+static inline void store_bytes(uint8_t* p, B64 x) {
+  _mm256_storeu_si256((__m256i*)p, x.lo);
+  _mm256_storeu_si256((__m256i*)(p + 32), x.hi);
+}
 
 static inline void stream(float* p, F16 a) {
   _mm256_stream_ps(p, a.lo);

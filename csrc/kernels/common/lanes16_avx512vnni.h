@@ -21,6 +21,9 @@ constexpr int kLaneRegisters = 1;
 struct H32 {  // lane l of both I16 side by side
   __m512i v;
 };
+struct B64 {
+  __m512i v;
+};
 
 static inline __mmask16 mask_n(int n) { return (__mmask16)((1u << n) - 1u); }
 
@@ -63,6 +66,7 @@ static inline M16 first_n(int n) { return {mask_n(n)}; }
 static inline M16 not_below(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_NLT_UQ)}; }
 static inline F16 keep(M16 m, F16 a) { return {_mm512_maskz_mov_ps(m.v, a.v)}; }
 static inline bool any(M16 m) { return m.v != 0; }
+static inline M16 either_nan(F16 a, F16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q)}; }
 static inline M16 either(M16 a, M16 b) { return {(__mmask16)(a.v | b.v)}; }
 static inline M16 none() { return {0}; }
 
@@ -105,6 +109,18 @@ static inline void store_s16_n(int16_t* p, I16 a, int n) {
 static inline void store_u16_n(uint16_t* p, I16 a, int n) {
   _mm256_mask_storeu_epi16(p, mask_n(n), _mm512_cvtusepi32_epi16(not_below_zero(a).v));
 }
+
+// packs works within 128-bit quarters: the permutation puts the fours back in order.
+static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
+  const __m512i fours =
+      _mm512_packs_epi16(_mm512_packs_epi32(a.v, b.v), _mm512_packs_epi32(c.v, d.v));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return {_mm512_permutexvar_epi32(order, fours)};
+}
+static inline B64 plus_128(B64 x) { return {_mm512_xor_si512(x.v, _mm512_set1_epi8((char)0x80))}; }
+static inline B64 signs(B64 x) { return {_mm512_movm_epi8(_mm512_movepi8_mask(x.v))}; }
+static inline B64 magnitudes(B64 x) { return {_mm512_abs_epi8(x.v)}; }
+static inline void store_bytes(uint8_t* p, B64 x) { _mm512_storeu_si512(p, x.v); }
 
 // Two halves of one cache line: the write-combining buffer joins them.
 static inline void stream(float* p, F16 a) {

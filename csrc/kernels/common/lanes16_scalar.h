@@ -26,6 +26,9 @@ constexpr int kLaneRegisters = 4;
 struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its own
   int16_t v[32];
 };
+struct B64 {  // codes of 8 bits
+  int8_t v[64];
+};
 
 #define OCTAVO_LANES(expr)       \
   for (int i = 0; i < 16; ++i) { \
@@ -202,6 +205,26 @@ static inline void store_s8(int8_t* p, I16 a) { store_s8_n(p, a, 16); }
 static inline void store_u8(uint8_t* p, I16 a) { store_u8_n(p, a, 16); }
 static inline void store_s16(int16_t* p, I16 a) { store_s16_n(p, a, 16); }
 static inline void store_u16(uint16_t* p, I16 a) { store_u16_n(p, a, 16); }
+// Lanes must fit 16 bits.
+static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
+  B64 r;
+  const I16* const from[4] = {&a, &b, &c, &d};
+  for (int i = 0; i < 64; ++i) r.v[i] = (int8_t)clamp1(from[i / 16]->v[i % 16], -128, 127);
+  return r;
+}
+static inline B64 plus_128(B64 a) {
+  for (int i = 0; i < 64; ++i) a.v[i] = (int8_t)(a.v[i] ^ 0x80);
+  return a;
+}
+static inline B64 signs(B64 a) {
+  for (int i = 0; i < 64; ++i) a.v[i] = a.v[i] < 0 ? -1 : 0;
+  return a;
+}
+static inline B64 magnitudes(B64 a) {
+  for (int i = 0; i < 64; ++i) a.v[i] = (int8_t)(a.v[i] < 0 ? -a.v[i] : a.v[i]);
+  return a;
+}
+static inline void store_bytes(uint8_t* p, B64 a) { memcpy(p, a.v, sizeof a.v); }
 
 // Stores past the caches, to addresses aligned to the 16 elements; without such stores, plain ones.
 static inline void stream(float* p, F16 a) { store(p, a); }
@@ -296,6 +319,7 @@ static inline M16 either(M16 a, M16 b) {
   M16 r;
   OCTAVO_LANES(a.v[i] || b.v[i]);
 }
+static inline M16 either_nan(F16 a, F16 b) { return either(is_nan(a), is_nan(b)); }
 static inline M16 none() {
   M16 r;
   OCTAVO_LANES(false);

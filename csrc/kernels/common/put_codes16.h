@@ -6,6 +6,16 @@
 namespace octavo {
 namespace {
 
+// Sixty-four signed codes, in the form asked for.
+static inline void put_codes(uint8_t* a, int64_t abs_offset, ActivationEncoding form, B64 codes) {
+  if (form == ActivationEncoding::kSignAbs) {
+    store_bytes(a, signs(codes));
+    store_bytes(a + abs_offset, magnitudes(codes));
+    return;
+  }
+  store_bytes(a, form == ActivationEncoding::kU8 ? plus_128(codes) : codes);
+}
+
 // Sixteen signed codes, or the first n, saturated to 8 bits in the form asked for.
 template <bool Whole>
 static inline void put_codes(uint8_t* a, int64_t abs_offset, ActivationEncoding form, I16 code,

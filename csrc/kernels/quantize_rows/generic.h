@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "kernels/common/compiler.h"
 #include "kernels/common/put_codes16.h"
 #include "kernels/quantize_rows/kernel.h"
 
@@ -31,19 +32,29 @@ struct Row {
   }
 };
 
-// lo <= 0 <= hi over the row; finite says whether all of it is.
+// lo <= 0 <= hi over a row.
+struct RowRange {
+  float lo, hi;
+  bool finite;  // all of the row
+};
+
 template <bool Scaled>
-static inline void row_range(const Row<Scaled>& row, int k, float& lo, float& hi, bool& finite) {
-  F16 low[2] = {set1(0.0f), set1(0.0f)}, high[2] = {set1(0.0f), set1(0.0f)};
+static inline RowRange row_range(const Row<Scaled>& row, int k) {
+  F16 low[4], high[4];
+  OCTAVO_UNROLL
+  for (int j = 0; j < 4; ++j) low[j] = high[j] = set1(0.0f);
+  // A NaN would make min and max give the second operand, so it is looked for apart.
   M16 bad = none();
   int i = 0;
-  for (; i + 32 <= k; i += 32) {
-    for (int j = 0; j < 2; ++j) {
-      const F16 v = row.sixteen(i + 16 * j);
-      // A NaN would make min and max give the second operand, so it is looked for apart.
+  for (; i + 64 <= k; i += 64) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < 4; j += 2) {
+      const F16 v = row.sixteen(i + 16 * j), w = row.sixteen(i + 16 * j + 16);
       low[j] = min(v, low[j]);
       high[j] = max(v, high[j]);
-      bad = either(bad, is_nan(v));
+      low[j + 1] = min(w, low[j + 1]);
+      high[j + 1] = max(w, high[j + 1]);
+      bad = either(bad, either_nan(v, w));
     }
   }
   for (; i < k; i += 16) {
@@ -53,9 +64,9 @@ static inline void row_range(const Row<Scaled>& row, int k, float& lo, float& hi
     high[0] = max(v, high[0]);
     bad = either(bad, is_nan(v));
   }
-  lo = reduce_min(min(low[0], low[1]));
-  hi = reduce_max(max(high[0], high[1]));
-  finite = !any(bad) && hi <= FLT_MAX && lo >= -FLT_MAX;
+  const float lo = reduce_min(min(min(low[0], low[1]), min(low[2], low[3])));
+  const float hi = reduce_max(max(max(high[0], high[1]), max(high[2], high[3])));
+  return {lo, hi, !any(bad) && hi <= FLT_MAX && lo >= -FLT_MAX};
 }
 
 static inline float usable_scale(float scale, bool zero_range) {
@@ -63,7 +74,9 @@ static inline float usable_scale(float scale, bool zero_range) {
   return scale < FLT_MIN ? FLT_MIN : scale;  // keeps 1 / scale finite
 }
 
-static inline RowCode row_code(float lo, float hi, bool symmetric) {
+static inline RowCode row_code(const RowRange& range_of_row, bool symmetric) {
+  if (!range_of_row.finite) return {NAN, 0.0f, 0};
+  const float lo = range_of_row.lo, hi = range_of_row.hi;
   RowCode r;
   if (symmetric) {
     const float amax = -lo > hi ? -lo : hi;
@@ -84,11 +97,14 @@ static inline RowCode row_code(float lo, float hi, bool symmetric) {
   return r;
 }
 
+// Dynamic codes lie within their range. Given scales may be too small for the values: far ones are
+// clamped in float, int32 conversion is only defined below 2^31.
 template <bool Static>
-static inline I16 codes_of(F16 x, F16 factor, F16 top, I16 zero_point) {
-  F16 q = Static ? div(x, factor) : mul(x, factor);
-  if (Static) q = select(is_nan(q), set1(0.0f), q);
-  return add_i(to_int(min(max(q, neg(top)), top)), zero_point);
+static inline I16 codes_of(F16 x, F16 factor, I16 zero_point) {
+  if (!Static) return add_i(to_int(mul(x, factor)), zero_point);
+  F16 q = div(x, factor);
+  q = select(is_nan(q), set1(0.0f), q);
+  return add_i(to_int(min(max(q, set1(-512.0f)), set1(512.0f))), zero_point);
 }
 
 template <bool Static, bool Scaled>
@@ -96,59 +112,66 @@ static inline void row_codes(const QuantizeRowsArgs& args, const Row<Scaled>& ro
                              const RowCode& code) {
   const F16 factor = set1(Static ? code.scale : code.inverse);
   const I16 zero_point = set1_i(code.zero_point);
-  // Far values are clamped in float: int32 conversion is only defined below 2^31.
-  const F16 top = set1(Static || !args.symmetric ? 512.0f : 127.0f);
+  const int k = args.k;
+  const int64_t abs_offset = args.a_abs_offset;
+  const ActivationEncoding form = args.form;
+  const auto sixteen = [&](int i) { return codes_of<Static>(row.sixteen(i), factor, zero_point); };
   int i = 0;
-  for (; i + 16 <= args.k; i += 16) {
-    const I16 q = codes_of<Static>(row.sixteen(i), factor, top, zero_point);
-    put_codes<true>(a + i, args.a_abs_offset, args.form, q, 16);
+  for (; i + 64 <= k; i += 64) {
+    put_codes(a + i, abs_offset, form,
+              saturated_s8(sixteen(i), sixteen(i + 16), sixteen(i + 32), sixteen(i + 48)));
   }
-  if (i < args.k) {
-    const int n = args.k - i;
-    const I16 q = codes_of<Static>(row.fewer(i, n), factor, top, zero_point);
-    put_codes<false>(a + i, args.a_abs_offset, args.form, q, n);
+  for (; i + 16 <= k; i += 16) put_codes<true>(a + i, abs_offset, form, sixteen(i), 16);
+  if (i < k) {
+    const I16 q = codes_of<Static>(row.fewer(i, k - i), factor, zero_point);
+    put_codes<false>(a + i, abs_offset, form, q, k - i);
   }
 }
 
-static inline void zero_fill(uint8_t* p, int64_t from, int64_t to) {
-  for (int64_t i = from; i < to; ++i) p[i] = 0;
+static inline void fill(uint8_t* p, int64_t from, int64_t to, uint8_t value) {
+  for (int64_t i = from; i < to; ++i) p[i] = value;
 }
 
 template <bool Scaled>
+static inline void write_row(const QuantizeRowsArgs& args, int m, const Row<Scaled>& row,
+                             const RowCode& code) {
+  uint8_t* a = args.a + m * args.a_stride;
+  const bool split = args.form == ActivationEncoding::kSignAbs;
+  const int32_t shift = args.form == ActivationEncoding::kU8 ? 128 : 0;
+  if (args.static_scale != nullptr) {
+    row_codes<true>(args, row, a, code);
+  } else if (code.scale <= FLT_MAX) {
+    row_codes<false>(args, row, a, code);
+  } else {
+    fill(a, 0, args.k, (uint8_t)shift);
+    if (split) fill(a + args.a_abs_offset, 0, args.k, 0);
+  }
+  if (args.pad) {
+    const int64_t k_pad = ((int64_t)args.k + 63) / 64 * 64;
+    fill(a, args.k, k_pad, 0);
+    if (split) fill(a + args.a_abs_offset, args.k, k_pad, 0);
+  }
+  args.scale[m] = code.scale;
+  args.zero_point[m] = (int32_t)((uint32_t)code.zero_point + (uint32_t)shift);
+}
+
+// Rows are taken four at a time: from the last value of a row to its scale is a long way, on which
+// the others' ranges are found.
+template <bool Scaled>
 static inline void quantize_rows_scaled(const QuantizeRowsArgs& args) {
-  const int64_t k_pad = ((int64_t)args.k + 63) / 64 * 64;
-  const int32_t form_shift = args.form == ActivationEncoding::kU8 ? 128 : 0;
-  for (int m = 0; m < args.m; ++m) {
-    const Row<Scaled> row = {args.x + m * args.x_stride, args.multiplier};
-    uint8_t* a = args.a + m * args.a_stride;
-    RowCode code = {1.0f, 1.0f, 0};
-    bool finite = true;
-    if (args.static_scale != nullptr) {
-      code = {*args.static_scale, 0.0f, args.static_zero_point};
-      row_codes<true>(args, row, a, code);
-    } else {
-      float lo, hi;
-      row_range(row, args.k, lo, hi, finite);
-      if (finite) {
-        code = row_code(lo, hi, args.symmetric);
-        row_codes<false>(args, row, a, code);
-      }
+  constexpr int kRows = 4;
+  for (int m0 = 0; m0 < args.m; m0 += kRows) {
+    const int rows = args.m - m0 < kRows ? args.m - m0 : kRows;
+    const auto row = [&](int i) {
+      return Row<Scaled>{args.x + (m0 + i) * args.x_stride, args.multiplier};
+    };
+    RowCode code[kRows];
+    for (int i = 0; i < rows; ++i) {
+      code[i] = args.static_scale != nullptr
+                    ? RowCode{*args.static_scale, 0.0f, args.static_zero_point}
+                    : row_code(row_range(row(i), args.k), args.symmetric);
     }
-    if (!finite) {
-      code.scale = NAN;
-      zero_fill(a, 0, args.k);
-      if (args.form == ActivationEncoding::kSignAbs) zero_fill(a + args.a_abs_offset, 0, args.k);
-      if (args.form == ActivationEncoding::kU8) {
-        for (int i = 0; i < args.k; ++i) a[i] = 128;
-      }
-    }
-    if (args.pad) {
-      zero_fill(a, args.k, k_pad);
-      if (args.form == ActivationEncoding::kSignAbs)
-        zero_fill(a + args.a_abs_offset, args.k, k_pad);
-    }
-    args.scale[m] = code.scale;
-    args.zero_point[m] = (int32_t)((uint32_t)code.zero_point + (uint32_t)form_shift);
+    for (int i = 0; i < rows; ++i) write_row(args, m0 + i, row(i), code[i]);
   }
 }
 
