@@ -99,6 +99,10 @@ def test_a_choice_of_precision_is_saved(folder: Path, tmp_path: Path, name: str)
     assert again.attention_precision == name
     assert_same_bits(again(ids), model(ids))
     assert np.array_equal(model(ids), usual) == (name == "float32")
+    recipe = {"quantize": {"dtype": "int8", "attention": name}}
+    for more in ({}, {"equalize": True}):
+        made = octavo.compress(folder, {"quantize": recipe["quantize"] | more})
+        assert made.attention_precision == name
     with pytest.raises(ValueError, match="attention_precision: expected"):
         model.attention_precision = "int4"
     config = tmp_path / "saved" / "config.json"

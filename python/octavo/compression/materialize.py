@@ -14,6 +14,7 @@ from octavo.algorithms import sharing
 from octavo.compression.int8 import int8_layer
 from octavo.compression.plain import plain_layer
 from octavo.compression.plan import LayerPlan
+from octavo.compression.recipe import Quantize
 from octavo.models.config import OUTPUT_LAYERS
 from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
@@ -57,13 +58,16 @@ class Forms:
     """The final forms of a model's layers, each made once, and models of them.
 
     A layer's plan is complete when its form is first asked for; `on_layer` is then called with its
-    name. `keep` is what layers become that a target keeps.
+    name. What layers become that a target keeps, and how models attend, says `quantize`.
     """
 
     def __init__(
-        self, plans: Mapping[str, LayerPlan], keep: str, on_layer: Callable[[str], None] | None
+        self,
+        plans: Mapping[str, LayerPlan],
+        quantize: Quantize,
+        on_layer: Callable[[str], None] | None,
     ) -> None:
-        self.keep = keep
+        self.keep, self._quantize = quantize.keep, quantize
         self._plans, self._on_layer = plans, on_layer
         self._made: dict[tuple[str, bool], nn.Module] = {}
 
@@ -88,4 +92,12 @@ class Forms:
 
     def model(self, model: Encoder, kept: frozenset[str] = frozenset()) -> Encoder:
         """Return a copy of a model in its final form, with some layers kept."""
-        return map_layers(model, lambda name, layer: self.form(name, layer, name in kept))
+        made = map_layers(model, lambda name, layer: self.form(name, layer, name in kept))
+        set_attention(made, self._quantize)
+        return made
+
+
+def set_attention(model: Encoder, quantize: Quantize) -> None:
+    """Have a model attend as a recipe says, or as it did if that leaves it open."""
+    if quantize.attention != "auto":
+        model.attention_precision = quantize.attention

@@ -16,7 +16,7 @@ from octavo._warn import warn
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.equalize import equalize
 from octavo.compression.gptq import round_weights
-from octavo.compression.materialize import materialize
+from octavo.compression.materialize import materialize, set_attention
 from octavo.compression.observe import observe
 from octavo.compression.plan import Planner
 from octavo.compression.prune import global_masks, prune, prune_layer
@@ -135,4 +135,5 @@ def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Encoder:
     else:
         made = load_with(model, transform)
     planner.check()
+    set_attention(made, recipe.quantize)
     return made

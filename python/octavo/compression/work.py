@@ -61,7 +61,7 @@ class Work:
 
         self.model = map_layers(self.original, planned)
         planner.check()
-        self.forms = Forms(self.plans, recipe.quantize.keep, on_layer)
+        self.forms = Forms(self.plans, recipe.quantize, on_layer)
 
     def linear(self, name: str) -> nn.Linear:
         """Return a linear layer as it is by now."""

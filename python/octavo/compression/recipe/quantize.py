@@ -9,6 +9,7 @@ from typing import Any
 from octavo import _checks
 from octavo._text import shown
 from octavo.compression.recipe import _fields
+from octavo.models.self_attention import PRECISIONS
 from octavo.nn.weights import KINDS
 from octavo.nn.weights.int4 import GROUPS
 
@@ -17,7 +18,7 @@ ACTIVATIONS = ("dynamic", "static")
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")
 ROUNDING = ("nearest", "gptq")
 KEEP = ("float32", "float16", "bfloat16")
-FIELDS_OF_INT4 = ("group", "exclude", "keep")
+FIELDS_OF_INT4 = ("group", "exclude", "keep", "attention")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Quantize:
     ----------
     dtype : "int8", "int4", "float16", "bfloat16" or "none"
         Of the weights. float16, bfloat16 and none compute in float32, and the fields below do not
-        apply. int4, for linear layers beside int8 tables, has `group`, `exclude` and `keep`.
+        apply. int4, for linear layers beside int8 tables, has `group`, `exclude`, `keep` and
+        `attention`.
     bits : int
         2 to 8, for the codes of the weights: they lie within ``2 ** (bits - 1) - 1`` of 0. They are
         int8 all the same and run as such; with ``store: zstd`` a code takes at most about ``bits``
@@ -65,6 +67,8 @@ class Quantize:
         Names of layers that do not become int8; ``*`` stands for anything.
     keep : "float32", "float16" or "bfloat16"
         What those are stored as, and layers that a target keeps.
+    attention : "auto", "float32" or "int8"
+        How the model attends, see `Encoder.attention_precision`.
 
     Examples
     --------
@@ -89,12 +93,14 @@ class Quantize:
     outliers: float | None = None
     exclude: tuple[str, ...] = ()
     keep: str = "float32"
+    attention: str = "auto"
 
     def __post_init__(self) -> None:
         _checks.choice(self.dtype, "recipe: quantize.dtype", DTYPES)
         _checks.choice(self.activations, "recipe: quantize.activations", ACTIVATIONS)
         _checks.choice(self.rounding, "recipe: quantize.rounding", ROUNDING)
         _checks.choice(self.keep, "recipe: quantize.keep", KEEP)
+        _checks.choice(self.attention, "recipe: quantize.attention", PRECISIONS)
         if self.observer is not None:
             _checks.choice(self.observer, "recipe: quantize.observer", OBSERVERS)
         for key in ("symmetric", "equalize", "correct_bias"):
