@@ -38,57 +38,74 @@ static inline void for_visible(int first, int last, const Step& step) {
   if (j < last) step(j, SomeLanes{0, last - j});
 }
 
-static inline F16 biased(const AttentionWeightsArgs& args, int m, int j, F16 z) {
-  const F16 bias = mul(load(args.bias + m * args.bias_stride + j), set1(kLog2E));
-  return fma(z, set1(args.factor[m]), bias);
-}
+// What belongs to rows, in variables of its own: vector stores might change what args points to.
+template <int Rows>
+struct WeightRows {
+  float* z[Rows];  // in the place of the scores
+  const float* bias[Rows];
+  float factor[Rows], top[Rows], sum[Rows], largest[Rows];
+
+  WeightRows(const AttentionWeightsArgs& args, int m) {
+    OCTAVO_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      z[r] = (float*)(args.scores + (m + r) * args.scores_stride);
+      bias[r] = args.bias ? args.bias + (m + r) * args.bias_stride : nullptr;
+      factor[r] = args.factor[m + r];
+    }
+  }
+};
 
 // z over the scores, and the largest.
 template <bool Biased, int Rows>
-static inline void scale_scores(const AttentionWeightsArgs& args, int m, float (&top)[Rows]) {
+static inline void scale_scores(const AttentionWeightsArgs& args, int m, WeightRows<Rows>& rows) {
+  const float* key_scale = args.key_scale;
+  const int32_t* key_shift = args.key_shift;
   F16 most[Rows];
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) most[r] = set1(-INFINITY);
   for_visible(args.first[m], args.last[m], [&](int j, auto visible) {
-    const F16 scale = load(args.key_scale + j);
-    const I16 shift = args.key_shift ? load_i(args.key_shift + j) : set1_i(0);
+    const F16 scale = load(key_scale + j);
+    const I16 shift = key_shift ? load_i(key_shift + j) : set1_i(0);
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      int32_t* scores = args.scores + (m + r) * args.scores_stride + j;
-      F16 z = mul(to_float(sub_i(load_i(scores), shift)), scale);
-      if (Biased) z = biased(args, m + r, j, z);
+      const I16 score = load_i((const int32_t*)rows.z[r] + j);
+      F16 z = mul(to_float(sub_i(score, shift)), scale);
+      if (Biased) z = fma(z, set1(rows.factor[r]), mul(load(rows.bias[r] + j), set1(kLog2E)));
       most[r] = max(visible(z, set1(-INFINITY)), most[r]);
-      store((float*)scores, z);
+      store(rows.z[r] + j, z);
     }
   });
   OCTAVO_UNROLL
-  for (int r = 0; r < Rows; ++r) top[r] = reduce_max(most[r]);
+  for (int r = 0; r < Rows; ++r) rows.top[r] = reduce_max(most[r]);
 }
 
 // p over z; sums of e and the largest p.
 template <bool Biased, int Rows>
-static inline void exponentials(const AttentionWeightsArgs& args, int m, const float (&top)[Rows],
-                                float (&sum)[Rows], float (&largest)[Rows]) {
-  F16 total[Rows], most[Rows];
+static inline void exponentials(const AttentionWeightsArgs& args, int m, WeightRows<Rows>& rows) {
+  const float* value_scale = args.value_scale;
+  F16 total[Rows], most[Rows], top[Rows], factor[Rows];
   OCTAVO_UNROLL
-  for (int r = 0; r < Rows; ++r) total[r] = most[r] = set1(0.0f);
+  for (int r = 0; r < Rows; ++r) {
+    total[r] = most[r] = set1(0.0f);
+    top[r] = set1(rows.top[r]);
+    factor[r] = set1(Biased ? 1.0f : rows.factor[r]);
+  }
   for_visible(args.first[m], args.last[m], [&](int j, auto visible) {
-    const F16 value_scale = load(args.value_scale + j);
+    const F16 scale = load(value_scale + j);
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      float* z = (float*)(args.scores + (m + r) * args.scores_stride + j);
-      const F16 factor = set1(Biased ? 1.0f : args.factor[m + r]);
-      const F16 e = visible(exp2_scaled16(sub(load(z), set1(top[r])), factor), set1(0.0f));
-      const F16 p = mul(e, value_scale);
+      const F16 z = load(rows.z[r] + j);
+      const F16 e = visible(exp2_scaled16(sub(z, top[r]), factor[r]), set1(0.0f));
+      const F16 p = mul(e, scale);
       total[r] = add(total[r], e);
       most[r] = max(p, most[r]);
-      store(z, p);
+      store(rows.z[r] + j, p);
     }
   });
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) {
-    sum[r] = reduce_add(total[r]);
-    largest[r] = reduce_max(most[r]);
+    rows.sum[r] = reduce_add(total[r]);
+    rows.largest[r] = reduce_max(most[r]);
   }
 }
 
@@ -120,15 +137,16 @@ static inline void write_codes(const AttentionWeightsArgs& args, int m, float la
 
 template <ActivationEncoding Form, bool Biased, int Rows>
 static inline void weigh_rows(const AttentionWeightsArgs& args, int m) {
-  float top[Rows], sum[Rows], largest[Rows];
-  scale_scores<Biased, Rows>(args, m, top);
-  exponentials<Biased, Rows>(args, m, top, sum, largest);
+  WeightRows<Rows> rows(args, m);
+  scale_scores<Biased, Rows>(args, m, rows);
+  exponentials<Biased, Rows>(args, m, rows);
   for (int r = 0; r < Rows; ++r) {
-    if (!(sum[r] >= 0.0f && largest[r] >= kSmallestWeight)) largest[r] = 0.0f;
-    args.top[m + r] = top[r];
-    args.sum[m + r] = sum[r];
-    args.largest[m + r] = largest[r];
-    write_codes<Form>(args, m + r, largest[r]);
+    float largest = rows.largest[r];
+    if (!(rows.sum[r] >= 0.0f && largest >= kSmallestWeight)) largest = 0.0f;
+    args.top[m + r] = rows.top[r];
+    args.sum[m + r] = rows.sum[r];
+    args.largest[m + r] = largest;
+    write_codes<Form>(args, m + r, largest);
   }
 }
 
