@@ -49,14 +49,6 @@ ScoreBias score_bias(const std::optional<py::array>& bias, std::int64_t heads, p
   return {static_cast<const float*>(bias->data()), per_head, keys};
 }
 
-// A copy of a column of (T_q, 2): the ranges of keys that queries see.
-std::vector<std::int64_t> column_of(const py::array& array, py::ssize_t column) {
-  std::vector<std::int64_t> values;
-  const auto* data = static_cast<const std::int64_t*>(array.data());
-  for (py::ssize_t i = 0; i < array.shape(0); ++i) values.push_back(data[2 * i + column]);
-  return values;
-}
-
 // Where packed sequences begin, and where the last ends; a copy, since it is checked.
 std::vector<std::int64_t> row_offsets(const std::optional<py::array>& offsets, const py::array& q,
                                       const py::array& k) {
@@ -142,21 +134,23 @@ void attend_int8(const py::array& q, const py::array& k, const py::array& v,
                  const std::optional<py::array>& offsets, std::int64_t heads, std::int64_t kv_heads,
                  float sm_scale, py::array out) {
   const AttentionCall call(q, k, v, mask, bias, offsets, heads, kv_heads, out);
-  if (call.shape.d > kLargestHead) bad_argument("heads", "heads of at most 1040 values");
+  if (call.shape.d > kLargestHead) {
+    const std::string most = std::to_string(kLargestHead);
+    bad_argument("q", ("heads of at most " + most + " values").c_str());
+  }
   if (!(sm_scale >= 0.0f)) bad_argument("sm_scale", "at least 0");
   if (k.shape(1) > std::numeric_limits<std::int32_t>::max()) bad_argument("k", "fewer rows");
   AttentionExtras extras;
   extras.mask = call.mask;
   extras.bias = call.bias;
-  std::vector<std::int64_t> first, last;
+  std::vector<std::int64_t> ranges;
   if (key_ranges) {
-    contiguous<std::int64_t>(*key_ranges, 2, "key_ranges");
+    const auto* data = contiguous<std::int64_t>(*key_ranges, 2, "key_ranges");
     if (key_ranges->shape(0) != q.shape(1) || key_ranges->shape(1) != 2) {
       bad_argument("key_ranges", "shape (T_q, 2)");
     }
-    first = column_of(*key_ranges, 0);
-    last = column_of(*key_ranges, 1);
-    extras.visible = {first.data(), last.data()};
+    ranges = copied(data, 2 * q.shape(1));
+    extras.key_ranges = ranges.data();
   }
   without_gil([&] {
     attention_s8({call.shape, kv_heads}, call.q, call.k, call.v, extras, sm_scale, call.out);

@@ -63,8 +63,11 @@ struct Layout {
 
 std::int64_t PackedHead::bytes(std::int64_t keys, std::int64_t d) { return Layout(keys, d).end; }
 
-PackedHead::PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory)
-    : quantize_(select<AttentionCodesArgs>(active_isas())), limit_(keys), d_(d) {
+PackedHead::PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory, IsaMask isas)
+    : quantize_(select<AttentionCodesArgs>(isas)),
+      product_(select<GemmS8Args>(isas, 1)),
+      limit_(keys),
+      d_(d) {
   const Layout layout(keys, d);
   kept_ = reinterpret_cast<std::int64_t*>(memory + layout.kept);
   stage_ = reinterpret_cast<std::int8_t*>(memory + layout.stage);
@@ -169,7 +172,6 @@ void PackedHead::sum_codes(ActivationEncoding form) const {
   args.c_stride = 0;
   args.m = 1;
   args.accumulate = false;
-  const GemmS8Row& product = select<GemmS8Args>(active_isas(), args.m);
   for (std::int64_t b = 0; b < blocks(); ++b) {
     const std::int64_t keys = round_up(keys_of(b), kPanel);
     const auto codes = static_cast<std::size_t>(of_keys ? d_ : keys);
@@ -183,7 +185,7 @@ void PackedHead::sum_codes(ActivationEncoding form) const {
     args.k_groups = static_cast<std::int32_t>(panels.k_groups);
     args.panels = static_cast<std::int32_t>((of_keys ? keys : d_pad) / kPanel);
     args.c = sums;
-    product.run(args);
+    product_.run(args);
     if (of_keys) continue;
     for (std::int64_t e = 0; e < d_pad; ++e) sums[e] = -sums[e];
   }

@@ -24,8 +24,9 @@ class PackedHead {
  public:
   static std::int64_t bytes(std::int64_t keys, std::int64_t d);
 
-  // For at most so many keys; memory has bytes(keys, d), aligned to 64.
-  PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory);
+  // For at most so many keys; memory has bytes(keys, d), aligned to 64. Products are with kernels
+  // of these tiers.
+  PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory, IsaMask isas);
 
   // mask has a byte per key, or is null; a key whose byte is 0 is left out. For products of a form.
   void pack(Rows<const float> k, Rows<const float> v, const std::uint8_t* mask,
@@ -67,6 +68,7 @@ class PackedHead {
   void sum_codes(ActivationEncoding form) const;
 
   const KernelRow<AttentionCodesArgs>& quantize_;
+  const GemmS8Row& product_;  // of one row
   std::int64_t limit_, d_;
   std::int64_t n_ = 0;
   bool listed_ = false;

@@ -40,6 +40,7 @@ class Parts {
 
 // A task is some queries of the heads that share one of k and v; it packs that head for itself.
 struct Plan {
+  IsaMask isas;  // read once: codes of one tier's form mean something else to another's kernels
   const GemmS8Row* product;
   const KernelRow<AttentionWeightsArgs>* weights;
   const KernelRow<AttentionSumArgs>* sum;
@@ -81,11 +82,11 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   const std::int64_t queries = std::max<std::int64_t>(1, std::min(fitting, kRows) / plan.group);
   plan.rows = checked_mul(std::min(plan.part_queries, queries), plan.group);
 
-  const IsaMask mask = active_isas();
-  plan.product = &select<GemmS8Args>(mask, plan.rows);
-  plan.weights = &select<AttentionWeightsArgs>(mask);
-  plan.sum = &select<AttentionSumArgs>(mask);
-  plan.quantize = &select<AttentionCodesArgs>(mask);
+  plan.isas = active_isas();
+  plan.product = &select<GemmS8Args>(plan.isas, plan.rows);
+  plan.weights = &select<AttentionWeightsArgs>(plan.isas);
+  plan.sum = &select<AttentionSumArgs>(plan.isas);
+  plan.quantize = &select<AttentionCodesArgs>(plan.isas);
   const std::int64_t rows = round_up(plan.rows, plan.product->m_align);
   plan.abs_of_q = round_up(shape.d, 64);
   plan.abs_of_weights = kKeysPerBlock;
@@ -125,11 +126,12 @@ class RowBlock {
   }
 
   // All pointers: the first head of the first query.
-  void run(const float* q, std::int64_t q_stride, std::int64_t queries, const VisibleKeys& visible,
-           const ScoreBias& bias, float scale, float* out, std::int64_t out_stride) {
+  void run(const float* q, std::int64_t q_stride, std::int64_t queries,
+           const std::int64_t* key_ranges, const ScoreBias& bias, float scale, float* out,
+           std::int64_t out_stride) {
     rows_ = queries * plan_.group;
     read_queries(q, q_stride, queries, scale);
-    read_visible(visible, queries);
+    read_visible(key_ranges, queries);
     for (std::int64_t b = 0; b < head_.blocks(); ++b) attend(b, bias);
     // Biased scores are scaled already (kernels/attention_weights/kernel.h).
     if (bias.data != nullptr) std::fill_n(factor_, rows_, 1.0f);
@@ -156,11 +158,11 @@ class RowBlock {
   }
 
   // The visible keys of each row, as places in the packed head: first, then last.
-  void read_visible(const VisibleKeys& visible, std::int64_t queries) {
+  void read_visible(const std::int64_t* key_ranges, std::int64_t queries) {
     for (std::int64_t i = 0; i < queries; ++i) {
-      const bool all = visible.first == nullptr;
-      const std::int64_t first = all ? 0 : head_.place(visible.first[i]);
-      const std::int64_t last = all ? head_.n() : head_.place(visible.last[i]);
+      const bool all = key_ranges == nullptr;
+      const std::int64_t first = all ? 0 : head_.place(key_ranges[2 * i]);
+      const std::int64_t last = all ? head_.n() : head_.place(key_ranges[2 * i + 1]);
       for (std::int64_t h = 0; h < plan_.group; ++h) {
         seen_[i * plan_.group + h] = static_cast<std::int32_t>(first);
         seen_[rows_ + i * plan_.group + h] = static_cast<std::int32_t>(last);
@@ -297,16 +299,15 @@ void attention_s8(const GroupedShape& grouped, TokenRows q, TokenRows k, TokenRo
     const std::int64_t end = std::min(q0 + plan.part_queries, queries);
     if (q0 >= end) return;
     const std::int64_t row0 = shape.begin(b, shape.queries);
-    PackedHead head(shape.length(b, shape.keys), shape.d, own + plan.packed_at);
+    PackedHead head(shape.length(b, shape.keys), shape.d, own + plan.packed_at, plan.isas);
     head.pack({shape.entry(k, b) + kv_head * shape.d, k.row_stride},
               {shape.entry(v, b) + kv_head * shape.d, v.row_stride},
               extras.mask ? extras.mask + shape.begin(b, shape.keys) : nullptr, plan.product->form);
     RowBlock block(plan, head, own);
     const std::int64_t step = plan.rows / plan.group;
     for (std::int64_t i = q0; i < end && !interrupted(); i += step) {
-      VisibleKeys seen = extras.visible;
-      const std::int64_t row = i + (shape.offsets != nullptr ? row0 : 0);
-      if (seen.first != nullptr) seen = {seen.first + row, seen.last + row};
+      const std::int64_t* seen = extras.key_ranges;
+      if (seen != nullptr) seen += 2 * (i + (shape.offsets != nullptr ? row0 : 0));
       ScoreBias bias = extras.bias;
       if (bias.data != nullptr) {
         bias.data += kv_head * plan.group * bias.head_stride + i * bias.row_stride;

@@ -19,17 +19,12 @@ struct GroupedShape {
   std::int64_t kv_heads;  // of k and v, a divisor; neighbouring heads of q share one
 };
 
-// The keys that each query sees, first <= j < last among those of its batch entry; null: all. A
-// value per query of a batch entry, the same for all of them, or per row of packed sequences.
-struct VisibleKeys {
-  const std::int64_t* first;
-  const std::int64_t* last;
-};
-
 // What may be left out of attention_s8.
 struct AttentionExtras {
   const std::uint8_t* mask = nullptr;
-  VisibleKeys visible = {nullptr, nullptr};
+  // The keys that each query sees, first <= j < last among those of its batch entry; null: all. A
+  // pair per query of a batch entry, the same for all of them, or per row of packed sequences.
+  const std::int64_t* key_ranges = nullptr;
   ScoreBias bias = {nullptr, 0, 0};
 };
 

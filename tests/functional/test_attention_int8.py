@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import octavo.functional as ops
 from isa_tiers import native_tiers
 from native import floats, same
+from octavo import runtime
 from reference import assert_same_bits
 from refusals import refusals
 
@@ -150,6 +152,29 @@ def test_views_and_long_rows(threads: int, rng: np.random.Generator) -> None:
     q, k, v = fused[::2, ::-1, :64], fused[::2, :, 64:128], fused[::-2, :, 128:]
     expected = ops.attention_int8(q.copy(), k.copy(), v.copy(), heads=4)
     assert_same_bits(ops.attention_int8(q, k, v, heads=4), expected)
+
+
+@pytest.mark.skipif(len(native_tiers()) < 2, reason="a machine of one tier")
+def test_a_call_stays_on_the_tier_that_it_began_with(rng: np.random.Generator) -> None:
+    """Another thread chooses tiers, whose kernels read other codes, while heads are packed."""
+    q, k, v = operands(rng, (1, 100, 600, 8, 8, 32))
+    expected, done = ops.attention_int8(q, k, v, heads=8), threading.Event()
+
+    def choose() -> None:
+        while not done.is_set():
+            for tier in native_tiers():
+                runtime.use_isa(tier)
+
+    with runtime.use_isa(runtime.get_isa()):
+        other = threading.Thread(target=choose)
+        other.start()
+        try:
+            results = [ops.attention_int8(q, k, v, heads=8) for _ in range(20)]
+        finally:
+            done.set()
+            other.join()
+    for result in results:
+        assert_same_bits(result, expected)
 
 
 Q = np.ones((1, 2, 8), np.float32)
