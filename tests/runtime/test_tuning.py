@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import octavo
-from octavo import Linear, _backend, runtime, tuning
+from octavo import Linear, _backend, _cost_table, runtime, tuning
 from octavo.nn import SparseLinear
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 needs_core = pytest.mark.skipif(_backend.name != "native", reason="needs the native module")
 
-FREE = dict.fromkeys(tuning.SPARSE_FORMATS, (0.001,) * len(tuning.ROWS))
-DEAR = dict.fromkeys(tuning.SPARSE_FORMATS, (1000.0,) * len(tuning.ROWS))
+KEYS = (*tuning.SPARSE_FORMATS, tuning.BYTES)
+FREE = dict.fromkeys(KEYS, (0.001,) * len(tuning.ROWS))
+DEAR = dict.fromkeys(KEYS, (1000.0,) * len(tuning.ROWS))
 
 
 def pruned(share: float, n: int = 64, k: int = 256) -> Any:
@@ -38,9 +39,9 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for a table, which `costs` and `choose` read."""
     path = tmp_path / "tables" / "tuning.json"
     monkeypatch.setattr(runtime, "_TUNING_FILE", path)
-    tuning._saved.cache_clear()
+    _cost_table._saved.cache_clear()
     yield path
-    tuning._saved.cache_clear()
+    _cost_table._saved.cache_clear()
 
 
 def everywhere(costs: Any) -> dict[str, Any]:
@@ -51,10 +52,12 @@ def everywhere(costs: Any) -> dict[str, Any]:
 def test_the_defaults_cover_every_tier() -> None:
     for tier in runtime.isa_tiers():
         costs = tuning.costs(tier)
-        assert set(costs) == set(tuning.SPARSE_FORMATS)
+        assert set(costs) == set(KEYS)
         for values in costs.values():
             assert len(values) == len(tuning.ROWS)
             assert all(value > 0 for value in values)
+        # The more rows a weight is read for, the less the reading costs of the time.
+        assert list(costs[tuning.BYTES]) == sorted(costs[tuning.BYTES], reverse=True)
     assert tuning.costs() == tuning.costs(runtime.get_isa())
     with pytest.raises(ValueError, match=r"^tier: expected one of .*avx2.*, got 'sse9'"):
         tuning.costs("sse9")
@@ -71,7 +74,52 @@ def test_choose_follows_the_costs(table: Path) -> None:
     tuning.save(everywhere({**DEAR, "windowed16": FREE["windowed16"]}), table)
     assert tuning.choose(codes) == "windowed16"
     with runtime.use_isa("scalar"):  # another tier has costs of its own
-        assert tuning.costs() == tuning._shipped()["scalar"]
+        assert tuning.costs() == _cost_table._shipped()["scalar"]
+
+
+@pytest.fixture
+def l2_bytes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the CPU have an L2 of another size."""
+
+    def set_size(size: int) -> None:
+        monkeypatch.setattr(_backend.backend, "machine", lambda: {"l2_bytes": size})
+
+    return set_size
+
+
+# With 80% zeros "windowed16" has the least work, "bitmap" the fewest bytes.
+QUICK = {**DEAR, "windowed16": (0.2,) * 5, "bitmap": (0.5,) * 5, tuning.BYTES: (2.0, 2, 2, 2, 0.1)}
+
+
+@needs_core
+@pytest.mark.parametrize("n", [64, 2048])  # the larger one is judged by a sample of its rows
+def test_beyond_l2_bytes_decide(table: Path, l2_bytes: Any, n: int) -> None:
+    tuning.save(everywhere(QUICK), table)
+    codes = pruned(0.8, n)
+    size = {name: tuning.format_cost(codes, name)[1] for name in ("dense", "windowed16", "bitmap")}
+    assert size["bitmap"] < size["windowed16"] < size["dense"]
+    l2_bytes(size["dense"])
+    assert tuning.choose(codes) == tuning.choose(codes, 1) == "windowed16"
+    l2_bytes(int(0.9 * size["bitmap"]))
+    assert tuning.choose(codes, 1) == tuning.choose(codes, (1, 4, 16)) == "bitmap"
+    assert tuning.choose(codes, 256) == "windowed16"  # work outweighs reading
+    # What fits in L2 is spared the reading, what does not is not.
+    l2_bytes(int(1.1 * size["bitmap"]))
+    assert tuning.choose(codes, 1) == "bitmap"
+    l2_bytes(int(1.1 * size["windowed16"]))
+    assert tuning.choose(codes, 1) == "windowed16"
+
+
+@needs_core
+def test_a_format_that_loses_in_l2_may_pay_beyond_it(table: Path, l2_bytes: Any) -> None:
+    tuning.save(
+        everywhere({**QUICK, "windowed16": DEAR["windowed16"], "bitmap": (1.5,) * 5}), table
+    )
+    codes = pruned(0.8)
+    assert tuning.choose(codes, 1) == "dense"
+    l2_bytes(1000)
+    assert (tuning.choose(codes, 1), tuning.choose(codes, 256)) == ("bitmap", "dense")
+    assert tuning.choose(codes) == "dense"
 
 
 @needs_core
@@ -178,14 +226,14 @@ def test_what_is_always_dense() -> None:
 
 def test_save_and_read(table: Path) -> None:
     costs = {"avx2": {**DEAR, "windowed16": (1.0, 2.0, 3.0, 4.0, 5.0)}}
-    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
+    assert tuning.costs("avx2") == _cost_table._shipped()["avx2"]
     tuning.save(costs, table)
     assert tuning.read(table) == costs
     assert tuning.costs("avx2") == costs["avx2"]
-    assert tuning.costs("scalar") == tuning._shipped()["scalar"]
+    assert tuning.costs("scalar") == _cost_table._shipped()["scalar"]
     assert [path.name for path in table.parent.iterdir()] == ["tuning.json"]
     tuning.save({}, table)
-    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
+    assert tuning.costs("avx2") == _cost_table._shipped()["avx2"]
 
 
 def test_the_table_of_another_cpu_is_none(table: Path) -> None:
@@ -194,15 +242,16 @@ def test_the_table_of_another_cpu_is_none(table: Path) -> None:
     assert content["cpu"] == octavo.runtime.cpu_info()["cpu"]
     content["cpu"] = "i4004"
     table.write_text(json.dumps(content), encoding="utf-8")
-    tuning._saved.cache_clear()
+    _cost_table._saved.cache_clear()
     assert tuning.read(table) == {}
-    assert tuning.costs("avx2") == tuning._shipped()["avx2"]
+    assert tuning.costs("avx2") == _cost_table._shipped()["avx2"]
 
 
-def test_a_format_that_the_file_does_not_know_costs_what_is_shipped(table: Path) -> None:
-    older = {name: DEAR[name] for name in DEAR if name != "bsr4x1"}
+@pytest.mark.parametrize("key", ["bsr4x1", tuning.BYTES])
+def test_what_an_older_file_does_not_know_costs_what_is_shipped(table: Path, key: str) -> None:
+    older = {name: DEAR[name] for name in DEAR if name != key}
     tuning.save({"avx2": older}, table)
-    assert tuning.costs("avx2") == older | {"bsr4x1": tuning._shipped()["avx2"]["bsr4x1"]}
+    assert tuning.costs("avx2") == older | {key: _cost_table._shipped()["avx2"][key]}
 
 
 def test_a_tier_that_is_not_known_yet_is_left_out(table: Path) -> None:
@@ -232,6 +281,7 @@ BROKEN: dict[str, Any] = {
     "infinite": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [1.0] * 4 + [float("inf")]}}},
     "a cost of text": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": ["fast"] * 5}}},
     "a cost of a list": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [[1.0]] * 5}}},
+    "bytes that cost nothing": {"costs": {"avx2": {tuning.BYTES: [0.0] * 5}}},
     "a cost too large": {"costs": {"avx2": {**GOOD["avx2"], "windowed64": [10**400] * 5}}},
     "deep": b"[" * 100_000,
 }
@@ -265,7 +315,7 @@ def test_broken_files(table: Path, name: str) -> None:
         content = {**json.loads(table.read_text(encoding="utf-8")), **content}
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     table.write_bytes(raw)
-    tuning._saved.cache_clear()
+    _cost_table._saved.cache_clear()
     message = r"tuning\.json: expected a table written by `octavo tune`, got .*; delete the file"
     with pytest.raises(ValueError, match=message):
         tuning.read(table)
@@ -276,7 +326,7 @@ def test_broken_files(table: Path, name: str) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs a folder that may not be entered")
 def test_a_home_that_may_not_be_entered(table: Path) -> None:
     tuning.save(GOOD, table)
-    shipped, user = tuning._shipped(), os.geteuid()
+    shipped, user = _cost_table._shipped(), os.geteuid()
     table.parent.chmod(0)
     if user == 0:  # who may enter all folders
         os.seteuid(65534)
@@ -309,7 +359,7 @@ def test_the_environment(tmp_path: Path, value: str, place: str, cost: float | N
         text=True,
         check=True,
     )
-    wanted = tuning._shipped()["avx2"]["windowed64"][0] if cost is None else cost
+    wanted = _cost_table._shipped()["avx2"]["windowed64"][0] if cost is None else cost
     assert run.stdout.split() == [place.format(path), str(wanted)]
 
 
@@ -336,8 +386,8 @@ def test_backends_have_the_same_formats() -> None:
 @needs_core
 def test_a_tier_without_costs_takes_the_next_lower_one(monkeypatch: Any, table: Path) -> None:
     tiers = _backend.backend.compiled_isa_tiers()
-    without = {tier: costs for tier, costs in tuning._shipped().items() if tier != tiers[0]}
-    monkeypatch.setattr(tuning, "_shipped", lambda: without)
+    without = {tier: costs for tier, costs in _cost_table._shipped().items() if tier != tiers[0]}
+    monkeypatch.setattr(_cost_table, "_shipped", lambda: without)
     assert tuning.costs(tiers[0]) == (without[tiers[1]] if len(tiers) > 1 else without["scalar"])
 
 

@@ -41,7 +41,7 @@ def command(
     if as_json:
         put_json(table)
         return 0
-    put("time of 64 slots over that of 64 dense products, by rows: " + _cells(tuning.ROWS))
+    put("a unit of work, or 64 bytes, over 64 dense products; by rows: " + _cells(tuning.ROWS))
     for tier, formats in table.items():
         for name, values in formats.items():
             put(f"{tier:<12} {name:<10} {_cells(values)}")
