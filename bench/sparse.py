@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 ZEROS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 QUICK_ZEROS = (0.5, 0.9)
-LAYERS = ((768, 768), (3072, 768), (4096, 4096))
-SHAPES = (*((m, n, k) for n, k in LAYERS for m in (1, 4, 16, 64, 256)), (1, 11008, 4096))
+LAYERS = ((768, 768), (3072, 768), (4096, 4096), (11008, 4096))
+SHAPES = tuple((m, n, k) for n, k in LAYERS for m in (1, 4, 16, 64, 256))
 QUICK = ((1, 768, 768), (64, 768, 768))
 PEERS = ("ort dynamic int8", "torch int8 x86", "torch float32", "deepsparse float32")
 
