@@ -9,6 +9,7 @@ import numpy as np
 
 from octavo import functional
 from octavo._types import Float32, Mask
+from octavo.models.packing import Packed
 from octavo.models.rotary import rotary_table, rotate
 
 # Queries of a block: about as many as they see to either side, so that packing their keys pays, and
@@ -20,7 +21,7 @@ _BEYOND = np.float32(-1e30)
 
 
 def rotary_attention(
-    qkv: Float32, mask: Mask | None, heads: int, theta: float, reach: int | None = None
+    qkv: Float32, mask: Mask | Packed | None, heads: int, theta: float, reach: int | None = None
 ) -> Float32:
     """Attend by queries and keys turned by their positions.
 
@@ -28,8 +29,8 @@ def rotary_attention(
     ----------
     qkv : float32 array, shape (batch, tokens, 3 * size)
         Queries, keys and values side by side.
-    mask : bool array, shape (batch, tokens), or None
-        Which keys take part.
+    mask : bool array, shape (batch, tokens), Packed or None
+        Which keys take part, or where packed sequences are.
     heads : int
     theta : float
         The base of the rotary frequencies.
@@ -40,16 +41,60 @@ def rotary_attention(
     -------
     float32 array, shape (batch, tokens, size)
     """
-    batch, tokens, width = qkv.shape
-    size = width // 3
-    query, key, value = _turned(qkv, heads, theta)
+    turned = _turned(qkv, mask, heads, theta)
+    if not isinstance(mask, Packed):
+        return _near(turned, mask, heads, reach)
+    if reach is None or mask.longest <= reach + 1:
+        return functional.attention(*turned, heads=heads, offsets=mask.offsets)
+    query, key, value = turned
+    parts = [
+        _near((query[:, rows], key[:, rows], value[:, rows]), None, heads, reach)
+        for rows in mask.rows()
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def rotary_attention_int8(
+    qkv: Float32, mask: Mask | Packed | None, heads: int, theta: float, reach: int | None = None
+) -> Float32:
+    """Compute `rotary_attention` in int8."""
+    turned = _turned(qkv, mask, heads, theta)
+    valid, offsets, places = mask, None, np.arange(qkv.shape[1])
+    if isinstance(mask, Packed):
+        valid, offsets, places = None, mask.offsets, mask.places
+    ranges = None if reach is None else places[:, None] + np.array([-reach, reach + 1])
+    return functional.attention_int8(
+        *turned, valid, heads=heads, key_ranges=ranges, offsets=offsets
+    )
+
+
+def _turned(
+    qkv: Float32, mask: Mask | Packed | None, heads: int, theta: float
+) -> tuple[Float32, Float32, Float32]:
+    """Return queries and keys turned by their positions, and values."""
+    size = qkv.shape[2] // 3
+    tokens = mask.longest if isinstance(mask, Packed) else qkv.shape[1]
+    cosine, sine = rotary_table(tokens, size // heads, theta)
+    if isinstance(mask, Packed):
+        cosine, sine = cosine[mask.places], sine[mask.places]
+    turned = np.empty((*qkv.shape[:2], 2 * size), np.float32)
+    rotate(qkv[..., : 2 * size], (cosine, sine), turned)
+    return turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
+
+
+def _near(
+    turned: tuple[Float32, Float32, Float32], mask: Mask | None, heads: int, reach: int | None
+) -> Float32:
+    """Attend in float32 to what is within reach."""
+    query, key, value = turned
+    tokens = query.shape[1]
     if reach is None or tokens <= reach + 1:
         return functional.attention(query, key, value, mask, heads=heads)
     # Blocks of queries, each with the keys that some of them see. Where a block begins depends on
     # nothing, so that what follows a row changes no bit of it.
     block = min(max(reach, _LEAST_BLOCK), _MOST_BLOCK)
     beyond = _beyond(block, reach)
-    out = np.empty((batch, tokens, size), np.float32)
+    out = np.empty(query.shape, np.float32)
     for start in range(0, tokens, block):
         rows = slice(start, min(start + block, tokens))
         seen = slice(max(0, start - reach), min(start + block + reach, tokens))
@@ -60,25 +105,6 @@ def rotary_attention(
             query[:, rows], key[:, seen], value[:, seen], valid, bias, heads=heads
         )
     return out
-
-
-def rotary_attention_int8(
-    qkv: Float32, mask: Mask | None, heads: int, theta: float, reach: int | None = None
-) -> Float32:
-    """Compute `rotary_attention` in int8."""
-    ranges = None
-    if reach is not None:
-        ranges = np.arange(qkv.shape[1])[:, None] + np.array([-reach, reach + 1])
-    turned = _turned(qkv, heads, theta)
-    return functional.attention_int8(*turned, mask, heads=heads, key_ranges=ranges)
-
-
-def _turned(qkv: Float32, heads: int, theta: float) -> tuple[Float32, Float32, Float32]:
-    """Return queries and keys turned by their positions, and values."""
-    size = qkv.shape[2] // 3
-    turned = np.empty((*qkv.shape[:2], 2 * size), np.float32)
-    rotate(qkv[..., : 2 * size], rotary_table(qkv.shape[1], size // heads, theta), turned)
-    return turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
 
 
 @lru_cache(maxsize=8)

@@ -64,12 +64,7 @@ class ModernBertAttention(SelfAttention):
 
     def __call__(self, hidden: Float32, residual: Float32, mask: Mask | Packed | None) -> Float32:
         attention = rotary_attention_int8 if self.in_int8 else rotary_attention
-        qkv, options = self.Wqkv(hidden), (self.heads, self.theta, self.reach)
-        if isinstance(mask, Packed):
-            parts = [attention(qkv[:, rows], None, *options) for rows in mask.rows()]
-            mixed = np.concatenate(parts, axis=1)
-        else:
-            mixed = attention(qkv, mask, *options)
+        mixed = attention(self.Wqkv(hidden), mask, self.heads, self.theta, self.reach)
         return self.Wo(mixed, residual)
 
 

@@ -36,6 +36,12 @@ class Packed(NamedTuple):
         """Tokens of the longest sequence."""
         return int(np.diff(self.offsets).max(initial=0))
 
+    @property
+    def places(self) -> Int64:
+        """The position of each token in its sequence."""
+        starts, lengths = self.offsets[:-1], np.diff(self.offsets)
+        return np.arange(lengths.sum()) - starts.repeat(lengths)
+
     def rows(self) -> list[slice]:
         """Return where each sequence is."""
         return [slice(*ends) for ends in pairwise(self.offsets.tolist())]
