@@ -178,7 +178,7 @@ void PackedHead::sum_codes(ActivationEncoding form) const {
     std::memset(zeros_, 0, static_cast<std::size_t>(2 * args.a_abs_offset));
     std::memset(zeros_, has_signs ? 255 : 128, codes);
     if (has_signs) std::memset(zeros_ + args.a_abs_offset, 128, codes);
-    const CodePanels panels = of_keys ? this->keys(b) : values(b, keys);
+    const CodePanels panels = of_keys ? this->keys(b, 0) : values(b, 0, keys);
     std::int32_t* sums = of_keys ? key_shift_ + b * kKeysPerBlock : value_shift_ + b * d_pad;
     args.b = panels.codes;
     args.b_panel_stride = panels.panel_stride;
@@ -197,13 +197,13 @@ void PackedHead::gather(const float* row, std::int64_t block, float* out) const 
   std::fill(out + keys, out + round_up(keys, kPanel), 0.0f);
 }
 
-CodePanels PackedHead::keys(std::int64_t block) const {
-  return {keys_ + block * (kKeysPerBlock / kPanel) * key_stride_, key_stride_,
+CodePanels PackedHead::keys(std::int64_t block, std::int64_t from) const {
+  return {keys_ + (block * kKeysPerBlock + from) / kPanel * key_stride_, key_stride_,
           ceil_div(d_, kGroup)};
 }
 
-CodePanels PackedHead::values(std::int64_t block, std::int64_t keys) const {
-  return {values_ + block * (kKeysPerBlock / kGroup) * 64, value_stride_, keys / kGroup};
+CodePanels PackedHead::values(std::int64_t block, std::int64_t from, std::int64_t keys) const {
+  return {values_ + (block * kKeysPerBlock + from) / kGroup * 64, value_stride_, keys / kGroup};
 }
 
 }  // namespace octavo

@@ -43,9 +43,10 @@ class PackedHead {
   // The values of a block's keys, of a row with one for each key; zeros up to the next 16.
   void gather(const float* row, std::int64_t block, float* out) const;
 
-  CodePanels keys(std::int64_t block) const;
-  // The first `keys` of a block, a multiple of 16; zeros behind the last.
-  CodePanels values(std::int64_t block, std::int64_t keys) const;
+  // From key `from` of a block on, a multiple of 16.
+  CodePanels keys(std::int64_t block, std::int64_t from) const;
+  // So many keys, a multiple of 16; zeros behind the last.
+  CodePanels values(std::int64_t block, std::int64_t from, std::int64_t keys) const;
   // Per key, from the block's first. A key or value with a NaN or an infinity has a scale of NaN as
   // a key and of 0 as a value: NaN reaches all that see it.
   const float* key_scale(std::int64_t block) const { return key_scale_ + block * kKeysPerBlock; }

@@ -170,47 +170,67 @@ class RowBlock {
     }
   }
 
+  struct KeySpan {
+    std::int64_t from, to;
+  };
+
+  // What rows see of the `keys` keys from `begin` on, from a multiple of 16 on.
+  KeySpan seen_by_any(std::int64_t begin, std::int64_t keys) const {
+    std::int64_t from = keys, to = 0;
+    for (std::int64_t i = 0; i < rows_; ++i) {
+      const std::int64_t first = std::max<std::int64_t>(seen_[i] - begin, 0);
+      const std::int64_t last = std::min<std::int64_t>(seen_[rows_ + i] - begin, keys);
+      if (first >= last) continue;
+      from = std::min(from, first);
+      to = std::max(to, last);
+    }
+    if (to == 0) return {0, 0};
+    // The shift of signed codes is of all keys of the block.
+    if (plan_.product->form != ActivationEncoding::kU8) return {0, keys};
+    return {from / Weight::kPanelWidth * Weight::kPanelWidth, to};
+  }
+
   // The scores, weights and sums of block b.
   void attend(std::int64_t b, const ScoreBias& bias) {
-    const std::int64_t begin = b * kKeysPerBlock, keys = head_.keys_of(b);
-    std::int32_t* first = seen_ + 2 * rows_;
-    std::int32_t* last = first + rows_;
-    std::int64_t some = 0;
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      first[i] = static_cast<std::int32_t>(std::clamp<std::int64_t>(seen_[i] - begin, 0, keys));
-      last[i] = static_cast<std::int32_t>(
-          std::clamp<std::int64_t>(seen_[rows_ + i] - begin, first[i], keys));
-      if (last[i] > first[i]) some = std::max<std::int64_t>(some, last[i]);
-    }
-    // The shift of signed codes is of all keys of the block.
-    if (some > 0 && plan_.product->form != ActivationEncoding::kU8) some = keys;
+    const std::int64_t begin = b * kKeysPerBlock;
+    const auto [from, to] = seen_by_any(begin, head_.keys_of(b));
     float* sum = stats_ + (plan_.blocks + b) * plan_.rows;
-    if (some == 0) {
+    if (to == 0) {
       std::fill_n(sum, rows_, 0.0f);
       return;
     }
-    const std::int64_t panels = ceil_div(some, Weight::kPanelWidth);
-    multiply(codes_, plan_.q_stride, plan_.abs_of_q, head_.keys(b), scores_, kKeysPerBlock, panels);
+    std::int32_t* first = seen_ + 2 * rows_;
+    std::int32_t* last = first + rows_;
+    for (std::int64_t i = 0; i < rows_; ++i) {
+      const std::int64_t at = begin + from, keys = to - from;
+      first[i] = static_cast<std::int32_t>(std::clamp<std::int64_t>(seen_[i] - at, 0, keys));
+      last[i] = static_cast<std::int32_t>(
+          std::clamp<std::int64_t>(seen_[rows_ + i] - at, first[i], keys));
+    }
+    const std::int64_t panels = ceil_div(to - from, Weight::kPanelWidth);
+    multiply(codes_, plan_.q_stride, plan_.abs_of_q, head_.keys(b, from), scores_, kKeysPerBlock,
+             panels);
     for (std::int64_t i = 0; bias.data != nullptr && i < rows_; ++i) {
       const float* row =
           bias.data + i / plan_.group * bias.row_stride + i % plan_.group * bias.head_stride;
       head_.gather(row, b, bias_ + i * kKeysPerBlock);
     }
-    weigh(b, some, bias.data != nullptr, first, last, sum);
+    weigh(b, from, to - from, bias.data != nullptr, first, last, sum);
     multiply(weights_, plan_.weight_stride, plan_.abs_of_weights,
-             head_.values(b, panels * Weight::kPanelWidth), sums_ + b * plan_.rows * plan_.d_pad,
-             plan_.d_pad, plan_.d_pad / Weight::kPanelWidth);
+             head_.values(b, from, panels * Weight::kPanelWidth),
+             sums_ + b * plan_.rows * plan_.d_pad, plan_.d_pad, plan_.d_pad / Weight::kPanelWidth);
   }
 
-  void weigh(std::int64_t b, std::int64_t keys, bool has_bias, const std::int32_t* first,
-             const std::int32_t* last, float* sum) {
+  void weigh(std::int64_t b, std::int64_t from, std::int64_t keys, bool has_bias,
+             const std::int32_t* first, const std::int32_t* last, float* sum) {
     AttentionWeightsArgs args;
     args.scores = scores_;
     args.scores_stride = kKeysPerBlock;
-    args.key_shift = plan_.product->form == ActivationEncoding::kU8 ? head_.key_shift(b) : nullptr;
-    args.key_scale = head_.key_scale(b);
-    args.value_scale = head_.value_scale(b);
-    args.bias = has_bias ? bias_ : nullptr;
+    const bool is_shifted = plan_.product->form == ActivationEncoding::kU8;
+    args.key_shift = is_shifted ? head_.key_shift(b) + from : nullptr;
+    args.key_scale = head_.key_scale(b) + from;
+    args.value_scale = head_.value_scale(b) + from;
+    args.bias = has_bias ? bias_ + from : nullptr;
     args.bias_stride = kKeysPerBlock;
     args.m = static_cast<std::int32_t>(rows_);
     args.n = static_cast<std::int32_t>(keys);
