@@ -310,6 +310,8 @@ static inline void tile_dpbusd(int c, int a, int b) {
 #define _tile_zero(tile) octavo_emulated::tile_zero(tile)
 #undef _tile_loadd
 #define _tile_loadd(tile, base, stride) octavo_emulated::tile_loadd(tile, base, stride)
+#undef _tile_stream_loadd
+#define _tile_stream_loadd(tile, base, stride) octavo_emulated::tile_loadd(tile, base, stride)
 #undef _tile_stored
 #define _tile_stored(tile, base, stride) octavo_emulated::tile_stored(tile, base, stride)
 #undef _tile_dpbusd

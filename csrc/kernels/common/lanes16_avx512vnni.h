@@ -204,7 +204,7 @@ OCTAVO_REDUCE(reduce_max, max)
 
 static inline int32_t reduce_max_i(I16 a) {
   const __m256i w8 =
-      _mm256_max_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti32x8_epi32(a.v, 1));
+      _mm256_max_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
   const __m128i w4 = _mm_max_epi32(_mm256_castsi256_si128(w8), _mm256_extracti128_si256(w8, 1));
   const __m128i w2 = _mm_max_epi32(w4, _mm_unpackhi_epi64(w4, w4));
   return _mm_cvtsi128_si32(_mm_max_epi32(w2, _mm_srli_epi64(w2, 32)));
