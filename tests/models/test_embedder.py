@@ -98,7 +98,13 @@ def test_pandas(folder: Path, vectors: Any) -> None:
         ({"text": ["a\ud800"]}, ValueError, "column 'text': item 0: expected Unicode text"),
         (["a", 3], TypeError, "rows: item 1: expected a string, got int"),
         (None, TypeError, "rows: expected a list of strings, got NoneType"),
-        ({"input_ids": [2, 3]}, TypeError, "column 'input_ids': row 0: expected token ids, got"),
+        ({"input_ids": 2}, TypeError, "column 'input_ids': expected rows, got int"),
+        ({"input_ids": [2, 3]}, TypeError, "column 'input_ids': row 0: expected a list of numbers"),
+        (
+            {"input_ids": [[2], [3]], "attention_mask": [[1], 1]},
+            TypeError,
+            "column 'attention_mask': row 1: expected a list of numbers, got int",
+        ),
         (
             {"input_ids": [[2, 3]], "attention_mask": [[1]]},
             ValueError,

@@ -40,7 +40,7 @@ IDS = np.arange(24).reshape(2, 12)
 
 # Loads a model with its weights shared, counts those that it packed itself, and waits.
 HOLDER = """
-import sys, time
+import sys
 import numpy as np
 from octavo.models import load, sharing
 

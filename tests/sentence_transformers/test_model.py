@@ -14,6 +14,7 @@ theirs = pytest.importorskip("sentence_transformers", reason="it is the library 
 import model_files  # noqa: E402
 import octavo  # noqa: E402
 from octavo.io.folder import read_json  # noqa: E402
+from octavo.nn import hooks  # noqa: E402
 from octavo.sentence_transformers import SentenceTransformer  # noqa: E402
 
 if TYPE_CHECKING:
@@ -153,6 +154,14 @@ def test_encode_is_octavos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(model.encoder, "encode", counted)
     model.encode(TEXTS * 10, batch_size=2)
     assert len(calls) == 1
+
+
+def test_states_and_vectors_are_of_one_run(folder: Path) -> None:
+    model, runs = SentenceTransformer(folder), []
+    block = model.encoder.encoder.layer[0]
+    with hooks.register(block, before=lambda *arguments: runs.append(arguments)):
+        model.encode(TEXTS, output_value=None)
+    assert len(runs) == 1
 
 
 @pytest.mark.parametrize("recipe", [None, "int8"])

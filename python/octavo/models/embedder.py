@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Mapping, MutableMapping, Sized
+from collections.abc import Iterable, Mapping, MutableMapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +170,7 @@ class Embedder:
 
 def _even_ids(rows: Any) -> dict[str, Any]:
     """Return token ids and what goes with them as arrays, padded to the longest row."""
-    columns = {name: list(rows[name]) for name in (_IDS, *_BESIDE_IDS) if name in rows}
-    for row, ids in enumerate(columns[_IDS]):
-        if not isinstance(ids, Sized):
-            kind = type(ids).__name__
-            raise TypeError(f"column {_IDS!r}: row {row}: expected token ids, got {kind}")
+    columns = {name: _rows_of(rows[name], name) for name in (_IDS, *_BESIDE_IDS) if name in rows}
     lengths = np.array([len(row) for row in columns[_IDS]], np.int64)
     inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
     found = {"attention_mask": inside}
@@ -184,4 +180,15 @@ def _even_ids(rows: Any) -> dict[str, Any]:
         flat = np.concatenate([np.zeros(0, np.int64), *map(np.asarray, values)])
         found[name] = np.zeros(inside.shape, flat.dtype)
         found[name][inside] = flat
+    return found
+
+
+def _rows_of(column: Any, name: str) -> list[Any]:
+    if not isinstance(column, Iterable):
+        raise TypeError(f"column {name!r}: expected rows, got {type(column).__name__}")
+    found = list(column)
+    for place, row in enumerate(found):
+        if not isinstance(row, Sized):
+            kind = type(row).__name__
+            raise TypeError(f"column {name!r}: row {place}: expected a list of numbers, got {kind}")
     return found

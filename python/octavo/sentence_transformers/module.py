@@ -66,10 +66,15 @@ class EncoderModule(torch.nn.Module):
         if types is not None and not types.any():
             types = None
         encoder, skipped = self.encoder, features.get("prompt_length", 0)
-        vectors = encoder.encode(ids, mask, types, prompt_tokens=skipped)
-        found = {**features, "sentence_embedding": torch.from_numpy(vectors)}
+        found = dict(features)
         if states:
-            found["token_embeddings"] = torch.from_numpy(encoder(ids, mask, types))
+            hidden = encoder(ids, mask, types)
+            kept = None if mask is None else mask.astype(bool)
+            vectors = encoder.sentence(hidden, kept, prompt_tokens=skipped)
+            found["token_embeddings"] = torch.from_numpy(hidden)
+        else:
+            vectors = encoder.encode(ids, mask, types, prompt_tokens=skipped)
+        found["sentence_embedding"] = torch.from_numpy(vectors)
         return found
 
     @property
