@@ -3,6 +3,7 @@
 
 #include "bindings/gil.h"
 #include "bindings/register.h"
+#include "bindings/results.h"
 #include "bindings/views.h"
 #include "ops/quantize.h"
 
@@ -92,14 +93,16 @@ void dequantize(const py::array& q, const py::array& scale,
   without_gil([&] { dequantize_linear(layout, codes, factor, zero, result); });
 }
 
-py::tuple dynamic(const py::array& x, bool symmetric) {
+py::tuple dynamic(const py::array& x, bool symmetric, const std::optional<py::array>& out) {
   const Rows<const float> in = rows<float>(x, "x");
   const py::ssize_t m = x.shape(0), k = x.shape(1);
   if (k > INT32_MAX) bad_argument("x", "at most 2**31 - 1 columns");
-  py::array_t<std::int8_t> codes({m, k});
+  py::array codes = out ? *out : new_result({m, k}, py::dtype::of<std::int8_t>());
+  auto* c = writable<std::int8_t>(codes, "out");
+  if (codes.size() != x.size()) bad_argument("out", "the size of x");
+  check_apart(codes, x, "x");
   py::array_t<float> scales(m);
   py::array_t<std::int32_t> zero_points(m);
-  std::int8_t* c = codes.mutable_data();
   float* s = scales.mutable_data();
   std::int32_t* z = zero_points.mutable_data();
   without_gil([&] { quantize_dynamic(m, k, in, symmetric, c, s, z); });
@@ -142,7 +145,7 @@ void register_quantize(py::module_& m) {
         "inner"_a, "block_size"_a, "out"_a);
   m.def("dequantize_linear", &dequantize, "q"_a, "scale"_a, "zero_point"_a, "outer"_a, "channels"_a,
         "inner"_a, "block_size"_a, "out"_a);
-  m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a);
+  m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a, "out"_a = py::none());
   m.def("embedding", &embed, "codes"_a, "scale"_a, "ids"_a, "out"_a);
   m.def("widen", &widen_halves, "x"_a, "out"_a);
 }

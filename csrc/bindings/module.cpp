@@ -7,6 +7,7 @@
 PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::remember_main_thread();
   octavo::register_runtime(m);
+  octavo::register_results(m);
   octavo::register_quantize(m);
   octavo::register_weights(m);
   octavo::register_linear(m);

@@ -4,7 +4,8 @@
 
 namespace octavo {
 
-void register_runtime(pybind11::module_& m);     // tiers, threads, build, machine probes
+void register_runtime(pybind11::module_& m);  // tiers, threads, build, machine probes
+void register_results(pybind11::module_& m);  // arrays of results, and what memory is kept for them
 void register_quantize(pybind11::module_& m);    // quantize_linear and its family
 void register_weights(pybind11::module_& m);     // PackedWeight, formats
 void register_linear(pybind11::module_& m);      // PackedLinear

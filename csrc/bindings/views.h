@@ -73,14 +73,18 @@ inline Extent extent(const py::array& array) {
   return {begin, end + array.itemsize()};
 }
 
+inline bool overlap(const py::array& x, const py::array& y) {
+  const Extent a = extent(x), b = extent(y);
+  return a.begin < b.end && b.begin < a.end;
+}
+
 enum class InPlace { kNo, kYes };
 
 // Refuses an output whose bytes lie among those of an input, which would be read after they were
 // written. Where an operation works in place, the output may be exactly the input.
 inline void check_apart(const py::array& out, const py::array& in, const char* name,
                         InPlace in_place = InPlace::kNo) {
-  const Extent a = extent(out), b = extent(in);
-  if (a.begin >= b.end || b.begin >= a.end) return;
+  if (!overlap(out, in)) return;
   const bool same = out.data() == in.data() && out.size() == in.size() && is_contiguous(in) &&
                     out.itemsize() == in.itemsize();
   if (in_place == InPlace::kYes && same) return;

@@ -2,7 +2,9 @@
 """Array functions: quantize, dequantize, int8 products, and the float functions of a transformer.
 
 Every function takes NumPy arrays, anything with DLPack or the buffer protocol, or nested lists, and
-returns new arrays.  Results have the same bits on every CPU, backend and thread count.
+returns a new array, or the NumPy array given as ``out``: of the result's shape and dtype,
+C-contiguous, writable, apart from what is read, or else an error; where a function says so, it may
+be the input itself.  Results have the same bits on every CPU, backend and thread count.
 """
 
 from __future__ import annotations

@@ -94,11 +94,13 @@ class QTensor:
         """Bytes of the codes, the scale and the zero point together."""
         return self.data.nbytes + self.scale.nbytes + self.zero_point.nbytes
 
-    def dequantize(self) -> Array:
-        """Return the values the codes stand for, in the dtype of `scale`."""
-        return dequantize_linear(
-            self.data, self.scale, self.zero_point, axis=self.axis, block_size=self.block_size
-        )
+    def dequantize(self, *, out: Array | None = None) -> Array:
+        """Return the values the codes stand for, in the dtype of `scale`.
+
+        `out` takes them as in `octavo.dequantize_linear`.
+        """
+        along = {"axis": self.axis, "block_size": self.block_size}
+        return dequantize_linear(self.data, self.scale, self.zero_point, **along, out=out)
 
     def __repr__(self) -> str:
         parts = [f"shape={self.shape}", f"dtype={self.dtype}"]

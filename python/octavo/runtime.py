@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs the kernels: backend, instruction-set tier, threads.
+"""What runs the kernels: backend, instruction-set tier, threads, memory for results.
 
-`OCTAVO_ISA`, `OCTAVO_NUM_THREADS` and `OCTAVO_TUNING` are read once, when octavo is imported; what
-this CPU or build cannot honour is an error there, never a silent fallback.
+`OCTAVO_ISA`, `OCTAVO_NUM_THREADS`, `OCTAVO_RESULT_CACHE` and `OCTAVO_TUNING` are read once, when
+octavo is imported; what this CPU or build cannot honour is an error there, never a silent fallback.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,17 +20,21 @@ from octavo import _backend, _checks
 from octavo._version import __version__
 
 __all__ = [
+    "ResultCache",
     "cpu_info",
     "get_isa",
     "get_num_threads",
     "isa_tiers",
+    "result_cache",
     "set_num_threads",
+    "set_result_cache",
     "tuning_file",
     "use_isa",
 ]
 
 # A thread takes memory and a start; nobody means more than this.
 _MOST_THREADS = 4096
+_MOST_BYTES = 2**40
 
 
 def isa_tiers() -> list[str]:
@@ -128,6 +132,55 @@ def set_num_threads(n: int) -> None:
     _backend.backend.set_num_threads(_checks.integer(n, "n", 1, _MOST_THREADS))
 
 
+class ResultCache(NamedTuple):
+    """Memory that the process keeps for results.
+
+    Attributes
+    ----------
+    limit : int
+        Bytes that it keeps at most.
+    nbytes, buffers : int
+        What it keeps now; memory of arrays that are still there does not count.
+    """
+
+    limit: int
+    nbytes: int
+    buffers: int
+
+
+def result_cache() -> ResultCache:
+    """Return how much memory is kept for results, and the bound.
+
+    Results from 1 MiB up lie in memory that goes back to this cache with the last array that sees
+    it, and that the next result of about its size gets: pages of the operating system are slow to
+    come.  At most 16 buffers are kept, and 128 MiB unless `OCTAVO_RESULT_CACHE` or
+    `set_result_cache` say otherwise; the oldest go first.  The NumPy backend keeps none.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> cache = octavo.runtime.result_cache()
+    >>> cache.nbytes <= cache.limit
+    True
+    """
+    return ResultCache(*_backend.backend.result_cache())
+
+
+def set_result_cache(limit: int) -> None:
+    """Keep at most `limit` bytes for results, from now on; 0 gives all back, and keeps none.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> before = octavo.runtime.result_cache().limit
+    >>> octavo.runtime.set_result_cache(0)
+    >>> octavo.runtime.result_cache()
+    ResultCache(limit=0, nbytes=0, buffers=0)
+    >>> octavo.runtime.set_result_cache(before)
+    """
+    _backend.backend.limit_result_cache(_checks.integer(limit, "limit", 0, _MOST_BYTES))
+
+
 def cpu_info() -> dict[str, Any]:
     """Say what octavo runs on and why.
 
@@ -135,8 +188,8 @@ def cpu_info() -> dict[str, Any]:
     -------
     dict
         version, backend ("native" or "numpy"), backend_reason, isa, isa_tiers, compiled_isa_tiers,
-        num_threads, default_num_threads, cpu, machine, logical_cpus, features, compiler, python,
-        numpy.
+        num_threads, default_num_threads, result_cache (bytes kept at most), cpu, machine,
+        logical_cpus, features, compiler, python, numpy.
 
     Examples
     --------
@@ -154,6 +207,7 @@ def cpu_info() -> dict[str, Any]:
         "compiled_isa_tiers": list(backend.compiled_isa_tiers()),
         "num_threads": get_num_threads(),
         "default_num_threads": int(backend.default_num_threads()),
+        "result_cache": result_cache().limit,
         "cpu": _cpu_name(),
         "machine": platform.machine(),
         "logical_cpus": os.cpu_count() or 1,
@@ -209,16 +263,23 @@ def _apply_environment() -> None:
     isa = os.environ.get("OCTAVO_ISA", "").strip()
     if isa:
         _force(isa, "OCTAVO_ISA")
-    threads = os.environ.get("OCTAVO_NUM_THREADS", "").strip()
-    if threads:
-        try:
-            count = int(threads)
-        except ValueError:
-            raise ValueError(
-                f"OCTAVO_NUM_THREADS: expected a number of threads, got {threads!r}"
-            ) from None
-        count = _checks.integer(count, "OCTAVO_NUM_THREADS", 1, _MOST_THREADS)
-        _backend.backend.set_num_threads(count)
+    threads = _number_in("OCTAVO_NUM_THREADS", "threads", 1, _MOST_THREADS)
+    if threads is not None:
+        _backend.backend.set_num_threads(threads)
+    kept = _number_in("OCTAVO_RESULT_CACHE", "bytes", 0, _MOST_BYTES)
+    if kept is not None:
+        _backend.backend.limit_result_cache(kept)
+
+
+def _number_in(variable: str, unit: str, low: int, high: int) -> int | None:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError(f"{variable}: expected a number of {unit}, got {text!r}") from None
+    return _checks.integer(number, variable, low, high)
 
 
 _apply_environment()

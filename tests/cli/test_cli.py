@@ -110,7 +110,17 @@ def test_info(run: Run) -> None:
     assert (code, err) == (0, "")
     info = octavo.runtime.cpu_info()
     labels = [line.split()[0] for line in out.splitlines()]
-    expected = ["octavo", "backend", "tier", "threads", "cpu", "features", "compiler", "python"]
+    expected = [
+        "octavo",
+        "backend",
+        "tier",
+        "threads",
+        "memory",
+        "cpu",
+        "features",
+        "compiler",
+        "python",
+    ]
     assert labels == expected
     for value in (info["backend_reason"], info["isa"], str(info["num_threads"]), info["cpu"]):
         assert value in out

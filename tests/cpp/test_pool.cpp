@@ -6,8 +6,11 @@
 #include <numeric>
 #include <optional>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "check.h"
+#include "memory/result_cache.h"
 #include "ops/linear.h"
 #include "threads/interrupt.h"
 #include "threads/pool.h"
@@ -65,6 +68,34 @@ void test_concurrent_callers() {
     }
   });
   check(wrong == 0, "tasks of concurrent jobs");
+}
+
+// Bytes written without synchronization: memory that two had at once is a race.
+void test_result_cache() {
+  std::atomic<int> shared{0};
+  on_threads(6, [&](int index) {
+    for (int round = 0; round < 40; ++round) {
+      const std::size_t size = kSmallestKept << (index + round) % 2;
+      AlignedBuffer buffer = take_result(size);
+      auto* bytes = buffer.as<unsigned char>();
+      std::fill(bytes, bytes + 4096, static_cast<unsigned char>(index));
+      std::this_thread::yield();
+      if (std::count(bytes, bytes + 4096, index) != 4096) ++shared;
+      if (index == 0) limit_result_cache(static_cast<std::size_t>(round % 5) << 20);
+      keep_result(std::move(buffer));
+    }
+  });
+  check(shared == 0, "memory of a result");
+  limit_result_cache(kMostKeptBytes);
+  std::vector<AlignedBuffer> buffers;
+  for (int i = 0; i < 20; ++i) buffers.push_back(take_result(kSmallestKept + 1));
+  for (AlignedBuffer& buffer : buffers) keep_result(std::move(buffer));
+  check(result_cache().buffers == kMostKeptBuffers, "the number of buffers kept");
+  check(!is_kept_size(kSmallestKept - 1) && is_kept_size(kMostKeptBytes) &&
+            !is_kept_size(kMostKeptBytes + 1) && !is_kept_size(~std::size_t{0}),
+        "sizes that are kept");
+  limit_result_cache(0);
+  check(result_cache().bytes == 0 && result_cache().buffers == 0, "an empty cache");
 }
 
 void test_nested() {
@@ -214,6 +245,7 @@ int main() {
   test_jobs();
   test_concurrent_callers();
   test_nested();
+  test_result_cache();
   for (const int threads : {1, 2, 3}) {
     for (const std::int64_t tasks : {3, 100}) test_interruption(threads, tasks);
   }

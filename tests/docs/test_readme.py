@@ -32,6 +32,6 @@ def test_every_setting_is_listed() -> None:
     read = set()
     for source in ("_backend.py", "runtime.py"):
         text = (ROOT / "python" / "octavo" / source).read_text(encoding="utf-8")
-        read |= set(re.findall(r"environ\.get\(\s*\"(OCTAVO_\w+)\"", text))
+        read |= set(re.findall(r"(?:environ\.get|_number_in)\(\s*\"(OCTAVO_\w+)\"", text))
     table = re.findall(r"^\| `(OCTAVO_\w+)(=1)?`", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert read == {name for name, installing in table if not installing}

@@ -153,9 +153,10 @@ def test_kernel_objects_call_no_cpp_function() -> None:
 def test_stub_names_equal_the_module() -> None:
     stub = ast.parse((ROOT / "python" / "octavo" / "_core.pyi").read_text(encoding="utf-8"))
     functions = {node.name for node in stub.body if isinstance(node, ast.FunctionDef)}
+    values = {ast.unparse(node.target) for node in stub.body if isinstance(node, ast.AnnAssign)}
     classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
     public = {name for name in dir(core) if not name.startswith("_")}
-    assert public == functions | set(classes)
+    assert public == functions | values | set(classes)
     for name, node in classes.items():
         wanted = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
         actual = {item for item in dir(getattr(core, name)) if not item.startswith("_")}

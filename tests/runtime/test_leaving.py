@@ -47,7 +47,7 @@ def matmul() -> Callable[[], Any]:
 
 def attention() -> Callable[[], Any]:
     q, out = np.ascontiguousarray(rows(900, 64))[None], np.empty((1, 900, 64), F32)
-    return lambda: core.attention(q, q, q, None, None, 1, 1.0, out)
+    return lambda: core.attention(q, q, q, None, None, None, 1, 1.0, out)
 
 
 def spmm() -> Callable[[], Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import octavo
 from octavo import _backend, tuning
 from octavo.nn import Embedding, Linear, LinearOptions, OutlierLinear, SidePath, SparseLinear, hooks
 from octavo.nn.weights import KINDS, weight_class
+from outputs import check_out
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -177,6 +179,23 @@ def test_side_paths_go_with_every_weight(kind: str, activation: str) -> None:
 
 
 @every
+@pytest.mark.parametrize("shape", [(K,), (2, 3, K)], ids=str)
+def test_out(name: str, shape: tuple[int, ...]) -> None:
+    added = (*shape[:-1], N)
+    layer = make(name, activation="gelu")
+    check_out(layer, {"x": inputs(*shape), "residual": inputs(*added), "addend": inputs(*added)})
+    strided = partial(layer, inputs(*shape[:-1], 2 * K)[..., ::2])
+    check_out(strided, {"residual": inputs(*added)})
+
+
+@every_kind
+def test_out_for_codes(kind: str) -> None:
+    if "output_scale" in weight_class(kind).takes:
+        layer = Linear.from_float(*numbers(), kind=kind, output_scale=0.1)
+        check_out(layer, {"x": inputs(5, K)})
+
+
+@every
 def test_leading_shapes(name: str) -> None:
     layer = make(name)
     x = inputs(2, 3, K)
@@ -322,6 +341,7 @@ def test_tables(kind: str) -> None:
     assert table.role == "embedding"
     assert (table.kind, table.shape) == (kind, (N, K))
     assert_same_bits(table(ids), table.weight[ids])
+    check_out(partial(table, ids), {})
     assert table([]).shape == (0, K)
     assert table.nbytes == sum(value.nbytes for value in table.state_dict().values())
     for made in (

@@ -52,7 +52,10 @@ class Fixed16(Weight):
         return Stored([StoredTensor.of(*pair) for pair in self.tensors().items()], None)
 
     def bind(self, bias: Array | None, options: LinearOptions) -> FloatProduct:
-        return FloatProduct(lambda x: x @ self.dequantized().T, self.nbytes, bias, options)
+        def product(x: Array, y: Array) -> None:
+            np.matmul(x, self.dequantized().T, out=y)
+
+        return FloatProduct(product, self.shape[0], self.nbytes, bias, options)
 
     def dequantized(self) -> Array:
         return self.steps * self.step
@@ -60,5 +63,5 @@ class Fixed16(Weight):
     def like(self, values: Any) -> Fixed16:
         return Fixed16.from_float(values)
 
-    def lookup(self, ids: Array) -> Array:
-        return self.steps[ids] * self.step
+    def lookup(self, ids: Array, out: Array) -> None:
+        np.multiply(self.steps[ids], self.step, out=out)

@@ -15,15 +15,19 @@ from octavo._numpy.int4 import PackedInt4
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
+    SMALLEST_KEPT,
     compiled_isa_tiers,
     compiler,
     cpu_features,
     default_num_threads,
+    empty,
     families,
     get_isa,
     get_num_threads,
     isa_tiers,
     kernels,
+    limit_result_cache,
+    result_cache,
     set_isa,
     set_num_threads,
     version,
@@ -43,6 +47,7 @@ softmax = in_default_mode(float_ops.softmax)
 widen = in_default_mode(quantize.widen)
 
 __all__ = [
+    "SMALLEST_KEPT",
     "PackedLinear",
     "PackedMatrix",
     "PackedWeight",
@@ -56,6 +61,7 @@ __all__ = [
     "default_num_threads",
     "dequantize_linear",
     "embedding",
+    "empty",
     "families",
     "format_cost",
     "get_isa",
@@ -63,10 +69,12 @@ __all__ = [
     "isa_tiers",
     "kernels",
     "layer_norm",
+    "limit_result_cache",
     "matmul_int8",
     "packed_int4",
     "quantize_dynamic",
     "quantize_linear",
+    "result_cache",
     "set_isa",
     "set_num_threads",
     "softmax",

@@ -8,7 +8,7 @@ import numpy as np
 from octavo._float_mode import in_default_mode
 from octavo._numpy.fused import fused
 from octavo._numpy.linear import PackedLinear, exact_product
-from octavo._numpy.quantize import quantize_dynamic
+from octavo._numpy.quantize import quantize_dynamic, written
 from octavo._numpy.weights import PackedWeight
 from octavo._types import Array
 
@@ -38,7 +38,13 @@ class PackedInt4(PackedLinear):
         return None, None, self._bias
 
     @in_default_mode
-    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
+    def run(
+        self,
+        x: Array,
+        residual: Array | None = None,
+        addend: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
         """Quantize the groups of each row, multiply, and add groups up by fused multiply-add."""
         y = np.zeros((x.shape[0], self.shape[0]), np.float32)
         codes = self.unpack()
@@ -50,7 +56,7 @@ class PackedInt4(PackedLinear):
                 rows, scales, _ = quantize_dynamic(np.ascontiguousarray(x[:, part]), True)
                 sums = exact_product(rows, codes[:, part].T).astype(np.float32)
                 y = fused(sums, scales[:, None] * self._scale[:, i], y)
-        return self._finish(y, residual, addend)
+        return written(self._finish(y, residual, addend), out)
 
     def run_codes(self, *_: object) -> Array:
         """Refuse: codes of rows have one scale for all groups."""

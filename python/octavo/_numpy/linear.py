@@ -7,7 +7,7 @@ import numpy as np
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy.float_ops import activation
-from octavo._numpy.quantize import quantize_dynamic, quantize_linear
+from octavo._numpy.quantize import quantize_dynamic, quantize_linear, written
 from octavo._numpy.weights import DensePanels, PackedWeight, hold
 from octavo._types import Array
 
@@ -166,10 +166,12 @@ class PackedLinear:
         """Return the canonical codes, (N, K) int8, as a fresh array."""
         return self.weight.unpack()
 
-    def call(self, x: object, residual: object = None, addend: object = None) -> Array | None:
+    def call(
+        self, x: object, residual: object = None, addend: object = None, out: object = None
+    ) -> Array | None:
         """Apply the layer to a plain float32 array of any leading shape, or return None."""
         n, k = self.shape
-        if type(x) is not np.ndarray or x.ndim == 0 or x.shape[-1] != k:
+        if out is not None or type(x) is not np.ndarray or x.ndim == 0 or x.shape[-1] != k:
             return None
         shape = (*x.shape[:-1], n)
         added = (residual, addend)
@@ -180,19 +182,25 @@ class PackedLinear:
         return self.run(x.reshape(rows, k), *flat).reshape(shape)
 
     @in_default_mode
-    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
+    def run(
+        self,
+        x: Array,
+        residual: Array | None = None,
+        addend: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
         """(M, K) float32 rows to (M, N) float32, or int8 when the output is requantized."""
         if self._multiplier is not None:
             with np.errstate(all="ignore"):
                 x = x * self._multiplier
         if self._input is None:
-            return self.run_codes(*quantize_dynamic(x, self._symmetric), residual, addend)
+            return self.run_codes(*quantize_dynamic(x, self._symmetric), residual, addend, out)
         scale, zero_point = self._input
         codes = np.empty(x.shape, np.int8)
         quantize_linear(x, scale, zero_point, 1, 1, x.size, 0, codes)
         rows = x.shape[0]
         zero_points = np.full(rows, zero_point[0], np.int32)
-        return self.run_codes(codes, np.full(rows, scale[0]), zero_points, residual, addend)
+        return self.run_codes(codes, np.full(rows, scale[0]), zero_points, residual, addend, out)
 
     @in_default_mode
     def run_codes(
@@ -202,6 +210,7 @@ class PackedLinear:
         zero_points: Array,
         residual: Array | None = None,
         addend: Array | None = None,
+        out: Array | None = None,
     ) -> Array:
         """Do the same from quantized rows: int8 codes (M, K), scales and zero points (M,)."""
         acc = exact_product(codes, self.unpack().T)
@@ -209,7 +218,7 @@ class PackedLinear:
         with np.errstate(all="ignore"):
             y = acc.astype(np.float32)
             y *= scales[:, None] * self._scale
-        return self._finish(y, residual, addend)
+        return written(self._finish(y, residual, addend), out)
 
     def _finish(self, y: Array, residual: Array | None, addend: Array | None) -> Array:
         """Apply to sums (M, N), scaled, what comes after them."""
@@ -224,9 +233,9 @@ class PackedLinear:
                 y += residual
         if self._output is None:
             return y
-        out = np.empty(y.shape, np.int8)
-        quantize_linear(y, *self._output, 1, 1, y.size, 0, out)
-        return out
+        codes = np.empty(y.shape, np.int8)
+        quantize_linear(y, *self._output, 1, 1, y.size, 0, codes)
+        return codes
 
 
 def _read_only(values: Array) -> Array:

@@ -9,6 +9,14 @@ from octavo._scales import normal_scale, range_to_scale
 from octavo._types import Array
 
 
+def written(result: Array, out: Array | None) -> Array:
+    """Return the result, in `out` if that is given."""
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
 def _spread(values: Array, outer: int, channels: int, inner: int, block_size: int) -> Array:
     """Parameters as an array that broadcasts against data of shape (outer, channels, inner)."""
     if block_size == 0:
@@ -61,10 +69,13 @@ def dequantize_linear(
         out.reshape(shape)[...] = (codes.astype(np.float32) * factor).astype(out.dtype)
 
 
-def quantize_dynamic(x: Array, symmetric: bool) -> tuple[Array, Array, Array]:
+def quantize_dynamic(
+    x: Array, symmetric: bool, out: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Codes, scales and zero points of the rows of `x` (M, K), each from its own range.
 
-    A row with a non-finite value gets scale NaN, zero point 0 and codes 0.
+    A row with a non-finite value gets scale NaN, zero point 0 and codes 0.  The codes are `out` if
+    that is given.
     """
     with np.errstate(all="ignore"):
         lo = x.min(axis=1, initial=0)
@@ -89,7 +100,7 @@ def quantize_dynamic(x: Array, symmetric: bool) -> tuple[Array, Array, Array]:
         scale[~finite] = np.nan
         zero_point = np.where(finite, zero_point, np.float32(0))
         q[~finite] = 0
-    return q.astype(np.int8), scale, zero_point.astype(np.int32)
+    return written(q.astype(np.int8), out), scale, zero_point.astype(np.int32)
 
 
 def widen(x: Array, out: Array) -> None:

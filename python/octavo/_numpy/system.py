@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from octavo._types import Array
 from octavo._version import __version__
 
 _TIER = "numpy"
+SMALLEST_KEPT = 1 << 63
+"""Bytes of results from which `empty` knows more than NumPy: none are so large."""
 
 
 def isa_tiers() -> list[str]:
@@ -47,6 +50,20 @@ def set_num_threads(n: int) -> None:
 def default_num_threads() -> int:
     """Thread count used when none is set."""
     return 1
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array for a result, of any values."""
+    return np.empty(shape, dtype)
+
+
+def result_cache() -> tuple[int, int, int]:
+    """Bytes of memory to keep for results, bytes kept, buffers: NumPy's allocator has its own."""
+    return 0, 0, 0
+
+
+def limit_result_cache(limit: int) -> None:
+    """Accept any limit, and keep nothing."""
 
 
 def cpu_features() -> dict[str, bool]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._results import FLOAT32, result
 from octavo._types import Array
 
 _LARGEST_HEAD = 1040
@@ -26,6 +27,7 @@ def attention(
     heads: int,
     scale: float | None = None,
     offsets: ArrayLike | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention over heads that lie side by side in the last axis.
 
@@ -46,6 +48,8 @@ def attention(
         Packed sequences: B is 1, q, k and v have the same rows, and rows offsets[s] to before
         offsets[s + 1] attend to each other alone.  A bias is (H or 1, T, T) then, T the length of
         the longest, of which others take the beginning.
+    out : float32 ndarray, the shape of `q`, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own.
 
     Returns
     -------
@@ -63,12 +67,13 @@ def attention(
     valid = None if mask is None else _key_mask(mask, operands)
     starts = None if offsets is None else _offsets(offsets, operands)
     added = None if bias is None else _score_bias(bias, operands, starts)
+    y = operands.result(out, mask=valid, bias=added)
     if operands.is_empty:
-        return np.zeros(operands.q.shape, np.float32)
-    out = np.empty(operands.q.shape, np.float32)
+        y[...] = 0
+        return y
     rows = (operands.q, operands.k, operands.v)
-    _backend.backend.attention(*rows, valid, added, starts, operands.heads, factor, out)
-    return out
+    _backend.backend.attention(*rows, valid, added, starts, operands.heads, factor, y)
+    return y
 
 
 def attention_int8(
@@ -83,6 +88,7 @@ def attention_int8(
     key_ranges: ArrayLike | None = None,
     scale: float | None = None,
     offsets: ArrayLike | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Scaled dot-product attention with 8-bit codes of q, k, v and of the softmax's weights.
 
@@ -107,7 +113,7 @@ def attention_int8(
         causal window, ``[i - 63, i + 1]``.  A query that sees none gives 0.  Default: all.
     scale : float, optional
         At least 0; default ``1 / sqrt(D)``.
-    offsets
+    offsets, out
         As for `attention`; key_ranges count from the beginning of each sequence.
 
     Returns
@@ -137,14 +143,15 @@ def attention_int8(
     starts = None if offsets is None else _offsets(offsets, operands)
     added = None if bias is None else _score_bias(bias, operands, starts)
     seen = None if key_ranges is None else _key_ranges(key_ranges, operands)
+    y = operands.result(out, mask=valid, bias=added)
     if operands.is_empty:
-        return np.zeros(operands.q.shape, np.float32)
-    out = np.empty(operands.q.shape, np.float32)
+        y[...] = 0
+        return y
     _backend.backend.attention_int8(
         operands.q, operands.k, operands.v, valid, added, seen, starts,
-        operands.heads, operands.kv_heads, factor, out,
+        operands.heads, operands.kv_heads, factor, y,
     )  # fmt: skip
-    return out
+    return y
 
 
 class _Operands(NamedTuple):
@@ -162,6 +169,10 @@ class _Operands(NamedTuple):
     @property
     def is_empty(self) -> bool:
         return self.q.size == 0 or self.k.size == 0
+
+    def result(self, out: object, **inputs: Array | None) -> Array:
+        """Return where the result goes."""
+        return result(out, self.q.shape, FLOAT32, {"q": self.q, "k": self.k, "v": self.v, **inputs})
 
 
 def _operands(q: ArrayLike, k: ArrayLike, v: ArrayLike, heads: int, kv_heads: int) -> _Operands:

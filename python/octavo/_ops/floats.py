@@ -7,13 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._results import FLOAT32, result
 from octavo._types import Array
 
 
-def gelu(x: ArrayLike, approximate: str = "none") -> Array:
+def gelu(x: ArrayLike, approximate: str = "none", *, out: Array | None = None) -> Array:
     """GELU of a float32 array, element by element.
 
-    `approximate` is "none" for the definition with erf, or "tanh".
+    `approximate` is "none" for the definition with erf, or "tanh".  `out`, if given, takes the
+    result and is returned: float32 of the shape of `x`, C-contiguous and writable, in memory of its
+    own or `x` itself.
 
     Examples
     --------
@@ -22,11 +25,11 @@ def gelu(x: ArrayLike, approximate: str = "none") -> Array:
     array([  0., 100.], dtype=float32)
     """
     _checks.choice(approximate, "approximate", ("none", "tanh"))
-    return activation(x, "gelu" if approximate == "none" else "gelu_tanh")
+    return activation(x, "gelu" if approximate == "none" else "gelu_tanh", out)
 
 
-def silu(x: ArrayLike) -> Array:
-    """``x * sigmoid(x)`` of a float32 array, element by element.
+def silu(x: ArrayLike, *, out: Array | None = None) -> Array:
+    """``x * sigmoid(x)`` of a float32 array, element by element; `out` as for `gelu`.
 
     Examples
     --------
@@ -34,11 +37,11 @@ def silu(x: ArrayLike) -> Array:
     >>> F.silu([0.0, 80.0])
     array([ 0., 80.], dtype=float32)
     """
-    return activation(x, "silu")
+    return activation(x, "silu", out)
 
 
-def relu(x: ArrayLike) -> Array:
-    """``max(x, 0)`` of a float32 array, element by element; NaN stays NaN.
+def relu(x: ArrayLike, *, out: Array | None = None) -> Array:
+    """``max(x, 0)`` of a float32 array, element by element; NaN stays NaN; `out` as for `gelu`.
 
     Examples
     --------
@@ -46,11 +49,11 @@ def relu(x: ArrayLike) -> Array:
     >>> F.relu([-1.0, 2.0])
     array([0., 2.], dtype=float32)
     """
-    return activation(x, "relu")
+    return activation(x, "relu", out)
 
 
-def tanh(x: ArrayLike) -> Array:
-    """Hyperbolic tangent of a float32 array, element by element.
+def tanh(x: ArrayLike, *, out: Array | None = None) -> Array:
+    """Hyperbolic tangent of a float32 array, element by element; `out` as for `gelu`.
 
     Examples
     --------
@@ -58,19 +61,19 @@ def tanh(x: ArrayLike) -> Array:
     >>> F.tanh([0.0, 50.0])
     array([0., 1.], dtype=float32)
     """
-    return activation(x, "tanh")
+    return activation(x, "tanh", out)
 
 
-def activation(x: ArrayLike, name: str) -> Array:
+def activation(x: ArrayLike, name: str, out: Array | None = None) -> Array:
     """Apply the activation called `name`, which the caller has checked, to a float32 array."""
     x_array = np.asarray(_checks.as_float32(x, "x"), order="C")
-    out = np.empty(x_array.shape, np.float32)
-    _backend.backend.activation(x_array.reshape(-1), name, out.reshape(-1))
-    return out
+    y = result(out, x_array.shape, FLOAT32, {"x": x_array}, ("x",))
+    _backend.backend.activation(x_array.reshape(-1), name, y.reshape(-1))
+    return y
 
 
-def softmax(x: ArrayLike, axis: int = -1) -> Array:
-    """Softmax of a float32 array along `axis`.
+def softmax(x: ArrayLike, axis: int = -1, *, out: Array | None = None) -> Array:
+    """Softmax of a float32 array along `axis`; `out` as for `gelu`.
 
     Examples
     --------
@@ -80,14 +83,17 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
     """
     x_array = _checks.as_float32(x, "x")
     axis = _checks.axis_of(axis, x_array.ndim)
-    last = axis == x_array.ndim - 1
-    rows = _checks.rows_of(x_array if last else np.moveaxis(x_array, axis, -1))
-    out = np.empty(rows.shape, np.float32)
-    _backend.backend.softmax(rows, out)
-    if last:
-        return out.reshape(x_array.shape)
-    moved = x_array.shape[:axis] + x_array.shape[axis + 1 :] + rows.shape[1:]
-    return np.moveaxis(out.reshape(moved), -1, axis)
+    wanted = (x_array.shape, FLOAT32, {"x": x_array}, ("x",))
+    if axis == x_array.ndim - 1:
+        y, rows = result(out, *wanted), _checks.rows_of(x_array)
+        _backend.backend.softmax(rows, y.reshape(rows.shape))
+        return y
+    target = None if out is None else result(out, *wanted)
+    turned = np.moveaxis(softmax(np.moveaxis(x_array, axis, -1)), -1, axis)
+    if target is None:
+        return turned
+    target[...] = turned
+    return target
 
 
 def layer_norm(
@@ -96,6 +102,8 @@ def layer_norm(
     bias: ArrayLike | None = None,
     eps: float = 1e-5,
     residual: ArrayLike | None = None,
+    *,
+    out: Array | None = None,
 ) -> Array:
     """Layer normalisation of ``x + residual`` over the last axis.
 
@@ -106,6 +114,9 @@ def layer_norm(
     eps : float
         Added to the variance; not negative.
     residual : float32 array, the shape of `x`, optional
+    out : float32 ndarray, the shape of `x`, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own, or `x`
+        or `residual` itself.
 
     Returns
     -------
@@ -132,9 +143,10 @@ def layer_norm(
         _checks.check_shape(added, x_array.shape, "residual")
         added = _checks.rows_of(added)
     rows = _checks.rows_of(x_array)
-    out = np.empty(rows.shape, np.float32)
-    _backend.backend.layer_norm(rows, weights, biases, epsilon, added, out)
-    return out.reshape(x_array.shape)
+    inputs = {"x": x_array, "weight": weights, "bias": biases, "residual": added}
+    y = result(out, x_array.shape, FLOAT32, inputs, ("x", "residual"))
+    _backend.backend.layer_norm(rows, weights, biases, epsilon, added, y.reshape(rows.shape))
+    return y
 
 
 def _vector(x: ArrayLike | None, size: int, name: str) -> Array | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
+from octavo._results import result
 from octavo._types import Array
 
 
@@ -18,6 +19,8 @@ def matmul_int8(
     b: ArrayLike,
     a_zero_point: ArrayLike | None = None,
     b_zero_point: ArrayLike | None = None,
+    *,
+    out: Array | None = None,
 ) -> Array:
     """Exact int32 product of int8 or uint8 matrices, as ONNX MatMulInteger.
 
@@ -29,6 +32,8 @@ def matmul_int8(
     a_zero_point : integer or (M,) or (M, 1), optional
         In the range of the dtype of `a`.
     b_zero_point : integer or (N,) or (1, N), optional
+    out : int32 ndarray, the shape of the result, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own.
 
     Returns
     -------
@@ -63,16 +68,17 @@ def matmul_int8(
     _checks.check_inner(k, largest, "a")
     batch = _batch(a_matrix, b_matrix)
     count = math.prod(batch)
-    out = np.empty((count, m, n), np.int32)
+    shape = batch + (m,) * (a_array.ndim > 1) + (n,) * (b_array.ndim > 1)
+    inputs = {"a": a_array, "b": b_array, "a_zero_point": a_points, "b_zero_point": b_points}
+    y = result(out, shape, _checks.INT32, inputs)
     _backend.backend.matmul_int8(
         _one_batch(a_matrix, batch, count),
         _one_batch(b_matrix, batch, count),
         a_points,
         b_points,
-        out,
+        y.reshape(count, m, n),
     )
-    shape = batch + (m,) * (a_array.ndim > 1) + (n,) * (b_array.ndim > 1)
-    return out.reshape(shape)
+    return y
 
 
 def _batch(a: Array, b: Array) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from octavo import _backend, _checks
 from octavo._ops.parameters import layout_of, quantized_dtype, scale_array, zero_point_array
+from octavo._results import FLOAT32, result
 from octavo._types import Array
 
 
@@ -19,6 +20,7 @@ def quantize_linear(
     axis: int | None = None,
     block_size: int | None = None,
     dtype: DTypeLike | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Quantize as ONNX QuantizeLinear: ``saturate(rint(x / scale) + zero_point)``.
 
@@ -38,6 +40,8 @@ def quantize_linear(
         Elements per block along `axis`.
     dtype : int8, uint8, int16 or uint16, optional
         Default: that of `zero_point`, else int8.
+    out : ndarray of `dtype`, the shape of `x`, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own.
 
     Returns
     -------
@@ -57,9 +61,10 @@ def quantize_linear(
     if x_array.dtype != scales.dtype:
         x_array = _checks.rounded(x_array, scales.dtype)
     x_array = np.asarray(x_array, order="C")
-    out = np.empty(x_array.shape, out_dtype)
-    _backend.backend.quantize_linear(x_array, scales.reshape(-1), zero_points, *layout, out)
-    return out
+    inputs = {"x": x_array, "scale": scales, "zero_point": zero_points}
+    y = result(out, x_array.shape, out_dtype, inputs)
+    _backend.backend.quantize_linear(x_array, scales.reshape(-1), zero_points, *layout, y)
+    return y
 
 
 def dequantize_linear(
@@ -69,6 +74,7 @@ def dequantize_linear(
     *,
     axis: int | None = None,
     block_size: int | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Dequantize as ONNX DequantizeLinear: ``(x - zero_point) * scale``.
 
@@ -78,6 +84,8 @@ def dequantize_linear(
     scale, zero_point, axis, block_size
         As in `quantize_linear`.  A NaN scale is accepted: it is what `quantize_dynamic` gives a
         row that held a non-finite value, and it gives NaN back.  int32 takes no zero point.
+    out : ndarray of the dtype of `scale`, the shape of `x`, optional
+        As in `quantize_linear`.
 
     Returns
     -------
@@ -90,7 +98,7 @@ def dequantize_linear(
     array([-10.,   1.,  62.], dtype=float32)
     """
     codes = _checks.as_codes(x, "x", (*_checks.CODES, _checks.INT32))
-    scales = scale_array(scale, np.dtype(np.float32), nan=True)
+    scales = scale_array(scale, FLOAT32, nan=True)
     layout = layout_of(codes.shape, scales, axis, block_size)
     zero_points = zero_point_array(zero_point, scales, codes.dtype)
     if zero_points is not None and codes.dtype == np.int32:
@@ -98,12 +106,15 @@ def dequantize_linear(
             raise ValueError("zero_point: expected none for int32 codes, got a value other than 0")
         zero_points = None
     codes = np.asarray(codes, order="C")
-    out = np.empty(codes.shape, scales.dtype)
-    _backend.backend.dequantize_linear(codes, scales.reshape(-1), zero_points, *layout, out)
-    return out
+    inputs = {"x": codes, "scale": scales, "zero_point": zero_points}
+    y = result(out, codes.shape, scales.dtype, inputs)
+    _backend.backend.dequantize_linear(codes, scales.reshape(-1), zero_points, *layout, y)
+    return y
 
 
-def quantize_dynamic(x: ArrayLike, *, symmetric: bool = False) -> tuple[Array, Array, Array]:
+def quantize_dynamic(
+    x: ArrayLike, *, symmetric: bool = False, out: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Quantize every row of `x` to int8 with a scale and a zero point of its own.
 
     Parameters
@@ -112,6 +123,8 @@ def quantize_dynamic(x: ArrayLike, *, symmetric: bool = False) -> tuple[Array, A
     symmetric : bool
         False: the range of the row, widened to hold 0, maps onto [-128, 127].  True: zero point 0
         and codes in [-127, 127].
+    out : int8 ndarray, the shape of `x`, optional
+        Takes the codes, and is returned as such; as in `quantize_linear`.
 
     Returns
     -------
@@ -131,8 +144,9 @@ def quantize_dynamic(x: ArrayLike, *, symmetric: bool = False) -> tuple[Array, A
     symmetric = _checks.boolean(symmetric, "symmetric")
     if x_array.ndim == 0:
         raise ValueError("x: expected at least one axis, got a scalar")
-    codes, scales, zero_points = _backend.backend.quantize_dynamic(
-        _checks.rows_of(x_array), symmetric
+    rows, leading = _checks.rows_of(x_array), x_array.shape[:-1]
+    codes = result(out, x_array.shape, _checks.INT8, {"x": rows})
+    _, scales, zero_points = _backend.backend.quantize_dynamic(
+        rows, symmetric, codes.reshape(rows.shape)
     )
-    leading = x_array.shape[:-1]
-    return codes.reshape(x_array.shape), scales.reshape(leading), zero_points.reshape(leading)
+    return codes, scales.reshape(leading), zero_points.reshape(leading)

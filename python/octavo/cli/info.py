@@ -45,6 +45,7 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("backend", f"{result['backend']}: {result['backend_reason']}"),
         ("tier", f"{result['isa']}{forced}; usable, best first: {', '.join(tiers)}{lacking}"),
         ("threads", f"{threads} ({why}; {result['logical_cpus']} logical CPUs)"),
+        ("memory", f"up to {result['result_cache'] / 2**20:.0f} MiB kept for results"),
         ("cpu", f"{result['cpu']} ({result['machine']})"),
         ("features", " ".join(features) or "none known"),
         ("compiler", result["compiler"]),

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from octavo import _checks
+from octavo import _checks, _results
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
 from octavo.nn.side_paths import SidePath
@@ -23,11 +24,11 @@ def nothing(*_: Any) -> None:
 def beside(call: Any, side: SidePath, k: int) -> Any:
     """`call` with a side path as its addend, for plain arrays; holds no layer either."""
 
-    def called(x: Any, residual: Any, addend: Any) -> Any:
+    def called(x: Any, residual: Any, addend: Any, out: Any) -> Any:
         plain = type(x) is np.ndarray and x.dtype == np.float32 and x.flags.c_contiguous
         if not plain or addend is not None or x.ndim == 0 or x.shape[-1] != k:
             return None
-        return call(x, residual, side(x))
+        return call(x, residual, side(x), out)
 
     return called
 
@@ -41,8 +42,8 @@ def wrap(y: Array, options: LinearOptions) -> Array | QTensor:
 def wrapping(call: Any, options: LinearOptions) -> Any:
     """`call` with its result wrapped; holds no layer, so that no cycle keeps weights alive."""
 
-    def wrapped(x: Any, residual: Any, addend: Any) -> Any:
-        y = call(x, residual, addend)
+    def wrapped(*arguments: Any) -> Any:
+        y = call(*arguments)
         return None if y is None else wrap(y, options)
 
     return wrapped
@@ -55,6 +56,17 @@ def checked_rows(values: ArrayLike | None, name: str, shape: tuple[int, ...]) ->
     array = _checks.as_float32(values, name)
     _checks.check_shape(array, shape, name)
     return _checks.rows_of(array)
+
+
+def output_rows(
+    out: object, shape: tuple[int, ...], options: LinearOptions, inputs: Mapping[str, Array | None]
+) -> Array | None:
+    """Check what takes an output of `shape`, if anything; return rows of one axis."""
+    if out is None:
+        return None
+    dtype = _results.FLOAT32 if options.output_scale is None else _checks.INT8
+    checked = _results.result(out, shape, dtype, inputs)
+    return checked.reshape(math.prod(shape[:-1]), shape[-1])
 
 
 def owned(array: Array) -> Array:

@@ -30,9 +30,12 @@ class Activation(Module):
     def __init__(self, name: str) -> None:
         self.name = _checks.choice(name, "name", _checks.ACTIVATIONS)
 
-    def __call__(self, x: ArrayLike) -> Array:
-        """Turn a float32 array of any shape into a new one of the same shape."""
-        return activation(x, self.name)
+    def __call__(self, x: ArrayLike, *, out: Array | None = None) -> Array:
+        """Turn a float32 array of any shape into one of the same shape: `out`, or a new one.
+
+        `out` may be `x`.
+        """
+        return activation(x, self.name, out)
 
     def config(self) -> dict[str, Any]:
         """Return the options of the layer."""

@@ -41,9 +41,11 @@ class Attention(Module):
         v: ArrayLike,
         mask: ArrayLike | None = None,
         bias: ArrayLike | None = None,
+        *,
+        out: Array | None = None,
     ) -> Array:
         """As `octavo.functional.attention`: (B, T_q, H * D) float32."""
-        return attention(q, k, v, mask, bias, heads=self.heads, scale=self.scale)
+        return attention(q, k, v, mask, bias, heads=self.heads, scale=self.scale, out=out)
 
     def config(self) -> dict[str, Any]:
         """Return the options of the layer."""

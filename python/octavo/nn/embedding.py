@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from octavo import _checks
+from octavo import _checks, _results
 from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.weighted import Weighted
@@ -102,18 +102,24 @@ class Embedding(Weighted):
             return cls(state["weight"], state["weight_scale"], **config)
         return cls.of(made.from_tensors({key: state[key] for key in made.keys}, **config))
 
-    def __call__(self, ids: ArrayLike) -> Array:
+    def __call__(self, ids: ArrayLike, *, out: Array | None = None) -> Array:
         """Look up rows.
 
         Parameters
         ----------
         ids : integer array of any shape
+        out : float32 ndarray, shape ``(*ids.shape, embedding_dim)``, optional
+            Takes the rows, and is returned.  C-contiguous and writable, in memory of its own.
 
         Returns
         -------
         float32 ndarray, shape ``(*ids.shape, embedding_dim)``
         """
-        return self._weight.lookup(_checked_ids(ids, self.num_embeddings))
+        rows = _checked_ids(ids, self.num_embeddings)
+        read = {} if out is None else self._weight.tensors()
+        y = _results.result(out, (*rows.shape, self.embedding_dim), _results.FLOAT32, read)
+        self._weight.lookup(rows, y)
+        return y
 
     @property
     def num_embeddings(self) -> int:

@@ -121,6 +121,7 @@ class Linear(LinearParts):
         residual: ArrayLike | None = None,
         *,
         addend: ArrayLike | None = None,
+        out: Array | None = None,
     ) -> Any:
         """Apply the layer.
 
@@ -133,15 +134,18 @@ class Linear(LinearParts):
             Added after the activation.
         addend : float32 array, shape (..., out_features), optional
             Added before the activation.
+        out : float32 ndarray, shape (..., out_features), optional
+            Takes the result, and is returned; of int8, for the codes, if the layer has an output
+            scale.  C-contiguous and writable, in memory of its own.
 
         Returns
         -------
         float32 ndarray, shape (..., out_features); or a QTensor if the layer has an output scale
         """
-        y = self._call(x, residual, addend)
-        return y if y is not None else self._call_checked(x, residual, addend)
+        y = self._call(x, residual, addend, out)
+        return y if y is not None else self._call_checked(x, residual, addend, out)
 
-    def _call_checked(self, x: Any, residual: Any, addend: Any) -> Any:
+    def _call_checked(self, x: Any, residual: Any, addend: Any, out: Any) -> Any:
         """Do the same for everything the fast path leaves: other dtypes, strides, errors."""
         n, k = self._weight.shape
         codes = isinstance(x, QTensor) and self.kind == "int8"
@@ -151,15 +155,17 @@ class Linear(LinearParts):
         shape = (*array.shape[:-1], n)
         after = calls.checked_rows(residual, "residual", shape)
         before = calls.checked_rows(addend, "addend", shape)
+        inputs = {"x": array, "residual": after, "addend": before}
+        rows_out = calls.output_rows(out, shape, self._options, inputs)
         if codes:
             bound: Any = self._bound
-            y = bound.run_codes(*self._rows_of_codes(x), after, before)
+            y = bound.run_codes(*self._rows_of_codes(x), after, before, rows_out)
         else:
             rows = _checks.rows_of(array)
             if self._side_path is not None:
                 before = self._side_path(rows, before)
-            y = self._bound.run(rows, after, before)
-        return calls.wrap(y.reshape(shape), self._options)
+            y = self._bound.run(rows, after, before, rows_out)
+        return calls.wrap(y.reshape(shape) if out is None else out, self._options)
 
     def _rows_of_codes(self, x: QTensor) -> tuple[Array, Array, Array]:
         if self._side_path is not None:

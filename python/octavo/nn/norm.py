@@ -49,9 +49,14 @@ class LayerNorm(Module):
         _state.check_keys(state, ("weight",), ("bias",))
         return cls(state["weight"], state.get("bias"), **config)
 
-    def __call__(self, x: ArrayLike, residual: ArrayLike | None = None) -> Array:
-        """Apply the layer: x and residual (..., features) to float32 (..., features)."""
-        return layer_norm(x, self.weight, self.bias, self.eps, residual)
+    def __call__(
+        self, x: ArrayLike, residual: ArrayLike | None = None, *, out: Array | None = None
+    ) -> Array:
+        """Apply the layer: x and residual (..., features) to float32 (..., features).
+
+        `out` takes the result as in `octavo.functional.layer_norm`.
+        """
+        return layer_norm(x, self.weight, self.bias, self.eps, residual, out=out)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._results import FLOAT32, result
 from octavo._types import Array
 from octavo.sparse import foreign
 from octavo.sparse.matrix import SparseMatrix
 
 
-def spmm(a: Any, x: ArrayLike) -> Array:
+def spmm(a: Any, x: ArrayLike, *, out: Array | None = None) -> Array:
     """Multiply a sparse matrix by a dense one: ``a @ x`` in float32.
 
     Each element is the sum of its row's products, columns ascending, from +0, each added by a fused
@@ -29,6 +29,8 @@ def spmm(a: Any, x: ArrayLike) -> Array:
         Or a scipy.sparse matrix or sparse PyTorch tensor, which is converted at every call.
     x : float32 or float16 array, shape (K, M) or (K,)
         Any strides.
+    out : float32 ndarray, the shape of the result, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own.
 
     Returns
     -------
@@ -53,13 +55,13 @@ def spmm(a: Any, x: ArrayLike) -> Array:
     if dense.ndim not in (1, 2) or dense.shape[0] != matrix.shape[1]:
         k = matrix.shape[1]
         raise ValueError(f"x: expected shape ({k}, M) or ({k},), got {dense.shape}")
-    out = np.empty((matrix.shape[0], *dense.shape[1:]), np.float32)
+    y = result(out, (matrix.shape[0], *dense.shape[1:]), FLOAT32, {"x": dense})
     columns = dense[:, None] if dense.ndim == 1 else dense
-    matrix._stored.matmul(columns, out[:, None] if out.ndim == 1 else out)
-    return out
+    matrix._stored.matmul(columns, y[:, None] if y.ndim == 1 else y)
+    return y
 
 
-def sparse_linear(x: ArrayLike, weight: Any) -> Array:
+def sparse_linear(x: ArrayLike, weight: Any, *, out: Array | None = None) -> Array:
     """Apply a sparse weight to rows as a layer does: ``x @ weight.T`` in float32.
 
     The bits are those of `spmm` on the transposed arrays.
@@ -69,6 +71,8 @@ def sparse_linear(x: ArrayLike, weight: Any) -> Array:
     x : float32 or float16 array, shape (..., K)
     weight : SparseMatrix, shape (N, K)
         Or a scipy.sparse matrix or sparse PyTorch tensor, which is converted at every call.
+    out
+        As for `spmm`.
 
     Returns
     -------
@@ -95,9 +99,9 @@ def sparse_linear(x: ArrayLike, weight: Any) -> Array:
     if dense.ndim == 0 or dense.shape[-1] != k:
         raise ValueError(f"x: expected shape (..., {k}), got {dense.shape}")
     rows = _checks.rows_of(dense)
-    out = np.empty((len(rows), n), np.float32)
-    matrix._stored.matmul(rows.T, out.T)
-    return out.reshape(*dense.shape[:-1], n)
+    y = result(out, (*dense.shape[:-1], n), FLOAT32, {"x": dense})
+    matrix._stored.matmul(rows.T, y.reshape(len(rows), n).T)
+    return y
 
 
 def _sparse(a: Any, name: str) -> SparseMatrix:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octavo import _backend, _checks
+from octavo import _backend, _checks, _results
 from octavo.nn.weights import Weight
 from octavo.torch._form import Form
 from octavo.torch.memory import LayerMemory, layer_of, refuse_gradient, weight_of
@@ -140,7 +140,9 @@ def look_up(ids: Tensor, table: Weight) -> Tensor:
     if array.size and not 0 <= array.min() <= array.max() < count:
         low, high = array.min(), array.max()
         raise IndexError(f"input: expected ids in [0, {count - 1}], got {low if low < 0 else high}")
-    return torch.from_numpy(table.lookup(array))
+    rows = _results.result(None, (*array.shape, table.shape[1]), _results.FLOAT32, {})
+    table.lookup(array, rows)
+    return torch.from_numpy(rows)
 
 
 @torch.library.register_fake("octavo::embedding", lib=LIBRARY)

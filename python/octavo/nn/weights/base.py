@@ -42,12 +42,21 @@ class Bound(Protocol):
     def call(self) -> Callable[..., Array | None] | None:
         """What applies the layer to plain float32 arrays of any leading shape, if that is fast.
 
-        ``call(x, residual, addend)`` returns None for all else: that is what the layer then checks,
-        converts and gives to `run`.
+        ``call(x, residual, addend, out)`` returns None for all else: the layer then checks
+        and converts it, and gives it to `run`.
         """
 
-    def run(self, x: Array, residual: Array | None = None, addend: Array | None = None) -> Array:
-        """Apply the layer to rows (M, K), with what is added to the result, (M, N)."""
+    def run(
+        self,
+        x: Array,
+        residual: Array | None = None,
+        addend: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """Apply the layer to rows (M, K), with what is added to the result, (M, N).
+
+        `out`, if given, is checked and takes the result.
+        """
 
 
 class Memory(NamedTuple):
@@ -234,8 +243,8 @@ class Weight(ABC):
         return None
 
     @abstractmethod
-    def lookup(self, ids: Array) -> Array:
-        """Return rows as float32, shape ``(*ids.shape, K)``."""
+    def lookup(self, ids: Array, out: Array) -> None:
+        """Write rows as float32 into `out`, shape ``(*ids.shape, K)``."""
 
     def described(self) -> dict[str, str]:
         """Return what the repr of a layer tells of it beside its shape."""

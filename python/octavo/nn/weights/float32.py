@@ -34,7 +34,7 @@ class FloatWeight(Weight):
     --------
     >>> import numpy as np
     >>> from octavo.nn.weights import FloatWeight
-    >>> FloatWeight(np.eye(2, dtype=np.float32)).lookup(np.array([1]))
+    >>> FloatWeight(np.eye(2, dtype=np.float32)).rows(1, 2)
     array([[0., 1.]], dtype=float32)
     """
 
@@ -96,12 +96,13 @@ class FloatWeight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> FloatProduct:
         """Return the product."""
-        return FloatProduct(self._product, self.nbytes, bias, options)
+        return FloatProduct(self._product, self.shape[0], self.nbytes, bias, options)
 
-    def _product(self, rows: Array) -> Array:
+    def _product(self, rows: Array, y: Array) -> None:
         if self.shape[0] <= _NARROW:
-            return np.einsum("mk,nk->mn", rows, self.values)
-        return np.matmul(rows, self.values.T)
+            np.einsum("mk,nk->mn", rows, self.values, out=y)
+        else:
+            np.matmul(rows, self.values.T, out=y)
 
     def dequantized(self) -> Array:
         """Return the matrix, not copied."""
@@ -115,6 +116,7 @@ class FloatWeight(Weight):
         """Return the matrix with its columns multiplied."""
         return FloatWeight(self.values * multiplier)
 
-    def lookup(self, ids: Array) -> Array:
-        """Return rows."""
-        return self.values[ids]
+    def lookup(self, ids: Array, out: Array) -> None:
+        """Write rows."""
+        # Ids are checked; any other mode than "raise" saves a copy.
+        np.take(self.values, ids, axis=0, out=out, mode="wrap")

@@ -115,17 +115,15 @@ class HalfWeight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> FloatProduct:
         """Return the product."""
-        return FloatProduct(self._product, self.nbytes, bias, options)
+        return FloatProduct(self._product, self.shape[0], self.nbytes, bias, options)
 
-    def _product(self, rows: Array) -> Array:
+    def _product(self, rows: Array, y: Array) -> None:
         n, k = self.shape
-        y = np.empty((len(rows), n), np.float32)
         step = max(1, _BLOCK_ELEMENTS // max(1, k))
         block = np.empty((min(step, n), k), np.float32)
         for start in range(0, n, step):
             end = min(start + step, n)
             np.matmul(rows, self._widened(start, end, block).T, out=y[:, start:end])
-        return y
 
     def _widened(self, start: int, end: int, out: Array | None = None) -> Array:
         """Return some rows as float32."""
@@ -142,12 +140,9 @@ class HalfWeight(Weight):
         """Round other numbers to the same type."""
         return type(self).from_float(values)
 
-    def lookup(self, ids: Array) -> Array:
-        """Return rows as float32."""
-        found = self.values[ids]
-        rows = np.empty(found.shape, np.float32)
-        _backend.backend.widen(found, rows)
-        return rows
+    def lookup(self, ids: Array, out: Array) -> None:
+        """Write rows as float32."""
+        _backend.backend.widen(self.values[ids], out)
 
     def described(self) -> dict[str, str]:
         """Return the type."""

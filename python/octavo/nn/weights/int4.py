@@ -219,13 +219,13 @@ class Int4Weight(Weight):
         """Round other numbers in groups of the same size."""
         return Int4Weight.from_float(values, group=self.group)
 
-    def lookup(self, ids: Array) -> Array:
-        """Return rows as float32."""
+    def lookup(self, ids: Array, out: Array) -> None:
+        """Write rows as float32."""
         rows = ids.reshape(-1)
         words, k = self.tensors()["weight_packed"], self.shape[1]
         values = _unpacked(words[rows], k).astype(np.float32)
-        values *= self.scale[rows].repeat(self.group, axis=1)[:, :k]
-        return values.reshape(*ids.shape, self.shape[1])
+        factors = self.scale[rows].repeat(self.group, axis=1)[:, :k]
+        np.multiply(values, factors, out=out.reshape(values.shape))
 
     def described(self) -> dict[str, str]:
         """Return the kind and the size of groups."""

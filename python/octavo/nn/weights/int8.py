@@ -279,11 +279,10 @@ class Int8Weight(Weight):
         """Quantize other numbers, whose zeros mean nothing."""
         return Int8Weight.from_float(values)
 
-    def lookup(self, ids: Array) -> Array:
-        """Return rows as float32."""
-        out = np.empty((ids.size, self.shape[1]), np.float32)
-        _backend.backend.embedding(self.codes, self.scale, ids.reshape(-1), out)
-        return out.reshape(*ids.shape, self.shape[1])
+    def lookup(self, ids: Array, out: Array) -> None:
+        """Write rows as float32."""
+        rows = out.reshape(ids.size, self.shape[1])
+        _backend.backend.embedding(self.codes, self.scale, ids.reshape(-1), rows)
 
     def described(self) -> dict[str, str]:
         """Return zeros and format, of a weight that leaves zeros out."""
