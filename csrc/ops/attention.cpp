@@ -14,9 +14,6 @@ namespace {
 
 // Multiply-adds one thread does in about 5 us.
 constexpr std::int64_t kWorkPerThread = 100000;
-// Queries that pay for packing the keys and values of a head once more.
-constexpr std::int64_t kQueriesPerTask = 48;
-constexpr std::int64_t kTasksPerThread = 3;
 // At most so many if their biases are packed too, which takes scratch for each.
 constexpr std::int64_t kQueriesWithBias = 16 * kAttentionRows;
 constexpr std::int64_t kLanes = 16;
@@ -38,11 +35,7 @@ Plan make_plan(const AttentionShape& shape, bool has_bias) {
       checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
   plan.threads = threads_for(work, kWorkPerThread);
   const std::int64_t pairs = shape.batch * shape.heads;
-  std::int64_t parts = 1;
-  if (plan.threads > 1) {
-    parts = std::min(ceil_div(plan.threads * kTasksPerThread, pairs),
-                     std::max<std::int64_t>(1, shape.queries / kQueriesPerTask));
-  }
+  const std::int64_t parts = query_parts(plan.threads, pairs, shape.queries);
   plan.part_queries = round_up(ceil_div(shape.queries, parts), kAttentionRows);
   if (has_bias) plan.part_queries = std::min(plan.part_queries, kQueriesWithBias);
   plan.parts = ceil_div(shape.queries, plan.part_queries);

@@ -16,9 +16,6 @@ namespace {
 
 // Multiply-adds one thread does in about 5 us.
 constexpr std::int64_t kWorkPerThread = 400000;
-// Queries that pay for packing the keys and values of a head once more.
-constexpr std::int64_t kQueriesPerTask = 48;
-constexpr std::int64_t kTasksPerThread = 3;
 // Rows whose scores of a block are in L2 together (128 KiB); fewer where many blocks leave sums.
 constexpr std::int64_t kRows = 64;
 constexpr std::int64_t kSumBytes = std::int64_t{1} << 20;
@@ -66,11 +63,7 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
       checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
   plan.threads = threads_for(work, kWorkPerThread);
   const std::int64_t pairs = shape.batch * grouped.kv_heads;
-  std::int64_t parts = 1;
-  if (plan.threads > 1) {
-    parts = std::min(ceil_div(plan.threads * kTasksPerThread, pairs),
-                     std::max<std::int64_t>(1, shape.queries / kQueriesPerTask));
-  }
+  const std::int64_t parts = query_parts(plan.threads, pairs, shape.queries);
   plan.part_queries = ceil_div(shape.queries, parts);
   plan.parts = ceil_div(shape.queries, plan.part_queries);
   plan.threads = static_cast<int>(std::min<std::int64_t>(plan.threads, pairs * plan.parts));

@@ -28,4 +28,13 @@ inline std::int64_t items_per_task(std::int64_t items, std::int64_t work, std::i
   return std::clamp<std::int64_t>(per_task / ceil_div(work, items), 1, kMost);
 }
 
+// Into how many parts attention splits the queries of each of `pairs` heads: some tasks for a
+// thread, but of no fewer queries than pay for packing the head's keys and values once more.
+inline std::int64_t query_parts(int threads, std::int64_t pairs, std::int64_t queries) {
+  constexpr std::int64_t kTasksPerThread = 3, kQueriesPerTask = 48;
+  if (threads == 1) return 1;
+  return std::min(ceil_div(threads * kTasksPerThread, pairs),
+                  std::max<std::int64_t>(1, queries / kQueriesPerTask));
+}
+
 }  // namespace octavo
