@@ -46,7 +46,7 @@ def reference(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    return SentenceTransformer(folder)
+    return SentenceTransformer(folder, device="cpu")
 
 
 def plain(found: Any) -> list[Any]:
@@ -205,6 +205,7 @@ def test_made_of_one_of_theirs(folder: Path) -> None:
 REFUSED: dict[str, tuple[Any, str]] = {
     "device": (lambda m: m.encode(TEXTS, device="cuda"), "device: expected 'cpu'.* 'cuda'"),
     "devices": (lambda m: m.encode(TEXTS, device=["cpu", "cuda"]), "device: expected 'cpu'"),
+    "another place": (lambda _: SentenceTransformer("x", device="cuda"), "device: .* 'cuda'"),
     "moving": (lambda m: m.to("meta"), "device, dtype: expected 'cpu' and torch.float32"),
     "halves": (lambda m: m.half(), "device, dtype: .* torch.float16"),
     "processing": (

@@ -39,6 +39,8 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
     recipe : str, dict or octavo.compression.Recipe, optional
         What to make of it, as `octavo.compress` takes it, ``"int8"`` for instance; by default it
         stays as it is stored.
+    device : str, optional
+        "cpu": octavo has no other.
     prompts, default_prompt_name, similarity_fn_name, truncate_dim
         As theirs; by default as the folder says.
     revision, token
@@ -52,8 +54,7 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
     Notes
     -----
     ``encode`` takes what theirs takes.  `batch_size` changes neither results nor, much, the time:
-    octavo makes its own batches.  A device other than the CPU is refused, and so is
-    ``processing_kwargs``.  There is nothing to train.
+    octavo makes its own batches.  ``processing_kwargs`` is refused.  There is nothing to train.
 
     Examples
     --------
@@ -67,6 +68,7 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         self,
         model_name_or_path: Any,
         *,
+        device: str | None = None,
         recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe | None = None,
         prompts: dict[str, str] | None = None,
         default_prompt_name: str | None = None,
@@ -75,6 +77,7 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> None:
+        _require_cpu(device)
         encoder = _encoder(model_name_or_path, revision, token)
         if recipe is not None:
             encoder = compress(encoder, recipe)
@@ -102,8 +105,7 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
         given = bound.arguments
         devices = given["device"] if isinstance(given["device"], list) else [given["device"]]
         for device in devices:
-            if device is not None and torch.device(device).type != "cpu":
-                raise ValueError(f"device: expected 'cpu', octavo has no other, got {device!r}")
+            _require_cpu(device)
         if given["batch_size"] > 0:  # they refuse it otherwise
             given["batch_size"] = max(given["batch_size"], _LEAST_AT_ONCE)
         given["kwargs"][STATES] = given["output_value"] != "sentence_embedding"
@@ -145,6 +147,11 @@ class SentenceTransformer(sentence_transformers.SentenceTransformer):
     def push_to_hub(self, *_: Any, **__: Any) -> Any:
         """Refuse, before anything is made on the hub."""
         raise NotImplementedError("push_to_hub: save the model, and upload its folder: hf upload")
+
+
+def _require_cpu(device: Any) -> None:
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f"device: expected 'cpu', octavo has no other, got {device!r}")
 
 
 def _encoder(model: Any, revision: str | None, token: str | bool | None) -> models.Encoder:
