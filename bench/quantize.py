@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from common import workers
-from common.targets import Row, Target, at_least, by_case, percent
+from common.targets import Row, Target, at_least, at_most, by_case, percent
 from octavo.bench import report
 from octavo.bench.peers.worker import Request
 
@@ -26,17 +26,21 @@ PEER_RATIO = 3.0
 def quantize_targets(rows: Sequence[Row]) -> list[Target]:
     """Hold the rows against the copy speed and the peers."""
     copy: list[tuple[float, str]] = []
+    faults: list[tuple[float, str]] = []
     rivals: dict[str, list[tuple[float, str]]] = {"torch": [], "ort": []}
     for (case, threads), engines in by_case(rows).items():
         row, where = engines.get("octavo"), f"{case} T={threads}"
         if row is None or not row["extra"]["large"]:
             continue
         copy.append((row["share"], where))
+        if row["extra"]["faults"] is not None:
+            faults.append((row["extra"]["faults"], where))
         for name, found in rivals.items():
             if name in engines:
                 found.append((engines[name]["seconds"] / row["seconds"], where))
     return [
         at_least("larger than L2: of the copy speed", COPY_SHARE, copy, percent),
+        at_most("larger than L2: page faults of a warm call", 0, faults, "{:.0f}".format),
         at_least("larger than L2: PyTorch", PEER_RATIO, rivals["torch"]),
         at_least("larger than L2: ONNX Runtime", PEER_RATIO, rivals["ort"]),
     ]

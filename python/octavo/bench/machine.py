@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ def cache_bytes(level: int) -> int | None:
 def l2_bytes() -> int:
     """Return the size of L2, or a usual one where the system does not say."""
     return cache_bytes(2) or DEFAULT_L2_BYTES
+
+
+def page_faults(call: Callable[[], Any]) -> int | None:
+    """Return how many pages the system has to bring for a warm call, where it counts them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    call()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    call()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def describe() -> dict[str, Any]:

@@ -22,10 +22,11 @@ SHAPES = ((128, 768), (512, 3072), (4096, 4096))
 
 @dataclass(frozen=True)
 class Job:
-    """One conversion: ours, the same in NumPy, and the bytes it reads and writes."""
+    """One conversion: ours, the same into `out`, NumPy's, and the bytes it reads and writes."""
 
     name: str
     ours: Callable[[], Any]
+    into: Callable[[], Any]
     numpy: Callable[[], Array]
     nbytes: int
 
@@ -72,7 +73,7 @@ def jobs(rows: int, columns: int) -> list[Job]:
     column = each[:, None]
     codes, row_codes = numpy_quantize(x, one), numpy_quantize(x, column)
     down, up = functional.quantize_linear, functional.dequantize_linear
-    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Array]]] = {
+    pairs: dict[str, tuple[Callable[..., Any], Callable[[], Array]]] = {
         "quantize tensor": (partial(down, x, one), partial(numpy_quantize, x, one)),
         "quantize axis 0": (partial(down, x, each, axis=0), partial(numpy_quantize, x, column)),
         "quantize dynamic": (
@@ -85,7 +86,10 @@ def jobs(rows: int, columns: int) -> list[Job]:
             partial(numpy_dequantize, row_codes, column),
         ),
     }
-    return [Job(name, ours, numpy, 5 * x.size) for name, (ours, numpy) in pairs.items()]
+    return [
+        Job(name, ours, partial(ours, out=np.empty_like(numpy())), numpy, 5 * x.size)
+        for name, (ours, numpy) in pairs.items()
+    ]
 
 
 def check_against(expected: Array, name: str, result: Any, float_bound: float = 1e-6) -> None:
@@ -112,7 +116,7 @@ def run(options: Options) -> Iterator[Row]:
             for job in jobs(rows, columns):
                 yield from time_case(
                     ("quantize", f"{rows}x{columns} {job.name}", threads),
-                    {"octavo": job.ours, "numpy": job.numpy},
+                    {"octavo": job.ours, "octavo out": job.into, "numpy": job.numpy},
                     (rows * columns, job.nbytes),
                     "numpy",
                     probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},

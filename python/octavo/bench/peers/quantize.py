@@ -21,7 +21,7 @@ def check_codes(expected: Any, name: str, result: Any) -> None:
         result = result.int_repr()
     if hasattr(result, "numpy"):
         result = result.numpy()
-    ours.check_against(expected, name, result, 1e-6 if name == "octavo" else 1 / 126)
+    ours.check_against(expected, name, result, 1e-6 if name.startswith("octavo") else 1 / 126)
 
 
 def _measure_shape(
@@ -40,16 +40,24 @@ def _measure_shape(
     made = []
     for job in jobs.values():
         rivals = {name: calls[job.name] for name, calls in peers.items() if job.name in calls}
-        kinds = {"octavo": "ours", "numpy": "float", **dict.fromkeys(rivals, "int8")}
+        calls = {"octavo": job.ours, "octavo out": job.into, "numpy": job.numpy, **rivals}
+        kinds = {"octavo": "ours", "octavo out": "ours", "numpy": "float"}
         large = x.nbytes > machine.l2_bytes()
         made.append(
             time_case(
                 ("quantize", f"{rows}x{columns} {job.name}", request.threads),
-                {"octavo": job.ours, "numpy": job.numpy, **rivals},
+                calls,
                 (x.size, job.nbytes),
                 "numpy",
                 probes={"copy": partial(roofline.copy_speed, job.nbytes // 2)},
-                extra={name: {"kind": kind, "large": large} for name, kind in kinds.items()},
+                extra={
+                    name: {
+                        "kind": kinds.get(name, "int8"),
+                        "large": large,
+                        "faults": machine.page_faults(call),
+                    }
+                    for name, call in calls.items()
+                },
                 rounds=3 if request.quick else 9,
                 seconds=0.05 if request.quick else 0.6,
                 check=partial(check_codes, job.numpy()),
