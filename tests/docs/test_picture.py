@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first page's picture is drawn of the figures beside it, and these are plausible."""
+"""The first page's picture is drawn of the figures beside it."""
 
 from __future__ import annotations
 

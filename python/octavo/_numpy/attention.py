@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from octavo._numpy.float_ops import exp2_scaled, row_sum, sequences
+from octavo._numpy.float_ops import LOG2_E, exp2_scaled, row_sum, sequences
 from octavo._numpy.fused import fused
 from octavo._numpy.quantize import quantize_dynamic
 from octavo._types import Array
@@ -15,7 +15,6 @@ from octavo._types import Array
 KEYS_PER_BLOCK = 512
 _QUERIES_AT_ONCE = 256
 _F = np.float32
-_LOG2_E = _F(1.44269502)
 _HIGHEST = _F(255)
 # 255 divided by a smaller weight would not be finite.
 _SMALLEST_WEIGHT = _F(2.0**-119)
@@ -105,11 +104,11 @@ def _attend(
     q: _Rows, k: _Rows, v: _Rows, bias: Array | None, seen: Array, sm_scale: np.float32
 ) -> Array:
     with np.errstate(all="ignore"):
-        factor = q.scale * sm_scale * _LOG2_E
+        factor = q.scale * sm_scale * LOG2_E
         blocks = []
         for start in range(0, len(k.codes), KEYS_PER_BLOCK):
             keys = slice(start, start + KEYS_PER_BLOCK)
-            added = None if bias is None else bias[:, keys] * _LOG2_E
+            added = None if bias is None else bias[:, keys] * LOG2_E
             blocks.append(_block(q, k.part(keys), v.part(keys), added, seen - start, factor))
         if bias is not None:
             factor = np.ones_like(factor)

@@ -20,7 +20,7 @@ _F = np.float32
 _LANES = 16
 _EXP_LOWEST = _F(-87.33654)
 _EXP_HIGHEST = _F(88.0)
-_LOG2_E = _F(1.44269502)
+LOG2_E = _F(1.44269502)
 _LN2_HIGH = _F(0.693147182)
 _LN2_LOW = _F(-1.90465421e-9)
 # 1.5 * 2**23 + 127: added to y it leaves rint(y) + 127, an exponent's bits, in the lowest places.
@@ -65,7 +65,7 @@ def _power_of_two(whole: Array) -> Array:
 def exp(x: Array) -> Array:
     """e**x, clamped to the normal range of float32; NaN stays NaN."""
     x = np.minimum(np.maximum(x, _EXP_LOWEST), _EXP_HIGHEST)
-    whole = fused(x, _LOG2_E, _TO_INTEGER)
+    whole = fused(x, LOG2_E, _TO_INTEGER)
     n = whole - _TO_INTEGER
     r = fused(-n, _LN2_HIGH, x)
     r = fused(-n, _LN2_LOW, r)
