@@ -116,10 +116,11 @@ def test_work_is_what_the_tier_multiplies(tier: str) -> None:
 @needs_core
 @pytest.mark.parametrize("tier", runtime.isa_tiers())
 @pytest.mark.parametrize("zeros", [0.5, 0.8, 0.95])
-def test_auto_takes_blocks_where_whole_ones_are_gone(tier: str, zeros: float) -> None:
+def test_auto_takes_blocks_where_enough_whole_ones_are_gone(tier: str, zeros: float) -> None:
     with runtime.use_isa(tier):
         tiles = SparseLinear.from_quantized(pruned(256, 1024, zeros, (16, 64)), 0.1)
-        assert tiles.format == "bsr16x4"
+        pays = max(tuning.costs(tier)["bsr16x4"]) * (1 - zeros) < 0.95
+        assert (tiles.format == "bsr16x4") == pays
         scattered = SparseLinear.from_quantized(pruned(256, 1024, 0.5, (1, 1)), 0.1)
         assert scattered.format != "bsr16x4"
 
