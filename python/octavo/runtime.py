@@ -141,6 +141,12 @@ class ResultCache(NamedTuple):
         Bytes that it keeps at most.
     nbytes, buffers : int
         What it keeps now; memory of arrays that are still there does not count.
+
+    Examples
+    --------
+    >>> import octavo
+    >>> octavo.runtime.result_cache().buffers <= 16
+    True
     """
 
     limit: int
