@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -16,6 +17,8 @@ py::array new_result(std::vector<py::ssize_t> shape, const py::dtype& dtype) {
     bytes = checked_mul(bytes, size);
   }
   if (!is_kept_size(static_cast<std::size_t>(bytes))) return py::array(dtype, std::move(shape));
+  // Any bytes are a number; elements of other kinds may be pointers.
+  if (std::strchr("biufc", dtype.kind()) == nullptr) bad_argument("dtype", "numbers");
   auto buffer = std::make_unique<AlignedBuffer>(take_result(static_cast<std::size_t>(bytes)));
   const void* data = buffer->as<void>();
   const py::capsule owner(buffer.get(), [](void* held) {

@@ -270,6 +270,17 @@ def test_the_numpy_backend_keeps_none() -> None:
         assert runtime.result_cache() == (0, 0, 0)
 
 
+def test_shapes_and_types_that_are_none() -> None:
+    for shape, dtype in (
+        ((-1,), "f4"),
+        ((2**40, 2**40), "f4"),
+        ((MIB,), "O"),
+        ((MIB // 2,), "f4,O"),
+    ):
+        with pytest.raises(ValueError, match=r"^(shape|sizes|dtype): "):
+            core.empty(shape, np.dtype(dtype))
+
+
 def test_limits_that_are_none() -> None:
     for wrong in (-1, 2**41, 1.5, None):
         with pytest.raises((TypeError, ValueError), match=r"^limit: "):
