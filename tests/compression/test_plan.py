@@ -10,7 +10,7 @@ import pytest
 
 import model_files
 import octavo
-from octavo.compression import read_recipe
+from octavo.compression import Quantize, read_recipe
 from octavo.compression.materialize import Forms, materialize
 from octavo.compression.plan import LayerPlan
 from octavo.compression.work import Work
@@ -98,7 +98,7 @@ def test_the_model_that_came_is_left_alone(model: Encoder) -> None:
 def test_a_form_is_made_once(model: Encoder) -> None:
     made: list[str] = []
     found = plans(model, "int8")
-    forms = Forms(found, "float16", made.append)
+    forms = Forms(found, Quantize(keep="float16"), made.append)
     layer: Any = model.get_submodule(QUERY)
     small: Any = forms.form(QUERY, layer)
     assert forms.form(QUERY, layer) is small

@@ -105,6 +105,10 @@ def test_a_choice_of_precision_is_saved(folder: Path, tmp_path: Path, name: str)
         assert made.attention_precision == name
     with pytest.raises(ValueError, match="attention_precision: expected"):
         model.attention_precision = "int4"
+    model._attentions()[0].precision = "auto"
+    assert model.attention_precision == "mixed"
+    with pytest.raises(ValueError, match="attention_precision: expected one for all blocks"):
+        model.save(tmp_path / "mixed")
     config = tmp_path / "saved" / "config.json"
     config.write_text(config.read_text().replace(f'"{name}"', '"half"', 1))
     with pytest.raises(ValueError, match="attention_precision is"):

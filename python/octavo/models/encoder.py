@@ -17,7 +17,7 @@ from octavo.io.segment import Segment
 from octavo.models import packing
 from octavo.models.config import EncoderConfig
 from octavo.models.packing import Packed, packed, slices
-from octavo.models.self_attention import PRECISIONS, SelfAttention
+from octavo.models.self_attention import ATTENTION_PRECISIONS, SelfAttention
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.text_vectors import TextVectors
 
@@ -100,7 +100,13 @@ class Encoder(TextVectors):
         Returns
         -------
         numpy.ndarray of float32, shape (batch, tokens, hidden_size)
-            Zeros where there is padding, which is not computed.
+            Zeros where there is padding.
+
+        Notes
+        -----
+        Blocks get the tokens of some rows side by side, (1, N, hidden_size), and a `Packed` in the
+        mask's place (`octavo.models.packing`), several times for a large batch. Where padding lies
+        between tokens and positions count, they get rows as they are, and the mask.
         """
         ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
         if mask is not None and mask.all():
@@ -158,14 +164,15 @@ class Encoder(TextVectors):
         """How attention is computed: "int8", "float32", or "auto".
 
         "auto" is int8 where the layers that make queries, keys and values are; a model keeps
-        another choice when it is saved.
+        another choice when it is saved. "mixed" where blocks have been told different things,
+        which cannot be saved.
         """
         found = {module.precision for module in self._attentions()}
-        return found.pop() if len(found) == 1 else "auto"
+        return "mixed" if len(found) > 1 else found.pop()
 
     @attention_precision.setter
     def attention_precision(self, value: str) -> None:
-        choice(value, "attention_precision", PRECISIONS)
+        choice(value, "attention_precision", ATTENTION_PRECISIONS)
         for module in self._attentions():
             module.precision = value
 
@@ -196,7 +203,10 @@ class Encoder(TextVectors):
         return hidden
 
     def blocks(self) -> list[tuple[str, nn.Module]]:
-        """List the blocks by name; each is called with `block_inputs` of what the last one gave."""
+        """List the blocks by name; each is called with what the last one gave.
+
+        `forward` calls them with `block_inputs`, a call of the model with packed rows.
+        """
         layers = getattr(self, self.stack).layer
         return [(f"{self.stack}.layer.{index}", layer) for index, layer in enumerate(layers)]
 

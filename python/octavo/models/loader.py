@@ -27,7 +27,7 @@ from octavo.models.encoder import Encoder
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
-from octavo.models.self_attention import PRECISIONS
+from octavo.models.self_attention import ATTENTION_PRECISIONS
 from octavo.models.sharing import SharedWeights, digests, name_of, require_sharing, shared_weights
 
 _MODELS: dict[
@@ -175,10 +175,10 @@ def _built(
         model.recipe = recipe
     if "attention_precision" in made_by:
         precision = made_by["attention_precision"]
-        if precision not in PRECISIONS:
+        if precision not in ATTENTION_PRECISIONS:
             raise ValueError(
                 f"{path}: config.json: attention_precision is {shown(precision)}, expected one of "
-                f"{', '.join(PRECISIONS)}"
+                f"{', '.join(ATTENTION_PRECISIONS)}"
             )
         model.attention_precision = precision
     return model, others

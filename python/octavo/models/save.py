@@ -184,6 +184,11 @@ def _config(
     made_by: dict[str, Any] = {}
     if model.recipe is not None:
         made_by["recipe"] = model.recipe
+    if model.attention_precision == "mixed":
+        raise ValueError(
+            "attention_precision: expected one for all blocks, got several, which the file cannot "
+            "tell"
+        )
     if model.attention_precision != "auto":
         made_by["attention_precision"] = model.attention_precision
     if made_by:

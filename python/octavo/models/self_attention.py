@@ -12,7 +12,7 @@ from octavo.models.packing import Packed
 if TYPE_CHECKING:
     from octavo._types import Float32, Mask
 
-PRECISIONS = ("auto", "float32", "int8")
+ATTENTION_PRECISIONS = ("auto", "float32", "int8")
 
 
 class SelfAttention(nn.Module):

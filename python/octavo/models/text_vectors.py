@@ -98,7 +98,8 @@ class TextVectors(TextModel):
         output : "sentence" or "tokens"
             Vectors of texts, or the hidden states of their tokens.
         batch_tokens : int
-            Run as many rows at a time as have so many tokens, padding included.
+            Hold as many rows at a time as have so many tokens, padding included. Results do not
+            depend on it, nor does speed much.
         progress : callable, optional
             ``progress(done, total)``, after each batch.
         prompt_tokens : int

@@ -14,12 +14,13 @@ from octavo._types import Int64
 from octavo._warn import warn
 from octavo.io.folder import parse_json
 from octavo.io.tokenizer import Tokenizer, Tokens
+from octavo.models.packing import SLICE_TOKENS
 
 Progress = Callable[[int, int], None]
 """Gets how many texts are done, of how many."""
 
-BATCH_TOKENS = 512
-"""What a batch has by default, padding included: all of it stays in the caches of a core."""
+BATCH_TOKENS = SLICE_TOKENS
+"""What a batch has by default, padding included: a slice of the model, or less."""
 
 
 class TextSettings(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 from octavo import _checks
 from octavo._text import shown
 from octavo.compression.recipe import _fields
-from octavo.models.self_attention import PRECISIONS
+from octavo.models.self_attention import ATTENTION_PRECISIONS
 from octavo.nn.weights import KINDS
 from octavo.nn.weights.int4 import GROUPS
 
@@ -100,7 +100,7 @@ class Quantize:
         _checks.choice(self.activations, "recipe: quantize.activations", ACTIVATIONS)
         _checks.choice(self.rounding, "recipe: quantize.rounding", ROUNDING)
         _checks.choice(self.keep, "recipe: quantize.keep", KEEP)
-        _checks.choice(self.attention, "recipe: quantize.attention", PRECISIONS)
+        _checks.choice(self.attention, "recipe: quantize.attention", ATTENTION_PRECISIONS)
         if self.observer is not None:
             _checks.choice(self.observer, "recipe: quantize.observer", OBSERVERS)
         for key in ("symmetric", "equalize", "correct_bias"):
