@@ -31,9 +31,7 @@ struct Plan {
 
 Plan make_plan(const AttentionShape& shape, bool has_bias) {
   Plan plan;
-  const std::int64_t work =
-      checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
-  plan.threads = threads_for(work, kWorkPerThread);
+  plan.threads = threads_for(shape.work(), kWorkPerThread);
   const std::int64_t pairs = shape.batch * shape.heads;
   const std::int64_t parts = query_parts(plan.threads, pairs, shape.queries);
   plan.part_queries = round_up(ceil_div(shape.queries, parts), kAttentionRows);

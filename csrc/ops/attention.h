@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "memory/sizes.h"
+
 namespace octavo {
 
 // (batch, rows, heads * d) float32 with unit stride along the last axis.
@@ -28,6 +30,15 @@ struct AttentionShape {
   }
   std::int64_t length(std::int64_t b, std::int64_t rows) const {
     return offsets != nullptr ? offsets[b + 1] - offsets[b] : rows;
+  }
+  // Multiply-adds of both products.
+  std::int64_t work() const {
+    std::int64_t scores = 0;
+    for (std::int64_t b = 0; offsets != nullptr && b < batch; ++b) {
+      scores += length(b, queries) * length(b, keys);
+    }
+    if (offsets == nullptr) scores = checked_mul(batch, queries, keys);
+    return checked_mul(2, heads, scores, d);
   }
   const float* entry(TokenRows x, std::int64_t b) const {
     return x.data + (offsets != nullptr ? offsets[b] * x.row_stride : b * x.batch_stride);

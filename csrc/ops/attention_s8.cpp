@@ -59,9 +59,7 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   const AttentionShape& shape = grouped.heads;
   Plan plan;
   plan.group = shape.heads / grouped.kv_heads;
-  const std::int64_t work =
-      checked_mul(2, shape.batch, shape.heads, shape.queries, shape.keys, shape.d);
-  plan.threads = threads_for(work, kWorkPerThread);
+  plan.threads = threads_for(shape.work(), kWorkPerThread);
   const std::int64_t pairs = shape.batch * grouped.kv_heads;
   const std::int64_t parts = query_parts(plan.threads, pairs, shape.queries);
   plan.part_queries = ceil_div(shape.queries, parts);

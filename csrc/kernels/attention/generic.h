@@ -4,6 +4,7 @@
 #include "kernels/attention/kernel.h"
 #include "kernels/common/compiler.h"
 #include "kernels/common/softmax16.h"
+#include "kernels/common/some16.h"
 
 namespace octavo {
 namespace {
@@ -62,12 +63,7 @@ static inline void weigh(const AttentionArgs& args, int64_t m, int64_t e, int64_
     const int rest = args.d - column < 16 ? (int)(args.d - column) : 16;
     OCTAVO_UNROLL
     for (int r = 0; r < Rows; ++r) {
-      float* out = args.out + (m + r) * args.out_stride + column;
-      if (rest == 16) {
-        store(out, sum[p][r]);
-      } else {
-        store_n(out, sum[p][r], rest);
-      }
+      store_some(args.out + (m + r) * args.out_stride + column, sum[p][r], rest);
     }
   }
 }

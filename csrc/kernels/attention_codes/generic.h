@@ -6,6 +6,7 @@
 
 #include "kernels/attention_codes/kernel.h"
 #include "kernels/common/put_codes16.h"
+#include "kernels/common/some16.h"
 
 namespace octavo {
 namespace {
@@ -15,8 +16,6 @@ struct RowScales {
   float scale[16];
   float inverse[16];
 };
-
-static inline F16 load_some(const float* x, int n) { return n == 16 ? load(x) : load_n(x, n); }
 
 // The bits of max|x|: as integers infinities come above all numbers, and NaNs above them.
 static inline int32_t largest_bits(const float* x, int d) {

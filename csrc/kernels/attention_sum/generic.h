@@ -5,6 +5,7 @@
 
 #include "kernels/attention_sum/kernel.h"
 #include "kernels/common/math16.h"
+#include "kernels/common/some16.h"
 
 namespace octavo {
 namespace {
@@ -69,11 +70,7 @@ static inline void write_row(const AttentionSumArgs& args, int m) {
   for (int e = 0; e < args.d; e += 16) {
     F16 y = set1(0.0f);
     if (!empty) y = div(single ? only_block(args, m, e) : numerator(args, m, e, top), den);
-    if (e + 16 <= args.d) {
-      store(out + e, y);
-    } else {
-      store_n(out + e, y, args.d - e);
-    }
+    store_some(out + e, y, args.d - e < 16 ? args.d - e : 16);
   }
 }
 

@@ -2,12 +2,11 @@
 // epilogue over sixteen lanes; a tier's file includes its lanes first.
 #pragma once
 #include "kernels/common/activation16.h"
+#include "kernels/common/some16.h"
 #include "kernels/epilogue/kernel.h"
 
 namespace octavo {
 namespace {
-
-static inline F16 load_some(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
 
 struct EpilogueRow {
   const int32_t* acc;

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "kernels/common/compiler.h"
+#include "kernels/common/some16.h"
 #include "kernels/layer_norm/kernel.h"
 
 namespace octavo {
@@ -18,15 +19,6 @@ struct NormRows {
   float mean[Rows];
   float factor[Rows];
 };
-
-static inline F16 load_some(const float* p, int n) { return n == 16 ? load(p) : load_n(p, n); }
-static inline void store_some(float* p, F16 a, int n) {
-  if (n == 16) {
-    store(p, a);
-  } else {
-    store_n(p, a, n);
-  }
-}
 
 template <int Rows>
 static inline void sum_rows(const LayerNormArgs& args, int64_t m, NormRows<Rows>& rows) {
