@@ -27,12 +27,7 @@ static inline F16 scaled_sums(const EpilogueArgs& args, const EpilogueRow& row, 
 
 static inline void put_out(const EpilogueArgs& args, const EpilogueRow& row, int n0, int n, F16 y) {
   if (args.out_scale == nullptr) {
-    float* out = (float*)row.out + n0;
-    if (n == 16) {
-      store(out, y);
-    } else {
-      store_n(out, y, n);
-    }
+    store_some((float*)row.out + n0, y, n);
     return;
   }
   F16 q = div(y, set1(*args.out_scale));
