@@ -122,7 +122,7 @@ void check_family(const std::string& family) {
 void test_families() {
 #define OCTAVO_FAMILY(folder, Type) check_family<Type##Args>(#folder);
 #include "dispatch/families.inc"
-  for (const std::int64_t m : {0, 1, 8, 9, 64}) {
+  for (const std::int64_t m : {0, 1, 2, 8, 9, 64}) {
     check_first<GemmS8Args>(m);
     for (const std::int64_t blocks : {0, 29, 30, 160}) {
       check_first<GemmBsr16x4S8Args>(m, blocks, std::int64_t{10});
@@ -140,15 +140,15 @@ void check_choice(const std::string& token, const std::string& wanted, const Pro
 }
 
 void test_choices() {
-  const std::int64_t few = 8, many = 9, tiles = 10;
+  const std::int64_t one = 1, few = 8, many = 9, tiles = 10;
   check_choice<GemmS8Args>("", "gemm_s8s8s32_1x16x4_scalar", many);
   check_choice<GemmS8Args>("scalar", "gemm_s8s8s32_1x16x4_scalar", many);
   check_choice<GemmS8Args>("avx2", "gemm_s8s8s32_2x32x4_avx2", few);
   check_choice<GemmS8Args>("avxvnni", "gemm_u8s8s32_6x16x4_avxvnni", many);
   check_choice<GemmS8Args>("avx512vnni", "gemm_u8s8s32_8x48x4_avx512vnni", many);
   check_choice<GemmS8Args>("avx512vbmi2", "gemm_u8s8s32_8x48x4_avx512vnni", many);
-  check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_8x48x4_avx512vnni", few);
-  check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_32x32x64_amx_int8", many);
+  check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_8x48x4_avx512vnni", one);
+  check_choice<GemmS8Args>("amx_int8", "gemm_u8s8s32_32x32x64_amx_int8", one + 1);
 
   const std::string blocks512 = "gemm_bsr16x4_u8s8s32_12x16x4_avx512vnni";
   check_choice<GemmBsr16x4S8Args>("scalar", "gemm_bsr16x4_s8s8s32_1x16x4_scalar", many, tiles,
