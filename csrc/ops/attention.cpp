@@ -41,23 +41,15 @@ Plan make_plan(const AttentionShape& shape, bool has_bias) {
   plan.threads = static_cast<int>(std::min<std::int64_t>(plan.threads, pairs * plan.parts));
   plan.n_pad = round_up(shape.keys, kLanes);
   plan.d_pad = round_up(shape.d, kLanes);
-  const auto bytes = [](std::int64_t floats) { return round_up(checked_mul(floats, 4), 64); };
-  plan.k_at = bytes(checked_mul(shape.keys, 2));  // after the list of valid keys
-  plan.v_at = checked_add(plan.k_at, bytes(checked_mul(plan.n_pad, shape.d)));
-  plan.scores_at = checked_add(plan.v_at, bytes(checked_mul(shape.keys, plan.d_pad)));
-  plan.bias_at = checked_add(plan.scores_at, bytes(checked_mul(kAttentionRows, plan.n_pad)));
+  ScratchLayout memory;
+  memory.add(shape.keys, sizeof(std::int64_t));  // the list of valid keys
+  plan.k_at = memory.add(checked_mul(plan.n_pad, shape.d), sizeof(float));
+  plan.v_at = memory.add(checked_mul(shape.keys, plan.d_pad), sizeof(float));
+  plan.scores_at = memory.add(checked_mul(kAttentionRows, plan.n_pad), sizeof(float));
   const std::int64_t bias_rows = has_bias ? plan.part_queries : 0;
-  plan.thread_bytes = checked_add(plan.bias_at, bytes(checked_mul(bias_rows, plan.n_pad)));
+  plan.bias_at = memory.add(checked_mul(bias_rows, plan.n_pad), sizeof(float));
+  plan.thread_bytes = memory.bytes();
   return plan;
-}
-
-std::int64_t list_keys(const std::uint8_t* mask, std::int64_t keys, std::int64_t* list) {
-  std::int64_t n = 0;
-  for (std::int64_t j = 0; j < keys; ++j) {
-    list[n] = j;
-    n += mask == nullptr || mask[j] != 0 ? 1 : 0;
-  }
-  return n;
 }
 
 // Panels of 16 keys, as d groups of one float per key (kernels/attention/kernel.h).
@@ -116,6 +108,15 @@ void run_rows(const KernelRow<AttentionArgs>& kernel, AttentionArgs args) {
 }
 
 }  // namespace
+
+std::int64_t list_keys(const std::uint8_t* mask, std::int64_t keys, std::int64_t* list) {
+  std::int64_t n = 0;
+  for (std::int64_t j = 0; j < keys; ++j) {
+    list[n] = j;
+    n += mask == nullptr || mask[j] != 0 ? 1 : 0;
+  }
+  return n;
+}
 
 void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,
                const std::uint8_t* mask, ScoreBias bias, float scale, float* out) {

@@ -52,6 +52,10 @@ struct ScoreBias {
   std::int64_t row_stride;
 };
 
+// Writes the places of the keys whose byte in the mask is not 0, all without a mask; returns how
+// many there are. The list has room for `keys`.
+std::int64_t list_keys(const std::uint8_t* mask, std::int64_t keys, std::int64_t* list);
+
 // out (batch, queries, heads * d), contiguous = softmax(q k^T * scale + bias) v per head. mask
 // (batch, keys), or null, is not 0 where a key takes part; without any the result is 0.
 void attention(const AttentionShape& shape, TokenRows q, TokenRows k, TokenRows v,

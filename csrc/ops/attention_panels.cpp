@@ -5,7 +5,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "ops/attention.h"
+#include "ops/scratch.h"
 #include "threads/interrupt.h"
+#include "weights/interleave.h"
 
 namespace octavo {
 namespace {
@@ -14,18 +17,6 @@ constexpr std::int64_t kPanel = Weight::kPanelWidth;
 constexpr std::int64_t kGroup = Weight::kGroup;
 // Kernels may read so far behind a panel's last group.
 constexpr std::int64_t kSlack = 1024;
-
-// Four rows of sixteen neighbouring codes, as sixteen groups of four.
-void interleave(const std::uint8_t* rows, std::int64_t stride, std::int8_t* groups) {
-  std::uint32_t group[kPanel];
-  for (std::int64_t e = 0; e < kPanel; ++e) {
-    const std::uint32_t low = rows[e] | static_cast<std::uint32_t>(rows[stride + e]) << 8;
-    const std::uint32_t high =
-        rows[2 * stride + e] | static_cast<std::uint32_t>(rows[3 * stride + e]) << 8;
-    group[e] = low | high << 16;
-  }
-  std::memcpy(groups, group, sizeof group);
-}
 
 // Codes of a row, of d values or of a block of keys.
 std::int64_t zero_bytes(std::int64_t d) { return std::max(round_up(d, 64), kKeysPerBlock); }
@@ -43,19 +34,19 @@ struct Layout {
     stage_stride = round_up(d, 64);
     key_stride = ceil_div(d, kGroup) * 64;
     value_stride = checked_mul(n_pad / kGroup, 64);
-    const auto after = [](std::int64_t at, std::int64_t count, std::int64_t size) {
-      return checked_add(at, round_up(checked_mul(count, size), 64));
-    };
-    kept = 0;
-    stage = after(kept, n, sizeof(std::int64_t));
-    zeros = after(stage, kPanel, stage_stride);
-    keys = after(zeros, 2, zero_bytes(d));
-    values = after(keys, n_pad / kPanel, key_stride) + kSlack;
-    key_scale = after(values, d_pad / kPanel, value_stride) + kSlack;
-    value_scale = after(key_scale, n_pad, sizeof(float));
-    key_shift = after(value_scale, n_pad, sizeof(float));
-    value_shift = after(key_shift, n_pad, sizeof(std::int32_t));
-    end = after(value_shift, blocks * d_pad, sizeof(std::int32_t));
+    ScratchLayout parts;
+    kept = parts.add(n, sizeof(std::int64_t));
+    stage = parts.add(kPanel, stage_stride);
+    zeros = parts.add(2, zero_bytes(d));
+    keys = parts.add(n_pad / kPanel, key_stride);
+    parts.add(kSlack, 1);
+    values = parts.add(d_pad / kPanel, value_stride);
+    parts.add(kSlack, 1);
+    key_scale = parts.add(n_pad, sizeof(float));
+    value_scale = parts.add(n_pad, sizeof(float));
+    key_shift = parts.add(n_pad, sizeof(std::int32_t));
+    value_shift = parts.add(checked_mul(blocks, d_pad), sizeof(std::int32_t));
+    end = parts.bytes();
   }
 };
 
@@ -84,14 +75,8 @@ PackedHead::PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory, 
 }
 
 void PackedHead::list_kept(const std::uint8_t* mask) {
-  n_ = limit_;
   listed_ = mask != nullptr;
-  if (!listed_) return;
-  n_ = 0;
-  for (std::int64_t j = 0; j < limit_; ++j) {
-    kept_[n_] = j;
-    n_ += mask[j] != 0 ? 1 : 0;
-  }
+  n_ = listed_ ? list_keys(mask, limit_, kept_) : limit_;
 }
 
 std::int64_t PackedHead::place(std::int64_t j) const {
@@ -155,7 +140,9 @@ void PackedHead::put_values(std::int64_t j0) const {
     std::int8_t* panel = values_ + e / kPanel * value_stride_ + j0 / kGroup * 64;
     for (std::int64_t g = 0; g < kPanel / kGroup; ++g) {
       const std::int8_t* rows = stage_ + kGroup * g * stage_stride_ + e;
-      interleave(reinterpret_cast<const std::uint8_t*>(rows), stage_stride_, panel + 64 * g);
+      std::uint32_t groups[kPanel];
+      interleave(reinterpret_cast<const std::uint8_t*>(rows), stage_stride_, groups);
+      std::memcpy(panel + 64 * g, groups, sizeof groups);
     }
   }
 }

@@ -20,21 +20,6 @@ constexpr std::int64_t kWorkPerThread = 400000;
 constexpr std::int64_t kRows = 64;
 constexpr std::int64_t kSumBytes = std::int64_t{1} << 20;
 
-// Parts of a thread's scratch.
-class Parts {
- public:
-  // Returns where `count` items of `size` bytes begin.
-  std::int64_t add(std::int64_t count, std::int64_t size) {
-    const std::int64_t at = bytes_;
-    bytes_ = checked_add(at, round_up(checked_mul(count, size), 64));
-    return at;
-  }
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  std::int64_t bytes_ = 0;
-};
-
 // A task is some queries of the heads that share one of k and v; it packs that head for itself.
 struct Plan {
   IsaMask isas;  // read once: codes of one tier's form mean something else to another's kernels
@@ -83,7 +68,7 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   plan.abs_of_weights = kKeysPerBlock;
   plan.q_stride = code_stride(shape.d, plan.product->form);
   plan.weight_stride = code_stride(kKeysPerBlock, plan.product->form);
-  Parts memory;
+  ScratchLayout memory;
   plan.packed_at = memory.add(PackedHead::bytes(shape.keys, shape.d), 1);
   plan.q_at = memory.add(checked_mul(rows, plan.q_stride), 1);
   plan.factor_at = memory.add(rows, 4);

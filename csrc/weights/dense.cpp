@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "threads/interrupt.h"
+#include "weights/interleave.h"
 
 namespace octavo {
 namespace {
@@ -23,16 +24,6 @@ constexpr std::int64_t kPanelsWithParts = 16;
 std::int64_t part_of_k(std::int64_t m, const GemmS8Row& kernel, std::int64_t k) {
   const std::int64_t parts = m <= kernel.mr ? 1 : ceil_div(padded_k(k), kernel.k_part);
   return round_up(ceil_div(padded_k(k), parts), kOrderK);
-}
-
-// Four rows of sixteen neighbouring codes, as sixteen groups of four.
-inline void interleave(const std::uint8_t* rows, std::int64_t stride, std::uint32_t* groups) {
-  for (int j = 0; j < DenseWeight::kPanelWidth; ++j) {
-    const std::uint32_t low = rows[j] | static_cast<std::uint32_t>(rows[stride + j]) << 8;
-    const std::uint32_t high =
-        rows[2 * stride + j] | static_cast<std::uint32_t>(rows[3 * stride + j]) << 8;
-    groups[j] = low | high << 16;
-  }
 }
 
 // Four codes of one column: one 32-bit move where they are neighbours.

@@ -64,15 +64,13 @@ def attention(
     """
     operands = _operands(q, k, v, heads, heads)
     factor = _scale(scale, operands)
-    valid = None if mask is None else _key_mask(mask, operands)
-    starts = None if offsets is None else _offsets(offsets, operands)
-    added = None if bias is None else _score_bias(bias, operands, starts)
-    y = operands.result(out, mask=valid, bias=added)
+    beside = _beside(operands, mask, bias, offsets)
+    y = _result(out, operands, beside)
     if operands.is_empty:
         y[...] = 0
         return y
     rows = (operands.q, operands.k, operands.v)
-    _backend.backend.attention(*rows, valid, added, starts, operands.heads, factor, y)
+    _backend.backend.attention(*rows, *beside, operands.heads, factor, y)
     return y
 
 
@@ -139,16 +137,14 @@ def attention_int8(
     factor = _scale(scale, operands)
     if factor < 0:
         raise ValueError(f"scale: expected at least 0, got {scale}")
-    valid = None if mask is None else _key_mask(mask, operands)
-    starts = None if offsets is None else _offsets(offsets, operands)
-    added = None if bias is None else _score_bias(bias, operands, starts)
+    beside = _beside(operands, mask, bias, offsets)
     seen = None if key_ranges is None else _key_ranges(key_ranges, operands)
-    y = operands.result(out, mask=valid, bias=added)
+    y = _result(out, operands, beside)
     if operands.is_empty:
         y[...] = 0
         return y
     _backend.backend.attention_int8(
-        operands.q, operands.k, operands.v, valid, added, seen, starts,
+        operands.q, operands.k, operands.v, beside.mask, beside.bias, seen, beside.offsets,
         operands.heads, operands.kv_heads, factor, y,
     )  # fmt: skip
     return y
@@ -170,9 +166,32 @@ class _Operands(NamedTuple):
     def is_empty(self) -> bool:
         return self.q.size == 0 or self.k.size == 0
 
-    def result(self, out: object, **inputs: Array | None) -> Array:
-        """Return where the result goes."""
-        return result(out, self.q.shape, FLOAT32, {"q": self.q, "k": self.k, "v": self.v, **inputs})
+
+class _Beside(NamedTuple):
+    """What both functions take beside rows and heads."""
+
+    mask: Array | None
+    bias: Array | None
+    offsets: Array | None
+
+
+def _beside(
+    operands: _Operands,
+    mask: ArrayLike | None,
+    bias: ArrayLike | None,
+    offsets: ArrayLike | None,
+) -> _Beside:
+    valid = None if mask is None else _key_mask(mask, operands)
+    starts = None if offsets is None else _offsets(offsets, operands)
+    added = None if bias is None else _score_bias(bias, operands, starts)
+    return _Beside(valid, added, starts)
+
+
+def _result(out: object, operands: _Operands, beside: _Beside) -> Array:
+    """Return where the result goes."""
+    inputs = {"q": operands.q, "k": operands.k, "v": operands.v}
+    read = {**inputs, "mask": beside.mask, "bias": beside.bias}
+    return result(out, operands.q.shape, FLOAT32, read)
 
 
 def _operands(q: ArrayLike, k: ArrayLike, v: ArrayLike, heads: int, kv_heads: int) -> _Operands:
