@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 TIERS = ROOT / "csrc" / "dispatch" / "isa.inc"
 
-X86 = ("amd64", "x86_64")
+X86, ARM = ("amd64", "x86_64"), ("aarch64", "arm64")
 
 # They need NumPy, pytest and hypothesis, and neither the repository's files nor another package.
 PORTABLE = (
@@ -101,9 +101,9 @@ def test(arguments: list[str]) -> int:
 
     info = runtime.cpu_info()
     expected = {"scalar"}
-    if platform.machine().lower() in X86:
-        tiers = TIERS.read_text(encoding="utf-8")
-        expected |= set(re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", tiers, re.MULTILINE))
+    if (machine := platform.machine().lower()) in X86 + ARM:
+        tiers = re.findall(r"^OCTAVO_ISA\(\w+, (\w+),", TIERS.read_text("utf-8"), re.MULTILINE)
+        expected |= {tier for tier in tiers if tier.startswith("neon") == (machine in ARM)}
     if info["backend"] != "native" or set(info["compiled_isa_tiers"]) != expected:
         print(f"expected a native module with {sorted(expected)}, got {info}")
         return 1

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Detection in the order that makes a later instruction safe: CPUID says what the CPU has,
+// Detection in the order that makes a later instruction safe. x86: CPUID says what the CPU has,
 // OSXSAVE + XGETBV say which register states the operating system saves, and AMX needs a
-// permission of its own on Linux.
+// permission of its own on Linux. ARM: programs may not read the CPU's registers everywhere, and
+// the operating system says what they may use.
 #include "dispatch/cpu_features.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -13,6 +16,16 @@
 #include <intrin.h>
 #else
 #include <cpuid.h>
+#endif
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#define OCTAVO_ARM64 1
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#define NOMINMAX
+#include <windows.h>
 #endif
 #endif
 #if defined(__linux__)
@@ -132,6 +145,99 @@ CpuFeatures probe() {
   set("amx_int8", amx && request_amx_permission());
   const bool amd = out.vendor == "AuthenticAMD" || out.vendor == "HygonGenuine";
   read_caches(amd ? 0x8000001du : 4u, out);
+  return out;
+}
+
+#elif OCTAVO_ARM64
+
+#if defined(__linux__)
+
+struct ArmFlags {
+  // Bits of HWCAP and HWCAP2, which Linux never changes; its headers may be older.
+  bool neon = (getauxval(AT_HWCAP) >> 1 & 1) != 0;
+  bool dotprod = (getauxval(AT_HWCAP) >> 20 & 1) != 0;
+  bool i8mm = (getauxval(AT_HWCAP2) >> 13 & 1) != 0;
+};
+
+// One word of a file below the folder of a cache; empty where there is none.
+std::string cache_word(long cpu, int index, const char* name) {
+  char path[96], word[32] = {};
+  std::snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/cache/index%d/%s", cpu, index,
+                name);
+  std::FILE* file = std::fopen(path, "r");
+  if (file == nullptr) return {};
+  const bool found = std::fscanf(file, "%31s", word) == 1;
+  std::fclose(file);
+  return found ? word : "";
+}
+
+// Of all cores the smallest: a thread may run on any. Phones have up to ten of three kinds, and
+// machines with more cores have one kind of them.
+void read_caches(CpuFeatures& out) {
+  const long cpus = std::min(sysconf(_SC_NPROCESSORS_CONF), 16L);
+  std::size_t l1d = 0, l2 = 0;
+  for (long cpu = 0; cpu < cpus; ++cpu) {
+    for (int index = 0; index < 4; ++index) {
+      const std::string level = cache_word(cpu, index, "level");
+      if (level.empty()) break;
+      const std::string size = cache_word(cpu, index, "size");
+      unsigned long count = 0;
+      char unit = 0;
+      if (std::sscanf(size.c_str(), "%lu%c", &count, &unit) < 1 || count == 0) continue;
+      const std::size_t bytes = count << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
+      const bool data = cache_word(cpu, index, "type") != "Instruction";
+      std::size_t& least = level == "1" ? l1d : l2;
+      if (data && level <= "2") least = least == 0 ? bytes : std::min(least, bytes);
+    }
+  }
+  if (l1d != 0) out.l1d_bytes = l1d;
+  if (l2 != 0) out.l2_bytes = l2;
+}
+
+#elif defined(__APPLE__)
+
+std::size_t system_number(const char* name) {
+  std::int64_t value = 0;  // little-endian: numbers of 32 bits come out right
+  std::size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 ? static_cast<std::size_t>(value) : 0;
+}
+
+struct ArmFlags {
+  bool neon = true;
+  bool dotprod = system_number("hw.optional.arm.FEAT_DotProd") != 0;
+  bool i8mm = system_number("hw.optional.arm.FEAT_I8MM") != 0;
+};
+
+void read_caches(CpuFeatures& out) {
+  if (const std::size_t bytes = system_number("hw.l1dcachesize")) out.l1d_bytes = bytes;
+  if (const std::size_t bytes = system_number("hw.l2cachesize")) out.l2_bytes = bytes;
+}
+
+#else
+
+struct ArmFlags {
+  bool neon = true;
+#if defined(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE)
+  bool dotprod = IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) != 0;
+#else
+  bool dotprod = false;
+#endif
+#if defined(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE)
+  bool i8mm = IsProcessorFeaturePresent(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE) != 0;
+#else
+  bool i8mm = false;
+#endif
+};
+
+void read_caches(CpuFeatures&) {}
+
+#endif
+
+CpuFeatures probe() {
+  const ArmFlags flags;
+  CpuFeatures out;
+  out.flags = {{"neon", flags.neon}, {"dotprod", flags.dotprod}, {"i8mm", flags.i8mm}};
+  read_caches(out);
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "dispatch/registry.h"
+#include "tiers.h"
 
 namespace octavo_test {
 
@@ -25,7 +26,7 @@ void time_case(const std::string& what, const std::function<void()>& call);
 // Prints what was timed since the last time: nanoseconds a call, and how often the scalar row's.
 void print_times();
 
-// Fails for any supported row that no test ran, or that no case times.
+// Fails for any row of a tested tier that no test ran, or that no case times.
 void check_all_covered();
 
 class TimedCases {
@@ -38,11 +39,11 @@ class TimedCases {
 
 void covered(const char* kernel);
 
-// Each row of a family that this machine supports: all its checks, then the cases that are timed.
+// Each row of a family whose tier is tested: all its checks, then the cases that are timed.
 template <class Args, class Checks, class Cases>
 void for_each_row(const Checks& checks, const Cases& cases) {
   for (const octavo::KernelRow<Args>& row : octavo::kernel_rows<Args>()) {
-    if (!(octavo::detected_isas() & octavo::bit(row.isa))) continue;
+    if (!(tested_tiers() & octavo::bit(row.isa))) continue;
     covered(row.name);
     if (!measuring()) checks(row);
     const TimedCases scope;

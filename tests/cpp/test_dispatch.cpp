@@ -174,6 +174,7 @@ void test_choices() {
   check_choice<QuantizeRowsArgs>("avxvnni", "quantize_rows_f32_avx2");
   check_choice<EpilogueArgs>("amx_int8", "epilogue_s32f32_avx512vnni");
   check_choice<SoftmaxArgs>("scalar", "softmax_f32_scalar");
+  check_choice<SoftmaxArgs>("neon_i8mm", "softmax_f32_neon");
 }
 
 using Slots = KernelPair<GatherS8Args, BroadcastWindowedS8Args>;

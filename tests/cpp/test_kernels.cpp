@@ -91,12 +91,13 @@ constexpr Test kTests[] = {
 
 int check_kernels() {
   for (const IsaInfo& info : isa_table()) {
-    const bool usable = (detected_isas() & bit(info.isa)) != 0;
+    const bool tested = (tested_tiers() & bit(info.isa)) != 0;
     std::printf("tier %s: %s\n", info.token,
-                usable ? "tested" : (info.compiled ? "not supported here" : "not compiled in"));
+                tested ? "tested" : (info.compiled ? "not tested here" : "not compiled in"));
   }
   for (const Test& test : kTests) test.run();
   check_all_covered();
+  check_required_tiers();
   return finish();
 }
 

@@ -23,6 +23,15 @@
 // vectors are structs and have none.
 #if (defined(_MSC_VER) && !defined(__clang__)) || defined(OCTAVO_EMULATE)
 #define OCTAVO_FORGET_VECTOR(v) ((void)0)
+#elif defined(__aarch64__)
+#define OCTAVO_FORGET_VECTOR(v) __asm__ volatile("" : "+w"(v))
 #else
 #define OCTAVO_FORGET_VECTOR(v) __asm__ volatile("" : "+v"(v))
+#endif
+
+// Asks for the line of p, which may lie behind the end of an array.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_PREFETCH(p) __prefetch(p)
+#else
+#define OCTAVO_PREFETCH(p) __builtin_prefetch(p)
 #endif
