@@ -34,6 +34,16 @@ py::array_t<std::int8_t> unpacked(const Weight& weight) {
   return out;
 }
 
+AlignedBuffer bytes_of(const py::array& packed) {
+  // What lets go of the last weight may be a thread that does not hold the GIL.
+  const auto let_go = [](const py::object* array) {
+    const py::gil_scoped_acquire gil;
+    delete array;
+  };
+  const std::shared_ptr<const py::object> keeper(new py::object(packed), let_go);
+  return {packed.data(), static_cast<std::size_t>(packed.nbytes()), keeper};
+}
+
 namespace {
 
 // A view of bytes that PackedWeight::packed gave, here or in another process; nobody may write to
@@ -41,20 +51,13 @@ namespace {
 std::unique_ptr<PackedWeight> attach_weight(const py::array& packed, std::int64_t n, std::int64_t k,
                                             const std::string& format, std::int64_t group) {
   const WeightFormat& weight_format = format_named(format);
-  const auto* data = contiguous<std::uint8_t>(packed, 1, "packed");
+  contiguous<std::uint8_t>(packed, 1, "packed");
   const std::int64_t most = group != 0 ? 1 << 30 : weight_format.most_inputs;
   const bool is_group = group == 0 || Int4Weight::is_group(group);
   if (n < 0 || n > 1 << 30 || k < 0 || k > most || !is_group) {
     bad_argument("n, k, group", "sizes of such a weight");
   }
-  // What lets go of the last weight may be a thread that does not hold the GIL.
-  const auto let_go = [](const py::object* array) {
-    const py::gil_scoped_acquire gil;
-    delete array;
-  };
-  // Held here too: what is refused below goes without the GIL.
-  const std::shared_ptr<const py::object> keeper(new py::object(packed), let_go);
-  AlignedBuffer buffer(data, static_cast<std::size_t>(packed.shape(0)), keeper);
+  AlignedBuffer buffer = bytes_of(packed);
   return without_gil([&] {
     std::unique_ptr<Weight> weight =
         group == 0 ? weight_format.attach(std::move(buffer), n, k)

@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::register_quantize(m);
   octavo::register_weights(m);
   octavo::register_linear(m);
+  octavo::register_linear_f32(m);
   octavo::register_matmul(m);
   octavo::register_nn(m);
   octavo::register_attention(m);

@@ -25,6 +25,9 @@ const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& for
 // The codes, (n, k).
 py::array_t<std::int8_t> unpacked(const Weight& weight);
 
+// The bytes of an array that nobody may write to any more, kept alive with what is made of them.
+AlignedBuffer bytes_of(const py::array& packed);
+
 // A view into the layer, which stays alive with it.
 template <class T>
 py::array view_of(const py::object& owner, const T* data, std::vector<py::ssize_t> shape) {

@@ -9,6 +9,7 @@ void register_results(pybind11::module_& m);  // arrays of results, and what mem
 void register_quantize(pybind11::module_& m);    // quantize_linear and its family
 void register_weights(pybind11::module_& m);     // PackedWeight, formats
 void register_linear(pybind11::module_& m);      // PackedLinear
+void register_linear_f32(pybind11::module_& m);  // PackedF32, LinearF32
 void register_matmul(pybind11::module_& m);      // PackedMatrix, matmul_int8
 void register_nn(pybind11::module_& m);          // float32 layers
 void register_attention(pybind11::module_& m);   // in float32 and int8

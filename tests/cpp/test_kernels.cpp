@@ -82,6 +82,8 @@ constexpr Test kTests[] = {
     {nullptr, test_sliced_f32},
     {"spmm_f32", test_spmm_f32},
     {"transpose_f32", test_transpose_f32},
+    {nullptr, test_panels_f32},
+    {"gemm_f32", test_gemm_f32},
     {nullptr, test_int4},
     {"gemm_s4", test_gemm_s4},
     {nullptr, test_hostile},

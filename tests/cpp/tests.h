@@ -35,6 +35,8 @@ void test_attention_sum();
 void test_sliced_f32();
 void test_spmm_f32();
 void test_transpose_f32();
+void test_panels_f32();
+void test_gemm_f32();
 void test_int4();
 void test_gemm_s4();
 void test_hostile();

@@ -182,6 +182,7 @@ def test_the_native_module_refuses_odd_addresses() -> None:
         np.ones((32, 64), np.int8), np.ones(32, F32), None, "none", False, None, 0, None, 0
     )
     sparse = core.SparseF32(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, F32), 8)
+    floats = core.LinearF32(core.PackedF32(x), None, "none", None)
     calls = {
         "quantize_dynamic": lambda: core.quantize_dynamic(odd, False),
         "softmax": lambda: core.softmax(odd, out),
@@ -203,6 +204,8 @@ def test_the_native_module_refuses_odd_addresses() -> None:
         ),
         "spmm": lambda: sparse.matmul(odd, np.zeros((1, 64), F32)),
         "linear": lambda: layer.run(odd),
+        "linear f32": lambda: floats.run(odd),
+        "weight f32": lambda: core.PackedF32(odd),
         "attention": lambda: core.attention(
             odd[None], odd[None], odd[None], None, None, None, 2, 1.0, out[None]
         ),
@@ -228,7 +231,7 @@ def test_checked_functions_take_odd_addresses(isa: str, rng: np.random.Generator
 
 
 @needs_core
-@pytest.mark.parametrize("name", ["PackedLinear", "PackedMatrix", "SparseF32"])
+@pytest.mark.parametrize("name", ["PackedLinear", "PackedMatrix", "PackedF32", "SparseF32"])
 def test_objects_that_were_never_initialised(name: str) -> None:
     cls = getattr(core, name)
     empty = cls.__new__(cls)

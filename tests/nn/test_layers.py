@@ -13,28 +13,55 @@ import pytest
 import octavo
 import octavo.functional as ops
 import reference
-from octavo import Embedding, nn
+from octavo import Embedding, _backend, nn
 from octavo.nn import FloatEmbedding, FloatLinear, LayerNorm
 from reference import assert_same_bits
 from refusals import refusals
 
+Array = np.ndarray[Any, np.dtype[Any]]
+
 pytestmark = pytest.mark.usefixtures("isa")
+
+
+def chains(x: Array, weight: Array) -> Array:
+    """Rows times a weight, each sum one chain of fused multiply-adds."""
+    return reference.spmm(weight, x.T, np.ones(weight.shape, bool)).T
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh"])
 def test_float_linear(rng: np.random.Generator, activation: str) -> None:
-    weight = rng.integers(-8, 9, (7, 12)).astype(np.float32)
-    bias = rng.integers(-8, 9, 7).astype(np.float32)
-    layer = FloatLinear.from_float(weight, bias, activation=activation)
-    x = rng.integers(-8, 9, (2, 5, 12)).astype(np.float32)
-    residual = rng.normal(0, 1, (2, 5, 7)).astype(np.float32)
-    # Small integers: BLAS is exact, whatever its order.
-    exact = (x.astype(int) @ weight.T.astype(int) + bias).astype(np.float32)
-    y = reference.activation(exact, activation)
-    assert_same_bits(layer(x), y)
-    assert_same_bits(layer(x, residual), y + residual)
-    assert_same_bits(layer(x.transpose(1, 0, 2)), y.transpose(1, 0, 2))
-    assert layer.nbytes == weight.nbytes + bias.nbytes
+    weight, bias, multiplier = (
+        rng.uniform(low, 2, size).astype(np.float32)
+        for low, size in ((-2, (19, 33)), (-2, 19), (0, 33))
+    )
+    layer = FloatLinear(weight, bias, activation=activation, input_multiplier=multiplier)
+    x, addend, residual = (
+        rng.normal(0, 1, (3, 5, size)).astype(np.float32) for size in (33, 19, 19)
+    )
+    assert layer.nbytes == weight.nbytes + bias.nbytes + multiplier.nbytes
+    sums = chains((x * multiplier).reshape(15, 33), weight).reshape(addend.shape)
+    y = reference.activation(sums + bias, activation)
+    if _backend.name == "native":
+        assert_same_bits(layer(x), y)
+        assert_same_bits(layer(x, residual), y + residual)
+        assert_same_bits(layer(x.transpose(1, 0, 2)), y.transpose(1, 0, 2))
+        y = reference.activation(sums + bias + addend, activation) + residual
+        assert_same_bits(layer(x, residual, addend=addend), y)
+        assert layer.nbytes == 32 * 33 * 4 + bias.nbytes + multiplier.nbytes  # packed
+    else:
+        np.testing.assert_allclose(layer(x), y, rtol=1e-5, atol=1e-5)
+    assert_same_bits(layer.weight, weight)
+    assert_same_bits(layer.held_weight.rows(3, 17), weight[3:17])
+    assert_same_bits(layer.held_weight.rows(17, 40), weight[17:])
+
+
+@pytest.mark.parametrize("k", [1, 100, 3000])
+def test_float_products_are_within_their_bound(rng: np.random.Generator, k: int) -> None:
+    weight = rng.normal(0, 1, (90, k)).astype(np.float32)
+    x = rng.normal(0, 1, (20, k)).astype(np.float32)
+    exact = x.astype(float) @ weight.T.astype(float)
+    bound = 1.01 * k * 2.0**-24 * (np.abs(x).astype(float) @ np.abs(weight.T).astype(float))
+    assert (np.abs(FloatLinear(weight)(x) - exact) <= bound).all()
 
 
 def test_float_linear_keeps_the_array_it_gets() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from native import core, needs_core
 from octavo import _backend, nn, runtime
-from octavo.nn.weights import Int4Weight, Int8Weight
+from octavo.nn.weights import FloatWeight, Int4Weight, Int8Weight
 from reference import assert_same_bits
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ FORMATS = core.weight_formats() if core is not None else []
 
 
 def aligned(values: Array, offset: int = 0) -> Array:
-    memory = np.empty(values.size + 128, np.uint8)
+    memory = np.empty(values.nbytes + 128, np.uint8)
     start = -memory.ctypes.data % 64 + offset
-    copy = memory[start : start + values.size]
-    copy[:] = values
+    copy = memory[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
     copy.flags.writeable = False
     return copy
 
@@ -36,14 +36,14 @@ def weights(shape: tuple[int, int]) -> list[Any]:
     values = rng.standard_normal(shape).astype(np.float32)
     values[rng.random(shape) < 0.6] = 0
     int8 = [Int8Weight.from_float(values, format=name) for name in (None, *FORMATS)]
-    return [*int8, Int4Weight.from_float(values)]
+    return [*int8, Int4Weight.from_float(values), FloatWeight(values)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_bits(shape: tuple[int, int]) -> None:
     for weight in weights(shape):
         layer = nn.Linear.of(weight, np.ones(shape[0], np.float32))
-        lent = {k: aligned(v) if v.dtype == np.uint8 else v for k, v in weight.shareable().items()}
+        lent = {k: aligned(v) if k == "packed" else v for k, v in weight.shareable().items()}
         twin = nn.Linear.of(
             type(weight).attach(lent, shape, **weight.form()), layer.bias, layer.options
         )
@@ -61,7 +61,7 @@ def test_the_same_bits(shape: tuple[int, int]) -> None:
                     assert_same_bits(twin(x), layer(x))
 
 
-@pytest.mark.parametrize("index", range(len(FORMATS) + 2))
+@pytest.mark.parametrize("index", range(len(FORMATS) + 3))
 def test_other_bytes_are_refused(index: int) -> None:
     weight = weights((40, 130))[index]
     nn.Linear.of(weight)
@@ -69,11 +69,11 @@ def test_other_bytes_are_refused(index: int) -> None:
     packed = arrays["packed"]
 
     def attach(packed: Array, n: int = shape[0], k: int = shape[1]) -> Any:
-        lent = {"packed": packed, "weight_scale": np.ones_like(arrays["weight_scale"])}
+        lent = {key: np.ones_like(array) for key, array in arrays.items()} | {"packed": packed}
         return type(weight).attach(lent, (n, k), **weight.form())
 
     attach(aligned(packed))
-    for other in (packed[:0], packed[:-1], packed[:-64], np.append(packed, np.zeros(64, np.uint8))):
+    for other in (packed[:0], packed[:-1], packed[:-64], np.append(packed, packed[:64], axis=0)):
         with pytest.raises(ValueError, match="expected"):
             attach(aligned(other))
     with pytest.raises(ValueError, match="aligned to 64"):
@@ -92,3 +92,22 @@ def test_a_layer_of_anothers_weight_packs_nothing() -> None:
         twin = other.replace(activation="relu")
     x = np.ones((3, 130), np.float32)
     assert_same_bits(twin(x), other(x))
+
+
+def test_rows_of_a_packed_float_weight() -> None:
+    values = weights((40, 130))[-1].values
+    layer = nn.FloatLinear(values, np.ones(40, np.float32))
+    layer(values)
+    weight, ids, rows = (
+        layer.held_weight,
+        np.array([[0, 39, 17], [16, 15, 39]]),
+        np.zeros((2, 3, 130), np.float32),
+    )
+    assert weight.shareable().keys() == {"packed"}
+    weight.lookup(ids, rows)
+    assert_same_bits(rows, values[ids])
+    assert_same_bits(weight.rows(5, 33), values[5:33])
+    assert not layer.held_weight.shareable()["packed"][2, :, 8:].any()
+    with pytest.raises(ValueError, match="packed"):
+        FloatWeight.attach(weight.shareable(), (40, 131))
+    assert FloatWeight(values).shareable().keys() == {"weight"}  # as tables are held

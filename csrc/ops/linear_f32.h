@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "ops/linear.h"
+#include "weights/panels_f32.h"
+
+namespace octavo {
+
+// y = activation((x * multiplier) @ w.T + bias + before) + after with a float32 weight; each sum is
+// that of kernels/gemm_f32. Immutable and safe to run from many threads.
+class LinearF32 {
+ public:
+  // A weight that other layers may have too. bias: n values or null. multiplier: k values or null.
+  LinearF32(std::shared_ptr<const PanelsF32> weight, const float* bias, Activation activation,
+            const float* multiplier);
+
+  // x: (m, k) float32; out: (m, n) float32.
+  void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
+
+  const std::shared_ptr<const PanelsF32>& shared_weight() const { return weight_; }
+  std::int64_t n() const { return weight_->n(); }
+  std::int64_t k() const { return weight_->k(); }
+  const float* bias() const { return bias_.as<float>(); }
+  const float* multiplier() const { return multiplier_.as<float>(); }
+  Activation activation() const { return activation_; }
+
+ private:
+  std::shared_ptr<const PanelsF32> weight_;
+  AlignedBuffer bias_, multiplier_;  // without memory where there is none
+  Activation activation_;
+};
+
+}  // namespace octavo
