@@ -29,6 +29,14 @@
 #define OCTAVO_FORGET_VECTOR(v) __asm__ volatile("" : "+v"(v))
 #endif
 
+// Behind the load of a vector: no load is merged with it, nor moved past it. For ARM cores that
+// execute in order.
+#if defined(__aarch64__)
+#define OCTAVO_LOADED(v) __asm__ volatile("" : "+w"(v) : : "memory")
+#else
+#define OCTAVO_LOADED(v) ((void)0)
+#endif
+
 // Asks for the line of p, which may lie behind the end of an array.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OCTAVO_PREFETCH(p) __prefetch(p)

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/dot4_neon.h"
+
+#include "kernels/broadcast_bsr1x4_s8/neon.h"
+
+namespace octavo {
+
+void broadcast_bsr1x4_s8s8s32_32x1x4_neon(const BroadcastBsr1x4S8Args& args) noexcept {
+  broadcast_bsr1x4(args);
+}
+
+}  // namespace octavo

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/dot4_neon.h"
+
+#include "kernels/broadcast_windowed_s8/neon.h"
+
+namespace octavo {
+
+void broadcast_windowed_s8s8s32_32x1x4_neon(const BroadcastWindowedS8Args& args) noexcept {
+  broadcast(args);
+}
+
+}  // namespace octavo

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Registers: 2 rows x 4 x 2 = 16 sums, 4 of b, 1 of a, 2 of products.
+#include "kernels/common/dot4_neon.h"
+
+#include "kernels/gemm_bsr16x4_s8/neon.h"
+
+namespace octavo {
+
+void gemm_bsr16x4_s8s8s32_2x16x4_neon(const GemmBsr16x4S8Args& args) noexcept {
+  all_panels<2>(args);
+}
+
+}  // namespace octavo
