@@ -117,6 +117,7 @@ PLAIN = (
     *("empty", "result_cache", "limit_result_cache", "SMALLEST_KEPT"),
     *("families", "kernels", "weight_formats", "bench_dot_peak", "bench_read", "bench_copy"),
     "PackedWeight",  # the target "segment" is for it
+    "Program",
 )
 """Functions of a few plain values, which have no twin or none of the same answer."""
 _OWN_ANSWERS = ("nbytes", "memory", "format_cost")

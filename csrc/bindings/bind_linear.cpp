@@ -30,7 +30,7 @@ LinearOptions make_options(const std::string& activation, bool symmetric,
   return options;
 }
 
-std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
+std::shared_ptr<Linear> make_linear(const py::array& codes, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
                                     std::optional<float> input_scale, int input_zero_point,
@@ -51,21 +51,21 @@ std::unique_ptr<Linear> make_linear(const py::array& codes, const py::array& sca
     // Sparse formats count what is not zero, then write as much.
     std::vector<std::int8_t> own;
     if (&weight_format != &weight_formats().front()) c = (own = copied(c, n * k)).data();
-    return std::make_unique<Linear>(c, n, k, s, b, options, weight_format, multiplier);
+    return std::make_shared<Linear>(c, n, k, s, b, options, weight_format, multiplier);
   });
 }
 
-std::unique_ptr<Linear> bound(const PackedWeight& packed, const float* scale,
+std::shared_ptr<Linear> bound(const PackedWeight& packed, const float* scale,
                               const std::optional<py::array>& bias, const LinearOptions& options,
                               const std::optional<py::array>& input_multiplier) {
   const std::int64_t n = packed.weight->n(), k = packed.weight->k();
   const float* b = optional_floats(bias, n, "bias", "one value per output");
   const float* multiplier =
       optional_floats(input_multiplier, k, "input_multiplier", "one value per input");
-  return std::make_unique<Linear>(packed.weight, packed.format, scale, b, options, multiplier);
+  return std::make_shared<Linear>(packed.weight, packed.format, scale, b, options, multiplier);
 }
 
-std::unique_ptr<Linear> bind_weight(const PackedWeight& packed, const py::array& scale,
+std::shared_ptr<Linear> bind_weight(const PackedWeight& packed, const py::array& scale,
                                     const std::optional<py::array>& bias,
                                     const std::string& activation, bool symmetric,
                                     std::optional<float> input_scale, int input_zero_point,
@@ -80,7 +80,7 @@ std::unique_ptr<Linear> bind_weight(const PackedWeight& packed, const py::array&
 }
 
 // 4-bit codes with a scale for each group of inputs; rows are quantized by groups too.
-std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale,
+std::shared_ptr<Linear> make_int4(const py::array& codes, const py::array& scale,
                                   std::int64_t group, const std::optional<py::array>& bias,
                                   const std::string& activation, std::optional<float> output_scale,
                                   int output_zero_point,
@@ -107,13 +107,13 @@ std::unique_ptr<Linear> make_int4(const py::array& codes, const py::array& scale
         bad_argument("codes", "values in [-8, 7]");
       }
     }
-    return std::make_unique<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group),
+    return std::make_shared<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group),
                                     weight_formats().front().name, nullptr, b, options, multiplier);
   });
 }
 
 // The same of a packed weight, which has its scales.
-std::unique_ptr<Linear> bind_int4(const PackedWeight& packed, const py::array& /*scale*/,
+std::shared_ptr<Linear> bind_int4(const PackedWeight& packed, const py::array& /*scale*/,
                                   std::int64_t group, const std::optional<py::array>& bias,
                                   const std::string& activation, std::optional<float> output_scale,
                                   int output_zero_point,
@@ -180,7 +180,7 @@ py::tuple memory(const py::object& self) {
 
 void register_linear(py::module_& m) {
   using namespace pybind11::literals;
-  py::class_<Linear>(m, "PackedLinear")
+  py::class_<Linear, std::shared_ptr<Linear>>(m, "PackedLinear")
       .def(py::init(&make_linear), "codes"_a, "scale"_a, "bias"_a, "activation"_a, "symmetric"_a,
            "input_scale"_a, "input_zero_point"_a, "output_scale"_a, "output_zero_point"_a,
            "format"_a = "dense", "input_multiplier"_a = py::none())

@@ -7,7 +7,6 @@
 #include "ops/scratch.h"
 #include "ops/work_split.h"
 #include "threads/interrupt.h"
-#include "threads/pool.h"
 
 namespace octavo {
 namespace {
@@ -27,21 +26,37 @@ constexpr std::int64_t kFewestBlockRows = 16;
 constexpr std::int64_t kBlockSums = 24576;
 constexpr std::int64_t kBlockWork = std::int64_t{1} << 27;
 
-struct Plan {
-  const Weight* weight;
+// One of the products that read the same codes.
+struct Part {
+  Product product;
   Schedule schedule;
+  std::int64_t column_tasks;
+};
+constexpr std::int64_t kMostParts = 4;
+
+struct Plan {
+  Part parts[kMostParts];
+  std::int64_t part_count = 0;
   std::int64_t m, block_rows, row_blocks, panel_chunk, column_tasks;
   std::int64_t code_stride, abs_offset, code_bytes, scale_bytes, info_bytes, block_bytes,
       sum_panels, sum_bytes, thread_bytes;  // a thread has its sums, then scratch
   int threads;
   bool split_rows;
+
+  Part* begin() { return parts; }
+  Part* end() { return parts + part_count; }
+  const Part* begin() const { return parts; }
+  const Part* end() const { return parts + part_count; }
+  // What is the same for all parts.
+  const Schedule& schedule() const { return parts[0].schedule; }
+  const Weight& weight() const { return *parts[0].product.weight; }
 };
 
-int useful_threads(const Schedule& schedule, std::int64_t n) {
-  const int limit = get_num_threads();
-  if (limit == 1) return 1;
-  const std::int64_t work = checked_mul(schedule.rows, std::max(schedule.work, n * 16));
-  return static_cast<int>(std::clamp<std::int64_t>(work / kWorkPerThread, 1, limit));
+// Whether rows filled and prepared for one of them are what the other's kernels read.
+bool same_codes(const Schedule& a, const Schedule& b) {
+  return a.form == b.form && a.row_unit == b.row_unit && a.block_rows == b.block_rows &&
+         a.even_blocks == b.even_blocks && a.fill_unit == b.fill_unit && a.tile_bytes == 0 &&
+         b.tile_bytes == 0 && a.groups == 1 && b.groups == 1;
 }
 
 // Rows at a stride of a multiple of 4096 bytes would all fall into the same cache sets.
@@ -55,15 +70,20 @@ std::int64_t panels_of_sums(const Schedule& schedule, std::int64_t block_rows, s
   return std::clamp<std::int64_t>(fitting, 4, most) / 2 * 2;
 }
 
-Plan make_plan(std::int64_t m, const Weight& weight) {
-  Plan plan;
-  plan.weight = &weight;
-  plan.schedule = weight.schedule(m, active_isas());
-  const Schedule& schedule = plan.schedule;
-  plan.m = m;
-  plan.threads = useful_threads(schedule, weight.n());
-  plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
-  const std::int64_t k_pad = padded_k(weight.k());
+// As many of the products as the first one's codes are for.
+void take_parts(Plan& plan, const Product* products, std::int64_t count) {
+  const IsaMask isas = active_isas();
+  for (; plan.part_count < std::min(count, kMostParts); ++plan.part_count) {
+    const Product& product = products[plan.part_count];
+    const Schedule schedule = product.weight->schedule(plan.m, isas);
+    if (plan.part_count > 0 && !same_codes(plan.schedule(), schedule)) return;
+    plan.parts[plan.part_count] = {product, schedule, 0};
+  }
+}
+
+void plan_rows(Plan& plan) {
+  const Schedule& schedule = plan.schedule();
+  const std::int64_t k_pad = padded_k(plan.weight().k());
   plan.abs_offset = schedule.form == ActivationEncoding::kSignAbs ? spread_stride(k_pad) : 0;
   plan.code_stride = spread_stride(plan.abs_offset + k_pad);
 
@@ -72,33 +92,60 @@ Plan make_plan(std::int64_t m, const Weight& weight) {
   plan.block_rows = std::min(schedule.block_rows, fitting_rows);
   if (schedule.even_blocks) {
     const std::int64_t shares = plan.split_rows ? plan.threads : 1;
-    const std::int64_t rounds = ceil_div(m, shares * plan.block_rows);
-    plan.block_rows = round_up(ceil_div(m, shares * rounds), schedule.row_unit);
+    const std::int64_t rounds = ceil_div(plan.m, shares * plan.block_rows);
+    plan.block_rows = round_up(ceil_div(plan.m, shares * rounds), schedule.row_unit);
   } else {
-    plan.block_rows = std::min(plan.block_rows, round_up(m, schedule.row_unit));
+    plan.block_rows = std::min(plan.block_rows, round_up(plan.m, schedule.row_unit));
   }
-  plan.row_blocks = ceil_div(m, plan.block_rows);
+  plan.row_blocks = ceil_div(plan.m, plan.block_rows);
 
   plan.code_bytes = plan.block_rows * plan.code_stride;
   plan.scale_bytes = round_up(plan.block_rows * schedule.groups * 4, 64);
   plan.info_bytes = plan.scale_bytes + round_up(plan.block_rows * 4, 64);
   plan.block_bytes = plan.code_bytes + plan.info_bytes + round_up(schedule.tile_bytes, 64);
+}
 
+void plan_columns(Plan& plan) {
+  std::int64_t panels = 0;
+  for (const Part& part : plan) panels += part.product.weight->panels();
   // 12 panels suit kernels that take 1, 2, 3 or 4 at a time.
   const std::int64_t shares_of_columns = plan.split_rows ? 1 : plan.threads * 4;
-  plan.panel_chunk = round_up(ceil_div(weight.panels(), shares_of_columns), 4);
+  plan.panel_chunk = round_up(ceil_div(std::max<std::int64_t>(panels, 1), shares_of_columns), 4);
   if (plan.panel_chunk > 12) plan.panel_chunk = round_up(plan.panel_chunk, 12);
-  plan.column_tasks = ceil_div(weight.panels(), plan.panel_chunk);
-  plan.sum_panels =
-      std::min(plan.panel_chunk, panels_of_sums(schedule, plan.block_rows, weight.k()));
+
+  std::int64_t scratch_bytes = 0;
+  plan.sum_panels = plan.panel_chunk;
+  plan.column_tasks = 0;
+  for (Part& part : plan) {
+    const Weight& weight = *part.product.weight;
+    plan.sum_panels =
+        std::min(plan.sum_panels, panels_of_sums(part.schedule, plan.block_rows, weight.k()));
+    part.column_tasks = ceil_div(weight.panels(), plan.panel_chunk);
+    plan.column_tasks += part.column_tasks;
+    scratch_bytes = std::max(scratch_bytes, part.schedule.scratch_bytes);
+  }
   plan.sum_bytes = plan.block_rows * plan.sum_panels * Weight::kPanelWidth * 4;
-  plan.thread_bytes = plan.sum_bytes + round_up(schedule.scratch_bytes, 64);
+  plan.thread_bytes = plan.sum_bytes + round_up(scratch_bytes, 64);
+}
+
+Plan make_plan(std::int64_t m, const Product* products, std::int64_t count) {
+  Plan plan;
+  plan.m = m;
+  take_parts(plan, products, count);
+  std::int64_t work = 0;
+  for (const Part& part : plan) {
+    work += std::max(part.schedule.work, part.product.weight->n() * 16);
+  }
+  plan.threads = threads_for(checked_mul(m, work), kWorkPerThread);
+  plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
+  plan_rows(plan);
+  plan_columns(plan);
   return plan;
 }
 
 CodeBlock code_block(const Plan& plan, std::uint8_t* memory) {
   CodeBlock block;
-  block.form = plan.schedule.form;
+  block.form = plan.schedule().form;
   block.stride = plan.code_stride;
   block.abs_offset = plan.abs_offset;
   block.codes = memory;
@@ -118,27 +165,28 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   part.row_scale += begin;
   part.zero_point += begin;
   source.fill(m0 + begin, end - begin, part);
-  plan.weight->prepare(plan.schedule, block, rows, begin, end);
+  plan.weight().prepare(plan.schedule(), block, rows, begin, end);
 }
 
-// Rows [m0, m0 + rows), whose codes are in `block`, times panels [p_begin, p_end).
-void multiply(const Plan& plan, CodeBlock block, std::int64_t m0, std::int64_t rows,
-              std::int64_t p_begin, std::int64_t p_end, std::uint8_t* own, const SumSink& sink) {
+// Rows [m0, m0 + rows), whose codes are in `block`, times panels [p_begin, p_end) of a part.
+void multiply(const Plan& plan, const Part& part, CodeBlock block, std::int64_t m0,
+              std::int64_t rows, std::int64_t p_begin, std::int64_t p_end, std::uint8_t* own) {
+  const Weight& weight = *part.product.weight;
   auto* sums = reinterpret_cast<std::int32_t*>(own);
   block.scratch = own + plan.sum_bytes;
   const std::int64_t stride = plan.sum_panels * Weight::kPanelWidth;
   for (std::int64_t p = p_begin; p < p_end; p += plan.sum_panels) {
     if (p > p_begin && interrupted()) return;
     const std::int64_t panels = std::min(plan.sum_panels, p_end - p);
-    plan.weight->multiply(plan.schedule, block, rows, p, panels, sums, stride);
+    weight.multiply(part.schedule, block, rows, p, panels, sums, stride);
     const std::int64_t n0 = p * Weight::kPanelWidth;
-    const std::int64_t columns = std::min(panels * Weight::kPanelWidth, plan.weight->n() - n0);
-    sink.take({sums, plan.weight->group() != 0, stride, m0, rows, n0, columns, &block});
+    const std::int64_t columns = std::min(panels * Weight::kPanelWidth, weight.n() - n0);
+    part.product.sink->take({sums, weight.group() != 0, stride, m0, rows, n0, columns, &block});
   }
 }
 
-// Each task quantizes a block of rows and multiplies it with the whole weight.
-void run_by_rows(const Plan& plan, const RowSource& source, const SumSink& sink) {
+// Each task quantizes a block of rows and multiplies it with all of the weights.
+void run_by_rows(const Plan& plan, const RowSource& source) {
   const std::int64_t per_thread = plan.block_bytes + plan.thread_bytes;
   std::uint8_t* memory = scratch(static_cast<std::size_t>(per_thread * plan.threads));
   parallel_for(plan.row_blocks, plan.threads, [&](std::int64_t task, int worker) {
@@ -147,12 +195,15 @@ void run_by_rows(const Plan& plan, const RowSource& source, const SumSink& sink)
     const std::int64_t m0 = task * plan.block_rows;
     const std::int64_t rows = std::min(plan.block_rows, plan.m - m0);
     fill(plan, source, block, m0, rows, 0, rows);
-    multiply(plan, block, m0, rows, 0, plan.weight->panels(), own + plan.block_bytes, sink);
+    for (const Part& part : plan) {
+      const std::int64_t panels = part.product.weight->panels();
+      multiply(plan, part, block, m0, rows, 0, panels, own + plan.block_bytes);
+    }
   });
 }
 
 // All rows are quantized first; then each task multiplies one block of them with a few panels.
-void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& sink) {
+void run_by_columns(const Plan& plan, const RowSource& source) {
   const std::int64_t own_at = round_up(plan.block_bytes * plan.row_blocks, 64);
   std::uint8_t* memory =
       scratch(static_cast<std::size_t>(own_at + plan.threads * plan.thread_bytes));
@@ -160,37 +211,45 @@ void run_by_columns(const Plan& plan, const RowSource& source, const SumSink& si
     return std::min(plan.block_rows, plan.m - block * plan.block_rows);
   };
   // Quarter blocks, so that one block of rows already feeds four threads; small ones stay here.
-  const std::int64_t parts = plan.m * plan.weight->k() < 16384 ? 1 : 4;
+  const std::int64_t parts = plan.m * plan.weight().k() < 16384 ? 1 : 4;
   parallel_for(plan.row_blocks * parts, parts == 1 ? 1 : plan.threads, [&](std::int64_t task, int) {
     const std::int64_t block_index = task / parts, part = task % parts;
     const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
-    const std::int64_t rows = rows_of(block_index), unit = plan.schedule.fill_unit;
+    const std::int64_t rows = rows_of(block_index), unit = plan.schedule().fill_unit;
     const auto cut = [&](std::int64_t i) {
       return std::min(rows, round_up(rows * i / parts, unit));
     };
     fill(plan, source, block, block_index * plan.block_rows, rows, cut(part), cut(part + 1));
   });
-  const std::int64_t panels = plan.weight->panels();
   parallel_for(plan.column_tasks * plan.row_blocks, plan.threads,
                [&](std::int64_t task, int worker) {
                  const std::int64_t block_index = task % plan.row_blocks;
                  const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
                  std::uint8_t* own = memory + own_at + worker * plan.thread_bytes;
-                 const std::int64_t p = task / plan.row_blocks * plan.panel_chunk;
-                 multiply(plan, block, block_index * plan.block_rows, rows_of(block_index), p,
-                          std::min(p + plan.panel_chunk, panels), own, sink);
+                 const Part* part = plan.begin();
+                 std::int64_t columns = task / plan.row_blocks;
+                 for (; columns >= part->column_tasks; ++part) columns -= part->column_tasks;
+                 const std::int64_t p = columns * plan.panel_chunk;
+                 const std::int64_t panels = part->product.weight->panels();
+                 multiply(plan, *part, block, block_index * plan.block_rows, rows_of(block_index),
+                          p, std::min(p + plan.panel_chunk, panels), own);
                });
 }
 
 }  // namespace
 
-void run_gemm(std::int64_t m, const Weight& weight, const RowSource& source, const SumSink& sink) {
-  if (m == 0 || weight.n() == 0) return;
-  const Plan plan = make_plan(m, weight);
-  if (plan.split_rows) {
-    run_by_rows(plan, source, sink);
-  } else {
-    run_by_columns(plan, source, sink);
+void run_gemm(std::int64_t m, const Product* products, std::int64_t count,
+              const RowSource& source) {
+  if (m == 0) return;
+  while (count > 0) {
+    const Plan plan = make_plan(m, products, count);
+    if (plan.split_rows) {
+      run_by_rows(plan, source);
+    } else {
+      run_by_columns(plan, source);
+    }
+    products += plan.part_count;
+    count -= plan.part_count;
   }
 }
 

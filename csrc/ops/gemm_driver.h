@@ -34,8 +34,20 @@ class SumSink {
   virtual void take(const SumBlock& block) const = 0;
 };
 
-// The product of m rows from `source` with the kernels of active_isas(), handed to `sink` block by
-// block from several threads. Each row's sums depend on that row alone.
-void run_gemm(std::int64_t m, const Weight& weight, const RowSource& source, const SumSink& sink);
+struct Product {
+  const Weight* weight;
+  const SumSink* sink;
+};
+
+// The products of m rows from `source` with each weight, by the kernels of active_isas(), handed to
+// its sink block by block from several threads. Each row's sums depend on that row alone. Rows are
+// filled once for neighbours whose kernels want the same codes; all weights have the same k.
+void run_gemm(std::int64_t m, const Product* products, std::int64_t count, const RowSource& source);
+
+inline void run_gemm(std::int64_t m, const Weight& weight, const RowSource& source,
+                     const SumSink& sink) {
+  const Product product = {&weight, &sink};
+  run_gemm(m, &product, 1, source);
+}
 
 }  // namespace octavo

@@ -188,6 +188,26 @@ void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const floa
            EpilogueSink(*this, added, out));
 }
 
+bool Linear::reads_like(const Linear& other) const {
+  const LinearOptions &a = options_, &b = other.options_;
+  const auto bytes = static_cast<std::size_t>(k()) * sizeof(float);
+  const bool scaled = multiplier() != nullptr;
+  return k() == other.k() && weight_->group() == other.weight_->group() &&
+         a.symmetric == b.symmetric && a.input_scale == b.input_scale &&
+         a.input_zero_point == b.input_zero_point && scaled == (other.multiplier() != nullptr) &&
+         (!scaled || std::memcmp(multiplier(), other.multiplier(), bytes) == 0);
+}
+
+void run_linears(std::int64_t m, Rows<const float> x, const LinearCall* calls, std::int64_t count) {
+  std::optional<EpilogueSink> sinks[kMostLinears];
+  Product products[kMostLinears];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const LinearCall& call = calls[i];
+    products[i] = {&call.layer->weight(), &sinks[i].emplace(*call.layer, call.added, call.out)};
+  }
+  run_gemm(m, products, count, FloatRows(x, *calls->layer));
+}
+
 std::size_t Linear::nbytes() const {
   return weight_->nbytes() + scale_.size() + bias_.size() + multiplier_.size();
 }

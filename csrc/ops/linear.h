@@ -58,6 +58,9 @@ class Linear {
   void run_codes(std::int64_t m, Rows<const std::int8_t> codes, const float* row_scale,
                  const std::int32_t* zero_point, const Added& added, Rows<void> out) const;
 
+  // Whether the other layer makes the same codes of the same rows.
+  bool reads_like(const Linear& other) const;
+
   const Weight& weight() const { return *weight_; }
   const std::shared_ptr<const Weight>& shared_weight() const { return weight_; }
   std::int64_t n() const { return weight_->n(); }
@@ -81,5 +84,17 @@ class Linear {
   bool has_bias_;
   LinearOptions options_;
 };
+
+// A layer's part in run_linears().
+struct LinearCall {
+  const Linear* layer;
+  Added added;
+  Rows<void> out;
+};
+constexpr std::int64_t kMostLinears = 4;
+
+// Layers that read like the first one, on the same rows, which are quantized once; at most
+// kMostLinears. The bits are those of Linear::run().
+void run_linears(std::int64_t m, Rows<const float> x, const LinearCall* calls, std::int64_t count);
 
 }  // namespace octavo

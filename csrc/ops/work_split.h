@@ -10,7 +10,7 @@ namespace octavo {
 
 // Threads worth waking for `work` units, of which one thread does `per_thread` in a few us.
 inline int threads_for(std::int64_t work, std::int64_t per_thread) {
-  const std::int64_t limit = get_num_threads();
+  const std::int64_t limit = usable_threads();
   return static_cast<int>(std::clamp<std::int64_t>(work / per_thread, 1, limit));
 }
 

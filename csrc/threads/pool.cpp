@@ -31,6 +31,19 @@ void pause_cpu() noexcept {
 #endif
 }
 
+thread_local bool inside_task = false;
+
+class InsideTask {
+ public:
+  InsideTask() noexcept : before_(inside_task) { inside_task = true; }
+  ~InsideTask() { inside_task = before_; }
+  InsideTask(const InsideTask&) = delete;
+  InsideTask& operator=(const InsideTask&) = delete;
+
+ private:
+  bool before_;
+};
+
 // Between tasks, not before the first: a job of one task asks nothing.
 void run_alone(std::int64_t tasks, TaskFunction function, const void* context) {
   for (std::int64_t i = 0; i < tasks && (i == 0 || !interrupted()); ++i) function(context, i, 0);
@@ -70,6 +83,7 @@ class Pool {
 };
 
 void Pool::take_tasks(int worker) noexcept {
+  const InsideTask inside;
   do {
     const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
     if (i >= tasks_) return;
@@ -186,6 +200,8 @@ std::atomic<int>& thread_setting() {
 void set_num_threads(int n) { thread_setting().store(n < 1 ? 1 : n); }
 
 int get_num_threads() noexcept { return thread_setting().load(std::memory_order_relaxed); }
+
+int usable_threads() noexcept { return inside_task ? 1 : get_num_threads(); }
 
 void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
   const std::atomic<bool>* const stopped = interruption_flag();

@@ -21,6 +21,9 @@ namespace octavo {
 void set_num_threads(int n);  // n >= 1
 int get_num_threads() noexcept;
 
+// How many threads an operation may use: those, or 1 inside a task, where the others have theirs.
+int usable_threads() noexcept;
+
 using TaskFunction = void (*)(const void* context, std::int64_t task, int worker);
 
 // Calls function(context, i, worker) for every i in [0, tasks), on at most `threads` threads, the

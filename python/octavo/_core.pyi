@@ -126,6 +126,30 @@ class PackedMatrix:
     @property
     def shape(self) -> tuple[int, int]: ...
 
+class Program:
+    def __init__(self, width: int) -> None: ...
+    def linear(
+        self, layer: PackedLinear, x: int, addend: int | None, residual: int | None
+    ) -> int: ...
+    def layer_norm(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        eps: float,
+        x: int,
+        residual: int | None,
+    ) -> int: ...
+    def attention(
+        self, q: int, k: int, v: int, heads: int, sm_scale: float, int8: bool, biased: bool
+    ) -> int: ...
+    def finish(self, result: int) -> None: ...
+    def run(
+        self,
+        x: NDArray[np.float32],
+        offsets: NDArray[np.int64],
+        bias: NDArray[np.float32] | None,
+    ) -> NDArray[np.float32]: ...
+
 class SparseF32:
     def __init__(
         self,

@@ -311,3 +311,20 @@ def mpnet(folder: Path) -> Path:
         content.write(package.locate_file(path).read_bytes())
     zipfile.ZipFile(content).extractall(folder)
     return folder / "all-mpnet-base-v2"
+
+
+def write_mpnet(folder: Path) -> Path:
+    """Write BERT's tensors under MPNet's names, and biases of distances."""
+    names = {"self.query": "attn.q", "self.key": "attn.k", "self.value": "attn.v"}
+    names |= {"output.dense": "attn.o", "output.LayerNorm": "LayerNorm"}
+    tensors = random_tensors(BERT)
+    del tensors["embeddings.token_type_embeddings.weight"]
+    for old, new in names.items():
+        tensors = {
+            name.replace(f"attention.{old}", f"attention.{new}"): values
+            for name, values in tensors.items()
+        }
+    bias = np.random.default_rng(1).normal(0, 2, (32, 4)).astype(np.float32)
+    tensors["encoder.relative_attention_bias.weight"] = bias
+    config = BERT | {"model_type": "mpnet", "pad_token_id": 1}
+    return write_folder(folder, config, tensors)

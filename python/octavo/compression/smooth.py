@@ -15,7 +15,7 @@ from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
 from octavo.compression.work import Work
-from octavo.models.encoder import Pair
+from octavo.models.specs import Pair
 
 
 def smooth(work: Work) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +14,13 @@ from octavo import nn
 from octavo._checks import as_array, as_bool, as_ids, check_shape, choice
 from octavo._types import Float32, Int64, Mask
 from octavo.io.segment import Segment
-from octavo.models import packing
 from octavo.models.config import EncoderConfig
+from octavo.models.fused import Fused, fused
 from octavo.models.packing import Packed, packed, slices
 from octavo.models.self_attention import ATTENTION_PRECISIONS, SelfAttention
 from octavo.models.sentence import SentenceModules, read_modules
+from octavo.models.specs import Pair
 from octavo.models.text_vectors import TextVectors
-
-
-class Pair(NamedTuple):
-    """Two layers between which a positive factor of a channel just passes.
-
-    Channel i of what `second` reads is channel ``start + i`` of what `first` gives: as it is,
-    through ReLU, as a weighted mean over tokens, or times something else. It reaches nothing else.
-    """
-
-    first: str
-    second: str
-    start: int = 0
 
 
 class Encoder(TextVectors):
@@ -111,11 +100,12 @@ class Encoder(TextVectors):
         ids, mask, types = self.checked(input_ids, attention_mask, token_type_ids)
         if mask is not None and mask.all():
             mask = None
-        if mask is None and 0 < ids.size <= packing.SLICE_TOKENS:
+        together = self._fused().tokens
+        if mask is None and 0 < ids.size <= together:
             return self.forward(ids, None, types)
         lengths = np.full(len(ids), ids.shape[1]) if mask is None else mask.sum(axis=1)
         out = np.zeros((*ids.shape, self.config.hidden_size), np.float32)
-        for rows in slices(lengths) if ids.size else ():
+        for rows in slices(lengths, together) if ids.size else ():
             segments = None if types is None else types[rows]
             if mask is None:
                 out[rows] = self.forward(ids[rows], None, segments)
@@ -190,9 +180,24 @@ class Encoder(TextVectors):
 
     def _through_blocks(self, hidden: Float32, mask: Mask | Packed | None, tokens: int) -> Float32:
         options = self.block_options(tokens)
-        for _, block in self.blocks():
-            hidden = block(hidden, mask, *options)
+        for part in self._fused().parts:
+            hidden = part(hidden, mask, *options)
         return self.finish(hidden)
+
+    def prepare(self) -> None:
+        """Fuse the blocks for this CPU, which the first call does otherwise.
+
+        Neighbouring blocks of int8 layers then run as one native call, with the same bits.  A block
+        with a layer of another kind or of somebody else, or one that is watched
+        (`octavo.nn.hooks`), runs as it is; after a layer was replaced, the next call fuses anew.
+        Weights are not copied; between the layers of a call lie about 3 MB a thread for a model
+        384 wide, which go back to the memory kept for results (`octavo.runtime.set_result_cache`).
+        """
+        self._fused()
+
+    def _fused(self) -> Fused:
+        blocks = [block for _, block in self.blocks()]
+        return fused(self, blocks, self.config.hidden_size, self.block_options)
 
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
         """Compute what goes into the first block."""

@@ -13,13 +13,14 @@ from octavo._ops.floats import activation
 from octavo._types import Float32, Int64, Mask
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
-from octavo.models.encoder import Encoder, Pair
+from octavo.models.encoder import Encoder
 from octavo.models.heads import first_token
 from octavo.models.local_attention import rotary_attention, rotary_attention_int8
 from octavo.models.modernbert_config import ModernBertChoices
 from octavo.models.packing import Packed, is_prefix
 from octavo.models.pooling import pool
 from octavo.models.self_attention import SelfAttention
+from octavo.models.specs import Pair
 
 __all__ = ["ModernBertModel"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from octavo import functional, nn
 from octavo.lora.layer import base_of
 from octavo.models.packing import Packed
+from octavo.nn.traced import Traced
 
 if TYPE_CHECKING:
     from octavo._types import Float32, Mask
@@ -47,6 +48,10 @@ class SelfAttention(nn.Module):
     ) -> Float32:
         """Compute what the heads give for hidden states; see `octavo.functional.attention`."""
         q, k, v = (getattr(self, name)(hidden) for name in self.projections)
+        if isinstance(q, Traced):
+            biased = bias is not None
+            traced: Any = q.attention(k, v, heads=self.heads, int8=self.in_int8, biased=biased)
+            return traced
         attention: Any = functional.attention_int8 if self.in_int8 else functional.attention
         if isinstance(mask, Packed):
             return attention(q, k, v, None, bias, heads=self.heads, offsets=mask.offsets)

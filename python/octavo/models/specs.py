@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers that an architecture asks for."""
+"""The layers that an architecture asks for, and how they follow on each other."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ class LayerSpec(NamedTuple):
     shape: tuple[int, ...]
     activation: str = "none"
     epsilon: float = 0.0
+
+
+class Pair(NamedTuple):
+    """Two layers between which a positive factor of a channel just passes.
+
+    Channel i of what `second` reads is channel ``start + i`` of what `first` gives: as it is,
+    through ReLU, as a weighted mean over tokens, or times something else. It reaches nothing else.
+    """
+
+    first: str
+    second: str
+    start: int = 0
 
 
 class _SpecBuilder:

@@ -14,13 +14,13 @@ from octavo._types import Int64
 from octavo._warn import warn
 from octavo.io.folder import parse_json
 from octavo.io.tokenizer import Tokenizer, Tokens
-from octavo.models.packing import SLICE_TOKENS
+from octavo.models.packing import FUSED_TOKENS
 
 Progress = Callable[[int, int], None]
 """Gets how many texts are done, of how many."""
 
-BATCH_TOKENS = SLICE_TOKENS
-"""What a batch has by default, padding included: a slice of the model, or less."""
+BATCH_TOKENS = FUSED_TOKENS
+"""What a batch has by default, padding included: what goes through a model together, or less."""
 
 
 class TextSettings(NamedTuple):

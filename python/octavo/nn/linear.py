@@ -14,6 +14,7 @@ from octavo.nn import _calls as calls
 from octavo.nn import _state
 from octavo.nn.linear_parts import LinearParts
 from octavo.nn.options import OPTIONS, LinearOptions
+from octavo.nn.traced import Traced
 from octavo.nn.weights import Int8Weight, weight_class
 from octavo.qtensor import QTensor
 
@@ -147,6 +148,8 @@ class Linear(LinearParts):
 
     def _call_checked(self, x: Any, residual: Any, addend: Any, out: Any) -> Any:
         """Do the same for everything the fast path leaves: other dtypes, strides, errors."""
+        if isinstance(x, Traced):
+            return x.linear(self, residual, addend, out)
         n, k = self._weight.shape
         codes = isinstance(x, QTensor) and self.kind == "int8"
         array = x.data if codes else _checks.as_float32(x, "x")

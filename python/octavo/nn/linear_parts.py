@@ -67,6 +67,11 @@ class LinearParts(Weighted):
         return made
 
     @property
+    def bound(self) -> Bound:
+        """What computes: the weight bound to the bias and the options, without the side path."""
+        return self._bound
+
+    @property
     def in_features(self) -> int:
         """K, the width of `x`."""
         return self._weight.shape[1]

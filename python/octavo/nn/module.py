@@ -8,6 +8,13 @@ from typing import Any, ClassVar
 
 from octavo._types import Array
 
+_changes = 0
+
+
+def changes() -> int:
+    """Return a number that grows whenever a part or an option of any module is assigned."""
+    return _changes
+
 
 class Module:
     """A callable with parts.
@@ -34,6 +41,13 @@ class Module:
 
     kind: str = ""
     """The kind of the weight of a layer that has one, as `octavo.nn.weights` calls it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Another class, of a module with hooks, is a change too.
+        if not name.startswith("_") or name == "__class__":
+            global _changes
+            _changes += 1
+        object.__setattr__(self, name, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the module; subclasses define what that means."""

@@ -13,6 +13,7 @@ from octavo._ops.floats import layer_norm
 from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.module import Module
+from octavo.nn.traced import Traced
 
 N = TypeVar("N", bound="LayerNorm")
 
@@ -51,11 +52,13 @@ class LayerNorm(Module):
 
     def __call__(
         self, x: ArrayLike, residual: ArrayLike | None = None, *, out: Array | None = None
-    ) -> Array:
+    ) -> Any:
         """Apply the layer: x and residual (..., features) to float32 (..., features).
 
         `out` takes the result as in `octavo.functional.layer_norm`.
         """
+        if isinstance(x, Traced):
+            return x.layer_norm(self, residual, out)
         return layer_norm(x, self.weight, self.bias, self.eps, residual, out=out)
 
     @property

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The blocks of an encoder in as few native calls as they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from octavo import _backend, nn
+from octavo._types import Float32, Mask
+from octavo.models import packing
+from octavo.models.packing import Packed
+from octavo.nn.module import changes
+from octavo.nn.traced import Trace
+
+
+class FusedBlocks:
+    """Neighbouring blocks as one native program; called like one of them.
+
+    The results have the bits of the blocks called one by one, which is also what runs where a mask
+    leaves out tokens between others.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], program: Any) -> None:
+        self._blocks, self._program = blocks, program
+
+    def __call__(
+        self, hidden: Float32, mask: Mask | Packed | None, bias: Float32 | None = None
+    ) -> Float32:
+        """Compute what the last block gives, of states (batch, tokens, width)."""
+        batch, tokens, width = hidden.shape
+        if isinstance(mask, Packed):
+            offsets = mask.offsets
+        elif mask is None:
+            offsets = np.arange(batch + 1, dtype=np.int64) * tokens
+        else:
+            options = () if bias is None else (bias,)
+            for block in self._blocks:
+                hidden = block(hidden, mask, *options)
+            return hidden
+        rows = np.ascontiguousarray(hidden).reshape(batch * tokens, width)
+        made: Float32 = self._program.run(rows, offsets, bias)
+        return made.reshape(batch, tokens, -1)
+
+
+class Fused:
+    """What runs a model's blocks, as they were: `parts`, called one after the other.
+
+    Attributes
+    ----------
+    parts : list of FusedBlocks and Module
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], width: int, options: tuple[Any, ...]) -> None:
+        # Read before the blocks are: what changes meanwhile is seen at the next call.
+        self._changes, self._backend = changes(), _backend.backend
+        self._blocks = blocks
+        self.parts = list(_parts(blocks, width, options))
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens go through the parts together."""
+        whole = all(isinstance(part, FusedBlocks) for part in self.parts)
+        return packing.FUSED_TOKENS if whole else packing.SLICE_TOKENS
+
+    def holds(self, blocks: Sequence[nn.Module]) -> bool:
+        """Whether the model's blocks are still what they were."""
+        return (
+            self._changes == changes()
+            and self._backend is _backend.backend
+            and len(blocks) == len(self._blocks)
+            and all(map(_same, blocks, self._blocks))
+        )
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    return one is other
+
+
+def _parts(
+    blocks: Sequence[nn.Module], width: int, options: tuple[Any, ...]
+) -> Iterable[FusedBlocks | nn.Module]:
+    together: list[nn.Module] = []
+    trace = Trace(width)
+    for block in blocks:
+        if hasattr(_backend.backend, "Program") and trace.take(block, None, *options):
+            together.append(block)
+            continue
+        if together:
+            yield FusedBlocks(tuple(together), trace.program())
+        together, trace = [], Trace(width)
+        yield block
+    if together:
+        yield FusedBlocks(tuple(together), trace.program())
+
+
+# Not an attribute of the model, with which copies would keep the layers of another alive.
+_of_models: WeakKeyDictionary[nn.Module, Fused] = WeakKeyDictionary()
+
+
+def fused(
+    model: nn.Module,
+    blocks: Sequence[nn.Module],
+    width: int,
+    options: Callable[[int], tuple[Any, ...]],
+) -> Fused:
+    """Return what runs the blocks of a model, made anew where one of them has changed.
+
+    Parameters
+    ----------
+    model : Module
+        What the result is kept for.
+    blocks : sequence of Module
+    width : int
+        Of the states they read.
+    options : callable
+        What they are called with beside states and mask, for rows of so many tokens.
+    """
+    found = _of_models.get(model)
+    if found is None or not found.holds(blocks):
+        found = _of_models[model] = Fused(blocks, width, options(1))
+    return found

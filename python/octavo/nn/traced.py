@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers written down instead of computed, so that one native call can run them.
+
+A module that is called with a `Traced` in the place of an array calls its layers as ever; each of
+them adds a step to the trace, and gives the `Traced` that stands for its result.  Whatever else is
+done with one raises `NotTraceableError`, and the module runs as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from octavo import _backend, _checks
+from octavo.nn.hooks import handles_of
+from octavo.nn.module import Module
+
+if TYPE_CHECKING:
+    from octavo.nn.linear import Linear
+    from octavo.nn.norm import LayerNorm
+
+
+class NotTraceableError(TypeError):
+    """What was done to a `Traced` is no step of a program."""
+
+
+class Traced:
+    """What stands for an array (..., width) while layers are written down."""
+
+    __array_ufunc__ = None
+    __array_function__ = None
+
+    def __init__(self, trace: Trace, index: int, width: int) -> None:
+        self.trace, self.index, self.width = trace, index, width
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotTraceableError(f"a traced value has no {name!r}")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise NotTraceableError("a traced value is no array")
+
+    def linear(self, layer: Linear, residual: Any, addend: Any, out: Any) -> Traced:
+        """Write down a linear layer that reads this."""
+        bound = layer.bound
+        if layer.side_path is not None or out is not None or layer.options.output_scale is not None:
+            raise NotTraceableError("only plain linear layers are steps")
+        if not isinstance(bound, getattr(_backend.backend, "PackedLinear", ())):
+            raise NotTraceableError(f"no step of a weight of kind {layer.kind!r}")
+        if self.width != layer.in_features:
+            raise NotTraceableError("the layer reads another width")
+        n = layer.out_features
+        added = (self._index_of(addend, n), self._index_of(residual, n))
+        return self.trace.add("linear", (bound, self.index, *added), n)
+
+    def layer_norm(self, norm: LayerNorm, residual: Any, out: Any) -> Traced:
+        """Write down a norm that reads this."""
+        if out is not None:
+            raise NotTraceableError("a step has no out")
+        if norm.shape != (self.width,):
+            raise NotTraceableError("the norm reads another width")
+        added = self._index_of(residual, self.width)
+        arguments = (norm.weight, norm.bias, norm.eps, self.index, added)
+        return self.trace.add("layer_norm", arguments, self.width)
+
+    def attention(self, k: Any, v: Any, *, heads: int, int8: bool, biased: bool) -> Traced:
+        """Write down attention of these queries; `biased` by what the program is called with."""
+        keys, values = self._index_of(k, self.width), self._index_of(v, self.width)
+        if self.width % heads:
+            raise NotTraceableError("heads do not divide the width")
+        scale = _checks.float32_value(1.0 / math.sqrt(self.width // heads))
+        arguments = (self.index, keys, values, heads, scale, int8, biased)
+        return self.trace.add("attention", arguments, self.width)
+
+    def _index_of(self, value: Any, width: int) -> int | None:
+        if value is None:
+            return None
+        own = isinstance(value, Traced) and value.trace is self.trace
+        if not own or value.width != width:
+            raise NotTraceableError("a step reads values of its own trace, as wide as it wants")
+        return value.index
+
+
+class Trace:
+    """Steps, and the numbers of the values that they make; value 0 is the input."""
+
+    def __init__(self, width: int) -> None:
+        self.result = Traced(self, 0, width)
+        self._width = width
+        self._steps: list[tuple[str, tuple[Any, ...]]] = []
+
+    def add(self, step: str, arguments: tuple[Any, ...], width: int) -> Traced:
+        """Write down a step."""
+        self._steps.append((step, arguments))
+        return Traced(self, len(self._steps), width)
+
+    def take(self, module: Module, *arguments: Any) -> bool:
+        """Write down what a module makes of the result; whether that was possible."""
+        if not all(_is_own(part) for _, part in module.named_modules()):
+            return False
+        before = len(self._steps)
+        try:
+            made = module(self.result, *arguments)
+        except (TypeError, ValueError, AttributeError):
+            made = None
+        if not isinstance(made, Traced) or made.trace is not self:
+            del self._steps[before:]
+            return False
+        self.result = made
+        return True
+
+    def program(self) -> Any:
+        """Return the program of all steps."""
+        made = _backend.backend.Program(self._width)
+        for step, arguments in self._steps:
+            getattr(made, step)(*arguments)
+        made.finish(self.result.index)
+        return made
+
+
+def _is_own(module: Module) -> bool:
+    """Whether a module is of a class of this package, which tracing calls once, and not watched."""
+    return type(module).__module__.partition(".")[0] == "octavo" and not handles_of(module)
