@@ -2,8 +2,6 @@
 #include "ops/attention_s8.h"
 
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include "dispatch/registry.h"
 #include "ops/attention_panels.h"
@@ -16,29 +14,25 @@ namespace {
 
 // Multiply-adds one thread does in about 5 us.
 constexpr std::int64_t kWorkPerThread = 400000;
-// Rows whose scores of a block are in L2 together (128 KiB); fewer where many blocks leave sums.
+constexpr std::int64_t kLanes = 16;  // queries that a kernel takes at once
+// Rows that meet the keys and values of a block together; fewer where many blocks leave sums.
 constexpr std::int64_t kRows = 64;
 constexpr std::int64_t kSumBytes = std::int64_t{1} << 20;
 
 // A task is some queries of the heads that share one of k and v; it packs that head for itself.
 struct Plan {
-  IsaMask isas;  // read once: codes of one tier's form mean something else to another's kernels
-  const GemmS8Row* product;
-  const KernelRow<AttentionWeightsArgs>* weights;
-  const KernelRow<AttentionSumArgs>* sum;
+  IsaMask isas;  // read once: codes of one tier mean something else to another's kernels
   const KernelRow<AttentionCodesArgs>* quantize;
+  const KernelRow<AttentionBlockArgs>* attend;
+  const KernelRow<AttentionSumArgs>* sum;
   int threads;
   std::int64_t group;  // heads of q to one of k
   std::int64_t parts, part_queries;
-  std::int64_t rows;  // of q at a time
-  std::int64_t blocks, d_pad, q_stride, weight_stride, abs_of_q, abs_of_weights;
-  std::int64_t packed_at, q_at, factor_at, scores_at, weights_at, sums_at, stats_at, seen_at,
+  std::int64_t rows, row_places;  // of q at a time; rounded up to whole panels
+  std::int64_t blocks, d_pad, q_stride;
+  std::int64_t packed_at, row_list_at, q_at, factor_at, work_at, sums_at, stats_at, seen_at,
       bias_at, thread_bytes;
 };
-
-std::int64_t code_stride(std::int64_t k, ActivationEncoding form) {
-  return round_up(k, 64) * (form == ActivationEncoding::kSignAbs ? 2 : 1);
-}
 
 Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   const AttentionShape& shape = grouped.heads;
@@ -52,32 +46,28 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   plan.threads = static_cast<int>(std::min<std::int64_t>(plan.threads, pairs * plan.parts));
 
   plan.blocks = ceil_div(shape.keys, kKeysPerBlock);
-  plan.d_pad = round_up(shape.d, 16);
+  plan.d_pad = round_up(shape.d, kLanes);
   const std::int64_t fitting =
       kSumBytes / std::max<std::int64_t>(1, checked_mul(plan.blocks, plan.d_pad, 4));
   const std::int64_t queries = std::max<std::int64_t>(1, std::min(fitting, kRows) / plan.group);
   plan.rows = checked_mul(std::min(plan.part_queries, queries), plan.group);
+  plan.row_places = round_up(plan.rows, kLanes);
 
   plan.isas = active_isas();
-  plan.product = &select<GemmS8Args>(plan.isas, plan.rows);
-  plan.weights = &select<AttentionWeightsArgs>(plan.isas);
-  plan.sum = &select<AttentionSumArgs>(plan.isas);
   plan.quantize = &select<AttentionCodesArgs>(plan.isas);
-  const std::int64_t rows = round_up(plan.rows, plan.product->m_align);
-  plan.abs_of_q = round_up(shape.d, 64);
-  plan.abs_of_weights = kKeysPerBlock;
-  plan.q_stride = code_stride(shape.d, plan.product->form);
-  plan.weight_stride = code_stride(kKeysPerBlock, plan.product->form);
+  plan.attend = &select<AttentionBlockArgs>(plan.isas);
+  plan.sum = &select<AttentionSumArgs>(plan.isas);
+  plan.q_stride = plan.d_pad / plan.quantize->group_codes * kLanes;
   ScratchLayout memory;
-  plan.packed_at = memory.add(PackedHead::bytes(shape.keys, shape.d), 1);
-  plan.q_at = memory.add(checked_mul(rows, plan.q_stride), 1);
-  plan.factor_at = memory.add(rows, 4);
-  plan.scores_at = memory.add(checked_mul(rows, kKeysPerBlock), 4);
-  plan.weights_at = memory.add(checked_mul(rows, plan.weight_stride), 1);
-  plan.sums_at = memory.add(checked_mul(rows, plan.blocks, plan.d_pad), 4);
-  plan.stats_at = memory.add(checked_mul(rows, plan.blocks, 3), 4);
-  plan.seen_at = memory.add(checked_mul(rows, 4), 4);
-  plan.bias_at = memory.add(has_bias ? checked_mul(rows, kKeysPerBlock) : 0, 4);
+  plan.packed_at = memory.add(PackedHead::bytes(shape.keys, shape.d, plan.isas), 1);
+  plan.row_list_at = memory.add(plan.rows, 8);
+  plan.q_at = memory.add(checked_mul(plan.row_places / kLanes, plan.q_stride), 4);
+  plan.factor_at = memory.add(plan.row_places, 4);
+  plan.work_at = memory.add(checked_mul(kKeysPerBlock, kLanes), 4);
+  plan.sums_at = memory.add(checked_mul(plan.row_places, plan.blocks, plan.d_pad), 4);
+  plan.stats_at = memory.add(checked_mul(plan.row_places, plan.blocks, 3), 4);
+  plan.seen_at = memory.add(checked_mul(plan.row_places, 4), 4);
+  plan.bias_at = memory.add(has_bias ? checked_mul(plan.row_places, kKeysPerBlock) : 0, 4);
   plan.thread_bytes = memory.bytes();
   return plan;
 }
@@ -89,157 +79,104 @@ class RowBlock {
   RowBlock(const Plan& plan, const PackedHead& head, std::uint8_t* own)
       : plan_(plan),
         head_(head),
-        codes_(own + plan.q_at),
+        row_list_(reinterpret_cast<std::int64_t*>(own + plan.row_list_at)),
+        codes_(reinterpret_cast<std::int32_t*>(own + plan.q_at)),
         factor_(reinterpret_cast<float*>(own + plan.factor_at)),
-        scores_(reinterpret_cast<std::int32_t*>(own + plan.scores_at)),
-        weights_(own + plan.weights_at),
+        work_(reinterpret_cast<float*>(own + plan.work_at)),
         sums_(reinterpret_cast<std::int32_t*>(own + plan.sums_at)),
         stats_(reinterpret_cast<float*>(own + plan.stats_at)),
         seen_(reinterpret_cast<std::int32_t*>(own + plan.seen_at)),
-        bias_(reinterpret_cast<float*>(own + plan.bias_at)) {
-    // Codes come in whole groups, and tiles read sixteen.
-    std::memset(codes_, 0, static_cast<std::size_t>(plan.rows * plan.q_stride));
-  }
+        bias_(reinterpret_cast<float*>(own + plan.bias_at)) {}
 
   // All pointers: the first head of the first query.
   void run(const float* q, std::int64_t q_stride, std::int64_t queries,
            const std::int64_t* key_ranges, const ScoreBias& bias, float scale, float* out,
            std::int64_t out_stride) {
     rows_ = queries * plan_.group;
-    read_queries(q, q_stride, queries, scale);
-    read_visible(key_ranges, queries);
-    for (std::int64_t b = 0; b < head_.blocks(); ++b) attend(b, bias);
-    // Biased scores are scaled already (kernels/attention_weights/kernel.h).
+    row_places_ = round_up(rows_, kLanes);
+    read_queries(q, q_stride, scale);
+    if (key_ranges != nullptr) read_visible(key_ranges);
+    for (std::int64_t b = 0; b < head_.blocks(); ++b) attend(b, key_ranges != nullptr, bias);
+    // Biased scores are scaled already (kernels/attention_block/kernel.h).
     if (bias.data != nullptr) std::fill_n(factor_, rows_, 1.0f);
     write(queries, out, out_stride);
   }
 
  private:
-  void read_queries(const float* q, std::int64_t q_stride, std::int64_t queries, float scale) {
+  void read_queries(const float* q, std::int64_t q_stride, float scale) {
+    const bool listed = plan_.group > 1;
+    for (std::int64_t row = 0; listed && row < rows_; ++row) {
+      row_list_[row] = row / plan_.group * q_stride + row % plan_.group * head_.d();
+    }
     AttentionCodesArgs args;
-    const bool at_once = plan_.group == 1;
-    args.x_stride = at_once ? q_stride : head_.d();
-    args.m = static_cast<std::int32_t>(at_once ? queries : plan_.group);
+    args.x = q;
+    args.x_stride = q_stride;
+    args.row_list = listed ? row_list_ : nullptr;
+    args.m = static_cast<std::int32_t>(rows_);
     args.d = static_cast<std::int32_t>(head_.d());
-    args.form = plan_.product->form;
-    args.codes_stride = plan_.q_stride;
-    args.abs_offset = plan_.abs_of_q;
-    for (std::int64_t row = 0; row < rows_; row += args.m) {
-      args.x = q + row / plan_.group * q_stride;
-      args.codes = codes_ + row * plan_.q_stride;
-      args.scale = factor_ + row;
-      plan_.quantize->run(args);
-    }
-    for (std::int64_t i = 0; i < rows_; ++i) factor_[i] = factor_[i] * scale * kLog2E;
+    args.operand = AttentionOperand::kQueries;
+    args.groups = codes_;
+    args.panel_stride = plan_.q_stride;
+    args.scale = factor_;
+    args.start = nullptr;
+    plan_.quantize->run(args);
+    for (std::int64_t i = 0; i < row_places_; ++i) factor_[i] = factor_[i] * scale * kLog2E;
   }
 
-  // The visible keys of each row, as places in the packed head: first, then last.
-  void read_visible(const std::int64_t* key_ranges, std::int64_t queries) {
-    for (std::int64_t i = 0; i < queries; ++i) {
-      const bool all = key_ranges == nullptr;
-      const std::int64_t first = all ? 0 : head_.place(key_ranges[2 * i]);
-      const std::int64_t last = all ? head_.n() : head_.place(key_ranges[2 * i + 1]);
-      for (std::int64_t h = 0; h < plan_.group; ++h) {
-        seen_[i * plan_.group + h] = static_cast<std::int32_t>(first);
-        seen_[rows_ + i * plan_.group + h] = static_cast<std::int32_t>(last);
-      }
+  // The visible keys of each row, as places in the packed head: first, then last. Those behind the
+  // last row see what it sees.
+  void read_visible(const std::int64_t* key_ranges) {
+    for (std::int64_t row = 0; row < row_places_; ++row) {
+      const std::int64_t* range = key_ranges + 2 * (std::min(row, rows_ - 1) / plan_.group);
+      seen_[row] = static_cast<std::int32_t>(head_.place(range[0]));
+      seen_[row_places_ + row] = static_cast<std::int32_t>(head_.place(range[1]));
     }
   }
 
-  struct KeySpan {
-    std::int64_t from, to;
-  };
-
-  // What rows see of the `keys` keys from `begin` on, from a multiple of 16 on.
-  KeySpan seen_by_any(std::int64_t begin, std::int64_t keys) const {
-    std::int64_t from = keys, to = 0;
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      const std::int64_t first = std::max<std::int64_t>(seen_[i] - begin, 0);
-      const std::int64_t last = std::min<std::int64_t>(seen_[rows_ + i] - begin, keys);
-      if (first >= last) continue;
-      from = std::min(from, first);
-      to = std::max(to, last);
-    }
-    if (to == 0) return {0, 0};
-    // The shift of signed codes is of all keys of the block.
-    if (plan_.product->form != ActivationEncoding::kU8) return {0, keys};
-    return {from / Weight::kPanelWidth * Weight::kPanelWidth, to};
-  }
-
-  // The scores, weights and sums of block b.
-  void attend(std::int64_t b, const ScoreBias& bias) {
-    const std::int64_t begin = b * kKeysPerBlock;
-    const auto [from, to] = seen_by_any(begin, head_.keys_of(b));
-    float* sum = stats_ + (plan_.blocks + b) * plan_.rows;
-    if (to == 0) {
-      std::fill_n(sum, rows_, 0.0f);
-      return;
-    }
-    std::int32_t* first = seen_ + 2 * rows_;
-    std::int32_t* last = first + rows_;
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      const std::int64_t at = begin + from, keys = to - from;
-      first[i] = static_cast<std::int32_t>(std::clamp<std::int64_t>(seen_[i] - at, 0, keys));
+  // The keys of a block that each row sees.
+  void read_seen(std::int64_t b, std::int32_t* first, std::int32_t* last) const {
+    const std::int64_t begin = b * kKeysPerBlock, keys = head_.keys_of(b);
+    for (std::int64_t i = 0; i < row_places_; ++i) {
+      first[i] = static_cast<std::int32_t>(std::clamp<std::int64_t>(seen_[i] - begin, 0, keys));
       last[i] = static_cast<std::int32_t>(
-          std::clamp<std::int64_t>(seen_[rows_ + i] - at, first[i], keys));
+          std::clamp<std::int64_t>(seen_[row_places_ + i] - begin, first[i], keys));
     }
-    const std::int64_t panels = ceil_div(to - from, Weight::kPanelWidth);
-    multiply(codes_, plan_.q_stride, plan_.abs_of_q, head_.keys(b, from), scores_, kKeysPerBlock,
-             panels);
-    for (std::int64_t i = 0; bias.data != nullptr && i < rows_; ++i) {
-      const float* row =
-          bias.data + i / plan_.group * bias.row_stride + i % plan_.group * bias.head_stride;
-      head_.gather(row, b, bias_ + i * kKeysPerBlock);
-    }
-    weigh(b, from, to - from, bias.data != nullptr, first, last, sum);
-    multiply(weights_, plan_.weight_stride, plan_.abs_of_weights,
-             head_.values(b, from, panels * Weight::kPanelWidth),
-             sums_ + b * plan_.rows * plan_.d_pad, plan_.d_pad, plan_.d_pad / Weight::kPanelWidth);
   }
 
-  void weigh(std::int64_t b, std::int64_t from, std::int64_t keys, bool has_bias,
-             const std::int32_t* first, const std::int32_t* last, float* sum) {
-    AttentionWeightsArgs args;
-    args.scores = scores_;
-    args.scores_stride = kKeysPerBlock;
-    const bool is_shifted = plan_.product->form == ActivationEncoding::kU8;
-    args.key_shift = is_shifted ? head_.key_shift(b) + from : nullptr;
-    args.key_scale = head_.key_scale(b) + from;
-    args.value_scale = head_.value_scale(b) + from;
-    args.bias = has_bias ? bias_ + from : nullptr;
-    args.bias_stride = kKeysPerBlock;
+  // The biases of a block's keys, sixteen rows side by side.
+  void read_bias(std::int64_t b, const ScoreBias& bias) const {
+    for (std::int64_t i = 0; i < row_places_; ++i) {
+      const std::int64_t row = std::min(i, rows_ - 1);
+      const float* of_row =
+          bias.data + row / plan_.group * bias.row_stride + row % plan_.group * bias.head_stride;
+      float* out = bias_ + i / kLanes * kLanes * kKeysPerBlock + i % kLanes;
+      for (std::int64_t j = 0; j < head_.keys_of(b); ++j)
+        out[kLanes * j] = of_row[head_.key_at(b, j)];
+    }
+  }
+
+  // The statistics and sums of block b.
+  void attend(std::int64_t b, bool has_ranges, const ScoreBias& bias) {
+    std::int32_t* first = seen_ + 2 * row_places_;
+    std::int32_t* last = first + row_places_;
+    if (has_ranges) read_seen(b, first, last);
+    if (bias.data != nullptr) read_bias(b, bias);
+    AttentionBlockArgs args;
+    head_.describe(b, args);
     args.m = static_cast<std::int32_t>(rows_);
-    args.n = static_cast<std::int32_t>(keys);
-    args.first = first;
-    args.last = last;
+    args.queries = codes_;
+    args.query_stride = plan_.q_stride;
+    args.bias = bias.data != nullptr ? bias_ : nullptr;
+    args.bias_stride = kLanes * kKeysPerBlock;
+    args.first = has_ranges ? first : nullptr;
+    args.last = has_ranges ? last : nullptr;
     args.factor = factor_;
-    args.form = plan_.product->form;
-    args.codes = weights_;
-    args.codes_stride = plan_.weight_stride;
-    args.abs_offset = plan_.abs_of_weights;
-    args.width = static_cast<std::int32_t>(round_up(keys, 64));
-    args.top = stats_ + b * plan_.rows;
-    args.sum = sum;
-    args.largest = stats_ + (2 * plan_.blocks + b) * plan_.rows;
-    plan_.weights->run(args);
-  }
-
-  void multiply(const std::uint8_t* a, std::int64_t a_stride, std::int64_t abs_offset,
-                const CodePanels& b, std::int32_t* c, std::int64_t c_stride,
-                std::int64_t panels) const {
-    GemmS8Args args;
-    args.a = a;
-    args.a_stride = a_stride;
-    args.a_abs_offset = abs_offset;
-    args.b = b.codes;
-    args.b_panel_stride = b.panel_stride;
-    args.c = c;
-    args.c_stride = c_stride;
-    args.m = static_cast<std::int32_t>(rows_);
-    args.panels = static_cast<std::int32_t>(panels);
-    args.k_groups = static_cast<std::int32_t>(b.k_groups);
-    args.accumulate = false;
-    plan_.product->run(args);
+    args.work = work_;
+    args.top = stats_ + b * plan_.row_places;
+    args.sum = args.top + plan_.blocks * plan_.row_places;
+    args.largest = args.sum + plan_.blocks * plan_.row_places;
+    args.sums = sums_ + b * plan_.row_places * plan_.d_pad;
+    plan_.attend->run(args);
   }
 
   void write(std::int64_t queries, float* out, std::int64_t out_stride) const {
@@ -249,14 +186,13 @@ class RowBlock {
     args.d = static_cast<std::int32_t>(head_.d());
     args.blocks = static_cast<std::int32_t>(head_.blocks());
     args.sums_stride = plan_.d_pad;
-    args.block_rows = plan_.rows;
-    args.shift = plan_.product->form == ActivationEncoding::kU8 ? nullptr : head_.value_shift();
+    args.block_rows = plan_.row_places;
     args.out_stride = at_once ? out_stride : head_.d();
     for (std::int64_t row = 0; row < rows_; row += args.m) {
       args.sums = sums_ + row * plan_.d_pad;
       args.top = stats_ + row;
-      args.sum = stats_ + plan_.blocks * plan_.rows + row;
-      args.largest = stats_ + 2 * plan_.blocks * plan_.rows + row;
+      args.sum = args.top + plan_.blocks * plan_.row_places;
+      args.largest = args.sum + plan_.blocks * plan_.row_places;
       args.factor = factor_ + row;
       args.out = out + row / plan_.group * out_stride;
       plan_.sum->run(args);
@@ -265,15 +201,15 @@ class RowBlock {
 
   const Plan& plan_;
   const PackedHead& head_;
-  std::uint8_t* codes_;
+  std::int64_t* row_list_;  // where rows begin if heads share keys
+  std::int32_t* codes_;
   float* factor_;  // the scales of q at first
-  std::int32_t* scores_;
-  std::uint8_t* weights_;
+  float* work_;
   std::int32_t* sums_;
   float* stats_;  // top, sum and largest of all blocks
   std::int32_t* seen_;
   float* bias_;
-  std::int64_t rows_ = 0;
+  std::int64_t rows_ = 0, row_places_ = 0;
 };
 
 }  // namespace
@@ -298,7 +234,7 @@ void attention_s8(const GroupedShape& grouped, TokenRows q, TokenRows k, TokenRo
     PackedHead head(shape.length(b, shape.keys), shape.d, own + plan.packed_at, plan.isas);
     head.pack({shape.entry(k, b) + kv_head * shape.d, k.row_stride},
               {shape.entry(v, b) + kv_head * shape.d, v.row_stride},
-              extras.mask ? extras.mask + shape.begin(b, shape.keys) : nullptr, plan.product->form);
+              extras.mask ? extras.mask + shape.begin(b, shape.keys) : nullptr);
     RowBlock block(plan, head, own);
     const std::int64_t step = plan.rows / plan.group;
     for (std::int64_t i = q0; i < end && !interrupted(); i += step) {

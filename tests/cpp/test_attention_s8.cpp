@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The families of int8 attention: attention_codes, attention_weights, attention_sum. Bit for bit.
+// The families of int8 attention: attention_codes, attention_block, attention_sum. Bit for bit.
 #include <cfloat>
 #include <cmath>
 #include <limits>
@@ -16,18 +16,18 @@ using namespace octavo;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 using Floats = std::vector<float>;
-using Bytes = std::vector<std::uint8_t>;
+using Groups = std::vector<std::int32_t>;
 
-constexpr ActivationEncoding kForms[] = {ActivationEncoding::kS8, ActivationEncoding::kSignAbs,
-                                         ActivationEncoding::kU8};
-
-// What a signed code is in a form; `planes` is where its absolute value goes.
-void put_code(ActivationEncoding form, int code, std::uint8_t* byte, std::uint8_t* magnitude) {
-  *byte = static_cast<std::uint8_t>(code + (form == ActivationEncoding::kU8 ? 128 : 0));
-  if (form != ActivationEncoding::kSignAbs) return;
-  *byte = code < 0 ? 255 : 0;
-  *magnitude = static_cast<std::uint8_t>(std::abs(code));
+// Puts code i of a row or column where its group of sixteen side by side begins.
+void put_code(std::int32_t* groups, std::int64_t i, std::int64_t group_codes, int code) {
+  const std::int64_t bits = 32 / group_codes;
+  const std::uint32_t kept = static_cast<std::uint32_t>(code) & ((1ull << bits) - 1);
+  auto* group = reinterpret_cast<std::uint32_t*>(groups + i / group_codes * 16);
+  *group |= kept << (i % group_codes * bits);
 }
+
+// What queries are larger by.
+int query_offset(std::int64_t group_codes) { return group_codes == 4 ? 128 : 0; }
 
 float head_value(int kind, std::int64_t e, std::int64_t d, Random& random) {
   if (is_timed_case()) return random.real(4.0f);
@@ -43,48 +43,70 @@ float head_value(int kind, std::int64_t e, std::int64_t d, Random& random) {
   }
 }
 
-void check_codes(const KernelRow<AttentionCodesArgs>& kernel, ActivationEncoding form,
+void check_codes(const KernelRow<AttentionCodesArgs>& kernel, AttentionOperand operand,
                  std::int64_t rows, std::int64_t d, Edge edge, Random& random) {
-  constexpr std::uint8_t kFilling = 0xa5;
-  const std::int64_t planes = form == ActivationEncoding::kSignAbs ? 2 : 1;
+  constexpr std::int32_t kFilling = 0x5a5a5a5a;
+  const bool values = operand == AttentionOperand::kValues, listed = rows == 9;
+  const bool queries = operand == AttentionOperand::kQueries;
+  const std::int64_t codes = kernel.group_codes, m_pad = round_up(rows, 16),
+                     d_pad = round_up(d, 16);
   const std::int64_t stride = edge == Edge::kEnd ? d : d + 3;
-  Guarded<float> x((rows - 1) * stride + d, edge), scale(rows, edge);
-  Guarded<std::uint8_t> codes(rows * d * planes, edge);
+  const std::int64_t panel = (values ? m_pad : d_pad) / codes * 16 + (edge == Edge::kEnd ? 0 : 16);
+  const std::int64_t size =
+      ((values ? d_pad : m_pad) / 16 - 1) * panel + (values ? m_pad : d_pad) / codes * 16;
+  Guarded<float> x((rows - 1) * stride + d, edge), scale(m_pad, edge);
+  Guarded<std::int32_t> groups(size, edge), start(m_pad, edge);
+  Guarded<std::int64_t> list(rows, edge);
   x.fill(1.0f);
-  codes.fill(kFilling);
-  Floats scales;
-  Bytes expected(static_cast<std::size_t>(codes.size()), kFilling);
-  for (std::int64_t m = 0; m < rows; ++m) {
+  groups.fill(kFilling);
+  start.fill(kFilling);
+  Floats scales(static_cast<std::size_t>(m_pad), 0.0f);
+  Groups expected(static_cast<std::size_t>(size), kFilling);
+  Groups starts(static_cast<std::size_t>(m_pad),
+                operand == AttentionOperand::kKeys && codes == 4 ? 0 : kFilling);
+  for (std::int64_t at = 0; at < size; ++at) {
+    if (at % panel < (values ? m_pad : d_pad) / codes * 16) expected[at] = 0;
+  }
+  const auto expect = [&](std::int64_t m, std::int64_t e, int code) {
+    const std::int64_t across = values ? e : m, along = values ? m : e;
+    put_code(expected.data() + across / 16 * panel + across % 16, along, codes,
+             code + (queries ? query_offset(codes) : 0));
+    if (operand == AttentionOperand::kKeys && codes == 4) starts[m] -= 128 * code;
+  };
+  for (std::int64_t m = 0; m < m_pad; ++m) {
+    if (m < rows) list[m] = (listed ? rows - 1 - m : m) * stride;
     float largest = 0.0f;
-    bool finite = true;
-    for (std::int64_t e = 0; e < d; ++e) {
+    bool finite = m < rows;
+    for (std::int64_t e = 0; m < rows && e < d; ++e) {
       const float value = head_value(static_cast<int>(m), e, d, random);
-      x[m * stride + e] = value;
+      x[list[m] + e] = value;
       largest = std::max(largest, std::fabs(value));
       finite = finite && std::isfinite(value);
     }
     const float unit = std::max(largest / 127.0f, FLT_MIN);
-    scales.push_back(!finite ? NAN : largest == 0.0f ? 0.0f : unit);
-    for (std::int64_t e = 0; e < d; ++e) {
-      const float quotient = finite ? x[m * stride + e] * (1.0f / unit) : 0.0f;
-      std::uint8_t* byte = expected.data() + m * d * planes + e;
-      put_code(form, static_cast<int>(std::nearbyint(quotient)), byte, byte + d);
+    if (m < rows) scales[m] = !finite ? NAN : largest == 0.0f ? 0.0f : unit;
+    for (std::int64_t e = 0; e < d_pad; ++e) {
+      const bool there = finite && e < d;
+      expect(m, e, there ? static_cast<int>(std::nearbyint(x[list[m] + e] * (1.0f / unit))) : 0);
     }
   }
-  const AttentionCodesArgs args = {x.data(),
-                                   stride,
-                                   static_cast<std::int32_t>(rows),
-                                   static_cast<std::int32_t>(d),
-                                   form,
-                                   codes.data(),
-                                   d * planes,
-                                   d,
-                                   scale.data()};
+  AttentionCodesArgs args;
+  args.x = x.data();
+  args.x_stride = stride;
+  args.row_list = listed ? list.data() : nullptr;
+  args.m = static_cast<std::int32_t>(rows);
+  args.d = static_cast<std::int32_t>(d);
+  args.operand = operand;
+  args.groups = groups.data();
+  args.panel_stride = panel;
+  args.scale = scale.data();
+  args.start = start.data();
   kernel.run(args);
   const std::string what =
       std::string(kernel.name) + " rows=" + std::to_string(rows) + " d=" + std::to_string(d);
-  check_same(scale.data(), scales.data(), rows, what + " scales");
-  check_same(codes.data(), expected.data(), codes.size(), what + " codes");
+  check_same(scale.data(), scales.data(), m_pad, what + " scales");
+  check_same(groups.data(), expected.data(), size, what + " codes");
+  check_same(start.data(), starts.data(), m_pad, what + " starts");
   time_case(what, [&] { kernel.run(args); });
 }
 
@@ -104,9 +126,8 @@ void raise(float& most, float value) {
   if (value > most) most = value;
 }
 
-struct WeightsCase {
-  std::int64_t n;
-  ActivationEncoding form;
+struct BlockCase {
+  std::int64_t queries, keys, d;
   bool has_bias, ranges;
 };
 
@@ -135,93 +156,123 @@ RowWeights weights_of(const Floats& z, const float* value_scale, std::int64_t fi
   return row;
 }
 
-void check_weights(const KernelRow<AttentionWeightsArgs>& kernel, const WeightsCase& c,
-                   Random& random) {
-  constexpr std::int64_t kRows = 11;
-  const std::int64_t n_pad = round_up(c.n, 16), width = round_up(c.n, 64);
-  const std::int64_t planes = c.form == ActivationEncoding::kSignAbs ? 2 : 1;
-  Guarded<std::int32_t> scores(kRows * n_pad), shift(n_pad), first(kRows), last(kRows);
-  Guarded<float> key_scale(n_pad), value_scale(n_pad), factor(kRows), bias(kRows * n_pad);
-  Guarded<float> top(kRows), sum(kRows), largest(kRows);
-  Guarded<std::uint8_t> codes(kRows * width * planes);
+// Rows of codes as panels: of sixteen rows, groups along d, or of sixteen columns, groups of rows.
+std::vector<int> random_codes(std::int64_t count, Random& random) {
+  std::vector<int> codes(static_cast<std::size_t>(count));
+  for (int& code : codes) code = static_cast<int>(random.between(-127, 127));
+  return codes;
+}
+void put_rows(Guarded<std::int32_t>& out, const std::vector<int>& codes, std::int64_t d,
+              std::int64_t group_codes, int offset) {
+  const std::int64_t panel = round_up(d, 16) / group_codes * 16;
+  out.fill(0);
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const std::int64_t row = static_cast<std::int64_t>(i) / d, e = static_cast<std::int64_t>(i) % d;
+    put_code(out.data() + row / 16 * panel + row % 16, e, group_codes, codes[i] + offset);
+  }
+}
+void put_columns(Guarded<std::int32_t>& out, const std::vector<int>& codes, std::int64_t d,
+                 std::int64_t group_codes) {
+  const std::int64_t rows = static_cast<std::int64_t>(codes.size()) / d;
+  const std::int64_t panel = round_up(rows, 16) / group_codes * 16;
+  out.fill(0);
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const std::int64_t row = static_cast<std::int64_t>(i) / d, e = static_cast<std::int64_t>(i) % d;
+    put_code(out.data() + e / 16 * panel + e % 16, row, group_codes, codes[i]);
+  }
+}
+
+void check_block(const KernelRow<AttentionBlockArgs>& kernel, const BlockCase& c, Random& random) {
+  const std::int64_t m = c.queries, n = c.keys, d = c.d, codes = kernel.group_codes;
+  const std::int64_t m_pad = round_up(m, 16), n_pad = round_up(n, 16), d_pad = round_up(d, 16);
+  const auto q = random_codes(m * d, random), k = random_codes(n * d, random);
+  const auto v = random_codes(n * d, random);
+  Guarded<std::int32_t> queries(m_pad * d_pad / codes), keys(n_pad * d_pad / codes);
+  Guarded<std::int32_t> values(n_pad * d_pad / codes), start(n_pad), first(m_pad), last(m_pad);
+  Guarded<std::int32_t> sums(m_pad * d_pad);
+  Guarded<float> key_scale(n_pad), value_scale(n_pad), factor(m_pad), bias(m_pad * n);
+  Guarded<float> work(round_up(n, 4) * 16), top(m_pad), sum(m_pad), largest(m_pad);
+  put_rows(queries, q, d, codes, query_offset(codes));
+  put_rows(keys, k, d, codes, 0);
+  put_columns(values, v, d, codes);
   for (std::int64_t j = 0; j < n_pad; ++j) {
-    shift[j] = static_cast<std::int32_t>(random.between(-50000, 50000));
+    int total = 0;
+    for (std::int64_t e = 0; j < n && e < d; ++e) total += k[j * d + e];
+    start[j] = -query_offset(codes) * total;
     key_scale[j] = std::fabs(random.real(0.01f));
     value_scale[j] = j % 5 == 3 ? 0.0f : std::fabs(random.real(0.01f));
   }
-  for (std::int64_t i = 0; i < kRows; ++i) {
-    const bool cut = c.ranges && i % 3 != 0;
-    first[i] = static_cast<std::int32_t>(cut ? random.between(0, c.n) : 0);
-    last[i] = static_cast<std::int32_t>(cut ? random.between(first[i], c.n) : c.n);
-    factor[i] = i == 7 && !is_timed_case() ? 0.0f : std::fabs(random.real(0.1f));
+  const bool plain = is_timed_case();
+  if (!plain) key_scale[n / 2] = c.ranges ? NAN : 1.0e-3f;
+  if (n > 20 && c.has_bias) value_scale[n - 1] = 1.0e-37f;
+  for (std::int64_t i = 0; i < m_pad; ++i) {
+    const bool cut = c.ranges && i % 3 != 0 && i / 16 != 1;
+    const std::int64_t low = c.ranges && i / 16 == 1 ? n / 3 : 0;
+    first[i] = static_cast<std::int32_t>(cut ? random.between(0, n) : low);
+    last[i] = static_cast<std::int32_t>(cut ? random.between(first[i], n) : n);
+    factor[i] = i == 7 && !plain ? 0.0f : std::fabs(random.real(0.1f));
+    if (i == 5 && !plain) factor[i] = NAN;
   }
-  if (!is_timed_case()) key_scale[c.n / 2] = c.ranges ? NAN : 1.0e-3f, factor[5] = NAN;
-  if (c.n > 20 && c.has_bias) value_scale[c.n - 1] = 1.0e-37f;
-  const bool shifted = c.form == ActivationEncoding::kU8;
-  Bytes expected(static_cast<std::size_t>(codes.size()), 0);
-  Floats tops, sums, largests;
-  for (std::int64_t i = 0; i < kRows; ++i) {
-    Floats z;
-    for (std::int64_t j = 0; j < n_pad; ++j) {
-      scores[i * n_pad + j] = static_cast<std::int32_t>(random.between(-400000, 400000));
-      bias[i * n_pad + j] = random.real(5.0f);
-      const std::int32_t score = scores[i * n_pad + j] - (shifted ? shift[j] : 0);
-      const float scaled = static_cast<float>(score) * key_scale[j];
-      const float added = bias[i * n_pad + j] * 1.44269502f;
-      z.push_back(c.has_bias ? std::fma(scaled, factor[i], added) : scaled);
-    }
-    const RowWeights row =
-        weights_of(z, value_scale.data(), first[i], last[i], c.has_bias ? 1.0f : factor[i]);
-    tops.push_back(row.top);
-    sums.push_back(row.sum);
-    largests.push_back(row.largest);
-    for (std::int64_t j = 0; j < n_pad; ++j) {
-      std::uint8_t* byte = expected.data() + i * width * planes + j;
-      put_code(c.form, row.codes[static_cast<std::size_t>(j)] - 128, byte, byte + width);
-    }
-  }
-  AttentionWeightsArgs args;
-  args.scores = scores.data();
-  args.scores_stride = n_pad;
-  args.key_shift = shifted ? shift.data() : nullptr;
+  for (std::int64_t i = 0; i < bias.size(); ++i) bias[i] = random.real(5.0f);
+  AttentionBlockArgs args;
+  args.m = static_cast<std::int32_t>(m);
+  args.n = static_cast<std::int32_t>(n);
+  args.d = static_cast<std::int32_t>(d);
+  args.queries = queries.data();
+  args.query_stride = args.key_stride = d_pad / codes * 16;
+  args.keys = keys.data();
+  args.values = values.data();
+  args.value_stride = n_pad / codes * 16;
+  args.key_start = start.data();
   args.key_scale = key_scale.data();
   args.value_scale = value_scale.data();
   args.bias = c.has_bias ? bias.data() : nullptr;
-  args.bias_stride = n_pad;
-  args.m = kRows;
-  args.n = static_cast<std::int32_t>(c.n);
-  args.first = first.data();
-  args.last = last.data();
+  args.bias_stride = 16 * n;
+  args.first = c.ranges ? first.data() : nullptr;
+  args.last = c.ranges ? last.data() : nullptr;
   args.factor = factor.data();
-  args.form = c.form;
-  args.codes = codes.data();
-  args.codes_stride = width * planes;
-  args.abs_offset = width;
-  args.width = static_cast<std::int32_t>(width);
+  args.work = work.data();
   args.top = top.data();
   args.sum = sum.data();
   args.largest = largest.data();
+  args.sums = sums.data();
   kernel.run(args);
-  const std::string what = std::string(kernel.name) + " n=" + std::to_string(c.n) +
+  const std::string what = std::string(kernel.name) + " " + std::to_string(m) + "x" +
+                           std::to_string(n) + "x" + std::to_string(d) +
                            (c.has_bias ? " with bias" : "") + (c.ranges ? " with ranges" : "");
-  check_same(top.data(), tops.data(), kRows, what + " top");
-  check_same(sum.data(), sums.data(), kRows, what + " sum");
-  check_same(largest.data(), largests.data(), kRows, what + " largest");
-  check_same(codes.data(), expected.data(), codes.size(), what + " codes");
+  for (std::int64_t i = 0; i < m; ++i) {
+    Floats z;
+    for (std::int64_t j = 0; j < n; ++j) {
+      int score = 0;
+      for (std::int64_t e = 0; e < d; ++e) score += q[i * d + e] * k[j * d + e];
+      const float scaled = static_cast<float>(score) * key_scale[j];
+      const float added = bias[i / 16 * 16 * n + 16 * j + i % 16] * 1.44269502f;
+      z.push_back(c.has_bias ? std::fma(scaled, factor[i], added) : scaled);
+    }
+    const RowWeights row = weights_of(z, value_scale.data(), c.ranges ? first[i] : 0,
+                                      c.ranges ? last[i] : n, c.has_bias ? 1.0f : factor[i]);
+    const std::string which = what + " query " + std::to_string(i);
+    check_same(&top[i], &row.top, 1, which + " top");
+    check_same(&sum[i], &row.sum, 1, which + " sum");
+    check_same(&largest[i], &row.largest, 1, which + " largest");
+    if (row.sum == 0.0f) continue;
+    Groups wanted(static_cast<std::size_t>(d), 0);
+    for (std::int64_t j = 0; j < n; ++j) {
+      for (std::int64_t e = 0; e < d; ++e) wanted[e] += row.codes[j] * v[j * d + e];
+    }
+    check_same(&sums[i * d_pad], wanted.data(), d, which + " sums");
+  }
   time_case(what, [&] { kernel.run(args); });
 }
 
 void check_sum(const KernelRow<AttentionSumArgs>& kernel, std::int32_t blocks, std::int32_t d,
-               bool has_shift, Random& random) {
+               Random& random) {
   constexpr std::int32_t kRows = 5;
   const std::int64_t d_pad = round_up(d, 16), all = blocks * kRows, stride = d + 2;
-  Guarded<std::int32_t> sums(all * d_pad), shift(blocks * d_pad);
+  Guarded<std::int32_t> sums(all * d_pad);
   Guarded<float> top(all), sum(all), largest(all), factor(kRows), out((kRows - 1) * stride + d);
   for (std::int64_t i = 0; i < sums.size(); ++i) {
     sums[i] = static_cast<std::int32_t>(random.between(-8000000, 8000000));
-  }
-  for (std::int64_t i = 0; i < shift.size(); ++i) {
-    shift[i] = static_cast<std::int32_t>(random.between(-8000000, 8000000));
   }
   for (std::int64_t i = 0; i < all; ++i) {
     top[i] = random.real(30.0f);
@@ -246,27 +297,17 @@ void check_sum(const KernelRow<AttentionSumArgs>& kernel, std::int32_t blocks, s
       const float weight = exp2_scaled_of(top[row] - highest, factor[m]);
       den = std::fma(sum[row], weight, den);
       for (std::int64_t e = 0; e < d; ++e) {
-        const std::int32_t total = sums[row * d_pad + e] + (has_shift ? shift[b * d_pad + e] : 0);
-        num[e] = std::fma(static_cast<float>(total), largest[row] / 255.0f * weight, num[e]);
+        const auto total = static_cast<float>(sums[row * d_pad + e]);
+        num[e] = std::fma(total, largest[row] / 255.0f * weight, num[e]);
       }
     }
     for (std::int64_t e = 0; e < d; ++e) {
       expected[static_cast<std::size_t>(m * stride + e)] = den == 0.0f ? 0.0f : num[e] / den;
     }
   }
-  const AttentionSumArgs args = {kRows,
-                                 d,
-                                 blocks,
-                                 sums.data(),
-                                 d_pad,
-                                 kRows,
-                                 has_shift ? shift.data() : nullptr,
-                                 top.data(),
-                                 sum.data(),
-                                 largest.data(),
-                                 factor.data(),
-                                 out.data(),
-                                 stride};
+  const AttentionSumArgs args = {kRows,      d,          blocks,     sums.data(),    d_pad,
+                                 kRows,      top.data(), sum.data(), largest.data(), factor.data(),
+                                 out.data(), stride};
   kernel.run(args);
   const std::string what =
       std::string(kernel.name) + " blocks=" + std::to_string(blocks) + " d=" + std::to_string(d);
@@ -280,33 +321,35 @@ void test_attention_codes() {
   Random random(20261129);
   for_each_row<AttentionCodesArgs>(
       [&](const KernelRow<AttentionCodesArgs>& kernel) {
-        for (const ActivationEncoding form : kForms) {
+        for (const auto operand :
+             {AttentionOperand::kQueries, AttentionOperand::kKeys, AttentionOperand::kValues}) {
           for (const std::int64_t d : {1, 15, 16, 17, 64, 100}) {
-            for (const std::int64_t rows : {1, 9, 16, 40}) {
-              check_codes(kernel, form, rows, d, rows == 9 ? Edge::kFront : Edge::kEnd, random);
+            for (const std::int64_t rows : {1, 9, 16, 40, 90}) {
+              check_codes(kernel, operand, rows, d, rows == 9 ? Edge::kFront : Edge::kEnd, random);
             }
           }
         }
       },
       [&](const KernelRow<AttentionCodesArgs>& kernel) {
-        check_codes(kernel, ActivationEncoding::kU8, 64, 32, Edge::kEnd, random);
+        check_codes(kernel, AttentionOperand::kKeys, 64, 32, Edge::kEnd, random);
       });
 }
 
-void test_attention_weights() {
+void test_attention_block() {
   Random random(20261130);
-  for_each_row<AttentionWeightsArgs>(
-      [&](const KernelRow<AttentionWeightsArgs>& kernel) {
-        for (const ActivationEncoding form : kForms) {
-          for (const std::int64_t n : {1, 15, 16, 17, 64, 130, 512}) {
-            for (int options = 0; options < 4; ++options) {
-              check_weights(kernel, {n, form, (options & 1) != 0, (options & 2) != 0}, random);
-            }
+  for_each_row<AttentionBlockArgs>(
+      [&](const KernelRow<AttentionBlockArgs>& kernel) {
+        for (const std::int64_t n : {1, 15, 16, 17, 64, 131, 512}) {
+          for (int options = 0; options < 4; ++options) {
+            const bool has_bias = (options & 1) != 0, ranges = (options & 2) != 0;
+            check_block(kernel, {n == 64 ? 75 : 11, n, 32, has_bias, ranges}, random);
+            check_block(kernel, {n == 17 ? 29 : 20, n, n % 2 ? 17 : 100, has_bias, ranges}, random);
           }
         }
       },
-      [&](const KernelRow<AttentionWeightsArgs>& kernel) {
-        check_weights(kernel, {128, ActivationEncoding::kU8, false, false}, random);
+      [&](const KernelRow<AttentionBlockArgs>& kernel) {
+        check_block(kernel, {25, 25, 32, false, false}, random);
+        check_block(kernel, {64, 128, 32, false, false}, random);
       });
 }
 
@@ -316,11 +359,11 @@ void test_attention_sum() {
       [&](const KernelRow<AttentionSumArgs>& kernel) {
         for (const std::int32_t blocks : {0, 1, 2, 5}) {
           for (const std::int32_t d : {1, 16, 17, 40}) {
-            check_sum(kernel, blocks, d, (d + blocks) % 2 == 0, random);
+            check_sum(kernel, blocks, d, random);
           }
         }
       },
-      [&](const KernelRow<AttentionSumArgs>& kernel) { check_sum(kernel, 1, 32, false, random); });
+      [&](const KernelRow<AttentionSumArgs>& kernel) { check_sum(kernel, 1, 32, random); });
 }
 
 }  // namespace octavo_test

@@ -30,7 +30,7 @@ void test_softmax();
 void test_layer_norm();
 void test_attention();
 void test_attention_codes();
-void test_attention_weights();
+void test_attention_block();
 void test_attention_sum();
 void test_sliced_f32();
 void test_spmm_f32();

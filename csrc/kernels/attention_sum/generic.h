@@ -21,13 +21,7 @@ static inline float highest(const AttentionSumArgs& args, int m) {
 
 static inline F16 products(const AttentionSumArgs& args, int m, int e, int b) {
   const int64_t row = b * args.block_rows + m;
-  I16 sums = load_i(args.sums + row * args.sums_stride + e);
-  if (args.shift) sums = add_i(sums, load_i(args.shift + b * args.sums_stride + e));
-  return to_float(sums);
-}
-
-static inline F16 only_block(const AttentionSumArgs& args, int m, int e) {
-  return mul(products(args, m, e, 0), set1(args.largest[m] / 255.0f));
+  return to_float(load_i(args.sums + row * args.sums_stride + e));
 }
 
 // Sixteen columns of a row.
@@ -61,15 +55,24 @@ static inline bool is_empty(const AttentionSumArgs& args, int m) {
   return true;
 }
 
-// With one block its weight is 1, and what is added to 0 is a product.
 static inline void write_row(const AttentionSumArgs& args, int m) {
   float* out = args.out + m * args.out_stride;
-  const bool empty = is_empty(args, m), single = args.blocks == 1;
-  const float top = single ? 0.0f : highest(args, m);
-  const F16 den = single ? set1(args.sum[m]) : denominator(args, m, top);
+  const bool empty = is_empty(args, m);
+  const float top = highest(args, m);
+  const F16 den = denominator(args, m, top);
   for (int e = 0; e < args.d; e += 16) {
-    F16 y = set1(0.0f);
-    if (!empty) y = div(single ? only_block(args, m, e) : numerator(args, m, e, top), den);
+    const F16 y = empty ? set1(0.0f) : div(numerator(args, m, e, top), den);
+    store_some(out + e, y, args.d - e < 16 ? args.d - e : 16);
+  }
+}
+
+// The weight of one block is 1, and what is added to 0 is a product.
+static inline void write_single(const AttentionSumArgs& args, int m) {
+  float* out = args.out + m * args.out_stride;
+  const bool empty = args.sum[m] == 0.0f;
+  const F16 factor = set1(args.largest[m] / 255.0f), den = set1(args.sum[m]);
+  for (int e = 0; e < args.d; e += 16) {
+    const F16 y = empty ? set1(0.0f) : div(mul(products(args, m, e, 0), factor), den);
     store_some(out + e, y, args.d - e < 16 ? args.d - e : 16);
   }
 }
@@ -77,7 +80,13 @@ static inline void write_row(const AttentionSumArgs& args, int m) {
 }  // namespace
 
 void OCTAVO_LANES16(attention_sum_s32f32)(const AttentionSumArgs& args) noexcept {
-  for (int m = 0; m < args.m; ++m) write_row(args, m);
+  for (int m = 0; m < args.m; ++m) {
+    if (args.blocks == 1) {
+      write_single(args, m);
+    } else {
+      write_row(args, m);
+    }
+  }
 }
 
 }  // namespace octavo

@@ -4,7 +4,7 @@
 //
 //   T = max over blocks of top                           without NaNs
 //   w[b] = exp2_scaled16(top[b] - T, factor)             kernels/common/math16.h
-//   num[e] = fma(float32(sums[b][e] + shift[b][e]), (largest[b] / 255) * w[b], num[e])
+//   num[e] = fma(float32(sums[b][e]), (largest[b] / 255) * w[b], num[e])
 //   den = fma(sum[b], w[b], den)                         both from +0, b ascending
 //   out[e] = num[e] / den
 //
@@ -23,8 +23,7 @@ struct AttentionSumArgs {
   const int32_t* sums;  // rows of all blocks: row i of block b is row b * block_rows + i
   int64_t sums_stride;  // readable up to d rounded up to 16
   int64_t block_rows;
-  const int32_t* shift;  // a row per block, as wide as the sums; or null
-  const float* top;      // these three as the rows of sums
+  const float* top;  // these three as the rows of sums
   const float* sum;
   const float* largest;
   const float* factor;  // a value per row

@@ -286,13 +286,6 @@ OCTAVO_REDUCE(reduce_min, min)
 OCTAVO_REDUCE(reduce_max, max)
 #undef OCTAVO_REDUCE
 
-static inline int32_t reduce_max_i(I16 a) {
-  const __m256i w8 = _mm256_max_epi32(a.lo, a.hi);
-  const __m128i w4 = _mm_max_epi32(_mm256_castsi256_si128(w8), _mm256_extracti128_si256(w8, 1));
-  const __m128i w2 = _mm_max_epi32(w4, _mm_unpackhi_epi64(w4, w4));
-  return _mm_cvtsi128_si32(_mm_max_epi32(w2, _mm_srli_epi64(w2, 32)));
-}
-
 // vcvtps2dq gives INT32_MIN for what it cannot hold.
 static inline I16 to_int_checked(F16 a) { return to_int(a); }
 // With hi turned by 16 bits, upper words come from even places of hi and odd ones of lo; lower
@@ -310,6 +303,9 @@ static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
 }
 static inline I16 float_bits(F16 a) {
   return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
+}
+static inline F16 as_floats(I16 bits) {
+  return {_mm256_castsi256_ps(bits.lo), _mm256_castsi256_ps(bits.hi)};
 }
 static inline H32 set1_h(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_epi16(x)}; }
 static inline H32 add_h(H32 x, H32 y) {

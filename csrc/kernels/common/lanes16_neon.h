@@ -146,6 +146,7 @@ OCTAVO_UNARY(I16, to_int, F16, vcvtnq_s32_f32)
 OCTAVO_UNARY(I16, to_int_checked, F16, to_int_checked4)
 OCTAVO_UNARY(F16, to_float, I16, vcvtq_f32_s32)
 OCTAVO_UNARY(I16, float_bits, F16, vreinterpretq_s32_f32)
+OCTAVO_UNARY(F16, as_floats, I16, vreinterpretq_f32_s32)
 OCTAVO_UNARY(F16, low_bits_as_exponent, F16, low_bits_as_exponent4)
 OCTAVO_UNARY(F16, round_half, F16, round_half4)
 OCTAVO_UNARY(F16, bfloats, I16, bfloats4)
@@ -163,9 +164,6 @@ static inline float reduce_add(F16 a) {
 }
 static inline float reduce_min(F16 a) { return vminvq_f32(four_minima(a)); }
 static inline float reduce_max(F16 a) { return vmaxvq_f32(four_maxima(a)); }
-static inline int32_t reduce_max_i(I16 a) {
-  return vmaxvq_s32(vmaxq_s32(vmaxq_s32(a.q0, a.q1), vmaxq_s32(a.q2, a.q3)));
-}
 
 static inline int8x16_t pack_s8(I16 a) {
   const int16x8_t low = vcombine_s16(vqmovn_s32(a.q0), vqmovn_s32(a.q1));

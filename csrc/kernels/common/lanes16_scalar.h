@@ -295,11 +295,6 @@ static inline float reduce_max(F16 a) {
   for (int i = 1; i < 16; ++i) r = a.v[i] > r ? a.v[i] : r;
   return r;
 }
-static inline int32_t reduce_max_i(I16 a) {
-  int32_t r = a.v[0];
-  for (int i = 1; i < 16; ++i) r = a.v[i] > r ? a.v[i] : r;
-  return r;
-}
 // False only where a < b: NaN is not below.
 static inline M16 not_below(F16 a, F16 b) {
   M16 r;
@@ -354,6 +349,7 @@ static inline I16 float_bits(F16 a) {
   memcpy(r.v, a.v, sizeof r.v);
   return r;
 }
+static inline F16 as_floats(I16 bits) { return load((const float*)bits.v); }
 static inline H32 set1_h(int16_t x) {
   H32 r;
   OCTAVO_LANES(x);

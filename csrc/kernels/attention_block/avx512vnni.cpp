@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/code_groups_avx512vnni.h"
+
+#include "kernels/attention_block/tile16.h"
+
+namespace octavo {
+
+void attention_block_s32_avx512vnni(const AttentionBlockArgs& args) noexcept {
+  attention_block(args);
+}
+
+}  // namespace octavo

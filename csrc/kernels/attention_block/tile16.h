@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention_block, sixteen queries at a time, one per lane: what belongs to a key is a broadcast,
+// and nothing is reduced across lanes. Scores, then weights, then their codes take turns in `work`,
+// which stays in L1. A tier's file includes its code groups first.
+#pragma once
+#include <math.h>
+
+#include "kernels/attention_block/kernel.h"
+#include "kernels/common/compiler.h"
+#include "kernels/common/math16.h"
+
+namespace octavo {
+namespace {
+
+// Sums in registers at once: of scores those of so many keys, of outputs those of so many queries
+// by sixteen columns. Both divide 16.
+constexpr int kKeysAtOnce = kLaneRegisters == 1 ? 16 : 4;
+constexpr int kQueriesAtOnce = kLaneRegisters == 1 ? 8 : 4;
+constexpr int kPanelsAtOnce = kLaneRegisters == 1 ? 2 : 1;
+
+struct AllLanes {
+  F16 operator()(int, F16 a, F16) const { return a; }
+};
+// Lanes whose query sees the key.
+struct SomeLanes {
+  F16 first, last;
+  F16 operator()(int j, F16 a, F16 other) const {
+    const F16 place = set1((float)j);
+    return select(not_below(place, first), select(not_below(place, last), other, a), other);
+  }
+};
+
+// Sixteen queries, and the keys that any of them sees (from a multiple of 16 on), that all see.
+struct Tile {
+  const int32_t* queries;
+  const float* bias;
+  F16 factor, top, sum, largest;
+  SomeLanes seen;
+  int from, to, all_from, all_to;
+};
+
+static inline Tile make_tile(const AttentionBlockArgs& args, int m) {
+  Tile tile;
+  tile.queries = args.queries + m / 16 * args.query_stride;
+  tile.bias = args.bias ? args.bias + m / 16 * args.bias_stride : nullptr;
+  tile.factor = load(args.factor + m);
+  tile.from = tile.all_from = 0;
+  tile.to = tile.all_to = args.n;
+  if (args.first == nullptr) return tile;
+  tile.seen = {to_float(load_i(args.first + m)), to_float(load_i(args.last + m))};
+  tile.from = args.n;
+  tile.to = 0;
+  for (int i = m; i < m + 16; ++i) {
+    const int first = args.first[i], last = args.last[i];
+    if (first > tile.all_from) tile.all_from = first;
+    if (last < tile.all_to) tile.all_to = last;
+    if (first >= last) continue;
+    if (first < tile.from) tile.from = first;
+    if (last > tile.to) tile.to = last;
+  }
+  tile.from = tile.from / 16 * 16;
+  tile.all_from = (tile.all_from + 15) / 16 * 16;
+  if (tile.all_to < tile.to) tile.all_to = tile.all_to / 16 * 16;
+  if (tile.all_from >= tile.all_to) tile.all_from = tile.all_to = tile.to;
+  return tile;
+}
+
+// step(j0, j1, lanes) for the keys [j0, j1) in order; j0 is a multiple of 16.
+template <class Step>
+static inline void for_keys(const Tile& tile, const Step& step) {
+  if (tile.from < tile.all_from) step(tile.from, tile.all_from, tile.seen);
+  if (tile.all_from < tile.all_to) step(tile.all_from, tile.all_to, AllLanes{});
+  if (tile.all_to < tile.to) step(tile.all_to, tile.to, tile.seen);
+}
+
+// Sums go straight to memory: GCC keeps those that are computed with afterwards there all along.
+template <int Keys>
+static inline void score_keys(const AttentionBlockArgs& args, const int32_t* query, int j) {
+  const int groups = (args.d + kGroupCodes - 1) / kGroupCodes;
+  const int32_t* key = args.keys + j / 16 * args.key_stride + j % 16;
+  const int32_t* start = args.key_start + j;
+  int32_t* out = (int32_t*)args.work + 16 * (int64_t)j;
+  I16 score[Keys];
+  OCTAVO_UNROLL
+  for (int k = 0; k < Keys; ++k) score[k] = set1_i(kQueryOffset != 0 ? start[k] : 0);
+  for (int g = 0; g < groups; ++g, key += 16, query += 16) {
+    const I16 q = load_i(query);
+    OCTAVO_UNROLL
+    for (int k = 0; k < Keys; ++k) score[k] = dot(score[k], q, set1_i(key[k]));
+  }
+  OCTAVO_UNROLL
+  for (int k = 0; k < Keys; ++k) store_i(out + 16 * k, score[k]);
+}
+
+// Scores to work.
+static inline void put_scores(const AttentionBlockArgs& args, const Tile& tile) {
+  int j = tile.from;
+  for (; j + kKeysAtOnce <= tile.to; j += kKeysAtOnce) {
+    score_keys<kKeysAtOnce>(args, tile.queries, j);
+  }
+  for (; j + 4 <= tile.to; j += 4) score_keys<4>(args, tile.queries, j);
+  for (; j < tile.to; ++j) score_keys<1>(args, tile.queries, j);
+}
+
+// z over scores, and top.
+template <bool Biased>
+static inline void scale_scores(const AttentionBlockArgs& args, Tile& tile) {
+  const float* scale = args.key_scale;
+  float* work = args.work;
+  F16 most = set1(-INFINITY);
+  for_keys(tile, [&](int j0, int end, const auto& lanes) {
+    for (int j = j0; j < end; ++j) {
+      float* place = work + 16 * (int64_t)j;
+      F16 z = mul(to_float(load_i((const int32_t*)place)), set1(scale[j]));
+      if (Biased) {
+        const F16 bias = load(tile.bias + 16 * (int64_t)j);
+        z = fma(z, tile.factor, mul(bias, set1(kLog2E)));
+      }
+      most = max(lanes(j, z, set1(-INFINITY)), most);
+      store(place, z);
+    }
+  });
+  tile.top = most;
+  if (Biased) tile.factor = set1(1.0f);
+}
+
+// p over z; sum and largest.
+static inline void exponentials(const AttentionBlockArgs& args, Tile& tile) {
+  alignas(64) float total[16 * 16];
+  OCTAVO_UNROLL
+  for (int l = 0; l < 16; ++l) store(total + 16 * l, set1(0.0f));
+  const F16 top = tile.top, factor = tile.factor;
+  const float* scale = args.value_scale;
+  float* work = args.work;
+  F16 most = set1(0.0f);
+  for_keys(tile, [&](int j0, int end, const auto& lanes) {
+    for (int j = j0; j < end; ++j) {
+      float* z = work + 16 * (int64_t)j;
+      F16 e = exp2_scaled16(sub(load(z), top), factor);
+      e = lanes(j, e, set1(0.0f));
+      const F16 p = mul(e, set1(scale[j]));
+      float* sum = total + j % 16 * 16;
+      store(sum, add(load(sum), e));
+      most = max(p, most);
+      store(z, p);
+    }
+  });
+  for (int half = 8; half > 0; half /= 2) {
+    for (int l = 0; l < half; ++l) {
+      store(total + 16 * l, add(load(total + 16 * l), load(total + 16 * (l + half))));
+    }
+  }
+  tile.sum = load(total);
+  const M16 counts = not_below(most, set1(kSmallestWeight));
+  tile.largest = select(is_nan(tile.sum), set1(0.0f), keep(counts, most));
+}
+
+// Codes over p, up to a multiple of 4 keys.
+static inline int32_t* put_weights(const AttentionBlockArgs& args, const Tile& tile) {
+  float* p = args.work + 16 * (int64_t)tile.from;
+  int32_t* out = (int32_t*)p;
+  const int keys = tile.to - tile.from;
+  for (int j = keys; j % 4 != 0; ++j) store(p + 16 * (int64_t)j, set1(0.0f));
+  const M16 none = not_below(set1(0.0f), tile.largest);
+  const F16 factor = select(none, set1(0.0f), div(set1(255.0f), tile.largest));
+  for (int j = 0; j < keys; j += 4) {
+    I16 codes[4];
+    OCTAVO_UNROLL
+    for (int k = 0; k < 4; ++k, p += 16) codes[k] = to_int_checked(mul(load(p), factor));
+    OCTAVO_UNROLL
+    for (int k = 0; k < 4; k += kGroupCodes, out += 16) store_i(out, weight_groups(codes + k));
+  }
+  return (int32_t*)(args.work + 16 * (int64_t)tile.from);
+}
+
+template <int Queries, int Panels>
+static inline void sum_values(const AttentionBlockArgs& args, const int32_t* weights,
+                              const int32_t* values, int groups, int32_t* out) {
+  const int64_t stride = (args.d + 15) / 16 * 16, panel = args.value_stride;
+  I16 sum[Queries][Panels];
+  OCTAVO_UNROLL
+  for (int i = 0; i < Queries; ++i) {
+    OCTAVO_UNROLL
+    for (int c = 0; c < Panels; ++c) sum[i][c] = set1_i(0);
+  }
+  for (int g = 0; g < groups; ++g, weights += 16, values += 16) {
+    I16 v[Panels];
+    OCTAVO_UNROLL
+    for (int c = 0; c < Panels; ++c) v[c] = load_i(values + c * panel);
+    OCTAVO_UNROLL
+    for (int i = 0; i < Queries; ++i) {
+      const I16 weight = set1_i(weights[i]);
+      OCTAVO_UNROLL
+      for (int c = 0; c < Panels; ++c) sum[i][c] = dot(sum[i][c], weight, v[c]);
+    }
+  }
+  OCTAVO_UNROLL
+  for (int i = 0; i < Queries; ++i) {
+    OCTAVO_UNROLL
+    for (int c = 0; c < Panels; ++c) store_i(out + i * stride + 16 * c, sum[i][c]);
+  }
+}
+
+template <int Panels>
+static inline void sum_rows(const AttentionBlockArgs& args, const int32_t* weights,
+                            const int32_t* values, int groups, int rows, int32_t* out) {
+  const int64_t stride = (args.d + 15) / 16 * 16;
+  int i = 0;
+  for (; i + 4 < rows; i += kQueriesAtOnce) {
+    sum_values<kQueriesAtOnce, Panels>(args, weights + i, values, groups, out + i * stride);
+  }
+  if (i < rows) sum_values<4, Panels>(args, weights + i, values, groups, out + i * stride);
+}
+
+static inline void sum_columns(const AttentionBlockArgs& args, const Tile& tile,
+                               const int32_t* weights, int m) {
+  const int panels = (args.d + 15) / 16, rows = args.m - m < 16 ? args.m - m : 16;
+  const int groups = (tile.to - tile.from + 3) / 4 * (4 / kGroupCodes);
+  const int32_t* values = args.values + tile.from / kGroupCodes * 16;
+  int32_t* out = args.sums + m * (int64_t)panels * 16;
+  int c = 0;
+  for (; c + kPanelsAtOnce <= panels; c += kPanelsAtOnce) {
+    sum_rows<kPanelsAtOnce>(args, weights, values + c * args.value_stride, groups, rows,
+                            out + 16 * c);
+  }
+  if (c < panels) {
+    sum_rows<1>(args, weights, values + c * args.value_stride, groups, rows, out + 16 * c);
+  }
+}
+
+template <bool Biased>
+static inline void attend(const AttentionBlockArgs& args, int m) {
+  Tile tile = make_tile(args, m);
+  if (tile.to == 0) {
+    store(args.top + m, set1(-INFINITY));
+    store(args.sum + m, set1(0.0f));
+    store(args.largest + m, set1(0.0f));
+    return;
+  }
+  put_scores(args, tile);
+  scale_scores<Biased>(args, tile);
+  exponentials(args, tile);
+  store(args.top + m, tile.top);
+  store(args.sum + m, tile.sum);
+  store(args.largest + m, tile.largest);
+  sum_columns(args, tile, put_weights(args, tile), m);
+}
+
+static inline void attention_block(const AttentionBlockArgs& args) {
+  for (int m = 0; m < args.m; m += 16) {
+    if (args.bias != nullptr) {
+      attend<true>(args, m);
+    } else {
+      attend<false>(args, m);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo
