@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -47,6 +48,8 @@ struct Sequences {
     for (std::size_t s = 1; s < offsets.size(); ++s) {
       longest = std::max(longest, offsets[s] - offsets[s - 1]);
     }
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    if (longest > kMost) bad_argument("offsets", "sequences of fewer rows");
   }
   std::int64_t count() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
 };

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string>
 #include <utility>
+
+#include "ops/attention_s8.h"
 
 namespace octavo {
 namespace {
@@ -22,49 +25,72 @@ std::int64_t Program::width_of(Value value) const {
   return value >= 0 && value < static_cast<Value>(values_.size()) ? values_[value].width : 0;
 }
 
-// Checks a value that the next step reads.
-void Program::use(Value value, std::int64_t width, const char* expected) {
+std::int64_t Program::output_width() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return width_of(result_);
+}
+
+void Program::expect_width(Value value, std::int64_t width, const char* expected) const {
   if (width == 0 || width_of(value) != width) throw std::invalid_argument(expected);
-  values_[value].last_use = static_cast<std::int64_t>(steps_.size());
+}
+
+void Program::expect_no_result() const {
+  if (result_ != kNone) throw std::invalid_argument("self: expected no result yet");
 }
 
 Program::Value Program::add(Step step, std::int64_t width) {
-  if (result_ != kNone) throw std::invalid_argument("self: expected no result yet");
   const auto made = static_cast<Value>(values_.size());
   const auto index = static_cast<std::int64_t>(steps_.size());
   step.out = made;
-  steps_.push_back(std::move(step));
   values_.push_back({width, index, index});
+  for (const Value read : {step.x, step.addend, step.residual}) {
+    if (read != kNone) values_[read].last_use = index;
+  }
+  steps_.push_back(std::move(step));
   return made;
 }
 
 Program::Value Program::add_linear(std::shared_ptr<const Linear> layer, Value x, Value addend,
                                    Value residual) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
   const std::int64_t n = layer->n();
   if (layer->options().output_scale) {
     throw std::invalid_argument("layer: expected one with float32 outputs");
   }
-  use(x, layer->k(), "x: expected a value with as many columns as the layer has inputs");
+  expect_width(x, layer->k(), "x: expected a value with as many columns as the layer has inputs");
   for (const Value added : {addend, residual}) {
-    if (added != kNone) use(added, n, "residual: expected a value as wide as the layer's output");
+    if (added != kNone) {
+      expect_width(added, n, "residual: expected a value as wide as the layer's output");
+    }
   }
   row_work_ = checked_add(row_work_, checked_mul(n, layer->k()));
   return add({Kind::kLinear, x, addend, residual, kNone, std::move(layer)}, n);
 }
 
 Program::Value Program::add_layer_norm(const Norm& norm, std::int64_t n, Value x, Value residual) {
-  use(x, n, "x: expected a value as wide as the weight");
-  if (residual != kNone) use(residual, n, "residual: expected a value as wide as the weight");
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
+  expect_width(x, n, "x: expected a value as wide as the weight");
+  if (residual != kNone) {
+    expect_width(residual, n, "residual: expected a value as wide as the weight");
+  }
   return add({Kind::kNorm, x, kNone, residual, kNone, nullptr, norm}, n);
 }
 
 Program::Value Program::add_attention(const Attention& attention, Value q, Value k, Value v) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
   const std::int64_t width = width_of(q);
-  use(q, width, "q: expected a value");
-  use(k, width, "k: expected a value as wide as q");
-  use(v, width, "v: expected a value as wide as q");
+  expect_width(q, width, "q: expected a value");
+  expect_width(k, width, "k: expected a value as wide as q");
+  expect_width(v, width, "v: expected a value as wide as q");
   if (attention.heads < 1 || width % attention.heads != 0) {
     throw std::invalid_argument("heads: expected a divisor of the width");
+  }
+  if (attention.int8 && width / attention.heads > kLargestHead) {
+    throw std::invalid_argument("heads: expected at most " + std::to_string(kLargestHead) +
+                                " values in each");
   }
   if (attention.biased) {
     if (biased_heads_ != 0 && biased_heads_ != attention.heads) {
@@ -76,11 +102,11 @@ Program::Value Program::add_attention(const Attention& attention, Value q, Value
 }
 
 void Program::finish(Value result) {
-  if (result_ != kNone) throw std::invalid_argument("self: expected no result yet");
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
   if (result <= kInput || result >= static_cast<Value>(values_.size())) {
     throw std::invalid_argument("result: expected a value that a step makes");
   }
-  result_ = result;
   find_stretches();
   find_linears_together();
   const auto stretch_of = [&](std::int64_t step) {
@@ -90,17 +116,18 @@ void Program::finish(Value result) {
   for (ValueInfo& value : values_) {
     if (value.made_by < 0) continue;
     const bool by_rows = steps_[value.made_by].kind != Kind::kAttention;
-    if (by_rows && stretch_of(value.made_by) == stretch_of(value.last_use)) {
-      value.where = Where::kBlock;
-    }
+    const bool stays = stretch_of(value.made_by) == stretch_of(value.last_use);
+    value.where = by_rows && stays ? Where::kBlock : Where::kSlice;
   }
   values_[kInput].where = Where::kInput;
-  values_[result_].where = Where::kResult;
+  values_[result].where = Where::kResult;
   slice_columns_ = place_values(Where::kSlice);
   block_columns_ = place_values(Where::kBlock);
+  result_ = result;  // last: what throws leaves none
 }
 
 void Program::find_stretches() {
+  stretches_.clear();
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(steps_.size()); ++i) {
     const bool alone = steps_[i].kind == Kind::kAttention;
     const bool joins = !alone && i > 0 && steps_[i - 1].kind != Kind::kAttention;

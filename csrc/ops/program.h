@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "ops/attention.h"
@@ -36,16 +37,17 @@ class Program {
   explicit Program(std::int64_t width);
 
   // Each adds a step, and returns the value it makes. They throw std::invalid_argument for values
-  // that are not there, or not as wide as the step wants. What is pointed to outlives the program.
+  // that are not there, or not as wide as the step wants, and leave the program as it was. What is
+  // pointed to outlives the program. Threads that add take turns.
   Value add_linear(std::shared_ptr<const Linear> layer, Value x, Value addend, Value residual);
   Value add_layer_norm(const Norm& norm, std::int64_t n, Value x, Value residual);
   Value add_attention(const Attention& attention, Value q, Value k, Value v);
   // The value that is the result; no step follows.
   void finish(Value result);
 
+  // 0 before finish(); then all below may be called from many threads.
+  std::int64_t output_width() const;
   std::int64_t input_width() const { return values_.front().width; }
-  // 0 before finish().
-  std::int64_t output_width() const { return width_of(result_); }
   // Heads of attention with a bias; 0: none has one.
   std::int64_t biased_heads() const { return biased_heads_; }
 
@@ -81,11 +83,13 @@ class Program {
 
   Value add(Step step, std::int64_t width);
   std::int64_t width_of(Value value) const;
-  void use(Value value, std::int64_t width, const char* expected);
+  void expect_width(Value value, std::int64_t width, const char* expected) const;
+  void expect_no_result() const;
   void find_stretches();
   void find_linears_together();
   std::int64_t place_values(Where where);
 
+  mutable std::mutex mutex_;  // of what changes until there is a result
   std::vector<Step> steps_;
   std::vector<ValueInfo> values_;
   std::vector<Stretch> stretches_;

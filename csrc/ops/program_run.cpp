@@ -28,14 +28,16 @@ struct Slice {
   std::int64_t sequences, longest;
 };
 
-// The sequences in slices of at most so many rows, or of one sequence.
+// The sequences in slices of at most so many rows, or of one sequence that has any; empty ones go
+// with a neighbour.
 class Slices {
  public:
   Slices(const std::int64_t* offsets, std::int64_t count, std::int64_t most) {
     offsets_.reserve(static_cast<std::size_t>(2 * count + 1));
     for (std::int64_t s = 0; s < count; ++s) {
       const std::int64_t length = offsets[s + 1] - offsets[s];
-      if (list_.empty() || list_.back().rows + length > most) {
+      const std::int64_t before = list_.empty() ? 0 : list_.back().rows;
+      if (list_.empty() || (before > 0 && length > 0 && before + length > most)) {
         list_.push_back({offsets[s], 0, offsets_.data() + offsets_.size(), 0, 0});
         offsets_.push_back(0);
       }
@@ -60,8 +62,8 @@ class Slices {
 // Memory between steps, from the cache of results: at least as large as what that keeps.
 class Arena {
  public:
-  explicit Arena(std::int64_t floats)
-      : buffer_(take_result(std::max(kSmallestKept, static_cast<std::size_t>(floats) * 4))) {}
+  explicit Arena(std::int64_t bytes)
+      : buffer_(take_result(std::max(kSmallestKept, static_cast<std::size_t>(bytes)))) {}
   ~Arena() { keep_result(std::move(buffer_)); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -107,8 +109,8 @@ class Program::Call {
     block_rows_ = std::min(slice_rows_, std::max(kBlockRows, workers * kRowsPerThread));
     const std::int64_t slice = checked_mul(slice_rows_, program_.slice_columns_);
     const std::int64_t block = checked_mul(block_rows_, program_.block_columns_);
-    const std::int64_t own = round_up(checked_add(slice, workers * block), kRowUnit);
-    const Arena arena(checked_mul(threads, own));
+    const std::int64_t own = checked_add(slice, checked_mul(workers, block));
+    const Arena arena(checked_mul(threads, own, std::int64_t{sizeof(float)}));
     parallel_for(static_cast<std::int64_t>(slices.list().size()), threads,
                  [&](std::int64_t task, int worker) {
                    float* memory = arena.data() + worker * own;

@@ -116,7 +116,19 @@ class Draft:
         self.values.append(made[0])
 
 
-LENGTHS = [(5,), (1,), (0, 3, 0), (40, 1, 17), (130,), (90, 90, 80), (300, 20), (70,) * 9, (600,)]
+LENGTHS = [
+    (5,),
+    (1,),
+    (0, 3, 0),
+    (40, 1, 17),
+    (130,),
+    (90, 90, 80),
+    (300, 20),
+    (70,) * 9,
+    (600,),
+    (0, 600),
+    (300, 0, 300, 0),
+]
 
 
 def run_on_threads(program: Any, x: Any, offsets: Any, bias: Any, threads: int) -> Any:
@@ -158,7 +170,7 @@ def one_step() -> tuple[Any, Any]:
 
 def test_steps_that_do_not_fit() -> None:
     program, layer = one_step()
-    norm = np.ones(32, np.float32)
+    norm, wide = np.ones(32, np.float32), core.Program(1041)
     wrong = [
         lambda: core.Program(0),
         lambda: core.Program(-5),
@@ -177,6 +189,7 @@ def test_steps_that_do_not_fit() -> None:
         lambda: program.attention(0, 0, 0, 5, 1.0, True, False),
         lambda: program.attention(0, 0, 0, 0, 1.0, True, False),
         lambda: program.attention(0, 0, 0, 4, float("nan"), True, False),
+        lambda: wide.attention(0, 0, 0, 1, 1.0, True, False),
         lambda: program.finish(0),
         lambda: program.finish(2),
         lambda: program.run(np.ones((3, 32), np.float32), np.array([0, 3]), None),
@@ -185,9 +198,16 @@ def test_steps_that_do_not_fit() -> None:
         with pytest.raises(ValueError, match="expected"):
             call()
     program.finish(1)
-    for late in (lambda: program.finish(1), lambda: program.linear(layer, 0, None, None)):
+    late = [
+        lambda: program.finish(1),
+        lambda: program.linear(layer, 0, None, None),
+        lambda: program.layer_norm(norm, None, 1e-5, 0, None),
+        lambda: program.attention(0, 0, 0, 4, 1.0, True, True),
+    ]
+    for call in late:
         with pytest.raises(ValueError, match="no result yet"):
-            late()
+            call()
+    assert program.run(np.ones((3, 32), np.float32), np.array([0, 3]), None).shape == (3, 48)
     with pytest.raises(TypeError):
         program.linear(None, 0, None, None)
 
