@@ -22,6 +22,7 @@ static inline void column(const BroadcastBsr1x4S8Args& args, int n, int32x4_t* o
   const auto add_block = [&](Sum4* to) {
     const int8x16_t b = broadcast4(code);
     const uint8_t* a = args.tile + 16 * Vectors * (int64_t)*index;
+    OCTAVO_FORGET(a);  // or it would be multiplied anew for each vector
     OCTAVO_UNROLL
     for (int v = 0; v < Vectors; ++v) to[v] = dot4(to[v], load16(a + 16 * v), b);
     code += 4;

@@ -17,8 +17,9 @@ struct I16 {
 struct M16 {
   __m256 lo, hi;
 };
-// Vector registers that an F16 takes.
+// Vector registers that an F16 takes, and that there are.
 constexpr int kLaneRegisters = 2;
+constexpr int kRegisters = 16;
 struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
   __m256i a, b;
 };
@@ -87,6 +88,8 @@ static inline F16 fma(F16 a, F16 b, F16 c) {
 static inline F16 fnma(F16 a, F16 b, F16 c) {
   return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
 }
+static inline F16 least(F16 a, F16 b) { return min(a, b); }
+static inline F16 most(F16 a, F16 b) { return max(a, b); }
 static inline F16 abs(F16 a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};

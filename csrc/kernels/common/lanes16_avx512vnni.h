@@ -16,8 +16,9 @@ struct I16 {
 struct M16 {
   __mmask16 v;
 };
-// Vector registers that an F16 takes.
+// Vector registers that an F16 takes, and that there are.
 constexpr int kLaneRegisters = 1;
+constexpr int kRegisters = 32;
 struct H32 {  // lane l of both I16 side by side
   __m512i v;
 };
@@ -50,6 +51,8 @@ static inline F16 fma(F16 a, F16 b, F16 c) { return {_mm512_fmadd_ps(a.v, b.v, c
 static inline F16 fnma(F16 a, F16 b, F16 c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 static inline F16 min(F16 a, F16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 static inline F16 max(F16 a, F16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+static inline F16 least(F16 a, F16 b) { return min(a, b); }
+static inline F16 most(F16 a, F16 b) { return max(a, b); }
 static inline F16 abs(F16 a) { return {_mm512_abs_ps(a.v)}; }
 static inline F16 neg(F16 a) {
   return {_mm512_castsi512_ps(

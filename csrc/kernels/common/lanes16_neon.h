@@ -20,8 +20,9 @@ struct I16 {
 struct M16 {
   uint32x4_t q0, q1, q2, q3;
 };
-// Vector registers that an F16 takes.
+// Vector registers that an F16 takes, and that there are.
 constexpr int kLaneRegisters = 4;
+constexpr int kRegisters = 32;
 struct H32 {
   int16x8_t q0, q1, q2, q3;
 };
@@ -104,6 +105,8 @@ OCTAVO_BINARY(F16, mul, F16, vmulq_f32)
 OCTAVO_BINARY(F16, div, F16, vdivq_f32)
 OCTAVO_BINARY(F16, min, F16, min4)
 OCTAVO_BINARY(F16, max, F16, max4)
+OCTAVO_BINARY(F16, least, F16, vminnmq_f32)
+OCTAVO_BINARY(F16, most, F16, vmaxnmq_f32)
 OCTAVO_UNARY(F16, abs, F16, vabsq_f32)
 OCTAVO_UNARY(F16, neg, F16, vnegq_f32)
 static inline F16 fma(F16 a, F16 b, F16 c) {

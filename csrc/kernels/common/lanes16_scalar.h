@@ -21,8 +21,9 @@ struct I16 {
 struct M16 {
   bool v[16];
 };
-// Vector registers that an F16 takes; here some, or none.
+// Vector registers that an F16 takes, and that there are; here some, or none.
 constexpr int kLaneRegisters = 4;
+constexpr int kRegisters = 16;
 struct H32 {  // int16 lanes of two I16; a tier may keep them in an order of its own
   int16_t v[32];
 };
@@ -106,6 +107,9 @@ static inline F16 max(F16 a, F16 b) {
   F16 r;
   OCTAVO_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
 }
+// The same of numbers: of two zeros, and beside NaN, either operand may be what comes out.
+static inline F16 least(F16 a, F16 b) { return min(a, b); }
+static inline F16 most(F16 a, F16 b) { return max(a, b); }
 static inline F16 abs(F16 a) {
   F16 r;
   OCTAVO_LANES(fabsf(a.v[i]));

@@ -14,15 +14,15 @@ static inline float row_max(const float* x, int64_t n) {
   F16 top[2] = {set1(-INFINITY), set1(-INFINITY)};
   int64_t i = 0;
   for (; i + 32 <= n; i += 32) {
-    top[0] = max(load(x + i), top[0]);
-    top[1] = max(load(x + i + 16), top[1]);
+    top[0] = most(load(x + i), top[0]);
+    top[1] = most(load(x + i + 16), top[1]);
   }
-  for (; i + 16 <= n; i += 16) top[0] = max(load(x + i), top[0]);
+  for (; i + 16 <= n; i += 16) top[0] = most(load(x + i), top[0]);
   if (i < n) {
     const int rest = (int)(n - i);
-    top[1] = max(select(first_n(rest), load_n(x + i, rest), set1(-INFINITY)), top[1]);
+    top[1] = most(select(first_n(rest), load_n(x + i, rest), set1(-INFINITY)), top[1]);
   }
-  return reduce_max(max(top[0], top[1]));
+  return reduce_max(most(top[0], top[1]));
 }
 
 // out = exp(x - top); returns the sum.

@@ -39,8 +39,7 @@ struct WideStep {
   }
 
   void pick(const uint8_t* window, int8x16_t* picked) const {
-    const int8x16x4_t codes = {
-        {load16(window), load16(window + 16), load16(window + 32), load16(window + 48)}};
+    const int8x16x4_t codes = vld1q_s8_x4((const int8_t*)window);
     OCTAVO_UNROLL
     for (int j = 0; j < 4; ++j) picked[j] = vqtbl4q_s8(codes, index[j]);
   }

@@ -7,11 +7,12 @@
 namespace octavo {
 namespace {
 
-// Registers of sums: 24 of 32 zmm (12 rows of two panels), 12 of 16 ymm (6 rows of one). Two
-// multiply-adds a cycle take four cycles each, so that 8 sums would do; with more, fewer loads are
-// needed for each. Few rows take more panels: one row eight of zmm, four of ymm.
-constexpr int kSums = kLaneRegisters == 1 ? 24 : 12;
-constexpr int kMostRows = 12 / kLaneRegisters;
+// Registers of sums: 24 of 32 (12 rows of two panels of zmm, 6 of one of NEON), 12 of 16 ymm (6
+// rows of one). Two multiply-adds a cycle take four cycles each, so that 8 sums would do; with
+// more, fewer loads are needed for each. Few rows take more panels: one row eight of zmm, four of
+// the others.
+constexpr int kSums = kRegisters == 32 ? 24 : 12;
+constexpr int kMostRows = kLaneRegisters == 1 ? 12 : kSums / kLaneRegisters;
 constexpr int kMostPanels = 8;
 
 template <int Rows, int Panels>

@@ -20,23 +20,29 @@ struct NormRows {
   float factor[Rows];
 };
 
+// Adds n columns from i on.
+template <int Rows>
+static inline void add_columns(const LayerNormArgs& args, int64_t m, const NormRows<Rows>& rows,
+                               int64_t i, int n, F16 (&sum)[Rows]) {
+  OCTAVO_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    F16 v = load_some(args.x + (m + r) * args.x_stride + i, n);
+    if (args.residual) {
+      v = add(v, load_some(args.residual + (m + r) * args.residual_stride + i, n));
+      store_some(rows.out[r] + i, v, n);
+    }
+    sum[r] = add(sum[r], v);  // lanes beyond n hold +0
+  }
+}
+
 template <int Rows>
 static inline void sum_rows(const LayerNormArgs& args, int64_t m, NormRows<Rows>& rows) {
   F16 sum[Rows];
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) sum[r] = set1(0.0f);
-  for (int64_t i = 0; i < args.n; i += 16) {
-    const int n = args.n - i < 16 ? (int)(args.n - i) : 16;
-    OCTAVO_UNROLL
-    for (int r = 0; r < Rows; ++r) {
-      F16 v = load_some(args.x + (m + r) * args.x_stride + i, n);
-      if (args.residual) {
-        v = add(v, load_some(args.residual + (m + r) * args.residual_stride + i, n));
-        store_some(rows.out[r] + i, v, n);
-      }
-      sum[r] = add(sum[r], v);  // lanes beyond n hold +0
-    }
-  }
+  int64_t i = 0;
+  for (; i + 16 <= args.n; i += 16) add_columns<Rows>(args, m, rows, i, 16, sum);
+  if (i < args.n) add_columns<Rows>(args, m, rows, i, (int)(args.n - i), sum);
   OCTAVO_UNROLL
   for (int r = 0; r < Rows; ++r) rows.mean[r] = reduce_add(sum[r]) / (float)args.n;
 }
@@ -70,17 +76,22 @@ static inline void variance_of_rows(const LayerNormArgs& args, NormRows<Rows>& r
 }
 
 template <int Rows>
-static inline void write_rows(const LayerNormArgs& args, const NormRows<Rows>& rows) {
-  for (int64_t i = 0; i < args.n; i += 16) {
-    const int n = args.n - i < 16 ? (int)(args.n - i) : 16;
-    const F16 weight = args.weight ? load_some(args.weight + i, n) : set1(1.0f);
-    const F16 bias = args.bias ? load_some(args.bias + i, n) : set1(-0.0f);
-    OCTAVO_UNROLL
-    for (int r = 0; r < Rows; ++r) {
-      const F16 d = sub(load_some(rows.v[r] + i, n), set1(rows.mean[r]));
-      store_some(rows.out[r] + i, fma(mul(d, set1(rows.factor[r])), weight, bias), n);
-    }
+static inline void write_columns(const LayerNormArgs& args, const NormRows<Rows>& rows, int64_t i,
+                                 int n) {
+  const F16 weight = args.weight ? load_some(args.weight + i, n) : set1(1.0f);
+  const F16 bias = args.bias ? load_some(args.bias + i, n) : set1(-0.0f);
+  OCTAVO_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    const F16 d = sub(load_some(rows.v[r] + i, n), set1(rows.mean[r]));
+    store_some(rows.out[r] + i, fma(mul(d, set1(rows.factor[r])), weight, bias), n);
   }
+}
+
+template <int Rows>
+static inline void write_rows(const LayerNormArgs& args, const NormRows<Rows>& rows) {
+  int64_t i = 0;
+  for (; i + 16 <= args.n; i += 16) write_columns<Rows>(args, rows, i, 16);
+  if (i < args.n) write_columns<Rows>(args, rows, i, (int)(args.n - i));
 }
 
 template <int Rows>

@@ -40,32 +40,37 @@ struct RowRange {
 
 template <bool Scaled>
 static inline RowRange row_range(const Row<Scaled>& row, int k) {
-  F16 low[4], high[4];
+  constexpr int kChains = kLaneRegisters < 4 ? 4 : 2;
+  F16 low[kChains], high[kChains];
   OCTAVO_UNROLL
-  for (int j = 0; j < 4; ++j) low[j] = high[j] = set1(0.0f);
-  // A NaN would make min and max give the second operand, so it is looked for apart.
-  M16 bad = none();
+  for (int j = 0; j < kChains; ++j) low[j] = high[j] = set1(0.0f);
+  M16 bad = none();  // a NaN would not show in least and most
   int i = 0;
   for (; i + 64 <= k; i += 64) {
     OCTAVO_UNROLL
     for (int j = 0; j < 4; j += 2) {
       const F16 v = row.sixteen(i + 16 * j), w = row.sixteen(i + 16 * j + 16);
-      low[j] = min(v, low[j]);
-      high[j] = max(v, high[j]);
-      low[j + 1] = min(w, low[j + 1]);
-      high[j + 1] = max(w, high[j + 1]);
+      const int c = j % kChains;
+      low[c] = least(v, low[c]);
+      high[c] = most(v, high[c]);
+      low[c + 1] = least(w, low[c + 1]);
+      high[c + 1] = most(w, high[c + 1]);
       bad = either(bad, either_nan(v, w));
     }
   }
   for (; i < k; i += 16) {
     const int n = k - i < 16 ? k - i : 16;
     const F16 v = row.fewer(i, n);
-    low[0] = min(v, low[0]);
-    high[0] = max(v, high[0]);
+    low[0] = least(v, low[0]);
+    high[0] = most(v, high[0]);
     bad = either(bad, is_nan(v));
   }
-  const float lo = reduce_min(min(min(low[0], low[1]), min(low[2], low[3])));
-  const float hi = reduce_max(max(max(high[0], high[1]), max(high[2], high[3])));
+  OCTAVO_UNROLL
+  for (int j = 1; j < kChains; ++j) {
+    low[0] = least(low[0], low[j]);
+    high[0] = most(high[0], high[j]);
+  }
+  const float lo = reduce_min(low[0]), hi = reduce_max(high[0]);
   return {lo, hi, !any(bad) && hi <= FLT_MAX && lo >= -FLT_MAX};
 }
 
