@@ -4,10 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <new>
-#include <system_error>
 #include <thread>
+#include <utility>
 
 #include "threads/cpu_count.h"
 #include "threads/float_mode.h"
@@ -52,6 +52,18 @@ void run_alone(std::int64_t tasks, TaskFunction function, const void* context) {
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr int kPausesPerYield = 64;
 
+// Sets a flag back to false.
+class Lowering {
+ public:
+  explicit Lowering(std::atomic<bool>& flag) noexcept : flag_(flag) {}
+  ~Lowering() { flag_.store(false, std::memory_order_release); }
+  Lowering(const Lowering&) = delete;
+  Lowering& operator=(const Lowering&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
 class Pool {
  public:
   void run(std::int64_t tasks, int threads, TaskFunction function, const void* context);
@@ -74,6 +86,8 @@ class Pool {
   const std::atomic<bool>* interruption_ = nullptr;
   std::int64_t tasks_ = 0;
   int helpers_ = 0;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;  // what the first task to throw threw
   alignas(64) std::atomic<std::int64_t> next_{0};
   alignas(64) std::atomic<std::uint32_t> entered_{kClosed};
   alignas(64) std::atomic<std::uint64_t> generation_{0};
@@ -84,11 +98,17 @@ class Pool {
 
 void Pool::take_tasks(int worker) noexcept {
   const InsideTask inside;
-  do {
-    const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= tasks_) return;
-    function_(context_, i, worker);
-  } while (!interrupted());
+  try {
+    do {
+      const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= tasks_) return;
+      function_(context_, i, worker);
+    } while (!interrupted());
+  } catch (...) {
+    next_.store(tasks_, std::memory_order_relaxed);
+    const std::lock_guard<std::mutex> guard(error_mutex_);
+    if (!error_) error_ = std::current_exception();
+  }
 }
 
 std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
@@ -129,7 +149,7 @@ bool Pool::ensure_workers(int count) {
       const int index = workers_;
       std::thread([this, index] { work(index); }).detach();
     }
-  } catch (const std::system_error&) {  // no thread to be had: fewer hands, same result
+  } catch (const std::exception&) {  // no thread to be had: fewer hands, same result
   }
   return workers_ > 0;
 }
@@ -139,12 +159,12 @@ void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const voi
     run_alone(tasks, function, context);
     return;
   }
+  const Lowering busy(busy_);
   if (ensure_workers(threads - 1)) {
     serve(tasks, threads, function, context);
   } else {
     run_alone(tasks, function, context);
   }
-  busy_.store(false, std::memory_order_release);
 }
 
 void Pool::serve(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
@@ -173,6 +193,8 @@ void Pool::serve(std::int64_t tasks, int threads, TaskFunction function, const v
       std::this_thread::yield();
     }
   }
+  const std::exception_ptr error = std::exchange(error_, nullptr);
+  if (error) std::rethrow_exception(error);
 }
 
 // Never destroyed; replaced in a forked child, whose copy of the workers does not exist.

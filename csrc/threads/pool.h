@@ -10,6 +10,7 @@
 //   that wants it, then sleep on a condition variable.
 // * A forked child starts with a fresh pool; the parent's is forgotten, never joined.
 // * Once the call that a job belongs to is interrupted (threads/interrupt.h), no task starts.
+// * No task starts after one has thrown either; what it threw comes out of the job's call.
 // * Tasks run in the default floating-point mode (threads/float_mode.h), on every thread.
 // * Workers are detached and the pool is never destroyed, so process exit cannot hang on it.
 #pragma once
@@ -28,7 +29,8 @@ using TaskFunction = void (*)(const void* context, std::int64_t task, int worker
 
 // Calls function(context, i, worker) for every i in [0, tasks), on at most `threads` threads, the
 // calling one included; `worker` in [0, threads) is the same for one thread throughout a job, so it
-// can name that thread's part of a scratch buffer. Tasks must not throw.
+// can name that thread's part of a scratch buffer. Throws what a task throws, once all that have
+// begun are done.
 void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context);
 
 template <class Body>

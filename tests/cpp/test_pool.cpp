@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <numeric>
 #include <optional>
 #include <thread>
@@ -103,6 +104,32 @@ void test_nested() {
   parallel_for(6, 3,
                [&](std::int64_t, int) { parallel_for(5, 3, [&](std::int64_t, int) { ++total; }); });
   check(total == 30, "a job inside a task");
+}
+
+// What a task throws comes out, also from a job inside it; no task starts afterwards, and the jobs
+// after it are whole.
+void test_errors(int threads, bool nested) {
+  std::atomic<int> done{0};
+  const auto task = [&](std::int64_t i, int) {
+    if (i == 2) throw std::bad_alloc();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ++done;
+  };
+  bool caught = false;
+  try {
+    parallel_for(1000, threads, [&](std::int64_t i, int worker) {
+      if (nested) {
+        parallel_for(5, threads, task);
+      } else {
+        task(i, worker);
+      }
+    });
+  } catch (const std::bad_alloc&) {
+    caught = true;
+  }
+  check(caught, "what a task throws");
+  check(done < 500, "tasks after one that threw");
+  check(every_task_once(50, threads), "a job after one that threw");
 }
 
 // A call that is stopped starts no more tasks on any thread, even if its own thread only waits; the
@@ -246,6 +273,9 @@ int main() {
   test_concurrent_callers();
   test_nested();
   test_result_cache();
+  for (const int threads : {1, 2, 3}) {
+    for (const bool nested : {false, true}) test_errors(threads, nested);
+  }
   for (const int threads : {1, 2, 3}) {
     for (const std::int64_t tasks : {3, 100}) test_interruption(threads, tasks);
   }
