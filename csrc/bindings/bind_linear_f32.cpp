@@ -44,13 +44,13 @@ py::array_t<float> unpack(const PanelsF32& self, std::int64_t begin, std::int64_
   return out;
 }
 
-std::unique_ptr<LinearF32> make_linear(const Panels& weight, const std::optional<py::array>& bias,
+std::shared_ptr<LinearF32> make_linear(const Panels& weight, const std::optional<py::array>& bias,
                                        const std::string& activation,
                                        const std::optional<py::array>& input_multiplier) {
   const float* b = optional_floats(bias, weight->n(), "bias", "one value per output");
   const float* multiplier =
       optional_floats(input_multiplier, weight->k(), "input_multiplier", "one value per input");
-  return std::make_unique<LinearF32>(weight, b, activation_from(activation), multiplier);
+  return std::make_shared<LinearF32>(weight, b, activation_from(activation), multiplier);
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ void register_linear_f32(py::module_& m) {
           "shape", [](const PanelsF32& self) { return py::make_tuple(self.n(), self.k()); })
       .def_property_readonly("nbytes", &PanelsF32::nbytes);
   refuse_uninitialised<PanelsF32>();
-  py::class_<LinearF32>(m, "LinearF32")
+  py::class_<LinearF32, std::shared_ptr<LinearF32>>(m, "LinearF32")
       .def(py::init(&make_linear), "weight"_a, "bias"_a, "activation"_a, "input_multiplier"_a)
       .def("call", &call<LinearF32>, "x"_a, "residual"_a = py::none(), "addend"_a = py::none(),
            "out"_a = py::none())

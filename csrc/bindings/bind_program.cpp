@@ -3,13 +3,14 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bindings/gil.h"
 #include "bindings/register.h"
 #include "bindings/results.h"
 #include "bindings/views.h"
-#include "ops/attention_s8.h"
+#include "ops/linear_f32.h"
 #include "ops/program.h"
 
 namespace octavo {
@@ -18,6 +19,12 @@ namespace {
 using Value = Program::Value;
 
 Value value_of(const std::optional<Value>& value) { return value.value_or(Program::kNone); }
+
+template <class Layer>
+Value add_linear(Program& self, std::shared_ptr<Layer> layer, Value x,
+                 const std::optional<Value>& addend, const std::optional<Value>& residual) {
+  return self.add_linear(std::move(layer), x, value_of(addend), value_of(residual));
+}
 
 Value add_norm(Program& self, const py::array& weight, const std::optional<py::array>& bias,
                float eps, Value x, const std::optional<Value>& residual) {
@@ -90,13 +97,10 @@ void register_program(py::module_& m) {
   using namespace pybind11::literals;
   py::class_<Program>(m, "Program")
       .def(py::init<std::int64_t>(), "width"_a)
-      .def(
-          "linear",
-          [](Program& self, std::shared_ptr<Linear> layer, Value x,
-             const std::optional<Value>& addend, const std::optional<Value>& residual) {
-            return self.add_linear(std::move(layer), x, value_of(addend), value_of(residual));
-          },
-          py::arg("layer").none(false), "x"_a, "addend"_a, "residual"_a)
+      .def("linear", &add_linear<Linear>, py::arg("layer").none(false), "x"_a, "addend"_a,
+           "residual"_a)
+      .def("linear", &add_linear<LinearF32>, py::arg("layer").none(false), "x"_a, "addend"_a,
+           "residual"_a)
       .def("layer_norm", &add_norm, "weight"_a, "bias"_a, "eps"_a, "x"_a, "residual"_a,
            py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
       .def("attention", &add_attention, "q"_a, "k"_a, "v"_a, "heads"_a, "sm_scale"_a, "int8"_a,

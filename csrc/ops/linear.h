@@ -33,9 +33,21 @@ struct Added {
   Rows<const float> after;
 };
 
+// A layer that makes each row of n outputs of a row of k inputs and what is added to it.
+class LinearLayer {
+ public:
+  virtual ~LinearLayer() = default;
+  virtual std::int64_t n() const = 0;
+  virtual std::int64_t k() const = 0;
+  virtual std::size_t nbytes() const = 0;
+  // x: (m, k) float32; out: (m, n) float32 unless the layer says otherwise.
+  virtual void run(std::int64_t m, Rows<const float> x, const Added& added,
+                   Rows<void> out) const = 0;
+};
+
 // y = activation(x @ w.T + bias + before) + after with int8 weights, one scale per output.
 // Immutable and safe to run from many threads.
-class Linear {
+class Linear final : public LinearLayer {
  public:
   // codes: (n, k) row-major; k at most the format's. scale: n values. bias: n
   // values or null. multiplier: k values by which x is multiplied first, or null.
@@ -50,7 +62,7 @@ class Linear {
          const float* bias, const LinearOptions& options, const float* multiplier = nullptr);
 
   // x: (m, k) float32; out: (m, n) float32, or int8 with output_scale.
-  void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const;
+  void run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const override;
 
   // The same from codes that are already there, with a scale and a zero point per row; what they
   // stand for has been multiplied already. Throws std::invalid_argument where inputs come in
@@ -63,8 +75,8 @@ class Linear {
 
   const Weight& weight() const { return *weight_; }
   const std::shared_ptr<const Weight>& shared_weight() const { return weight_; }
-  std::int64_t n() const { return weight_->n(); }
-  std::int64_t k() const { return weight_->k(); }
+  std::int64_t n() const override { return weight_->n(); }
+  std::int64_t k() const override { return weight_->k(); }
   const char* format() const { return format_; }
   // The scale of each output; null where the weight scales its sums.
   const float* scale() const { return weight_->group() == 0 ? scale_.as<float>() : nullptr; }
@@ -73,7 +85,7 @@ class Linear {
     return multiplier_.size() == 0 ? nullptr : multiplier_.as<float>();
   }
   const LinearOptions& options() const { return options_; }
-  std::size_t nbytes() const;
+  std::size_t nbytes() const override;
 
  private:
   const char* format_;

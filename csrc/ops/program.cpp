@@ -50,12 +50,13 @@ Program::Value Program::add(Step step, std::int64_t width) {
   return made;
 }
 
-Program::Value Program::add_linear(std::shared_ptr<const Linear> layer, Value x, Value addend,
+Program::Value Program::add_linear(std::shared_ptr<const LinearLayer> layer, Value x, Value addend,
                                    Value residual) {
   const std::lock_guard<std::mutex> guard(mutex_);
   expect_no_result();
   const std::int64_t n = layer->n();
-  if (layer->options().output_scale) {
+  const Linear* coded = dynamic_cast<const Linear*>(layer.get());
+  if (coded != nullptr && coded->options().output_scale) {
     throw std::invalid_argument("layer: expected one with float32 outputs");
   }
   expect_width(x, layer->k(), "x: expected a value with as many columns as the layer has inputs");
@@ -65,6 +66,7 @@ Program::Value Program::add_linear(std::shared_ptr<const Linear> layer, Value x,
     }
   }
   row_work_ = checked_add(row_work_, checked_mul(n, layer->k()));
+  weight_bytes_ = checked_add(weight_bytes_, static_cast<std::int64_t>(layer->nbytes()));
   return add({Kind::kLinear, x, addend, residual, kNone, std::move(layer)}, n);
 }
 
@@ -140,14 +142,17 @@ void Program::find_stretches() {
 }
 
 void Program::find_linears_together() {
+  const auto coded = [](const Step& step) { return dynamic_cast<const Linear*>(step.layer.get()); };
   for (std::size_t i = 0; i < steps_.size();) {
     Step& first = steps_[i];
+    const Linear* const layer = coded(first);
     std::size_t j = i + 1;
-    for (; j < steps_.size() && j - i < kMostLinears && first.kind == Kind::kLinear; ++j) {
+    for (; layer != nullptr && j < steps_.size() && j - i < kMostLinears; ++j) {
       const Step& next = steps_[j];
-      const bool reads_same = next.kind == Kind::kLinear && next.x == first.x &&
-                              next.addend < first.out && next.residual < first.out;
-      if (!reads_same || !first.layer->reads_like(*next.layer)) break;
+      const Linear* const other = coded(next);
+      const bool reads_same = other != nullptr && next.x == first.x && next.addend < first.out &&
+                              next.residual < first.out;
+      if (!reads_same || !layer->reads_like(*other)) break;
     }
     first.together = static_cast<std::int64_t>(j - i);
     while (++i < j) steps_[i].together = 0;

@@ -39,7 +39,7 @@ class Program {
   // Each adds a step, and returns the value it makes. They throw std::invalid_argument for values
   // that are not there, or not as wide as the step wants, and leave the program as it was. What is
   // pointed to outlives the program. Threads that add take turns.
-  Value add_linear(std::shared_ptr<const Linear> layer, Value x, Value addend, Value residual);
+  Value add_linear(std::shared_ptr<const LinearLayer> layer, Value x, Value addend, Value residual);
   Value add_layer_norm(const Norm& norm, std::int64_t n, Value x, Value residual);
   Value add_attention(const Attention& attention, Value q, Value k, Value v);
   // The value that is the result; no step follows.
@@ -64,7 +64,7 @@ class Program {
     Kind kind;
     Value x, addend, residual;  // of attention: q, k, v
     Value out = kNone;
-    std::shared_ptr<const Linear> layer = nullptr;
+    std::shared_ptr<const LinearLayer> layer = nullptr;
     Norm norm = {};
     Attention attention = {};
     std::int64_t together = 1;  // steps from here on that run as one; 0: with one before
@@ -94,7 +94,8 @@ class Program {
   std::vector<ValueInfo> values_;
   std::vector<Stretch> stretches_;
   Value result_ = kNone;
-  std::int64_t slice_columns_ = 0, block_columns_ = 0, row_work_ = 0, biased_heads_ = 0;
+  std::int64_t slice_columns_ = 0, block_columns_ = 0, biased_heads_ = 0;
+  std::int64_t row_work_ = 0, weight_bytes_ = 0;  // of linear layers: multiply-adds of a row
 };
 
 }  // namespace octavo

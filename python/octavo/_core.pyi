@@ -129,7 +129,7 @@ class PackedMatrix:
 class Program:
     def __init__(self, width: int) -> None: ...
     def linear(
-        self, layer: PackedLinear, x: int, addend: int | None, residual: int | None
+        self, layer: PackedLinear | LinearF32, x: int, addend: int | None, residual: int | None
     ) -> int: ...
     def layer_norm(
         self,

@@ -30,6 +30,12 @@ def packed_linear(rng: np.random.Generator, n: int, k: int, **options: Any) -> A
     return core.PackedLinear(codes, scale, rng.normal(0, 1, n).astype(np.float32), **settings)
 
 
+def float_linear(rng: np.random.Generator, n: int, k: int) -> Any:
+    weight = core.PackedF32(rng.normal(0, 0.3, (n, k)).astype(np.float32))
+    multiplier = rng.uniform(0.5, 2, k).astype(np.float32) if rng.random() < 0.2 else None
+    return core.LinearF32(weight, rng.normal(0, 1, n).astype(np.float32), "gelu", multiplier)
+
+
 def random_options(rng: np.random.Generator, k: int) -> dict[str, Any]:
     """Mostly the same, so that neighbours read the same codes."""
     options: dict[str, Any] = {"activation": rng.choice(["none", "gelu", "relu"])}

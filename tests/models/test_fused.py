@@ -97,9 +97,12 @@ def test_other_recipes(recipe: str, tmp_path: Path) -> None:
     assert kinds(model) == ["FusedBlocks"]
 
 
-def test_float_models_run_as_they_are(tmp_path: Path) -> None:
-    model = model_of("bert", tmp_path, "fp16")
-    assert kinds(model) == ["BertLayer", "BertLayer"]
+def test_float_models(tmp_path: Path) -> None:
+    model = octavo.models.load(model_files.write_random(tmp_path / "float", "bert"))
+    ids, mask = batch(True)
+    assert_same_bits(model(ids, mask), one_by_one(model, ids, mask))
+    assert kinds(model) == ["FusedBlocks"]
+    assert kinds(model_of("bert", tmp_path, "fp16")) == ["BertLayer", "BertLayer"]
 
 
 def test_padding_between_tokens(tmp_path: Path) -> None:
@@ -137,6 +140,10 @@ def test_replaced_layers_run(bert: Any) -> None:
     assert_same_bits(bert(ids), one_by_one(bert, ids))
     assert kinds(bert) == ["FusedBlocks"]
     bert.set_submodule("encoder.layer.0.output.dense", nn.FloatLinear(layer.output.dense.weight))
+    assert_same_bits(bert(ids), one_by_one(bert, ids))
+    assert kinds(bert) == ["FusedBlocks"]
+    half = nn.Linear.from_float(layer.output.dense.weight, kind="float16")
+    bert.set_submodule("encoder.layer.0.output.dense", half)
     assert_same_bits(bert(ids), one_by_one(bert, ids))
     assert kinds(bert) == ["BertLayer", "FusedBlocks", "BertLayer"]
 

@@ -187,8 +187,8 @@ class Encoder(TextVectors):
     def prepare(self) -> None:
         """Fuse the blocks for this CPU, which the first call does otherwise.
 
-        Neighbouring blocks of int8 layers then run as one native call, with the same bits.  A block
-        with a layer of another kind or of somebody else, or one that is watched
+        Neighbouring blocks of int8 or float32 layers then run as one native call, with the same
+        bits.  A block with a layer of another kind or of somebody else, or one that is watched
         (`octavo.nn.hooks`), runs as it is; after a layer was replaced, the next call fuses anew.
         Weights are not copied; between the layers of a call lie about 3 MB a thread for a model
         384 wide, which go back to the memory kept for results (`octavo.runtime.set_result_cache`).

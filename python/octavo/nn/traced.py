@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from octavo import _backend, _checks
 from octavo.nn.hooks import handles_of
 from octavo.nn.module import Module
+from octavo.nn.weights.float32 import NativeProduct
 
 if TYPE_CHECKING:
     from octavo.nn.linear import Linear
@@ -41,16 +42,13 @@ class Traced:
 
     def linear(self, layer: Linear, residual: Any, addend: Any, out: Any) -> Traced:
         """Write down a linear layer that reads this."""
-        bound = layer.bound
         if layer.side_path is not None or out is not None or layer.options.output_scale is not None:
             raise NotTraceableError("only plain linear layers are steps")
-        if not isinstance(bound, getattr(_backend.backend, "PackedLinear", ())):
-            raise NotTraceableError(f"no step of a weight of kind {layer.kind!r}")
         if self.width != layer.in_features:
             raise NotTraceableError("the layer reads another width")
         n = layer.out_features
         added = (self._index_of(addend, n), self._index_of(residual, n))
-        return self.trace.add("linear", (bound, self.index, *added), n)
+        return self.trace.add("linear", (_native(layer), self.index, *added), n)
 
     def layer_norm(self, norm: LayerNorm, residual: Any, out: Any) -> Traced:
         """Write down a norm that reads this."""
@@ -115,6 +113,16 @@ class Trace:
             getattr(made, step)(*arguments)
         made.finish(self.result.index)
         return made
+
+
+def _native(layer: Linear) -> Any:
+    """Return what the native module computes a layer with."""
+    bound: Any = layer.bound
+    if isinstance(bound, NativeProduct):
+        return bound.native()
+    if isinstance(bound, getattr(_backend.backend, "PackedLinear", ())):
+        return bound
+    raise NotTraceableError(f"no step has a weight of kind {layer.kind!r}")
 
 
 def _is_own(module: Module) -> bool:

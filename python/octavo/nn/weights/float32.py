@@ -202,7 +202,8 @@ class NativeProduct:
         self.bias, self.input_multiplier = bias, options.input_multiplier
         self._layer: Any = None
 
-    def _bound(self) -> Any:
+    def native(self) -> Any:
+        """Return the native layer."""
         if self._layer is None:
             self._layer = self._make(
                 self._weight.packed(), self.bias, self._activation, self.input_multiplier
@@ -211,7 +212,7 @@ class NativeProduct:
 
     def call(self, x: Any, residual: Any, addend: Any, out: Any) -> Array | None:
         """Do what the native layer does."""
-        return (self._layer or self._bound()).call(x, residual, addend, out)
+        return (self._layer or self.native()).call(x, residual, addend, out)
 
     def run(
         self,
@@ -221,7 +222,7 @@ class NativeProduct:
         out: Array | None = None,
     ) -> Array:
         """(M, K) float32 rows to (M, N) float32."""
-        return self._bound().run(x, residual, addend, out)
+        return self.native().run(x, residual, addend, out)
 
     @property
     def nbytes(self) -> int:
