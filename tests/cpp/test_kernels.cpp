@@ -77,7 +77,7 @@ constexpr Test kTests[] = {
     {"layer_norm", test_layer_norm},
     {"attention", test_attention},
     {"attention_codes", test_attention_codes},
-    {"attention_weights", test_attention_block},
+    {"attention_block", test_attention_block},
     {"attention_sum", test_attention_sum},
     {nullptr, test_sliced_f32},
     {"spmm_f32", test_spmm_f32},

@@ -173,15 +173,24 @@ static inline int32_t* put_weights(const AttentionBlockArgs& args, const Tile& t
   return (int32_t*)(args.work + 16 * (int64_t)tile.from);
 }
 
+// Where sums of sixteen columns begin, so that weights of 0 leave 0.
+static inline I16 start_of_sums(const int32_t* values, int groups) {
+  I16 lost = set1_i(0);
+  for (int g = 0; kSignedWeights && g < groups; ++g) {
+    lost = dot(lost, set1_i(0), load_i(values + 16 * g));
+  }
+  return sub_i(set1_i(0), lost);
+}
+
 template <int Queries, int Panels>
 static inline void sum_values(const AttentionBlockArgs& args, const int32_t* weights,
-                              const int32_t* values, int groups, int32_t* out) {
+                              const int32_t* values, int groups, const I16* start, int32_t* out) {
   const int64_t stride = (args.d + 15) / 16 * 16, panel = args.value_stride;
   I16 sum[Queries][Panels];
   OCTAVO_UNROLL
   for (int i = 0; i < Queries; ++i) {
     OCTAVO_UNROLL
-    for (int c = 0; c < Panels; ++c) sum[i][c] = set1_i(0);
+    for (int c = 0; c < Panels; ++c) sum[i][c] = start[c];
   }
   for (int g = 0; g < groups; ++g, weights += 16, values += 16) {
     I16 v[Panels];
@@ -205,11 +214,13 @@ template <int Panels>
 static inline void sum_rows(const AttentionBlockArgs& args, const int32_t* weights,
                             const int32_t* values, int groups, int rows, int32_t* out) {
   const int64_t stride = (args.d + 15) / 16 * 16;
+  I16 start[Panels];
+  for (int c = 0; c < Panels; ++c) start[c] = start_of_sums(values + c * args.value_stride, groups);
   int i = 0;
   for (; i + 4 < rows; i += kQueriesAtOnce) {
-    sum_values<kQueriesAtOnce, Panels>(args, weights + i, values, groups, out + i * stride);
+    sum_values<kQueriesAtOnce, Panels>(args, weights + i, values, groups, start, out + i * stride);
   }
-  if (i < rows) sum_values<4, Panels>(args, weights + i, values, groups, out + i * stride);
+  if (i < rows) sum_values<4, Panels>(args, weights + i, values, groups, start, out + i * stride);
 }
 
 static inline void sum_columns(const AttentionBlockArgs& args, const Tile& tile,

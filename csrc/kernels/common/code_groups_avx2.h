@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kGroupCodes = 2;
 constexpr int kQueryOffset = 0;
+constexpr bool kSignedWeights = false;
 
 static inline I16 dot(I16 sum, I16 a, I16 b) {
   return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, b.lo)),

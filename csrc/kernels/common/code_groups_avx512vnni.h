@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kGroupCodes = 4;
 constexpr int kQueryOffset = 128;
+constexpr bool kSignedWeights = false;
 
 static inline I16 dot(I16 sum, I16 a, I16 b) { return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)}; }
 

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kGroupCodes = 4;
 constexpr int kQueryOffset = 128;
+constexpr bool kSignedWeights = false;
 
 static inline I16 dot(I16 sum, I16 a, I16 b) {
   return {_mm256_dpbusd_avx_epi32(sum.lo, a.lo, b.lo), _mm256_dpbusd_avx_epi32(sum.hi, a.hi, b.hi)};

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups of two codes of 16 bits (see code_groups_scalar.h for what each function means).
 #pragma once
-#include "kernels/common/lanes16_neon.h"
+#include "kernels/common/code_groups_neon_rows.h"
 
 namespace {
 
 constexpr int kGroupCodes = 2;
 constexpr int kQueryOffset = 0;
+constexpr bool kSignedWeights = false;
 
 static inline int32x4_t dot_4(int32x4_t sum, int32x4_t a, int32x4_t b) {
   const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
@@ -47,17 +48,5 @@ static inline void put_four_rows(int32_t* out, const I16* r, I16&) {
 }
 
 static inline void put_starts(int32_t*, const I16*) {}
-
-static inline int32x4_t largest_of_four(const I16* rows) {
-  int32x4_t m[4];
-  for (int r = 0; r < 4; ++r) {
-    m[r] = vmaxq_s32(vmaxq_s32(rows[r].q0, rows[r].q1), vmaxq_s32(rows[r].q2, rows[r].q3));
-  }
-  return vpmaxq_s32(vpmaxq_s32(m[0], m[1]), vpmaxq_s32(m[2], m[3]));
-}
-static inline I16 largest_of_rows(const I16* rows) {
-  return {largest_of_four(rows), largest_of_four(rows + 4), largest_of_four(rows + 8),
-          largest_of_four(rows + 12)};
-}
 
 }  // namespace

@@ -7,8 +7,10 @@
 namespace {
 
 constexpr int kGroupCodes = 2;
-// What codes of queries are larger by: the left operand of a product of bytes is unsigned.
+// What codes of queries are larger by in dot: the left operand of a product of bytes is unsigned.
 constexpr int kQueryOffset = 0;
+// Or dot takes bytes of a, weights too, for what they are less 128.
+constexpr bool kSignedWeights = false;
 
 static inline int32_t group2(int32_t low, int32_t high) {
   return (int32_t)(((uint32_t)low & 0xffffu) | (uint32_t)high << 16);

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/code_groups_neon_dotprod.h"
+
+#include "kernels/attention_block/tile16.h"
+
+namespace octavo {
+
+void attention_block_s32_neon_dotprod(const AttentionBlockArgs& args) noexcept {
+  attention_block(args);
+}
+
+}  // namespace octavo

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/code_groups_neon_i8mm.h"
+
+#include "kernels/attention_codes/rows16.h"
+
+namespace octavo {
+
+void attention_codes_f32_neon_i8mm(const AttentionCodesArgs& args) noexcept {
+  attention_codes(args);
+}
+
+}  // namespace octavo
