@@ -43,3 +43,10 @@
 #else
 #define OCTAVO_PREFETCH(p) __builtin_prefetch(p)
 #endif
+
+// Asks for the cache line at p, any address, to be brought into L2.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_PREFETCH(p) ((void)0)
+#else
+#define OCTAVO_PREFETCH(p) __builtin_prefetch((p), 0, 2)
+#endif

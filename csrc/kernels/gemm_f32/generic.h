@@ -14,9 +14,12 @@ namespace {
 constexpr int kSums = kRegisters == 32 ? 24 : 12;
 constexpr int kMostRows = kLaneRegisters == 1 ? 12 : kSums / kLaneRegisters;
 constexpr int kMostPanels = 8;
+// Lines of panels that come before they are needed: 512 KiB, a part of L2.
+constexpr int kFarthest = 8192;
 
-template <int Rows, int Panels>
-static inline void block(const GemmF32Args& args, int m0, int p) {
+// `ahead` leads to Ahead panels, of which a line for every k is brought into L2.
+template <int Rows, int Panels, int Ahead>
+static inline void block(const GemmF32Args& args, int m0, int p, const float* ahead) {
   const float* x = args.x + m0 * args.x_stride;
   const float* w = args.w + p * args.w_panel_stride;
   float* c = args.c + m0 * args.c_stride + 16 * p;
@@ -27,6 +30,8 @@ static inline void block(const GemmF32Args& args, int m0, int p) {
     sum[i / Panels][i % Panels] = args.accumulate ? load(from) : set1(0.0f);
   }
   for (int64_t k = 0; k < args.k; ++k) {
+    OCTAVO_UNROLL
+    for (int j = 0; j < Ahead; ++j) OCTAVO_PREFETCH(ahead + j * args.w_panel_stride + 16 * k);
     F16 b[Panels];
     OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) b[j] = load(w + j * args.w_panel_stride + 16 * k);
@@ -44,20 +49,32 @@ static inline void block(const GemmF32Args& args, int m0, int p) {
 }
 
 // The block of as many rows; none is larger than the registers allow.
-template <int Panels, int Rows = kMostRows>
-static inline void some_rows(const GemmF32Args& args, int m0, int rows, int p) {
+template <int Panels, int Ahead, int Rows = kMostRows>
+static inline void some_rows(const GemmF32Args& args, int m0, int rows, int p, const float* ahead) {
   if constexpr (Rows * Panels * kLaneRegisters <= kSums) {
-    if (rows == Rows) return block<Rows, Panels>(args, m0, p);
+    if (rows == Rows) return block<Rows, Panels, Ahead>(args, m0, p, ahead);
   }
-  if constexpr (Rows > 1) some_rows<Panels, Rows - 1>(args, m0, rows, p);
+  if constexpr (Rows > 1) some_rows<Panels, Ahead, Rows - 1>(args, m0, rows, p, ahead);
 }
 
-// All rows with some panels, in blocks of about equally many rows.
+// All rows with some panels, in blocks of about equally many rows. Meanwhile the next panels come
+// into L2, one with each of the first blocks, or all with a block that is alone; four panels at
+// once keep memory busy as they are. They lie behind, in this weight or in none. With weights in
+// memory (384 x 384, Zen 5) 8 rows become 1.9, 16 rows 1.8 and 128 rows 1.1 times as fast.
 template <int Panels>
 static inline void columns(const GemmF32Args& args, int blocks, int p) {
+  const float* w = args.w + p * args.w_panel_stride;
+  if (blocks == 1) {
+    constexpr int kAhead = Panels < 4 ? Panels : 0;
+    const bool near = Panels * args.k <= kFarthest;
+    some_rows<Panels, kAhead>(args, 0, args.m, p, near ? w + Panels * args.w_panel_stride : w);
+    return;
+  }
   for (int i = 0; i < blocks; ++i) {
     const int m0 = (int)((int64_t)args.m * i / blocks);
-    some_rows<Panels>(args, m0, (int)((int64_t)args.m * (i + 1) / blocks) - m0, p);
+    const int64_t next = i < Panels ? Panels + i : 0;
+    some_rows<Panels, 1>(args, m0, (int)((int64_t)args.m * (i + 1) / blocks) - m0, p,
+                         w + next * args.w_panel_stride);
   }
 }
 
