@@ -42,7 +42,7 @@ class _Record(np.ndarray[Any, np.dtype[Any]]):
     """A subclass like any other."""
 
 
-def array(dtype: str, shape: tuple[int, ...], fill: str = "normal", top: float = 0) -> Spec:
+def array(dtype: str, shape: tuple[int, ...], fill: str = "normal", top: Any = 0) -> Spec:
     """Describe an array; `top` belongs to some kinds of content."""
     return {"dtype": dtype, "shape": list(shape), "fill": fill, "top": top, "layout": "plain"}
 
@@ -118,6 +118,8 @@ def _content(spec: Spec, dtype: np.dtype[Any], count: int) -> Array:
         return np.zeros(count, dtype)
     if fill == "lowest":
         return np.full(count, 0x80, np.uint8).repeat(dtype.itemsize).view(dtype)
+    if fill == "given":
+        return np.resize(np.array(top), count).astype(dtype)
     if fill == "nan" and dtype.kind == "f":
         return np.full(count, np.nan, dtype)
     start = (count * 7919 + spec.get("at", 0)) % _LARGEST

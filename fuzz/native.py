@@ -117,7 +117,7 @@ PLAIN = (
     *("empty", "result_cache", "limit_result_cache", "SMALLEST_KEPT"),
     *("families", "kernels", "weight_formats", "bench_dot_peak", "bench_read", "bench_copy"),
     "PackedWeight",  # the target "segment" is for it
-    "Program",
+    "Program",  # and "program" for this
 )
 """Functions of a few plain values, which have no twin or none of the same answer."""
 _OWN_ANSWERS = ("nbytes", "memory", "format_cost")
@@ -219,15 +219,21 @@ def seeds(_: Path) -> list[Files]:
     return [_file({"threads": 1, **case}) for case in found]
 
 
+def make(module: Any, kind: str, arguments: dict[str, Spec], *, plain: bool = False) -> Any:
+    """Make an object of OBJECTS."""
+    maker = _MAKERS.get(kind) or getattr(module, kind)
+    return maker(*build(arguments, plain=plain).values())
+
+
 def _call(module: Any, case: dict[str, Any], *, plain: bool = False) -> list[Any]:
     """Return the result and what was written to."""
     name, _, method = case["call"].partition(".")
-    function = _MAKERS.get(name) or getattr(module, name)
     if method:
-        made = function(*build(case["make"], plain=plain).values())
-        function = getattr(made, method)
+        function = getattr(make(module, name, case["make"], plain=plain), method)
         if not case["args"]:
             return [function() if callable(function) else function]
+    else:
+        function = getattr(module, name)
     arguments = build(case["args"], plain=plain)
     return [function(*arguments.values()), arguments.get("out")]
 
@@ -259,7 +265,7 @@ def check(_: Path, found: tuple[dict[str, Any], list[list[Any]]]) -> None:
         return  # no plain arrays: the caller converts them; the twin leaves an output to `run`
     for tier, result in zip(TIERS, results, strict=True):
         if name != "format_cost":
-            _same(result, results[0], f"{name} on {tier}")
+            same(result, results[0], f"{name} on {tier}")
     values = [
         spec.get("value") for spec in (*case["args"].values(), *case.get("make", {}).values())
     ]
@@ -271,31 +277,31 @@ def check(_: Path, found: tuple[dict[str, Any], list[list[Any]]]) -> None:
         expected = _call(_numpy, case, plain=True)
     except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, MemoryError):
         return  # the twin trusts its callers, the native module may have a meaning for this
-    _same(results[0], expected, f"{name}: twin")
+    same(results[0], expected, f"{name}: twin")
 
 
 @functools.singledispatch
-def _same(found: Any, expected: Any, where: str) -> None:
+def same(found: Any, expected: Any, where: str) -> None:
     if found is None and np.size(expected) == 0:
         return  # nothing to point to
     with np.printoptions(threshold=4, edgeitems=1):
         assert found == expected, f"{where}: {found!r}, expected {expected!r}"
 
 
-@_same.register(list)
-@_same.register(tuple)
+@same.register(list)
+@same.register(tuple)
 def _same_all(found: Any, expected: Any, where: str) -> None:
     assert len(found) == len(expected), where
     for one, other in zip(found, expected, strict=True):
-        _same(one, other, where)
+        same(one, other, where)
 
 
-@_same.register(core.PackedWeight)
+@same.register(core.PackedWeight)
 def _same_codes(found: Any, expected: Any, where: str) -> None:
-    _same(found.unpack(), expected.unpack(), where)
+    same(found.unpack(), expected.unpack(), where)
 
 
-@_same.register(np.ndarray)
+@same.register(np.ndarray)
 def _same_bits(found: Any, expected: Any, where: str) -> None:
     found, expected = np.asarray(found), np.asarray(expected)
     assert found.dtype == expected.dtype, f"{where}: {found.dtype}, expected {expected.dtype}"

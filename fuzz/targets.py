@@ -9,8 +9,9 @@ from octavo.io import segment
 
 TARGETS = {target.name: target for target in (*weights.TARGETS, *texts.TARGETS, pickles.TARGET)}
 if _backend.name == "native":
-    from fuzz import native, segments
+    from fuzz import native, programs, segments
 
     TARGETS["native"] = native.TARGET
+    TARGETS["program"] = programs.TARGET
     if segment.missing() is None:
         TARGETS["segment"] = segments.TARGET

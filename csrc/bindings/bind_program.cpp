@@ -18,12 +18,17 @@ namespace {
 
 using Value = Program::Value;
 
-Value value_of(const std::optional<Value>& value) { return value.value_or(Program::kNone); }
+// Refuses the number that stands for None.
+Value value_of(const std::optional<Value>& value, const char* name) {
+  if (value == Program::kNone) bad_argument(name, "a value, or None");
+  return value.value_or(Program::kNone);
+}
 
 template <class Layer>
 Value add_linear(Program& self, std::shared_ptr<Layer> layer, Value x,
                  const std::optional<Value>& addend, const std::optional<Value>& residual) {
-  return self.add_linear(std::move(layer), x, value_of(addend), value_of(residual));
+  return self.add_linear(std::move(layer), x, value_of(addend, "addend"),
+                         value_of(residual, "residual"));
 }
 
 Value add_norm(Program& self, const py::array& weight, const std::optional<py::array>& bias,
@@ -33,7 +38,7 @@ Value add_norm(Program& self, const py::array& weight, const std::optional<py::a
     norm.bias = contiguous<float>(*bias, 1, "bias");
     if (bias->shape(0) != weight.shape(0)) bad_argument("bias", "one value per weight");
   }
-  return self.add_layer_norm(norm, weight.shape(0), x, value_of(residual));
+  return self.add_layer_norm(norm, weight.shape(0), x, value_of(residual, "residual"));
 }
 
 Value add_attention(Program& self, Value q, Value k, Value v, std::int64_t heads, float sm_scale,
@@ -47,7 +52,8 @@ struct Sequences {
   std::int64_t longest = 0;
 
   Sequences(const py::array& starts, py::ssize_t rows) {
-    offsets = copied(contiguous<std::int64_t>(starts, 1, "offsets"), starts.shape(0));
+    const auto* data = contiguous<std::int64_t>(starts, 1, "offsets");
+    offsets = copied(data, starts.shape(0));
     if (offsets.empty() || offsets.front() != 0 || offsets.back() != rows ||
         !std::is_sorted(offsets.begin(), offsets.end())) {
       bad_argument("offsets", "ascending values from 0 to the number of rows");

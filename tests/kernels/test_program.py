@@ -183,6 +183,7 @@ def test_steps_that_do_not_fit() -> None:
         lambda: program.linear(layer, 1, None, None),
         lambda: program.linear(layer, 2, None, None),
         lambda: program.linear(layer, -1, None, None),
+        lambda: program.linear(layer, 0, -1, None),
         lambda: program.linear(layer, 0, 0, None),
         lambda: program.linear(layer, 0, None, 9),
         lambda: program.linear(
@@ -230,6 +231,7 @@ def test_calls_that_do_not_fit() -> None:
         (x, np.array([1, 3]), None),
         (x, np.array([0, 2, 1, 3]), None),
         (x, np.array([], np.int64), None),
+        (x, np.array(3), None),
         (x, ends.astype(np.int32), None),
         (x, ends, bias),
     ):
