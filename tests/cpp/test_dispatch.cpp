@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the lists of tiers and kernels promise, and which kernel is chosen on machines this is not.
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -82,6 +83,22 @@ void test_detection() {
 #else
 void test_detection() {}
 #endif
+
+// A tier is in use once it is forced; one that is not here is refused.
+void test_forcing() {
+  for (const IsaInfo& tier : isa_table()) {
+    bool refused = false;
+    try {
+      force_isa(tier.token);
+    } catch (const std::invalid_argument&) {
+      refused = true;
+    }
+    const bool here = (detected_isas() & bit(tier.isa)) != 0;
+    check(refused != here, std::string(tier.token) + " is refused where it is not here");
+    check(!here || active_isa().isa == tier.isa, std::string(tier.token) + " is in use");
+    force_isa(nullptr);
+  }
+}
 
 template <class Args>
 void check_list(const std::string& family) {
@@ -244,6 +261,7 @@ int main() {
   using namespace octavo_test;
   test_closures();
   test_detection();
+  test_forcing();
   test_families();
   test_choices();
   test_slot_pairs();

@@ -4,10 +4,9 @@
 // products. Twice -128 * -128 would not fit int16, so b is complemented in the second group:
 //   b0 * a0 - ~b1 * a1 = b0 * a0 + b1 * a1 + a1          between -32640 and 32640
 // and the sum of all such a1, one number per row, is taken off.
-// Cycles for 256 products by llvm-mca: neoverse-n1 and cortex-a57 32.2, cortex-a53 103; the first
-// two multiply 8 a cycle.
-// Registers: 2 rows x 16 columns = 16 sums, two to four columns each, 4 of a, 2 of b, 2 of
-// products.
+// Cycles for 256 products by llvm-mca: neoverse-n1 and cortex-a57 32.2, cortex-a53 91; the first
+// two multiply 8 a cycle. Registers: 2 rows x 16 columns = 16 sums, two to four columns each, 4 of
+// a, 2 of b, 2 of products.
 #include "kernels/common/neon.h"
 #include "kernels/common/compiler.h"
 #include "kernels/common/four_bytes.h"
@@ -49,7 +48,8 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* e
     OCTAVO_UNROLL
     for (int j = 0; j < 8; ++j) sum[i][j] = vdupq_n_s32(0);
   }
-  for (int g = 0; g < args.k_groups; g += 2) {  // behind an odd last group a is zeros
+  const int groups = args.k_groups;
+  for (int g = 0; g < groups; g += 2) {  // behind an odd last group a is zeros
     int8x16_t x[Rows][2];
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -71,6 +71,8 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* e
       for (int i = 0; i < Rows; ++i) {
         pairs[i][0] = vmull_s8(vget_low_s8(w0), vget_low_s8(x[i][0]));
         pairs[i][1] = vmull_high_s8(w0, x[i][0]);
+        OCTAVO_FORGET_VECTOR(pairs[i][0]);
+        OCTAVO_FORGET_VECTOR(pairs[i][1]);
       }
       OCTAVO_UNROLL
       for (int i = 0; i < Rows; ++i) {
