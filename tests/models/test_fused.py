@@ -22,6 +22,7 @@ from octavo import nn, runtime
 from octavo.models import packing
 from octavo.models.fused import FusedBlocks
 from octavo.nn import hooks, tree
+from octavo.nn.module import last_change
 from ragged import batch
 from reference import assert_same_bits
 
@@ -146,6 +147,34 @@ def test_replaced_layers_run(bert: Any) -> None:
     bert.set_submodule("encoder.layer.0.output.dense", half)
     assert_same_bits(bert(ids), one_by_one(bert, ids))
     assert kinds(bert) == ["BertLayer", "FusedBlocks", "BertLayer"]
+
+
+def test_a_change_is_one_after_it_is_there() -> None:
+    """Who fused in between, of what was before, must see it at the next call."""
+    seen: list[object] = []
+
+    class Slow(nn.Module):
+        part = property(
+            lambda self: None,
+            lambda self, value: seen.append(last_change()),
+            lambda self: seen.append(last_change()),
+        )
+
+    module = Slow()
+    module.part = 1
+    seen.append(last_change())
+    del module.part
+    seen.append(last_change())
+    assert len({id(one) for one in seen}) == 3
+    assert seen[1] is seen[2]
+
+
+def test_a_deleted_layer_is_missed(bert: Any) -> None:
+    ids, _ = batch(True)
+    bert(ids)
+    del bert.encoder.layer[1].intermediate.dense
+    with pytest.raises(AttributeError, match="dense"):
+        bert(ids)
 
 
 class Doubled(nn.Module):

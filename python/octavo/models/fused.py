@@ -13,7 +13,7 @@ from octavo import _backend, nn
 from octavo._types import Float32, Mask
 from octavo.models import packing
 from octavo.models.packing import Packed
-from octavo.nn.module import changes
+from octavo.nn.module import last_change
 from octavo.nn.traced import Trace
 
 
@@ -56,7 +56,7 @@ class Fused:
 
     def __init__(self, blocks: Sequence[nn.Module], width: int, options: tuple[Any, ...]) -> None:
         # Read before the blocks are: what changes meanwhile is seen at the next call.
-        self._changes, self._backend = changes(), _backend.backend
+        self._change, self._backend = last_change(), _backend.backend
         self._blocks = blocks
         self.parts = list(_parts(blocks, width, options))
 
@@ -69,7 +69,7 @@ class Fused:
     def holds(self, blocks: Sequence[nn.Module]) -> bool:
         """Whether the model's blocks are still what they were."""
         return (
-            self._changes == changes()
+            self._change is last_change()
             and self._backend is _backend.backend
             and len(blocks) == len(self._blocks)
             and all(map(_same, blocks, self._blocks))

@@ -8,12 +8,19 @@ from typing import Any, ClassVar
 
 from octavo._types import Array
 
-_changes = 0
+_last_change = object()
 
 
-def changes() -> int:
-    """Return a number that grows whenever a part or an option of any module is assigned."""
-    return _changes
+def last_change() -> object:
+    """Return an object that is another whenever a part or an option of any module has changed."""
+    return _last_change
+
+
+def _changed(name: str) -> None:
+    # Another class, of a module with hooks, is a change too.
+    if not name.startswith("_") or name == "__class__":
+        global _last_change
+        _last_change = object()
 
 
 class Module:
@@ -43,11 +50,13 @@ class Module:
     """The kind of the weight of a layer that has one, as `octavo.nn.weights` calls it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Another class, of a module with hooks, is a change too.
-        if not name.startswith("_") or name == "__class__":
-            global _changes
-            _changes += 1
+        # First: who asks for the last change, and then reads, must not have read what was before.
         object.__setattr__(self, name, value)
+        _changed(name)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        _changed(name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the module; subclasses define what that means."""
