@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from guard import guarded
 from native import core, needs_core
 from octavo import functional, runtime
 from reference import assert_same_bits
@@ -164,6 +165,27 @@ def test_programs_equal_calls_one_by_one(lengths: tuple[int, ...], biased: bool,
         for threads in (1, 2, 3):
             made = run_on_threads(draft.program, draft.values[0], offsets, used, threads)
             assert_same_bits(made, draft.values[result])
+
+
+@pytest.mark.parametrize("isa", runtime.isa_tiers(), indirect=True)
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("lengths", [(1,), (5, 0, 12), (130, 3)], ids=str)
+def test_guard_pages(lengths: tuple[int, ...], front: bool, isa: str) -> None:
+    """Nothing is read beside the arguments."""
+    offsets, longest = np.concatenate([[0], np.cumsum(lengths)]), max(lengths)
+    rng = np.random.default_rng(longest)
+    bias = guarded(rng.normal(0, 1, (1, longest, longest)).astype(np.float32), front=front)
+    draft = Draft(rng, int(offsets[-1]), offsets, bias)
+    draft.attention()
+    for _ in range(6):
+        draft.step()
+    weight = guarded(np.ones(draft.values[-1].shape[1], np.float32), front=front)
+    made = draft.program.layer_norm(weight, weight, 1e-5, len(draft.values) - 1, None)
+    draft.program.finish(made)
+    expected = functional.layer_norm(draft.values[-1], weight, weight, 1e-5)
+    x = guarded(draft.values[0], front=front)
+    for threads in (1, 2):
+        assert_same_bits(run_on_threads(draft.program, x, offsets, bias, threads), expected)
 
 
 def one_step() -> tuple[Any, Any]:

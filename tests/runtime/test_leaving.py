@@ -40,6 +40,16 @@ def linear(m: int = 512) -> Callable[[], Any]:
     return lambda: layer.run(x)
 
 
+def program(m: int = 512) -> Callable[[], Any]:
+    layer, x = packed(np.ones((1024, 1024), np.int8)), np.ascontiguousarray(rows(m, 1024))
+    made, offsets = core.Program(1024), np.arange(0, m + 1, m // 8)
+    for step in range(4):
+        made.linear(layer, step, None, 0)
+    made.attention(4, 4, 4, 16, 1.0, True, False)
+    made.finish(5)
+    return lambda: made.run(x, offsets, None)
+
+
 def matmul() -> Callable[[], Any]:
     codes, out = np.ones((1, 1400, 1400), np.int8), np.empty((1, 1400, 1400), np.int32)
     return lambda: core.matmul_int8(codes, codes, None, None, out)
@@ -78,7 +88,10 @@ def pack(format: str, outputs: int = 8192) -> Callable[[], Any]:
 
 
 LONG_CALLS: dict[str, Callable[[], Callable[[], Any]]] = {
-    **{f.__name__: f for f in (linear, matmul, attention, spmm, softmax, gelu, quantize_rows)},
+    **{
+        f.__name__: f
+        for f in (linear, program, matmul, attention, spmm, softmax, gelu, quantize_rows)
+    },
     **{f"pack {name}": partial(pack, name) for name in ("dense", "windowed64")},
     "pack bsr4x1": partial(pack, "bsr4x1", 20480),
 }
@@ -125,8 +138,9 @@ class StopError(Exception):
 
 @needs_timer
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_error_of_a_handler_ends_the_call(threads: int) -> None:
-    short, long = linear(8), linear(4096)
+@pytest.mark.parametrize("made", [linear, program])
+def test_an_error_of_a_handler_ends_the_call(made: Any, threads: int) -> None:
+    short, long = made(8), made(4096)
     with slowly(threads):
         wanted, inner = short(), []
 
