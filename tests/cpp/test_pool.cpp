@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <new>
 #include <numeric>
-#include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "check.h"
 #include "memory/result_cache.h"
 #include "ops/linear.h"
+#include "ops/program.h"
 #include "threads/interrupt.h"
 #include "threads/pool.h"
 #include "tiers.h"
@@ -159,49 +161,73 @@ void test_interruption(int threads, std::int64_t tasks) {
   check(every_task_once(50, threads), "a job after an interrupted call");
 }
 
-struct Layer {
-  Layer(std::int64_t m, std::int64_t n, std::int64_t k) : m(m), n(n) {
-    Random random(99);
-    std::vector<std::int8_t> codes(static_cast<std::size_t>(n * k));
-    for (std::int8_t& code : codes) code = static_cast<std::int8_t>(random.between(-127, 127));
-    const std::vector<float> scale(static_cast<std::size_t>(n), 0.01f);
-    LinearOptions options;
-    options.activation = Activation::kGelu;
-    linear.emplace(codes.data(), n, k, scale.data(), scale.data(), options);
-    x.resize(static_cast<std::size_t>(m * k));
-    for (float& value : x) value = random.real(3.0f);
-  }
+std::shared_ptr<const Linear> make_linear(std::int64_t n, std::int64_t k) {
+  Random random(99);
+  std::vector<std::int8_t> codes(static_cast<std::size_t>(n * k));
+  for (std::int8_t& code : codes) code = static_cast<std::int8_t>(random.between(-127, 127));
+  const std::vector<float> scale(static_cast<std::size_t>(n), 0.01f);
+  LinearOptions options;
+  options.activation = Activation::kGelu;
+  return std::make_shared<Linear>(codes.data(), n, k, scale.data(), scale.data(), options);
+}
 
-  std::vector<float> run() const {
-    std::vector<float> out(static_cast<std::size_t>(m * n));
-    linear->run(m, {x.data(), linear->k()}, {}, {out.data(), n});
-    return out;
-  }
-
-  std::int64_t m, n;
-  std::optional<Linear> linear;
-  std::vector<float> x;
-};
+std::vector<float> random_rows(std::int64_t m, std::int64_t k) {
+  Random random(7);
+  std::vector<float> x(static_cast<std::size_t>(m * k));
+  for (float& value : x) value = random.real(3.0f);
+  return x;
+}
 
 // The same bits for any number of threads, whether rows or columns are shared out, and from
 // several callers at a time.
-void test_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
-  const Layer layer(m, n, k);
+template <class Run>
+void test_threads(const std::string& name, const Run& run) {
   set_num_threads(1);
-  const std::vector<float> expected = layer.run();
+  const std::vector<float> expected = run();
   for (const int threads : {2, 3, 7}) {
     set_num_threads(threads);
-    const std::vector<float> out = layer.run();
-    check_same(out.data(), expected.data(), m * n, "linear on " + std::to_string(threads));
+    check(run() == expected, name + " on " + std::to_string(threads));
   }
   set_num_threads(3);
   std::atomic<int> wrong{0};
   on_threads(4, [&](int) {
     for (int round = 0; round < 5; ++round) {
-      if (layer.run() != expected) ++wrong;
+      if (run() != expected) ++wrong;
     }
   });
-  check(wrong == 0, "linear from concurrent callers");
+  check(wrong == 0, name + " from concurrent callers");
+}
+
+void test_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
+  const std::shared_ptr<const Linear> linear = make_linear(n, k);
+  const std::vector<float> x = random_rows(m, k);
+  test_threads("linear", [&] {
+    std::vector<float> out(static_cast<std::size_t>(m * n));
+    linear->run(m, {x.data(), k}, {}, {out.data(), n});
+    return out;
+  });
+}
+
+// A block of a model: its steps run by slices, by blocks of rows, or each on all threads.
+void test_program(const std::vector<std::int64_t>& offsets) {
+  constexpr std::int64_t kWidth = 64, kNone = Program::kNone;
+  const std::vector<float> ones(kWidth, 1.0f), x = random_rows(offsets.back(), kWidth);
+  Program program(kWidth);
+  Program::Value qkv[3];
+  for (Program::Value& value : qkv) {
+    value = program.add_linear(make_linear(kWidth, kWidth), Program::kInput, kNone, kNone);
+  }
+  const auto heads = program.add_attention({4, 0.25f, true, false}, qkv[0], qkv[1], qkv[2]);
+  const auto mixed = program.add_linear(make_linear(kWidth, kWidth), heads, kNone, Program::kInput);
+  const auto norm = program.add_layer_norm({ones.data(), nullptr, 1e-5f}, kWidth, mixed, kNone);
+  const auto wide = program.add_linear(make_linear(200, kWidth), norm, kNone, kNone);
+  program.finish(program.add_linear(make_linear(kWidth, 200), wide, kNone, norm));
+  test_threads("program", [&] {
+    std::vector<float> out(x.size());
+    const auto count = static_cast<std::int64_t>(offsets.size()) - 1;
+    program.run(offsets.data(), count, {nullptr, 0, 0}, x.data(), out.data());
+    return out;
+  });
 }
 
 #if OCTAVO_TEST_SMALL_STACK
@@ -283,5 +309,8 @@ int main() {
   test_linear(5, 257, 129);
   test_linear(200, 64, 100);
   test_linear(33, 500, 1500);
+  test_program({0, 5});
+  test_program({0, 400});
+  test_program({0, 0, 90, 200, 300, 401, 500});
   return finish();
 }
