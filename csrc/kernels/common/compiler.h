@@ -37,13 +37,6 @@
 #define OCTAVO_LOADED(v) ((void)0)
 #endif
 
-// Asks for the line of p, which may lie behind the end of an array.
-#if defined(_MSC_VER) && !defined(__clang__)
-#define OCTAVO_PREFETCH(p) __prefetch(p)
-#else
-#define OCTAVO_PREFETCH(p) __builtin_prefetch(p)
-#endif
-
 // Asks for the cache line at p, any address, to be brought into L2.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OCTAVO_PREFETCH(p) ((void)0)
