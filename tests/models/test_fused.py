@@ -236,6 +236,21 @@ def test_a_layer_of_another_shape_is_an_error(bert: Any) -> None:
             bert(ids)
 
 
+def test_parts_that_are_no_steps(bert: Any) -> None:
+    """What was assigned as it should not be is what it is without fusing."""
+    ids, _ = batch(True)
+    bert.prepare()
+    norm, attention = bert.encoder.layer[1].output.LayerNorm, bert.encoder.layer[0].attention.self
+    norm.weight = np.full(32, 2, np.float16)
+    assert_same_bits(bert(ids), one_by_one(bert, ids))
+    norm.bias = np.ones(7, np.float32)
+    with pytest.raises(ValueError, match="bias: expected"):
+        bert(ids)
+    attention.heads = 0
+    with pytest.raises(ValueError, match="heads: expected"):
+        bert(ids)
+
+
 def test_copies_and_pickles(bert: Any) -> None:
     ids, _ = batch(True)
     expected = bert(ids)

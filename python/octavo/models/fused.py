@@ -89,12 +89,20 @@ def _parts(
         if hasattr(_backend.backend, "Program") and trace.take(block, None, *options):
             together.append(block)
             continue
-        if together:
-            yield FusedBlocks(tuple(together), trace.program())
+        yield from _together(together, trace)
         together, trace = [], Trace(width)
         yield block
-    if together:
-        yield FusedBlocks(tuple(together), trace.program())
+    yield from _together(together, trace)
+
+
+def _together(blocks: list[nn.Module], trace: Trace) -> Sequence[FusedBlocks | nn.Module]:
+    if not blocks:
+        return ()
+    try:
+        return (FusedBlocks(tuple(blocks), trace.program()),)
+    except (TypeError, ValueError):
+        # Parts of another dtype or shape than they were made with: blocks convert, or complain.
+        return blocks
 
 
 # Not an attribute of the model, with which copies would keep the layers of another alive.

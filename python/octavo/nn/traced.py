@@ -63,7 +63,7 @@ class Traced:
     def attention(self, k: Any, v: Any, *, heads: int, int8: bool, biased: bool) -> Traced:
         """Write down attention of these queries; `biased` by what the program is called with."""
         keys, values = self._index_of(k, self.width), self._index_of(v, self.width)
-        if self.width % heads:
+        if heads < 1 or self.width % heads:
             raise NotTraceableError("heads do not divide the width")
         scale = _checks.float32_value(1.0 / math.sqrt(self.width // heads))
         arguments = (self.index, keys, values, heads, scale, int8, biased)
