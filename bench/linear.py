@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our linear layer against every int8 and float peer that is installed.
+"""Our linear layer, in int8 and float32, against every peer that is installed.
 
 Float32 in and out, quantization included, weights prepared beforehand; one process per thread
 count, all engines interleaved in it, one thread pool awake at a time.

@@ -25,6 +25,7 @@ def linear_targets(rows: Sequence[Row]) -> list[Target]:
     numpy: list[tuple[float, str]] = []
     read: list[tuple[float, str]] = []
     dot: list[tuple[float, str]] = []
+    floats: list[tuple[float, str]] = []
     calls: list[tuple[float, str]] = []
     for (case, threads), engines in by_case(rows).items():
         if "octavo" not in engines:
@@ -38,6 +39,9 @@ def linear_targets(rows: Sequence[Row]) -> list[Target]:
             rivals.append((ratio, f"{where} ({rival['engine']})"))
         if row["vs_numpy"] is not None:
             numpy.append((row["vs_numpy"], where))
+        full = engines.get("octavo float32")
+        if full is not None and full["vs_numpy"] is not None:
+            floats.append((full["vs_numpy"], where))
         if m == 1 and n * k > extra["l2"]:
             read.append((n * k / row["seconds"] / 1e9 / extra["weight_read"], where))
         if m >= 512 and k >= 768:
@@ -50,6 +54,7 @@ def linear_targets(rows: Sequence[Row]) -> list[Target]:
         at_least("M = 1, weights > L2: of read speed", READ_SHARE, read, percent),
         at_least("M >= 512, K >= 768: of dot peak", DOT_SHARE, dot, percent),
         at_least("NumPy float32, worst row", 1.0, numpy),
+        at_least("float32 against NumPy's, worst row", 1.0, floats),
         at_most("64 -> 64 call", CALL_MICROSECONDS, calls, "{:.2f} us".format),
     ]
 

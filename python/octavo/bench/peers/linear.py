@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our linear layer against every int8 and float peer that is installed, on the same inputs."""
+"""Our linear layer, in int8 and float32, against every peer that is installed, on one input."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_PEER_ERROR = 0.3
 """Peers may be coarser than we are (per-tensor scales, sums that saturate); this finds broken
 ones."""
+MAX_FLOAT_ERROR = 1e-4
 
 
 def _measure_shape(
@@ -36,12 +37,19 @@ def _measure_shape(
     m, n, k = problem.shape
     calls, failed = base.bind_all(ready, x, ours.checker(problem, MAX_PEER_ERROR))
     mine = Linear.from_float(layer.weight, layer.bias)
+    full = Linear.from_float(layer.weight, layer.bias, kind="float32")
     ours.checker(problem)("octavo", mine(x))
+    ours.checker(problem, MAX_FLOAT_ERROR)("octavo float32", full(x))
     sizes = {"m": m, "n": n, "k": k, "l2": machine.l2_bytes()}
     told = {engine: {"kind": kind, **sizes} for engine, kind in kinds.items()}
     rows = time_case(
         ("linear", f"{m}x{n}x{k}", layer.threads),
-        {"octavo": partial(mine, x), "numpy float32": problem.numpy, **calls},
+        {
+            "octavo": partial(mine, x),
+            "octavo float32": partial(full, x),
+            "numpy float32": problem.numpy,
+            **calls,
+        },
         ours.work(m, n, k),
         "numpy float32",
         probes={"weight_read": partial(roofline.read_speed, n * k)},
@@ -59,7 +67,8 @@ def measure(request: Request, tell: Tell) -> dict[str, Any]:
     shape as they come.
     """
     peers, absent = base.find(request.only)
-    kinds = {peer.name: peer.kind for peer in peers} | {"octavo": "ours", "numpy float32": "float"}
+    kinds = {peer.name: peer.kind for peer in peers} | {"octavo": "ours"}
+    kinds |= dict.fromkeys(("octavo float32", "numpy float32"), "float")
     failed: list[str] = []
     with limited(request.threads):
         for n, k in dict.fromkeys((n, k) for _, n, k in request.shapes):
