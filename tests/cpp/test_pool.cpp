@@ -213,15 +213,18 @@ void test_program(const std::vector<std::int64_t>& offsets) {
   constexpr std::int64_t kWidth = 64, kNone = Program::kNone;
   const std::vector<float> ones(kWidth, 1.0f), x = random_rows(offsets.back(), kWidth);
   Program program(kWidth);
-  Program::Value qkv[3];
-  for (Program::Value& value : qkv) {
-    value = program.add_linear(make_linear(kWidth, kWidth), Program::kInput, kNone, kNone);
-  }
-  const auto heads = program.add_attention({4, 0.25f, true, false}, qkv[0], qkv[1], qkv[2]);
-  const auto mixed = program.add_linear(make_linear(kWidth, kWidth), heads, kNone, Program::kInput);
+  const auto narrow = [&](Program::Value x, Program::Value addend, Program::Value residual) {
+    return program.add_linear(make_linear(kWidth, kWidth), x, addend, residual);
+  };
+  const auto q = narrow(Program::kInput, kNone, kNone), k = narrow(Program::kInput, kNone, kNone);
+  const auto v = narrow(Program::kInput, q, kNone);  // not together with them
+  const auto heads = program.add_attention({4, 0.25f, true, false}, q, k, v);
+  const auto mixed = narrow(heads, kNone, Program::kInput);
   const auto norm = program.add_layer_norm({ones.data(), nullptr, 1e-5f}, kWidth, mixed, kNone);
-  const auto wide = program.add_linear(make_linear(200, kWidth), norm, kNone, kNone);
-  program.finish(program.add_linear(make_linear(kWidth, 200), wide, kNone, norm));
+  // Together: what the first alone reads must not become the second's.
+  const auto gate = narrow(norm, kNone, mixed), up = narrow(norm, kNone, kNone);
+  const auto wide = program.add_linear(make_linear(200, kWidth), up, kNone, kNone);
+  program.finish(program.add_linear(make_linear(kWidth, 200), wide, gate, norm));
   test_threads("program", [&] {
     std::vector<float> out(x.size());
     const auto count = static_cast<std::int64_t>(offsets.size()) - 1;
@@ -310,6 +313,7 @@ int main() {
   test_linear(200, 64, 100);
   test_linear(33, 500, 1500);
   test_program({0, 5});
+  test_program({0, 30, 40});
   test_program({0, 400});
   test_program({0, 0, 90, 200, 300, 401, 500});
   return finish();
