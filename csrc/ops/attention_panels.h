@@ -8,7 +8,7 @@
 
 namespace octavo {
 
-constexpr std::int64_t kKeysPerBlock = 512;
+constexpr std::int64_t kKeysPerBlock = kMostKeys;
 
 // Rows of one head in groups of codes, as kernels/attention_codes/kernel.h lays them out.
 struct GroupPanels {

@@ -63,7 +63,7 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   plan.row_list_at = memory.add(plan.rows, 8);
   plan.q_at = memory.add(checked_mul(plan.row_places / kLanes, plan.q_stride), 4);
   plan.factor_at = memory.add(plan.row_places, 4);
-  plan.work_at = memory.add(checked_mul(kKeysPerBlock, kLanes), 4);
+  plan.work_at = memory.add(kAttentionBlockWork, 4);
   plan.sums_at = memory.add(checked_mul(plan.row_places, plan.blocks, plan.d_pad), 4);
   plan.stats_at = memory.add(checked_mul(plan.row_places, plan.blocks, 3), 4);
   plan.seen_at = memory.add(checked_mul(plan.row_places, 4), 4);

@@ -12,7 +12,7 @@
 //   largest = max p, or 0 if that is below kSmallestWeight or sum is NaN
 //   P[j] = rint(p[j] * (255 / largest)), or 0 if largest is 0
 //   sums = sum of P[j] * codes of value j, exact
-// Where no key is seen, top is -inf, sum and largest are 0, and sums are left as they were.
+// Where no key is seen, top is -inf, and all sums and largest are 0.
 #pragma once
 #include <stdint.h>
 
@@ -25,11 +25,14 @@ constexpr float kSmallestWeight = 1.50463277e-36f;  // 2^-119
 
 constexpr float kLog2E = 1.44269502f;
 
+constexpr int kMostKeys = 512;  // of a block
+constexpr int kAttentionBlockWork = 16 * 16 + 16 * kMostKeys;
+
 // What there is per query and of sums comes in sixteens of queries. Those behind the last may hold
 // anything that may be computed with, and get something.
 struct AttentionBlockArgs {
   int32_t m;  // queries
-  int32_t n;  // keys, at least 1
+  int32_t n;  // keys, 1 to kMostKeys
   int32_t d;
   const int32_t* queries;
   int64_t query_stride;  // groups from panel to panel, as all three
@@ -45,7 +48,7 @@ struct AttentionBlockArgs {
   const int32_t* first;  // or null: 0 and n
   const int32_t* last;
   const float* factor;
-  float* work;  // 16 for each key, n rounded up to 4
+  float* work;  // kAttentionBlockWork
   float* top;
   float* sum;
   float* largest;

@@ -18,6 +18,13 @@ constexpr int kKeysAtOnce = kLaneRegisters == 1 ? 16 : 4;
 constexpr int kQueriesAtOnce = kLaneRegisters == 1 ? 8 : 4;
 constexpr int kPanelsAtOnce = kLaneRegisters == 1 ? 2 : 1;
 
+// Keys whose scores are scaled before the next ones' are computed.
+constexpr int kKeysInSequence = 32;
+// Where keys are few, so many tiles go through each step together: one does not wait for another.
+constexpr int kTilesTogether = 2;
+constexpr int kFewKeys = 48;
+constexpr int kTotals = 16 * 16;
+
 struct AllLanes {
   F16 operator()(int, F16 a, F16) const { return a; }
 };
@@ -34,13 +41,19 @@ struct SomeLanes {
 struct Tile {
   const int32_t* queries;
   const float* bias;
+  // Sums of e by j % 16, and behind them a place per key. Their distance keeps loads of the one
+  // from waiting for stores to the other just made at the same place of another page.
+  float* totals;
+  float* work;
   F16 factor, top, sum, largest;
   SomeLanes seen;
   int from, to, all_from, all_to;
 };
 
-static inline Tile make_tile(const AttentionBlockArgs& args, int m) {
+static inline Tile make_tile(const AttentionBlockArgs& args, int m, float* work) {
   Tile tile;
+  tile.totals = work;
+  tile.work = work + kTotals;
   tile.queries = args.queries + m / 16 * args.query_stride;
   tile.bias = args.bias ? args.bias + m / 16 * args.bias_stride : nullptr;
   tile.factor = load(args.factor + m);
@@ -58,7 +71,7 @@ static inline Tile make_tile(const AttentionBlockArgs& args, int m) {
     if (first < tile.from) tile.from = first;
     if (last > tile.to) tile.to = last;
   }
-  tile.from = tile.from / 16 * 16;
+  tile.from = tile.to == 0 ? 0 : tile.from / 16 * 16;
   tile.all_from = (tile.all_from + 15) / 16 * 16;
   if (tile.all_to < tile.to) tile.all_to = tile.all_to / 16 * 16;
   if (tile.all_from >= tile.all_to) tile.all_from = tile.all_to = tile.to;
@@ -75,11 +88,12 @@ static inline void for_keys(const Tile& tile, const Step& step) {
 
 // Sums go straight to memory: GCC keeps those that are computed with afterwards there all along.
 template <int Keys>
-static inline void score_keys(const AttentionBlockArgs& args, const int32_t* query, int j) {
+static inline void score_keys(const AttentionBlockArgs& args, const Tile& tile, int j) {
   const int groups = (args.d + kGroupCodes - 1) / kGroupCodes;
   const int32_t* key = args.keys + j / 16 * args.key_stride + j % 16;
   const int32_t* start = args.key_start + j;
-  int32_t* out = (int32_t*)args.work + 16 * (int64_t)j;
+  const int32_t* query = tile.queries;
+  int32_t* out = (int32_t*)tile.work + 16 * (int64_t)j;
   I16 score[Keys];
   OCTAVO_UNROLL
   for (int k = 0; k < Keys; ++k) score[k] = set1_i(kQueryOffset != 0 ? start[k] : 0);
@@ -92,75 +106,94 @@ static inline void score_keys(const AttentionBlockArgs& args, const int32_t* que
   for (int k = 0; k < Keys; ++k) store_i(out + 16 * k, score[k]);
 }
 
-// Scores to work.
-static inline void put_scores(const AttentionBlockArgs& args, const Tile& tile) {
-  int j = tile.from;
-  for (; j + kKeysAtOnce <= tile.to; j += kKeysAtOnce) {
-    score_keys<kKeysAtOnce>(args, tile.queries, j);
+// Scores of some keys to work.
+static inline void put_scores(const AttentionBlockArgs& args, const Tile& tile, int j, int end) {
+  for (; j + kKeysAtOnce <= end; j += kKeysAtOnce) {
+    score_keys<kKeysAtOnce>(args, tile, j);
   }
-  for (; j + 4 <= tile.to; j += 4) score_keys<4>(args, tile.queries, j);
-  for (; j < tile.to; ++j) score_keys<1>(args, tile.queries, j);
+  for (; j + 4 <= end; j += 4) score_keys<4>(args, tile, j);
+  for (; j < end; ++j) score_keys<1>(args, tile, j);
 }
 
-// z over scores, and top.
-template <bool Biased>
-static inline void scale_scores(const AttentionBlockArgs& args, Tile& tile) {
+// z over scores, and the largest.
+template <bool Biased, class Lanes>
+static inline F16 scale_scores(const AttentionBlockArgs& args, const Tile& tile, int j, int end,
+                               const Lanes& lanes, F16 most) {
   const float* scale = args.key_scale;
-  float* work = args.work;
+  float* place = tile.work + 16 * (int64_t)j;
+  for (; j < end; ++j, place += 16) {
+    F16 z = mul(to_float(load_i((const int32_t*)place)), set1(scale[j]));
+    if (Biased) {
+      const F16 bias = load(tile.bias + 16 * (int64_t)j);
+      z = fma(z, tile.factor, mul(bias, set1(kLog2E)));
+    }
+    most = max(lanes(j, z, set1(-INFINITY)), most);
+    store(place, z);
+  }
+  return most;
+}
+
+// z to work, and top.
+template <bool Biased>
+static inline void score(const AttentionBlockArgs& args, Tile& tile) {
   F16 most = set1(-INFINITY);
-  for_keys(tile, [&](int j0, int end, const auto& lanes) {
-    for (int j = j0; j < end; ++j) {
-      float* place = work + 16 * (int64_t)j;
-      F16 z = mul(to_float(load_i((const int32_t*)place)), set1(scale[j]));
-      if (Biased) {
-        const F16 bias = load(tile.bias + 16 * (int64_t)j);
-        z = fma(z, tile.factor, mul(bias, set1(kLog2E)));
-      }
-      most = max(lanes(j, z, set1(-INFINITY)), most);
-      store(place, z);
+  for_keys(tile, [&](int j, int end, const auto& lanes) {
+    for (; j < end; j += kKeysInSequence) {
+      const int stop = end - j < kKeysInSequence ? end : j + kKeysInSequence;
+      put_scores(args, tile, j, stop);
+      most = scale_scores<Biased>(args, tile, j, stop, lanes, most);
     }
   });
   tile.top = most;
   if (Biased) tile.factor = set1(1.0f);
 }
 
-// p over z; sum and largest.
-static inline void exponentials(const AttentionBlockArgs& args, Tile& tile) {
-  alignas(64) float total[16 * 16];
-  OCTAVO_UNROLL
-  for (int l = 0; l < 16; ++l) store(total + 16 * l, set1(0.0f));
-  const F16 top = tile.top, factor = tile.factor;
+// p over z of some keys, and the largest; First: nothing is in totals yet.
+template <bool First, class Lanes>
+static inline F16 exponentials(const AttentionBlockArgs& args, const Tile& tile, int j, int end,
+                               const Lanes& lanes, F16 most) {
   const float* scale = args.value_scale;
-  float* work = args.work;
-  F16 most = set1(0.0f);
-  for_keys(tile, [&](int j0, int end, const auto& lanes) {
-    for (int j = j0; j < end; ++j) {
-      float* z = work + 16 * (int64_t)j;
-      F16 e = exp2_scaled16(sub(load(z), top), factor);
-      e = lanes(j, e, set1(0.0f));
-      const F16 p = mul(e, set1(scale[j]));
-      float* sum = total + j % 16 * 16;
-      store(sum, add(load(sum), e));
-      most = max(p, most);
-      store(z, p);
-    }
-  });
-  for (int half = 8; half > 0; half /= 2) {
-    for (int l = 0; l < half; ++l) {
-      store(total + 16 * l, add(load(total + 16 * l), load(total + 16 * (l + half))));
-    }
+  float* place = tile.work + 16 * (int64_t)j;
+  const F16 top = tile.top, factor = tile.factor;
+  for (; j < end; ++j, place += 16) {
+    const F16 e = lanes(j, exp2_scaled16(sub(load(place), top), factor), set1(0.0f));
+    const F16 p = mul(e, set1(scale[j]));
+    float* total = tile.totals + j % 16 * 16;
+    store(total, First ? e : add(load(total), e));
+    most = max(p, most);
+    store(place, p);
   }
-  tile.sum = load(total);
+  return most;
+}
+
+// p over z; sum and largest.
+static inline void weigh(const AttentionBlockArgs& args, Tile& tile) {
+  const int first_end = tile.to - tile.from < 16 ? tile.to : tile.from + 16;
+  for (int l = first_end - tile.from; l < 16; ++l) store(tile.totals + 16 * l, set1(0.0f));
+  F16 most = set1(0.0f);
+  for_keys(tile, [&](int j, int end, const auto& lanes) {
+    const int stop = end < first_end ? end : first_end;
+    most = exponentials<true>(args, tile, j, stop, lanes, most);
+    most = exponentials<false>(args, tile, j < stop ? stop : j, end, lanes, most);
+  });
+  F16 sum[8];
+  OCTAVO_UNROLL
+  for (int l = 0; l < 8; ++l) {
+    sum[l] = add(load(tile.totals + 16 * l), load(tile.totals + 16 * (l + 8)));
+  }
+  OCTAVO_UNROLL
+  for (int l = 0; l < 4; ++l) sum[l] = add(sum[l], sum[l + 4]);
+  tile.sum = add(add(sum[0], sum[2]), add(sum[1], sum[3]));
   const M16 counts = not_below(most, set1(kSmallestWeight));
   tile.largest = select(is_nan(tile.sum), set1(0.0f), keep(counts, most));
 }
 
 // Codes over p, up to a multiple of 4 keys.
-static inline int32_t* put_weights(const AttentionBlockArgs& args, const Tile& tile) {
-  float* p = args.work + 16 * (int64_t)tile.from;
-  int32_t* out = (int32_t*)p;
+static inline void put_weights(const Tile& tile) {
+  const float* p = tile.work + 16 * (int64_t)tile.from;
+  auto* out = (int32_t*)p;
   const int keys = tile.to - tile.from;
-  for (int j = keys; j % 4 != 0; ++j) store(p + 16 * (int64_t)j, set1(0.0f));
+  for (int j = keys; j % 4 != 0; ++j) store(tile.work + 16 * (int64_t)(tile.from + j), set1(0.0f));
   const M16 none = not_below(set1(0.0f), tile.largest);
   const F16 factor = select(none, set1(0.0f), div(set1(255.0f), tile.largest));
   for (int j = 0; j < keys; j += 4) {
@@ -170,7 +203,6 @@ static inline int32_t* put_weights(const AttentionBlockArgs& args, const Tile& t
     OCTAVO_UNROLL
     for (int k = 0; k < 4; k += kGroupCodes, out += 16) store_i(out, weight_groups(codes + k));
   }
-  return (int32_t*)(args.work + 16 * (int64_t)tile.from);
 }
 
 // Where sums of sixteen columns begin, so that weights of 0 leave 0.
@@ -223,8 +255,8 @@ static inline void sum_rows(const AttentionBlockArgs& args, const int32_t* weigh
   if (i < rows) sum_values<4, Panels>(args, weights + i, values, groups, start, out + i * stride);
 }
 
-static inline void sum_columns(const AttentionBlockArgs& args, const Tile& tile,
-                               const int32_t* weights, int m) {
+static inline void sum_columns(const AttentionBlockArgs& args, const Tile& tile, int m) {
+  const auto* weights = (const int32_t*)tile.work + 16 * (int64_t)tile.from;
   const int panels = (args.d + 15) / 16, rows = args.m - m < 16 ? args.m - m : 16;
   const int groups = (tile.to - tile.from + 3) / 4 * (4 / kGroupCodes);
   const int32_t* values = args.values + tile.from / kGroupCodes * 16;
@@ -240,29 +272,31 @@ static inline void sum_columns(const AttentionBlockArgs& args, const Tile& tile,
 }
 
 template <bool Biased>
-static inline void attend(const AttentionBlockArgs& args, int m) {
-  Tile tile = make_tile(args, m);
-  if (tile.to == 0) {
-    store(args.top + m, set1(-INFINITY));
-    store(args.sum + m, set1(0.0f));
-    store(args.largest + m, set1(0.0f));
-    return;
+static inline void attend(const AttentionBlockArgs& args, int m, int together) {
+  const int64_t apart = kTotals + 16 * (int64_t)((args.n + 3) / 4 * 4);
+  Tile tiles[kTilesTogether];
+  for (int t = 0; t < together; ++t) {
+    tiles[t] = make_tile(args, m + 16 * t, args.work + t * apart);
+    score<Biased>(args, tiles[t]);
   }
-  put_scores(args, tile);
-  scale_scores<Biased>(args, tile);
-  exponentials(args, tile);
-  store(args.top + m, tile.top);
-  store(args.sum + m, tile.sum);
-  store(args.largest + m, tile.largest);
-  sum_columns(args, tile, put_weights(args, tile), m);
+  for (int t = 0; t < together; ++t) weigh(args, tiles[t]);
+  for (int t = 0; t < together; ++t) put_weights(tiles[t]);
+  for (int t = 0; t < together; ++t) {
+    store(args.top + m + 16 * t, tiles[t].top);
+    store(args.sum + m + 16 * t, tiles[t].sum);
+    store(args.largest + m + 16 * t, tiles[t].largest);
+    sum_columns(args, tiles[t], m + 16 * t);
+  }
 }
 
 static inline void attention_block(const AttentionBlockArgs& args) {
-  for (int m = 0; m < args.m; m += 16) {
+  const int most = args.n <= kFewKeys ? kTilesTogether : 1;
+  for (int m = 0; m < args.m; m += 16 * most) {
+    const int left = (args.m - m + 15) / 16, together = left < most ? left : most;
     if (args.bias != nullptr) {
-      attend<true>(args, m);
+      attend<true>(args, m, together);
     } else {
-      attend<false>(args, m);
+      attend<false>(args, m, together);
     }
   }
 }
