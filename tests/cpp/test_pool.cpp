@@ -233,6 +233,22 @@ void test_program(const std::vector<std::int64_t>& offsets) {
   });
 }
 
+void test_steps_from_threads() {
+  Program program(16);
+  const std::vector<float> ones(16, 1.0f);
+  std::int64_t widths[4] = {};  // no atomics, which would order the threads
+  on_threads(4, [&](int thread) {
+    Program::Value last = Program::kInput;
+    for (int round = 0; round < 50; ++round) {
+      last = program.add_layer_norm({ones.data(), nullptr, 1.0f}, 16, last, Program::kInput);
+      widths[thread] += program.output_width();
+    }
+  });
+  program.finish(200);
+  check(program.output_width() == 16 && *std::max_element(widths, widths + 4) == 0,
+        "steps from several threads");
+}
+
 #if OCTAVO_TEST_SMALL_STACK
 // Every format on every tier, made and run.
 void run_all_formats() {
@@ -312,6 +328,7 @@ int main() {
   test_linear(5, 257, 129);
   test_linear(200, 64, 100);
   test_linear(33, 500, 1500);
+  test_steps_from_threads();
   test_program({0, 5});
   test_program({0, 30, 40});
   test_program({0, 400});

@@ -241,6 +241,17 @@ def test_steps_that_do_not_fit() -> None:
         program.linear(None, 0, None, None)
 
 
+def test_a_result_that_does_not_fit() -> None:
+    huge = core.Program(2**62)
+    for values in ((0, 0, 0), (0, 0, 0), (1, 2, 2)):
+        huge.attention(*values, 1, 1.0, False, False)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="64 bits"):
+            huge.finish(3)
+    with pytest.raises(ValueError, match="expected a program with a result"):
+        huge.run(np.ones((0, 4), np.float32), np.array([0]), None)
+
+
 def test_calls_that_do_not_fit() -> None:
     program, _ = one_step()
     program.finish(1)
