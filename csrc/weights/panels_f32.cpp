@@ -24,6 +24,7 @@ void transpose(const float* x, std::int64_t x_stride, std::int64_t rows, std::in
 
 PanelsF32::PanelsF32(const float* values, std::int64_t n, std::int64_t k)
     : n_(n), k_(k), packed_(size()) {
+  if (k == 0) return;  // rows of nothing may be any number
   for (std::int64_t row = 0; row < n; row += kWidth) {
     const std::int64_t rows = std::min(kWidth, n - row);
     float* out = panel(row / kWidth);
@@ -44,6 +45,7 @@ PanelsF32::PanelsF32(AlignedBuffer packed, std::int64_t n, std::int64_t k)
 }
 
 void PanelsF32::unpack(std::int64_t begin, std::int64_t end, float* out) const {
+  if (k_ == 0) return;
   for (std::int64_t row = begin; row < end;) {
     const std::int64_t first = row % kWidth, rows = std::min(kWidth - first, end - row);
     for (std::int64_t i = 0; i < k_; i += kColumnsPerQuestion) {
