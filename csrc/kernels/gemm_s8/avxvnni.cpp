@@ -15,7 +15,8 @@ static inline __m256i broadcast4(const uint8_t* p) {
   return _mm256_castps_si256(_mm256_broadcast_ss((const float*)p));
 }
 
-template <int Rows>
+// Ahead: the next panel is brought into L2.
+template <int Rows, bool Ahead>
 static inline void block(const GemmS8Args& args, int m0, int p) {
   const uint8_t* a = args.a + m0 * args.a_stride;
   const int8_t* b = args.b + p * args.b_panel_stride;
@@ -29,6 +30,7 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   }
   for (int g = 0; g < args.k_groups; ++g) {
     const __m256i b0 = load(b), b1 = load(b + 32);
+    if (Ahead) OCTAVO_PREFETCH(b + args.b_panel_stride);
     b += 64;
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -45,20 +47,23 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
   }
 }
 
+// The rows from m0 on, at most 6.
+template <bool Ahead, int Rows = 6>
+static inline void some_rows(const GemmS8Args& args, int m0, int p) {
+  if (args.m - m0 >= Rows) return block<Rows, Ahead>(args, m0, p);
+  if constexpr (Rows > 1) some_rows<Ahead, Rows - 1>(args, m0, p);
+}
+
 }  // namespace
 
 void gemm_u8s8s32_6x16x4_avxvnni(const GemmS8Args& args) noexcept {
   for (int p = 0; p < args.panels; ++p) {
-    int m = 0;
-    for (; m + 6 <= args.m; m += 6) block<6>(args, m, p);
-    switch (args.m - m) {
-      case 5: block<5>(args, m, p); break;
-      case 4: block<4>(args, m, p); break;
-      case 3: block<3>(args, m, p); break;
-      case 2: block<2>(args, m, p); break;
-      case 1: block<1>(args, m, p); break;
-      default: break;
+    if (p + 1 < args.panels) {
+      some_rows<true>(args, 0, p);
+    } else {
+      some_rows<false>(args, 0, p);
     }
+    for (int m = 6; m < args.m; m += 6) some_rows<false>(args, m, p);
   }
 }
 
