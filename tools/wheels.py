@@ -29,6 +29,7 @@ PORTABLE = (
     "kernels/test_dispatch.py",
     "kernels/test_guard_pages.py",
     "kernels/test_invariance.py",
+    "kernels/test_recorded.py",
     "nn/test_*.py",
     "runtime/test_runtime.py",
     "runtime/test_threads.py",
