@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,29 +13,6 @@ from bench_rows import row_json
 from octavo import runtime
 from octavo.bench.peers import worker
 from octavo.bench.report import row_of
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "bench"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the repository's bench folder by name."""
-    if not SCRIPTS.is_dir():
-        pytest.skip("the bench folder is not here")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    before = set(sys.modules)
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    yield load
-    for name in set(sys.modules) - before:
-        path = getattr(sys.modules[name], "__file__", None)
-        if path and SCRIPTS in Path(path).parents:
-            del sys.modules[name]
 
 
 def test_compare_script(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
