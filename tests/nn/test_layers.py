@@ -15,6 +15,7 @@ import octavo.functional as ops
 import reference
 from octavo import Embedding, _backend, nn
 from octavo.nn import FloatEmbedding, FloatLinear, LayerNorm
+from octavo.nn.weights.product import FloatProduct
 from reference import assert_same_bits
 from refusals import refusals
 
@@ -62,6 +63,16 @@ def test_float_products_are_within_their_bound(rng: np.random.Generator, k: int)
     exact = x.astype(float) @ weight.T.astype(float)
     bound = 1.01 * k * 2.0**-24 * (np.abs(x).astype(float) @ np.abs(weight.T).astype(float))
     assert (np.abs(FloatLinear(weight)(x) - exact) <= bound).all()
+
+
+def test_float_products_without_hardware_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU of the lowest tier alone leaves them to BLAS."""
+    weight, x = np.eye(3, dtype=np.float32), np.ones((2, 3), np.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(_backend.backend, "isa_tiers", lambda: ["scalar"])
+        layer = FloatLinear(weight)
+    assert isinstance(layer.bound, FloatProduct)
+    np.testing.assert_array_equal(layer(x), x)
 
 
 def test_float_linear_keeps_the_array_it_gets() -> None:

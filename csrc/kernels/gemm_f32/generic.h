@@ -48,13 +48,13 @@ static inline void block(const GemmF32Args& args, int m0, int p, const float* ah
   }
 }
 
-// The block of as many rows; none is larger than the registers allow.
-template <int Panels, int Ahead, int Rows = kMostRows>
+// The block of as many rows, at least Least; none is larger than the registers allow.
+template <int Panels, int Ahead, int Least, int Rows = kMostRows>
 static inline void some_rows(const GemmF32Args& args, int m0, int rows, int p, const float* ahead) {
   if constexpr (Rows * Panels * kLaneRegisters <= kSums) {
     if (rows == Rows) return block<Rows, Panels, Ahead>(args, m0, p, ahead);
   }
-  if constexpr (Rows > 1) some_rows<Panels, Ahead, Rows - 1>(args, m0, rows, p, ahead);
+  if constexpr (Rows > Least) some_rows<Panels, Ahead, Least, Rows - 1>(args, m0, rows, p, ahead);
 }
 
 // All rows with some panels, in blocks of about equally many rows. Meanwhile the next panels come
@@ -67,14 +67,15 @@ static inline void columns(const GemmF32Args& args, int blocks, int p) {
   if (blocks == 1) {
     constexpr int kAhead = Panels < 4 ? Panels : 0;
     const bool near = Panels * args.k <= kFarthest;
-    some_rows<Panels, kAhead>(args, 0, args.m, p, near ? w + Panels * args.w_panel_stride : w);
+    some_rows<Panels, kAhead, 1>(args, 0, args.m, p, near ? w + Panels * args.w_panel_stride : w);
     return;
   }
+  constexpr int kLeast = (kMostRows + 1) / 2;
   for (int i = 0; i < blocks; ++i) {
     const int m0 = (int)((int64_t)args.m * i / blocks);
     const int64_t next = i < Panels ? Panels + i : 0;
-    some_rows<Panels, 1>(args, m0, (int)((int64_t)args.m * (i + 1) / blocks) - m0, p,
-                         w + next * args.w_panel_stride);
+    some_rows<Panels, 1, kLeast>(args, m0, (int)((int64_t)args.m * (i + 1) / blocks) - m0, p,
+                                 w + next * args.w_panel_stride);
   }
 }
 

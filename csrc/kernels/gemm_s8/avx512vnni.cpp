@@ -12,6 +12,8 @@
 namespace octavo {
 namespace {
 
+constexpr int kPanels = 3;  // at once, but for the last ones
+
 // Ahead: as many panels behind these are brought into L2. The hardware stops at each page, so that
 // rows which meet a weight from memory waited: BERT-base, 1x16 6.3 ms without, 5.2 with (Zen 5).
 template <int Rows, int Panels, bool Ahead>
@@ -62,8 +64,8 @@ static inline void some_rows(const GemmS8Args& args, int m0, int p) {
 
 template <int Panels>
 static inline void columns(const GemmS8Args& args, int p) {
-  if (p + 2 * Panels <= args.panels) {
-    some_rows<Panels, true>(args, 0, p);
+  if (Panels == kPanels && p + 2 * Panels <= args.panels) {
+    some_rows<Panels, Panels == kPanels>(args, 0, p);
   } else {
     some_rows<Panels, false>(args, 0, p);
   }
@@ -77,7 +79,7 @@ void gemm_u8s8s32_8x48x4_avx512vnni(const GemmS8Args& args) noexcept {
   if (args.m == 1) {
     for (; p + 4 <= args.panels; p += 4) block<1, 4, false>(args, 0, p);
   }
-  for (; p + 3 <= args.panels; p += 3) columns<3>(args, p);
+  for (; p + kPanels <= args.panels; p += kPanels) columns<kPanels>(args, p);
   if (args.panels - p == 2) columns<2>(args, p);
   if (args.panels - p == 1) columns<1>(args, p);
 }

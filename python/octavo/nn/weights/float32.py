@@ -155,7 +155,9 @@ class FloatWeight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Bound:
         """Return the product, which packs the matrix when it is first called."""
-        if _backend.name == "native":
+        # A CPU of the lowest tier alone has no fused multiply-add: in software the chain takes a
+        # hundred times as long as BLAS.
+        if _backend.name == "native" and len(_backend.backend.isa_tiers()) > 1:
             self._pack = _backend.backend.PackedF32
             return NativeProduct(self, bias, options)
         return FloatProduct(self._product, self.shape[0], self.nbytes, bias, options)
