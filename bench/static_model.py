@@ -40,7 +40,7 @@ COLORS = (*theme.SERIES, theme.INK)
 HEADER = ("case", "isa", "engine", "core", "cycles", "MAC/cycle", "of published", "of model")
 HINT = """\
 Predicted by llvm-mca, not measured: all loads hit L1, all jumps are foreseen. 'of published' is the
-share of what the core's multipliers can do by its maker's manual, 'of model' by llvm-mca itself."""
+share of the core's peak by the table in bench/common/mca.py, 'of model' of what llvm-mca gives."""
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ class Core:
     fma: int
 
 
-# Throughput times register width. Arm's Software Optimization Guides of Cortex-A55, Cortex-A510
-# (two 128-bit units), Neoverse N1 and Neoverse V2, tables of ASIMD instructions; that both units of
-# Cortex-A510 take smmla is LLVM's reading. Intel's Optimization Reference Manual: Golden Cove
-# multiplies 256 bits on ports 0 and 1, 512 bits on 0 and 5; Goldmont 128 bits on one port. AMD's
-# Software Optimization Guides of Zen 3 and Zen 4: two 256-bit multipliers, 512 bits take both.
+# Throughput times register width as LLVM 19's scheduling models have it, which cite the makers'
+# optimization manuals. Set by hand, from public descriptions of the cores, where the models differ:
+# fma of Cortex-A55, two 64-bit halves (LLVM: twice as fast); 512 bits on Sapphire Rapids, two
+# multipliers (LLVM: one); vpdpbusd on Zen 4, 512 bits a cycle (LLVM: half); Goldmont, a multiply of
+# 128 bits a cycle (LLVM: Silvermont's half). Cortex-A510 is that with two 128-bit units of its own.
 CORES = (
     Core("cortex-a55", "", "aarch64", ("neon", "neon_dotprod"), 16, 16, 16),
     Core("cortex-a510", "", "aarch64", ("neon", "neon_dotprod", "neon_i8mm"), 32, 32, 32),
