@@ -40,6 +40,13 @@ def nightly(session: nox.Session) -> None:
 
 
 @nox.session
+def aarch64(session: nox.Session) -> None:
+    """Run tests as on three ARM CPUs, under qemu: `nox -s aarch64 -- --cpu max tests/nn`."""
+    session.install("cmake>=4.1", "ninja", "pybind11>=3")
+    session.run("python", "tools/aarch64.py", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Try hostile files and arguments for hours: `nox -s fuzz -- --seconds 36000`."""
     session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})

@@ -22,6 +22,7 @@ import pytest
 
 from isa_tiers import TIERS
 from octavo import _backend, runtime
+from processes import skipped_under_qemu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,13 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in required if name not in TIERS]
     if missing:
         raise pytest.UsageError(f"OCTAVO_TEST_REQUIRE: {missing} not among the tiers here: {TIERS}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_processes() -> Iterator[None]:
+    """Tests that start a process skip where that cannot be."""
+    with skipped_under_qemu():
+        yield
 
 
 @pytest.fixture(params=TIERS)
