@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import recorded
+from octavo import runtime
 
 
 @pytest.mark.parametrize("family", recorded.FAMILIES)
 def test_the_recorded_bits(isa: str, family: str) -> None:
-    if isa == "numpy" and family in recorded.BY_BLAS:
-        pytest.skip("the NumPy backend leaves float32 layers to BLAS")
+    if family in recorded.BY_BLAS and len(runtime.isa_tiers()) == 1:
+        pytest.skip("BLAS computes float32 layers in NumPy's backend, and where a CPU has no tier")
     message = recorded.mismatch(family, recorded.FAMILIES[family](), isa)
     assert message is None, message
 

@@ -298,7 +298,7 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     "modernbert, int8": lambda: _encoder(ModernBertModel, MODERNBERT, "int8"),
 }
 BY_BLAS = ("linear, float32", "bert, float32")
-"""What the NumPy backend alone leaves to BLAS: the bits are those of native tiers."""
+"""What goes to BLAS in the NumPy backend, and on a CPU with the lowest tier alone."""
 
 
 def digest(results: Results) -> str:
