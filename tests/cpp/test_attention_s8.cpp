@@ -26,8 +26,24 @@ void put_code(std::int32_t* groups, std::int64_t i, std::int64_t group_codes, in
   *group |= kept << (i % group_codes * bits);
 }
 
+// A code of a row: in panels of groups, or of whole rows.
+template <class Args>
+void put_row_code(const KernelRow<Args>& kernel, std::int32_t* panel, bool rows, std::int64_t row,
+                  std::int64_t d, std::int64_t e, int code) {
+  const std::int64_t codes = kernel.group_codes;
+  if (rows) {
+    reinterpret_cast<std::int8_t*>(panel)[row % 16 * round_up(d, 16) + e] =
+        static_cast<std::int8_t>(code);
+  } else {
+    put_code(panel + row % 16, e, codes, code);
+  }
+}
+
 // What queries are larger by.
-int query_offset(std::int64_t group_codes) { return group_codes == 4 ? 128 : 0; }
+template <class Args>
+int query_offset(const KernelRow<Args>& kernel) {
+  return kernel.group_codes == 4 && !kernel.key_rows ? 128 : 0;
+}
 
 float head_value(int kind, std::int64_t e, std::int64_t d, Random& random) {
   if (is_timed_case()) return random.real(4.0f);
@@ -48,6 +64,8 @@ void check_codes(const KernelRow<AttentionCodesArgs>& kernel, AttentionOperand o
   constexpr std::int32_t kFilling = 0x5a5a5a5a;
   const bool values = operand == AttentionOperand::kValues, listed = rows == 9;
   const bool queries = operand == AttentionOperand::kQueries;
+  const bool keys = operand == AttentionOperand::kKeys;
+  const bool has_starts = keys && query_offset(kernel) != 0;
   const std::int64_t codes = kernel.group_codes, m_pad = round_up(rows, 16),
                      d_pad = round_up(d, 16);
   const std::int64_t stride = edge == Edge::kEnd ? d : d + 3;
@@ -62,16 +80,19 @@ void check_codes(const KernelRow<AttentionCodesArgs>& kernel, AttentionOperand o
   start.fill(kFilling);
   Floats scales(static_cast<std::size_t>(m_pad), 0.0f);
   Groups expected(static_cast<std::size_t>(size), kFilling);
-  Groups starts(static_cast<std::size_t>(m_pad),
-                operand == AttentionOperand::kKeys && codes == 4 ? 0 : kFilling);
+  Groups starts(static_cast<std::size_t>(m_pad), has_starts ? 0 : kFilling);
   for (std::int64_t at = 0; at < size; ++at) {
     if (at % panel < (values ? m_pad : d_pad) / codes * 16) expected[at] = 0;
   }
   const auto expect = [&](std::int64_t m, std::int64_t e, int code) {
-    const std::int64_t across = values ? e : m, along = values ? m : e;
-    put_code(expected.data() + across / 16 * panel + across % 16, along, codes,
-             code + (queries ? query_offset(codes) : 0));
-    if (operand == AttentionOperand::kKeys && codes == 4) starts[m] -= 128 * code;
+    const int stored = code + (queries ? query_offset(kernel) : 0);
+    if (values) {
+      put_code(expected.data() + e / 16 * panel + e % 16, m, codes, stored);
+    } else {
+      put_row_code(kernel, expected.data() + m / 16 * panel, keys && kernel.key_rows, m, d, e,
+                   stored);
+    }
+    if (has_starts) starts[m] -= 128 * code;
   };
   for (std::int64_t m = 0; m < m_pad; ++m) {
     if (m < rows) list[m] = (listed ? rows - 1 - m : m) * stride;
@@ -162,13 +183,14 @@ std::vector<int> random_codes(std::int64_t count, Random& random) {
   for (int& code : codes) code = static_cast<int>(random.between(-127, 127));
   return codes;
 }
-void put_rows(Guarded<std::int32_t>& out, const std::vector<int>& codes, std::int64_t d,
-              std::int64_t group_codes, int offset) {
-  const std::int64_t panel = round_up(d, 16) / group_codes * 16;
+void put_rows(const KernelRow<AttentionBlockArgs>& kernel, Guarded<std::int32_t>& out,
+              const std::vector<int>& codes, std::int64_t d, bool keys) {
+  const std::int64_t panel = round_up(d, 16) / kernel.group_codes * 16;
   out.fill(0);
   for (std::size_t i = 0; i < codes.size(); ++i) {
     const std::int64_t row = static_cast<std::int64_t>(i) / d, e = static_cast<std::int64_t>(i) % d;
-    put_code(out.data() + row / 16 * panel + row % 16, e, group_codes, codes[i] + offset);
+    put_row_code(kernel, out.data() + row / 16 * panel, keys && kernel.key_rows, row, d, e,
+                 codes[i] + (keys ? 0 : query_offset(kernel)));
   }
 }
 void put_columns(Guarded<std::int32_t>& out, const std::vector<int>& codes, std::int64_t d,
@@ -192,13 +214,13 @@ void check_block(const KernelRow<AttentionBlockArgs>& kernel, const BlockCase& c
   Guarded<std::int32_t> sums(m_pad * d_pad);
   Guarded<float> key_scale(n_pad), value_scale(n_pad), factor(m_pad), bias(m_pad * n);
   Guarded<float> work(kAttentionBlockWork), top(m_pad), sum(m_pad), largest(m_pad);
-  put_rows(queries, q, d, codes, query_offset(codes));
-  put_rows(keys, k, d, codes, 0);
+  put_rows(kernel, queries, q, d, false);
+  put_rows(kernel, keys, k, d, true);
   put_columns(values, v, d, codes);
   for (std::int64_t j = 0; j < n_pad; ++j) {
     int total = 0;
     for (std::int64_t e = 0; j < n && e < d; ++e) total += k[j * d + e];
-    start[j] = -query_offset(codes) * total;
+    start[j] = -query_offset(kernel) * total;
     key_scale[j] = std::fabs(random.real(0.01f));
     value_scale[j] = j % 5 == 3 ? 0.0f : std::fabs(random.real(0.01f));
   }

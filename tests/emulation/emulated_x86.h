@@ -216,8 +216,10 @@ static inline void tile_stored(int tile, void* base, int64_t stride) {
   }
 }
 
-// One row of the product: sum[n] += four u8 of a x four s8 of b, for each group of four along k.
-static inline void dot_row(int32_t* sum, const uint8_t* a, int b_tile, int groups, int columns) {
+// One row of the product: sum[n] += four u8 or s8 of a x four s8 of b, for each group of four
+// along k.
+template <class A>
+static inline void dot_row(int32_t* sum, const A* a, int b_tile, int groups, int columns) {
   for (int g = 0; g < groups; ++g) {
     const uint8_t* b = t_tiles.data[b_tile][g];
     for (int n = 0; n < columns; ++n) {
@@ -228,7 +230,8 @@ static inline void dot_row(int32_t* sum, const uint8_t* a, int b_tile, int group
   }
 }
 
-static inline void tile_dpbusd(int c, int a, int b) {
+template <class A>
+static inline void tile_dot(int c, int a, int b) {
   check_tile(c);
   check_tile(a);
   check_tile(b);
@@ -241,7 +244,7 @@ static inline void tile_dpbusd(int c, int a, int b) {
   for (int m = 0; m < t_tiles.rows[c]; ++m) {
     int32_t sum[kTileBytes / 4];
     memcpy(sum, t_tiles.data[c][m], sizeof sum);
-    dot_row(sum, t_tiles.data[a][m], b, groups, columns);
+    dot_row(sum, (const A*)t_tiles.data[a][m], b, groups, columns);
     memcpy(t_tiles.data[c][m], sum, sizeof sum);
   }
 }
@@ -315,4 +318,6 @@ static inline void tile_dpbusd(int c, int a, int b) {
 #undef _tile_stored
 #define _tile_stored(tile, base, stride) octavo_emulated::tile_stored(tile, base, stride)
 #undef _tile_dpbusd
-#define _tile_dpbusd(c, a, b) octavo_emulated::tile_dpbusd(c, a, b)
+#define _tile_dpbusd(c, a, b) octavo_emulated::tile_dot<uint8_t>(c, a, b)
+#undef _tile_dpbssd
+#define _tile_dpbssd(c, a, b) octavo_emulated::tile_dot<int8_t>(c, a, b)

@@ -26,7 +26,8 @@ constexpr float kSmallestWeight = 1.50463277e-36f;  // 2^-119
 constexpr float kLog2E = 1.44269502f;
 
 constexpr int kMostKeys = 512;  // of a block
-constexpr int kAttentionBlockWork = 16 * 16 + 16 * kMostKeys;
+constexpr int kBlockTiles = 4;  // sixteens of queries that `work` has room for
+constexpr int kAttentionBlockWork = kBlockTiles * (16 * 16 + 16 * kMostKeys);
 
 // What there is per query and of sums comes in sixteens of queries. Those behind the last may hold
 // anything that may be computed with, and get something.
@@ -58,6 +59,7 @@ struct AttentionBlockArgs {
 template <>
 struct KernelColumns<AttentionBlockArgs> : PlainColumns {
   int group_codes;
+  bool key_rows = false;
 };
 
 }  // namespace octavo

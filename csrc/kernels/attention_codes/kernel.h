@@ -12,6 +12,9 @@
 // Rows are filled up to sixteen, columns too, with codes and scales of 0. Codes of 8 bits of
 // queries are larger by 128, unsigned; `start` of a key makes up for it: -128 times the sum of its
 // codes.
+// Where a tier's kernels.inc says that keys are rows, the codes of a key lie side by side, up to
+// the next key's in the panel at d rounded up to 16; queries are as they are, and there are no
+// starts.
 #pragma once
 #include <stdint.h>
 
@@ -37,6 +40,7 @@ struct AttentionCodesArgs {
 template <>
 struct KernelColumns<AttentionCodesArgs> : PlainColumns {
   int group_codes;
+  bool key_rows = false;
 };
 
 }  // namespace octavo

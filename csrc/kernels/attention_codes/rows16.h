@@ -16,6 +16,17 @@ namespace {
 constexpr int kPanelsAtOnce = 4;
 constexpr int kRowsAtOnce = 4;
 
+// Where columns [e, e + 16) of d and of four rows go in a panel, whose row r is the first.
+struct RowGroups {
+  static inline void put_queries(int32_t* panel, int r, int e, const I16* codes, I16& sums) {
+    put_four_rows<true>(panel + e / kGroupCodes * 16 + r, codes, sums);
+  }
+  static inline void put_keys(int32_t* panel, int, int r, int e, const I16* codes, I16& sums) {
+    put_four_rows<false>(panel + e / kGroupCodes * 16 + r, codes, sums);
+  }
+  static inline void put_starts(int32_t* start, const I16* sums) { ::put_starts(start, sums); }
+};
+
 struct SixteenRows {
   const float* x[16];  // where there is no row, the last one's
   float scale[16];
@@ -79,7 +90,7 @@ static inline void read_four(const AttentionCodesArgs& args, const SixteenRows& 
   }
 }
 
-template <AttentionOperand Operand, bool Plain>
+template <class Layout, AttentionOperand Operand, bool Plain>
 static inline void put_columns(const AttentionCodesArgs& args, const SixteenRows& rows, int m,
                                int e, I16* sums) {
   OCTAVO_UNROLL
@@ -92,26 +103,30 @@ static inline void put_columns(const AttentionCodesArgs& args, const SixteenRows
         store_i(out + i / kGroupCodes * 16, signed_groups(codes + i));
       }
     } else {
-      int32_t* out = args.groups + m / 16 * args.panel_stride + e / kGroupCodes * 16 + r;
-      put_four_rows<Operand == AttentionOperand::kQueries>(out, codes, sums[r / 4]);
+      int32_t* panel = args.groups + m / 16 * args.panel_stride;
+      if (Operand == AttentionOperand::kQueries) {
+        Layout::put_queries(panel, r, e, codes, sums[r / 4]);
+      } else {
+        Layout::put_keys(panel, args.d, r, e, codes, sums[r / 4]);
+      }
     }
   }
 }
 
-template <AttentionOperand Operand>
+template <class Layout, AttentionOperand Operand>
 static inline void put_rows(const AttentionCodesArgs& args, const SixteenRows& rows, int m) {
   I16 sums[4];
   OCTAVO_UNROLL
   for (int i = 0; i < 4; ++i) sums[i] = set1_i(0);
   int e = 0;
   for (; rows.finite && e + 16 <= args.d; e += 16) {
-    put_columns<Operand, true>(args, rows, m, e, sums);
+    put_columns<Layout, Operand, true>(args, rows, m, e, sums);
   }
-  for (; e < args.d; e += 16) put_columns<Operand, false>(args, rows, m, e, sums);
-  if (Operand == AttentionOperand::kKeys) put_starts(args.start + m, sums);
+  for (; e < args.d; e += 16) put_columns<Layout, Operand, false>(args, rows, m, e, sums);
+  if (Operand == AttentionOperand::kKeys) Layout::put_starts(args.start + m, sums);
 }
 
-template <AttentionOperand Operand>
+template <class Layout, AttentionOperand Operand>
 static inline void put_all(const AttentionCodesArgs& args) {
   SixteenRows rows[kPanelsAtOnce];
   for (int m0 = 0; m0 < args.m; m0 += 16 * kPanelsAtOnce) {
@@ -119,16 +134,17 @@ static inline void put_all(const AttentionCodesArgs& args) {
       read_rows(args, m0 + 16 * p, rows[p]);
     }
     for (int p = 0; p < kPanelsAtOnce && m0 + 16 * p < args.m; ++p) {
-      put_rows<Operand>(args, rows[p], m0 + 16 * p);
+      put_rows<Layout, Operand>(args, rows[p], m0 + 16 * p);
     }
   }
 }
 
+template <class Layout = RowGroups>
 static inline void attention_codes(const AttentionCodesArgs& args) {
   switch (args.operand) {
-    case AttentionOperand::kQueries: return put_all<AttentionOperand::kQueries>(args);
-    case AttentionOperand::kKeys: return put_all<AttentionOperand::kKeys>(args);
-    case AttentionOperand::kValues: return put_all<AttentionOperand::kValues>(args);
+    case AttentionOperand::kQueries: return put_all<Layout, AttentionOperand::kQueries>(args);
+    case AttentionOperand::kKeys: return put_all<Layout, AttentionOperand::kKeys>(args);
+    case AttentionOperand::kValues: return put_all<Layout, AttentionOperand::kValues>(args);
   }
 }
 

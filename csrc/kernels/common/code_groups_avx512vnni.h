@@ -25,17 +25,21 @@ static inline I16 weight_groups(const I16* x) {
       _mm512_packus_epi16(_mm512_packs_epi32(x[0].v, x[1].v), _mm512_packs_epi32(x[2].v, x[3].v)));
 }
 
+// Lanes of 128 bits to out, so many apart.
+static inline void store_lanes_apart(int32_t* out, int64_t apart, __m512i x) {
+  _mm_storeu_si128((__m128i*)out, _mm512_castsi512_si128(x));
+  _mm_storeu_si128((__m128i*)(out + apart), _mm512_extracti32x4_epi32(x, 1));
+  _mm_storeu_si128((__m128i*)(out + 2 * apart), _mm512_extracti32x4_epi32(x, 2));
+  _mm_storeu_si128((__m128i*)(out + 3 * apart), _mm512_extracti32x4_epi32(x, 3));
+}
+
 template <bool Queries>
 static inline void put_four_rows(int32_t* out, const I16* rows, I16& sums) {
   const __m512i fours = _mm512_packs_epi16(_mm512_packs_epi32(rows[0].v, rows[1].v),
                                            _mm512_packs_epi32(rows[2].v, rows[3].v));
   if (!Queries) sums = dot(sums, set1_i(0x01010101), {fours});
   const __m512i offset = _mm512_set1_epi8(Queries ? (char)kQueryOffset : 0);
-  const __m512i groups = _mm512_xor_si512(fours, offset);
-  _mm_storeu_si128((__m128i*)out, _mm512_castsi512_si128(groups));
-  _mm_storeu_si128((__m128i*)(out + 16), _mm512_extracti32x4_epi32(groups, 1));
-  _mm_storeu_si128((__m128i*)(out + 32), _mm512_extracti32x4_epi32(groups, 2));
-  _mm_storeu_si128((__m128i*)(out + 48), _mm512_extracti32x4_epi32(groups, 3));
+  store_lanes_apart(out, 16, _mm512_xor_si512(fours, offset));
 }
 
 // Of four rows, lanes of 128 bits apart.

@@ -37,6 +37,14 @@
 #define OCTAVO_LOADED(v) ((void)0)
 #endif
 
+// Before an instruction that reads what lies behind a pointer, where its intrinsic does not say so
+// to the compiler (of GCC's for AMX none that loads does): all is written by then.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_WRITTEN(p) ((void)0)
+#else
+#define OCTAVO_WRITTEN(p) __asm__ volatile("" : : "r"(p) : "memory")
+#endif
+
 // Asks for the cache line at p, any address, to be brought into L2.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OCTAVO_PREFETCH(p) ((void)0)
