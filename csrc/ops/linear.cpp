@@ -144,14 +144,15 @@ class EpilogueSink final : public SumSink {
   const KernelRow<EpilogueArgs>& kernel_;
 };
 
+}  // namespace
+
 AlignedBuffer copy_floats(const float* values, std::int64_t n) {
-  const std::size_t bytes = values == nullptr ? 0 : static_cast<std::size_t>(n) * sizeof(float);
+  if (values == nullptr) return {};
+  const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(float);
   AlignedBuffer buffer(bytes);
   if (bytes != 0) std::memcpy(buffer.as<float>(), values, bytes);
   return buffer;
 }
-
-}  // namespace
 
 Linear::Linear(const std::int8_t* codes, std::int64_t n, std::int64_t k, const float* scale,
                const float* bias, const LinearOptions& options, const WeightFormat& format,

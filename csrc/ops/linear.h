@@ -33,6 +33,9 @@ struct Added {
   Rows<const float> after;
 };
 
+// The parameters of a layer, its own; no memory for null.
+AlignedBuffer copy_floats(const float* values, std::int64_t n);
+
 // A layer that makes each row of n outputs of a row of k inputs and what is added to it.
 class LinearLayer {
  public:

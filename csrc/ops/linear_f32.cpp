@@ -2,7 +2,6 @@
 #include "ops/linear_f32.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "dispatch/registry.h"
@@ -135,21 +134,13 @@ void scale_rows(std::int64_t m, std::int64_t k, Rows<const float> x, const float
   });
 }
 
-AlignedBuffer copy_of(const float* values, std::int64_t count) {
-  if (values == nullptr) return {};
-  const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(float);
-  AlignedBuffer buffer(bytes);
-  if (bytes != 0) std::memcpy(buffer.as<float>(), values, bytes);
-  return buffer;
-}
-
 }  // namespace
 
 LinearF32::LinearF32(std::shared_ptr<const PanelsF32> weight, const float* bias,
                      Activation activation, const float* multiplier)
     : weight_(std::move(weight)),
-      bias_(copy_of(bias, n())),
-      multiplier_(copy_of(multiplier, k())),
+      bias_(copy_floats(bias, n())),
+      multiplier_(copy_floats(multiplier, k())),
       activation_(activation) {}
 
 void LinearF32::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const {

@@ -5,30 +5,10 @@
 #include "kernels/common/compiler.h"
 #include "kernels/common/neon.h"
 #include "kernels/expand_s8/kernel.h"
+#include "kernels/expand_s8/shuffles.h"
 
 namespace octavo {
 namespace {
-
-// index[b][i]: how many bits of b lie below bit i where that is set; elsewhere 128, which shuffles
-// to zero.
-struct Shuffles {
-  uint8_t index[256][8];
-};
-
-constexpr Shuffles all_shuffles() {
-  Shuffles made{};
-  for (int b = 0; b < 256; ++b) {
-    int below = 0;
-    for (int i = 0; i < 8; ++i) {
-      const bool set = (b >> i & 1) != 0;
-      made.index[b][i] = (uint8_t)(set ? below : 128);
-      below += set;
-    }
-  }
-  return made;
-}
-
-constexpr Shuffles kShuffles = all_shuffles();
 
 // The 64 codes of a group; returns where the next group's values begin. There is no instruction
 // that counts bits of a number: all eight bytes are counted at once, and a product adds them up.
