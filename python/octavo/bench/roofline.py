@@ -9,6 +9,7 @@ that time over the time it took. One multiply-add counts as two operations.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ PROBE_BYTES = 32 << 20
 
 MIN_PASSES = 5
 MIN_BYTES = 4096
+_TURN_BYTES = 4 << 20
+"""The native probes repeat passes over less than this by themselves."""
 
 
 def limit_seconds(ops: float, nbytes: float, *, dot_gops: float, read_gbs: float) -> float:
@@ -32,8 +35,8 @@ def limit_seconds(ops: float, nbytes: float, *, dot_gops: float, read_gbs: float
     return max(ops / (dot_gops * 1e9), nbytes / (read_gbs * 1e9))
 
 
-def _repeats(nbytes: int) -> int:
-    return max(MIN_PASSES, -(-PROBE_BYTES // nbytes))
+def _repeats(nbytes: int, least: int = 1) -> int:
+    return max(MIN_PASSES, -(-PROBE_BYTES // max(nbytes, least)))
 
 
 def _is_native(name: str) -> bool:
@@ -49,12 +52,15 @@ def source() -> str:
 def dot_peak(seconds: float = 0.02, threads: int | None = None) -> float:
     """Return the int8 dot unit's peak in GOP/s for `threads` threads (default: those in use).
 
-    The native probe runs the tier's dot instruction on registers, on one thread; the NumPy
-    estimate is a float32 matrix product, which is what the fallback computes with.
+    The native probe runs the tier's dot instruction on registers, on all threads at once; the
+    NumPy estimate is a float32 matrix product, which is what the fallback computes with.
     """
     count = runtime.get_num_threads() if threads is None else threads
     if _is_native("bench_dot_peak"):
-        return float(_backend.backend.bench_dot_peak(seconds)) * count
+        probe = _backend.backend.bench_dot_peak
+        with ThreadPoolExecutor(max(1, count - 1)) as others:
+            running = [others.submit(probe, seconds) for _ in range(count - 1)]
+            return float(probe(seconds)) + sum(float(one.result()) for one in running)
     a = np.ones((256, 256), np.float32)
     out = np.empty_like(a)
     best = 0.0
@@ -70,11 +76,11 @@ def dot_peak(seconds: float = 0.02, threads: int | None = None) -> float:
 def read_speed(nbytes: int) -> float:
     """Return the streaming read speed in GB/s over a buffer of `nbytes`, current threads."""
     nbytes = max(MIN_BYTES, int(nbytes))
-    passes = _repeats(nbytes)
     if _is_native("bench_read"):
-        return float(_backend.backend.bench_read(nbytes, passes))
+        return float(_backend.backend.bench_read(nbytes, _repeats(nbytes, _TURN_BYTES)))
     buffer = np.ones(nbytes // 4, np.float32)
     float(np.dot(buffer, buffer))
+    passes = _repeats(nbytes)
     start = time.perf_counter()
     for _ in range(passes):
         np.dot(buffer, buffer)
@@ -84,11 +90,11 @@ def read_speed(nbytes: int) -> float:
 def copy_speed(nbytes: int) -> float:
     """Return the copy speed in GB/s for a source of `nbytes`; bytes read and written both count."""
     nbytes = max(MIN_BYTES, int(nbytes))
-    passes = _repeats(nbytes)
     if _is_native("bench_copy"):
-        return float(_backend.backend.bench_copy(nbytes, passes))
+        return float(_backend.backend.bench_copy(nbytes, _repeats(nbytes, _TURN_BYTES)))
     origin = np.ones(nbytes, np.uint8)
     target = np.zeros(nbytes, np.uint8)
+    passes = _repeats(nbytes)
     start = time.perf_counter()
     for _ in range(passes):
         np.copyto(target, origin)
