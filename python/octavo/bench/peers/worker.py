@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worker processes: one per thread count or tier, because libraries read both when they load.
 
-The parent sends a :class:`Request` as the only argument; the worker answers in lines of JSON on
-its standard output, which nothing else can reach: whatever the libraries print goes to stderr.
+The parent sends a :class:`Request`; the worker answers with rows as they come, then a document.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from octavo import runtime
 from octavo.bench import report, roofline
+from octavo.bench.children import Child, ChildError, Send, serve
 
 Tell = Callable[[Sequence[report.Row]], None]
 """Gets the rows of one case as soon as they are measured."""
@@ -75,31 +73,20 @@ def launch(request: Request, tell: Tell, more: Mapping[str, str] | None = None) 
 
     `tell` gets the rows of each case as they come.
     """
-    command = [sys.executable, "-m", "octavo.bench.peers.worker", json.dumps(asdict(request))]
-    answer: dict[str, Any] = {}
-    with subprocess.Popen(
-        command,
-        env=environment(request.threads, more),
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        # Ctrl-C is for this process, which then ends the worker.
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                answer = json.loads(line)
+    document = None
+    settings = environment(request.threads, more)
+    try:
+        with Child("octavo.bench.peers.worker", asdict(request), settings) as child:
+            for answer in child.answers():
                 if "rows" in answer:
                     tell([report.row_of(row) for row in answer["rows"]])
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode or "document" not in answer:
-        reason = answer.get("error") or f"exit code {process.returncode}"
-        raise WorkerError(f"the benchmark with {request.threads} threads failed: {reason}")
-    return answer["document"]
+                document = answer.get("document")
+    except ChildError as error:
+        threads = request.threads
+        raise WorkerError(f"the benchmark with {threads} threads failed: {error}") from None
+    if document is None:
+        raise WorkerError(f"the benchmark with {request.threads} threads gave no result")
+    return cast("dict[str, Any]", document)
 
 
 def merge(documents: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -142,26 +129,12 @@ def work(request: Request, tell: Tell) -> dict[str, Any]:
     )
 
 
-def main(argument: str) -> int:
-    """Answer the request that is the process's argument."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def send(answer: dict[str, Any]) -> None:
-        channel.write(json.dumps(answer) + "\n")
-        channel.flush()
-
-    given = json.loads(argument)
+def _answer(given: dict[str, Any], send: Send) -> None:
     given["shapes"] = tuple(tuple(shape) for shape in given["shapes"])
     request = Request(**{**given, "only": tuple(given["only"])})
-    try:
-        document = work(request, lambda rows: send({"rows": [row.to_json() for row in rows]}))
-    except Exception as error:  # the parent says it; a traceback would help nobody
-        send({"error": f"{type(error).__name__}: {error}"})
-        return 1
+    document = work(request, lambda rows: send({"rows": [row.to_json() for row in rows]}))
     send({"document": document})
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(serve(sys.argv[1], _answer))
