@@ -11,26 +11,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from octavo.bench import files
+from octavo.bench.columns import Columns
 from octavo.bench.machine import describe
 from octavo.timing import Timing, disturbance
 
 SCHEMA = 1
-COLUMNS = (
-    ("case", -27),
-    ("engine", -20),
-    ("isa", -10),
-    ("T", 2),
-    ("time", 8),
-    ("band", 10),
-    ("GOP/s", 6),
-    ("GB/s", 6),
-    ("roofline", 8),
-    ("vs numpy", 8),
+COLUMNS = Columns(
+    (
+        ("case", -27),
+        ("engine", -20),
+        ("isa", -10),
+        ("T", 2),
+        ("time", 8),
+        ("band", 10),
+        ("GOP/s", 6),
+        ("GB/s", 6),
+        ("roofline", 8),
+        ("vs numpy", 8),
+    ),
+    dropped=("GB/s", "GOP/s", "isa", "band", "roofline", "T"),
 )
-"""Title and width of each column; negative widths are set to the left."""
-
-DROPPED = ("GB/s", "GOP/s", "isa", "band", "roofline", "T")
-"""What goes first where a terminal is too narrow for all columns."""
 
 
 @dataclass(frozen=True)
@@ -131,21 +131,32 @@ def duration(seconds: float) -> str:
     """
     for unit, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= factor:
-            return f"{_three(seconds / factor)} {unit}"
-    return f"{_three(seconds / 1e-9)} ns"
+            return f"{three_digits(seconds / factor)} {unit}"
+    return f"{three_digits(seconds / 1e-9)} ns"
 
 
-def _three(value: float) -> str:
+def three_digits(value: float) -> str:
+    """Format a positive number with three digits, or more before the point."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def band_of(low: float, median: float, high: float) -> str:
+    """Format how far the extremes lie from the median.
+
+    Examples
+    --------
+    >>> band_of(0.9, 1.0, 1.25)
+    '-10% +25%'
+    """
+    # A disturbed round can be many times slower; its exact size says nothing.
+    return f"{low / median - 1:+.0%} {min(high / median - 1, 9.99):+.0%}"
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """Return the row as the strings of a table line."""
-    # A disturbed round can be many times slower; its exact size says nothing.
-    below, above = row.low / row.seconds - 1, min(row.high / row.seconds - 1, 9.99)
-    band = f"{below:+.0%} {above:+.0%}"
+    band = band_of(row.low, row.seconds, row.high)
     return (
         row.case,
         row.engine,
@@ -153,8 +164,8 @@ def cells(row: Row) -> tuple[str, ...]:
         str(row.threads),
         duration(row.seconds),
         band,
-        _three(row.gops),
-        _three(row.gbs),
+        three_digits(row.gops),
+        three_digits(row.gbs),
         "-" if row.share is None else f"{row.share:.0%}",
         "-" if row.vs_numpy is None else f"{row.vs_numpy:.2f}x",
     )
@@ -172,7 +183,7 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """
     body = [tuple(header), *map(tuple, lines)]
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    left = {"case", "engine", "isa", "target", "measured", "verdict", "where"}
+    left = {"case", "cluster", "engine", "isa", "kind", "target", "measured", "verdict", "where"}
     out = []
     for line in body:
         parts = [
@@ -183,28 +194,9 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(out)
 
 
-def _shown(columns: int | None) -> list[int]:
-    """Return the indices of the columns of the table that fit, none where even few do not."""
-    kept = list(range(len(COLUMNS)))
-    for dropped in (None, *DROPPED):
-        kept = [index for index in kept if COLUMNS[index][0] != dropped]
-        needed = sum(abs(COLUMNS[index][1]) + 2 for index in kept) - 2
-        if columns is None or needed <= columns:
-            return kept
-    return []
-
-
-def _line(texts: Sequence[str], shown: Iterable[int]) -> str:
-    parts = []
-    for index in shown:
-        text, width = texts[index], COLUMNS[index][1]
-        parts.append(text.ljust(-width) if width < 0 else text.rjust(width))
-    return "  ".join(parts).rstrip()
-
-
 def header_line(columns: int | None = None) -> str:
     """Return the titles above :func:`row_line`, for a terminal of `columns` if given."""
-    return _line([title for title, _ in COLUMNS], _shown(columns)) or "case: engine, time, vs numpy"
+    return COLUMNS.header(columns) or "case: engine, time, vs numpy"
 
 
 def row_line(row: Row, columns: int | None = None) -> str:
@@ -214,7 +206,7 @@ def row_line(row: Row, columns: int | None = None) -> str:
     line for each.
     """
     texts = cells(row)
-    line = _line(texts, _shown(columns))
+    line = COLUMNS.line(texts, columns)
     case, engine, time, versus = texts[0], texts[1], texts[4], texts[9]
     return line or f"{case}:\n  {engine}\n  {time} {versus}"
 

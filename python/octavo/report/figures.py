@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +79,7 @@ def latency_figure(rows: Iterable[Mapping[str, Any]]) -> Any:
             seen.add(family)
     axes.set_xscale("log")
     axes.axvline(1, color=theme.SERIES[0], linewidth=1)
-    _plain_log_ticks(axes.xaxis, "×")
+    theme.plain_log_ticks(axes.xaxis, "×")
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -111,17 +110,6 @@ def _family_legend(axes: Any, seen: set[str]) -> None:
         handletextpad=0.1,
         columnspacing=0.9,
     )
-
-
-def _plain_log_ticks(axis: Any, unit: str = "") -> None:
-    """Write the ticks of a logarithmic axis as plain numbers, not as powers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    low, high = axis.get_view_interval()
-    subs = (1.0,) if math.log10(high / low) > 2.5 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def roofline_figure(
@@ -161,8 +149,8 @@ def roofline_figure(
             )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_log_ticks(axes.xaxis)
-    _plain_log_ticks(axes.yaxis)
+    theme.plain_log_ticks(axes.xaxis)
+    theme.plain_log_ticks(axes.yaxis)
     axes.set_xlabel("operations a byte (log)")
     axes.set_ylabel("GOP/s (log)")
     axes.legend(loc="lower right")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,17 @@ def figure(width: float, height: float) -> tuple[Any, Any]:
     """Return an empty figure of that size in inches, and its one pair of axes."""
     made = require_matplotlib().figure.Figure(figsize=(width, height))
     return made, made.add_subplot()
+
+
+def plain_log_ticks(axis: Any, unit: str = "") -> None:
+    """Write the ticks of a logarithmic axis as plain numbers, not as powers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    subs = (1.0,) if math.log10(high / low) > 2.5 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save(made: Any, stream: Any, kind: str, background: str = "none") -> None:
