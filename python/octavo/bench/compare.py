@@ -160,8 +160,8 @@ def slower(result: Comparison, bound: float, engine: str = "") -> list[Change]:
     ]
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a result file.
+def load(path: str | os.PathLike[str]) -> Any:
+    """Return what the JSON of a file says, of whatever kind it is.
 
     Raises
     ------
@@ -169,13 +169,28 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         If it cannot be read or is not JSON; the message names it.
     """
     try:
-        document = parsed_json(read_bytes(path, _MOST_BYTES))
+        return parsed_json(read_bytes(path, _MOST_BYTES))
     except OSError as error:
         raise OSError(f"{path}: cannot be read ({error.strerror or error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: not a result file ({error})") from None
+
+
+def check(document: Any, name: object) -> dict[str, Any]:
+    """Return what `load` found in the file of that name, if it is a result file.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the message names it.
+    """
     if not isinstance(document, dict) or not isinstance(document.get("rows"), list):
-        raise ValueError(f"{path}: not a result file: no list 'rows'")
+        raise ValueError(f"{name}: not a result file: no list 'rows'")
     if not all(isinstance(part, dict) for part in (*document["rows"], document.get("machine", {}))):
-        raise ValueError(f"{path}: not a result file: rows and machine are no objects")
+        raise ValueError(f"{name}: not a result file: rows and machine are no objects")
     return document
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a result file; see `load` and `check`."""
+    return check(load(path), path)

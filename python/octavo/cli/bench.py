@@ -14,6 +14,7 @@ import typer
 
 from octavo.bench import compare as comparison
 from octavo.bench import machine, pays, report
+from octavo.bench.device.document import is_device
 from octavo.bench.files import check_target
 from octavo.bench.layers import layer_shapes
 from octavo.bench.options import Options, parse_isas, parse_shapes, parse_threads
@@ -21,6 +22,7 @@ from octavo.bench.peers.worker import thread_counts
 from octavo.bench.report import Row
 from octavo.bench.run import KINDS, run_here, run_peers
 from octavo.cli.console import Progress, paint, put, save_json, width
+from octavo.cli.device import compare_files, measure
 
 EXAMPLES = (
     "octavo bench --quick",
@@ -29,6 +31,7 @@ EXAMPLES = (
     "octavo bench --peers --layers-of path/to/model --rows 1,64",
     "octavo bench model path/to/bert --peers",
     "octavo bench --compare before.json after.json --fail-above 1.1",
+    "octavo bench --device --json phone.json --plot phone.png",
 )
 
 
@@ -75,6 +78,10 @@ JsonFile = Annotated[
 Plot = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Draw the results: FILE.png or FILE.svg.")
 ]
+Device = Annotated[
+    bool,
+    typer.Option("--device", help="What this device does, for each kind of its CPUs: a minute."),
+]
 Compare = Annotated[
     tuple[Path, Path] | None,
     typer.Option(metavar="BASE HEAD", help="Compare two result files instead of timing."),
@@ -98,6 +105,7 @@ def command(
     quick: Quick = False,
     json_file: JsonFile = None,
     plot: Plot = None,
+    device: Device = False,
     compare: Compare = None,
     fail_above: FailAbove = None,
 ) -> int:
@@ -109,6 +117,11 @@ def command(
     if compare is not None:
         return _compare(compare, json_file, fail_above)
     name = kind.value
+    if device:
+        if name != "linear" or peers or any((path, shapes, layers_of, threads, isa)):
+            raise typer.BadParameter("--device takes --quick, --json and --plot alone")
+        _check_outputs(json_file, plot)
+        return measure(quick, json_file, plot)
     if path is not None and name != "model":
         raise typer.BadParameter(f"it is for 'model' only, got {str(path)!r}", param_hint="PATH")
     if layers_of is not None and (shapes is not None or name != "linear"):
@@ -217,7 +230,10 @@ def _explain(name: str, document: dict[str, Any], peers: bool, stream: Any) -> N
 
 
 def _compare(files: tuple[Path, Path], json_file: Path | None, bound: float | None) -> int:
-    base, head = (comparison.read(path) for path in files)
+    found = [comparison.load(path) for path in files]
+    if any(map(is_device, found)):
+        return compare_files(found[0], found[1], files, json_file, bound)
+    base, head = (comparison.check(one, path) for one, path in zip(found, files, strict=True))
     result = comparison.compare(base, head)
     stream = sys.stderr if json_file is not None and str(json_file) == "-" else sys.stdout
     for line in comparison.changed_machine(base, head):
