@@ -253,7 +253,7 @@ _TUNING_FILE = _find_tuning_file()
 
 def _cpu_name() -> str:
     """Return the model name the operating system gives, or the architecture."""
-    if sys.platform == "linux":
+    if sys.platform in ("linux", "android"):
         try:
             with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
                 for line in file:

@@ -146,6 +146,14 @@ def test_machine_is_plain_json() -> None:
     assert {"cpu", "compiler", "isa", "threads", "octavo", "numpy", "backend"} <= set(info)
 
 
+def test_a_system_that_keeps_its_load_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> tuple[float, float, float]:
+        raise OSError
+
+    monkeypatch.setattr("os.getloadavg", refused, raising=False)
+    assert machine.describe()["load_average"] is None
+
+
 def test_row_figures_and_text() -> None:
     timed = timing.Timing((2e-3, 2e-3, 9.0, 4e-3))
     row = report.make_row(

@@ -43,6 +43,7 @@ def test_a_whole_file_passes() -> None:
     check(json.loads(json.dumps(WHOLE)), "a.json")
     check(put("more", "machine", "later"), "a.json")
     check(put(None, "energy"), "a.json")
+    check(put(None, "throttling"), "a.json")
 
 
 FIRST = "results", 0
@@ -87,7 +88,7 @@ def test_what_is_no_device_file() -> None:
 
 
 def test_clusters_pair_by_name_then_by_rank() -> None:
-    base = document(names=("cortex-x2", "cortex-a710", "cortex-a510"))
+    base = document(names=("cortex-x2", "cortex-a710", "arm-41-d46"))
     head = document(names=("cortex-x4", "cortex-a510"))
     assert compare.pair_clusters(base, head) == [(0, 0), (2, 1)]
     same = document(names=("a", "a", "b"))
@@ -110,10 +111,16 @@ def test_rates_and_times_compare_as_times() -> None:
     ]
     assert [change.ratio for change in found.changes] == [0.5, 2.0, 1.0]
     assert compare.only_in(found) == [
-        "only in base: read L1 cpu, 1 thread",
-        "only in base: model encoder 1x16 cpu, 1 thread",
-        "only in head: read L3 cpu, 1 thread",
+        "only in base: read L1, cpu, 1 thread",
+        "only in base: encoder 1x16, cpu, 1 thread",
+        "only in head: read L3, cpu, 1 thread",
     ]
+    for columns in (None, 80, 48):
+        lines = compare.text(found, columns).splitlines()
+        assert columns is None or max(map(len, lines)) <= columns
+        assert "dot_peak int8" in lines[1]
+        assert "0.500" in lines[1]
+    assert "dot_peak int8, 1:\n  0.500 faster" in compare.text(found, 20)
 
 
 @pytest.fixture

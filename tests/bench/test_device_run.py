@@ -20,6 +20,7 @@ from octavo.bench.device import clusters, kernels, measure, run, sustained
 from octavo.bench.device.clusters import Cluster
 from octavo.bench.device.document import check
 from octavo.bench.device.files import SystemFiles
+from octavo.bench.machine import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ class Phone:
     """A phone of three kinds of CPUs; `said` is what the child of each says, by its name."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
         self.files = SystemFiles(write_tree(root, three_clusters()))
         self.said: dict[str, tuple[Any, ...]] = {}
         self.started: list[tuple[str, tuple[int, ...]]] = []
@@ -129,6 +131,15 @@ def test_a_child_for_each_kind_held_to_its_cpus(phone: Phone) -> None:
     ):
         assert note in found["notes"]
     assert len(found["notes"]) == len(set(found["notes"]))
+
+
+def test_without_a_name_a_machine_is_its_cores(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "describe", lambda: {**describe(), "cpu": "arm", "arch": "arm"})
+    assert phone.measure()["machine"]["cpu"] == "cortex-x2 + cortex-a710 + cortex-a510"
+    write_tree(phone.root, {"proc/device-tree/model": b"A Board\0"})
+    assert phone.measure()["machine"]["cpu"] == "A Board"
 
 
 def test_a_child_that_dies_leaves_what_it_said(phone: Phone) -> None:

@@ -58,6 +58,14 @@ def page_faults(call: Callable[[], Any]) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+def _load_average() -> float | None:
+    """Return the load of the last minute; some systems have none, or keep it to themselves."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
 def describe() -> dict[str, Any]:
     """Return the machine and the build as plain JSON values."""
     info = runtime.cpu_info()
@@ -66,7 +74,7 @@ def describe() -> dict[str, Any]:
         "arch": info["machine"],
         "system": f"{platform.system()} {platform.release()}",
         "cpus": info["default_num_threads"],
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load_average": _load_average(),
         "l2_bytes": cache_bytes(2),
         "l3_bytes": cache_bytes(3),
         "octavo": info["version"],

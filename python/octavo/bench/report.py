@@ -183,7 +183,7 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """
     body = [tuple(header), *map(tuple, lines)]
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    left = {"case", "cluster", "engine", "isa", "kind", "target", "measured", "verdict", "where"}
+    left = {"case", "engine", "isa", "target", "measured", "verdict", "where"}
     out = []
     for line in body:
         parts = [

@@ -72,7 +72,7 @@ def compare_files(
         put(line, stream)
     for line in compare.only_in(result):
         put(line, stream)
-    put(compare.text(result), stream)
+    put(compare.text(result, width(stream)), stream)
     if json_file is not None:
         save_json(json_file, result.to_json())
     return 1 if bound is not None and comparison.slower(result, bound) else 0

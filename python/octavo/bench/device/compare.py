@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from octavo.bench.columns import Columns
 from octavo.bench.compare import Change, Comparison
 from octavo.bench.device.files import format_cpus
-from octavo.bench.report import table
+from octavo.bench.device.parts import known_name
+from octavo.bench.device.table import label
 
 _SAME = ("cpu", "arch", "system", "tier", "compiler")
 
@@ -19,10 +21,11 @@ def pair_clusters(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[tupl
     The others are paired by rank: clusters are listed from fast to slow, so two phones with
     different cores are compared big with big and little with little.
     """
-    free = list(range(len(head["clusters"])))
+    names = _names(head)
+    free = list(range(len(names)))
     pairs, rest = [], []
-    for index, cluster in enumerate(base["clusters"]):
-        same = [other for other in free if head["clusters"][other]["name"] == cluster["name"]]
+    for index, name in enumerate(_names(base)):
+        same = [other for other in free if names[other] == name]
         if same:
             pairs.append((index, same[0]))
             free.remove(same[0])
@@ -60,28 +63,28 @@ def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def text(result: Comparison) -> str:
-    """Return the ratios as a table, and their geometric mean."""
+def text(result: Comparison, columns: int | None = None) -> str:
+    """Return the ratios as a table, for a terminal of `columns` if given, and their mean."""
     if not result.changes:
         raise ValueError("the two files have no results in common")
-    lines = [
-        (
-            *change.key,
-            f"{change.ratio:.3f}",
-            f"{change.low:.2f} .. {change.high:.2f}",
-            change.verdict,
-        )
-        for change in result.changes
-    ]
-    header = ("kind", "case", "cluster", "T", "head/base", "band", "verdict")
-    mean = f"geometric mean of head/base: {result.geometric_mean:.3f} over {len(lines)} results"
-    return f"{table(header, lines)}\n{mean}"
+    widest = max(len(change.key[2]) for change in result.changes)
+    titles = (("case", -22), ("cluster", -max(7, widest)), ("T", 3), ("head/base", 9))
+    shape = Columns((*titles, ("band", 13), ("verdict", 7)), dropped=("band", "cluster"))
+    lines = [shape.header(columns) or "case, threads: head/base"]
+    for change in result.changes:
+        kind, case, cluster, count = change.key
+        name, ratio = label(kind, case), f"{change.ratio:.3f}"
+        band = f"{change.low:.2f} .. {change.high:.2f}"
+        line = shape.line((name, cluster, count, ratio, band, change.verdict), columns)
+        lines.append(line or f"{name}, {count}:\n  {ratio} {change.verdict}")
+    mean, count = result.geometric_mean, str(len(result.changes))
+    return "\n".join([*lines, f"geometric mean: {mean:.3f} over {count} results"])
 
 
 def only_in(result: Comparison) -> list[str]:
     """Return a line for each result that one of the files alone has."""
     return [
-        f"only in {name}: {' '.join(key[:3])}, {_threads(key[3])}"
+        f"only in {name}: {label(*key[:2])}, {key[2]}, {_threads(key[3])}"
         for name, keys in (("base", result.only_base), ("head", result.only_head))
         for key in keys
     ]
@@ -93,11 +96,14 @@ def _threads(count: str) -> str:
 
 def _title(file: Mapping[str, Any], index: int) -> str:
     """Return a cluster's name, with its CPUs where there are more of that name."""
-    cluster = file["clusters"][index]
-    names = [other["name"] for other in file["clusters"]]
-    if names.count(cluster["name"]) == 1:
-        return str(cluster["name"])
-    return f"{cluster['name']} (CPU {format_cpus(tuple(cluster['cpus']))})"
+    names = _names(file)
+    if names.count(names[index]) == 1:
+        return names[index]
+    return f"{names[index]} (CPU {format_cpus(tuple(file['clusters'][index]['cpus']))})"
+
+
+def _names(file: Mapping[str, Any]) -> list[str]:
+    return [known_name(cluster["name"]) for cluster in file["clusters"]]
 
 
 def _by_key(

@@ -119,8 +119,8 @@ _DOCUMENT: dict[str, Rule] = {
     "machine": _object_of(_MACHINE),
     "clusters": _list_of(_object_of(_CLUSTER)),
     "results": _list_of(_object_of(_RESULT)),
-    "throttling": _object_of(
-        {"seen": _optional(_checks.boolean), "clusters": _list_of(_object_of(_LOAD))}
+    "throttling": _optional(
+        _object_of({"seen": _optional(_checks.boolean), "clusters": _list_of(_object_of(_LOAD))})
     ),
     "energy": _optional(_object_of({"source": text, "clusters": _list_of(_object_of(_POWER))})),
     "notes": _list_of(text),
@@ -177,11 +177,9 @@ def check(document: Mapping[str, Any], name: str) -> None:
 
 def _of_clusters(document: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield what names a cluster, and where it stands."""
-    energy = document["energy"] or {"clusters": []}
-    for part, items in (
-        ("results", document["results"]),
-        ("throttling: clusters", document["throttling"]["clusters"]),
-        ("energy: clusters", energy["clusters"]),
-    ):
+    parts = {"results": document["results"]}
+    for part in ("throttling", "energy"):
+        parts[f"{part}: clusters"] = (document[part] or {"clusters": []})["clusters"]
+    for part, items in parts.items():
         for index, one in enumerate(items):
             yield f"{name}: {part}[{index}]", one

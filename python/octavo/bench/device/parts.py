@@ -86,6 +86,18 @@ def part_name(implementer: int, part: int) -> str:
     return _NAMES.get(implementer, {}).get(part) or f"arm-{implementer:02x}-{part:03x}"
 
 
+def known_name(name: str) -> str:
+    """Return the name of a core that a file calls by its numbers; other names as they are.
+
+    Examples
+    --------
+    >>> known_name("arm-41-d0b"), known_name("arm-41-fff"), known_name("performance")
+    ('cortex-a76', 'arm-41-fff', 'performance')
+    """
+    match = re.fullmatch(r"arm-([0-9a-f]{2})-([0-9a-f]{3})", name)
+    return name if match is None else part_name(int(match[1], 16), int(match[2], 16))
+
+
 def _listed(text: str) -> dict[int, str]:
     """Read /proc/cpuinfo: of each processor the implementer and the part."""
     found: dict[int, str] = {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -72,8 +72,8 @@ class Measurement:
     def __init__(self, plan: Plan, files: SystemFiles) -> None:
         self._plan, self._files = plan, files
         self._when, self._start = time.gmtime(), time.monotonic()
-        self.machine = _machine(files)
         self.clusters, self._notes = clusters.find(files, clusters.usable_cpus())
+        self.machine = _machine(files, self.clusters)
         self._results: list[dict[str, Any]] = []
         self._disturbed: list[str] = []
         self._throttling: list[dict[str, Any]] = []
@@ -216,10 +216,12 @@ class Measurement:
                 yield f"{title}: scaling_cur_freq cannot be read"
 
 
-def _machine(files: SystemFiles) -> dict[str, Any]:
+def _machine(files: SystemFiles, found: Sequence[Cluster]) -> dict[str, Any]:
     """Return what the file says of the machine as a whole."""
     info = describe()
     board = files.text("proc/device-tree/model")
+    if info["cpu"] == info["arch"]:  # Linux on ARM names cores only
+        info["cpu"] = " + ".join(cluster.name for cluster in found)
     return {
         "cpu": board or info["cpu"],
         "arch": info["arch"],

@@ -37,6 +37,17 @@ def _size(nbytes: int) -> str:
     return f"{nbytes / 2**20:g} MiB" if nbytes >= 1 << 20 else f"{nbytes / 2**10:g} KiB"
 
 
+def label(kind: str, case: str) -> str:
+    """Return what a result is called on the screen.
+
+    Examples
+    --------
+    >>> label("read", "L1"), label("model", "encoder 1x16")
+    ('read L1', 'encoder 1x16')
+    """
+    return f"{kind} {case}" if kind in ("dot_peak", "read", "copy") else case
+
+
 def header_line(columns: int | None = None) -> str:
     """Return the titles above `row_line`."""
     return COLUMNS.header(columns) or "case, threads: value"
@@ -44,9 +55,7 @@ def header_line(columns: int | None = None) -> str:
 
 def row_line(result: Mapping[str, Any], columns: int | None = None) -> str:
     """Return a result as text of fixed widths; two lines where a terminal is very narrow."""
-    case = result["case"]
-    if result["kind"] in ("dot_peak", "read", "copy"):
-        case = f"{result['kind']} {case}"
+    case = label(result["kind"], result["case"])
     value = f"{three_digits(result['value'])} {result['unit']}"
     if result["unit"] == "us":
         value = duration(result["value"] * 1e-6)
