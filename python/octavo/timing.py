@@ -129,7 +129,7 @@ def _worked() -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
-class _Others:
+class Others:
     """What other programs do on our CPUs from now on."""
 
     def __init__(self) -> None:
@@ -266,7 +266,7 @@ def run(
             turns.append(_Candidate(name, function, estimate(function), rounds, seconds))
             if settled:
                 settle()
-        others = _Others()
+        others = Others()
         for index in range(rounds):
             # Each round starts one later: nobody always follows the same neighbour's cache.
             start = index % max(1, len(turns))

@@ -110,6 +110,8 @@ def test_rates_and_times_compare_as_times() -> None:
         (("kernel", "gemm_s8 1x768x768", "cpu", "all"), "same"),
     ]
     assert [change.ratio for change in found.changes] == [0.5, 2.0, 1.0]
+    more = document(*(result("read", "L1", 9.0, threads=count) for count in (1, 2, 4)))
+    assert {one.key[3] for one in compare.compare(more, more).changes} == {"1", "2", "all"}
     assert compare.only_in(found) == [
         "only in base: read L1, cpu, 1 thread",
         "only in base: encoder 1x16, cpu, 1 thread",

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from device_files import three_clusters, write_tree
 from octavo import cli
 from octavo.bench import children
 from octavo.bench.children import Child, ChildError
-from octavo.bench.device import clusters, kernels, measure, run, sustained
+from octavo.bench.device import clusters, kernels, run, sensors, sustained, worker
 from octavo.bench.device.clusters import Cluster
 from octavo.bench.device.document import check
 from octavo.bench.device.files import SystemFiles
@@ -96,7 +97,7 @@ class Phone:
     def _start(self, _: str, request: Any, env: dict[str, str]) -> FakeChild:
         cluster = request["cluster"]
         self.started.append((cluster["name"], tuple(sorted(self._held))))
-        assert env["OMP_NUM_THREADS"] == str(len(cluster["cpus"]))
+        assert env["OMP_NUM_THREADS"] == "1"
         return FakeChild(self.said.get(cluster["name"], (*STEPS, *END)))
 
     def measure(self) -> dict[str, Any]:
@@ -138,8 +139,8 @@ def test_without_a_name_a_machine_is_its_cores(
 ) -> None:
     monkeypatch.setattr(run, "describe", lambda: {**describe(), "cpu": "arm", "arch": "arm"})
     assert phone.measure()["machine"]["cpu"] == "cortex-x2 + cortex-a710 + cortex-a510"
-    write_tree(phone.root, {"proc/device-tree/model": b"A Board\0"})
-    assert phone.measure()["machine"]["cpu"] == "A Board"
+    write_tree(phone.root, {"proc/device-tree/model": b"A\x1b\xffBoard\0"})
+    assert phone.measure()["machine"]["cpu"] == "A \ufffdBoard"
 
 
 def test_a_child_that_dies_leaves_what_it_said(phone: Phone) -> None:
@@ -279,11 +280,7 @@ def test_who_stops_listening_ends_the_child(child: Callable[[str], Child]) -> No
     assert running._process.poll() is not None
 
 
-def test_wrong_results_and_no_time_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Cluster("cpu", (0,))
-    late = measure.Pace(time.monotonic() - 1, 20, 3, 0.1)
-    step = next(measure.rates(one, late, None))
-    assert step() == "dot_peak int8: no time was left"
+def test_a_wrong_result_is_none() -> None:
     case = next(kernels.cases())
     assert "x768" in case.name
     with pytest.raises(ArithmeticError, match="the sums are wrong"):
@@ -300,13 +297,24 @@ def test_kernels_are_right_and_counted() -> None:
 
 
 def test_a_sustained_load(tmp_path: Path) -> None:
-    files = SystemFiles(write_tree(tmp_path, three_clusters()))
     one = Cluster("cpu", (0,))
-    load = sustained.run(files, one, 0.1, None)
-    assert load.energy is None
-    assert load.throttling["mhz"] == [900, 900]
-    assert load.throttling["celsius"] is None
+    load = sustained.run(SystemFiles(tmp_path), one, 0.1, None)
     assert load.throttling["first"] > 0
+    assert load.energy is None
+    assert load.throttling["mhz"] is load.throttling["celsius"] is load.throttling["sensor"] is None
+    zone, supply = "sys/class/thermal/thermal_zone0", "sys/class/power_supply/bms"
+    tree = three_clusters() | {f"{zone}/type": "soc", f"{zone}/temp": "40500"}
+    tree |= {f"{supply}/type": "Battery", f"{supply}/status": "Discharging"}
+    tree |= {f"{supply}/current_now": "1500000", f"{supply}/voltage_now": "4000000"}
+    files = SystemFiles(write_tree(tmp_path, tree))
+    meter, _ = sensors.find_meter(files)
+    load = sustained.run(files, one, 0.1, meter)
+    assert load.throttling["mhz"] == [900, 900]
+    assert (load.throttling["celsius"], load.throttling["sensor"]) == ([40.5, 40.5], "soc")
+    assert load.energy is not None
+    assert load.energy["watts"] == load.energy["idle_watts"] == pytest.approx(6.0)
+    write_tree(tmp_path, {f"{supply}/current_now": "1500"})  # as if it counted mA
+    assert sustained.run(files, one, 0.1, meter).energy is None
 
 
 @pytest.mark.parametrize("backend", ["auto", "numpy"])
@@ -337,3 +345,20 @@ def test_this_machine(
     for case in sorted(case for kind, case in seen if kind == "kernel"):
         assert case in captured.err
     assert {one["tier"] for one in found["results"]} != {"numpy"} or backend == "numpy"
+
+
+def test_no_time_is_said_once() -> None:
+    said: list[dict[str, Any]] = []
+    request = {
+        "cluster": asdict(Cluster("cpu", (0,))),
+        "started": time.time() - 60,
+        "seconds": 1.0,
+        "repetitions": 1,
+        "most_seconds": 0.1,
+        "sustained": 0.1,
+    }
+    worker.work(json.loads(json.dumps(request)), lambda answer: said.append(dict(answer)))
+    missing = [answer["missing"] for answer in said if "missing" in answer]
+    assert missing == ["cpu (CPU 0): no time was left after the start"]
+    assert said[-1] == {"done": True}
+    assert not any("result" in answer for answer in said)

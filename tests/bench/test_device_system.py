@@ -79,7 +79,7 @@ def test_parts_from_cpuinfo(tmp_path: Path) -> None:
         "cpu": (4,),
     }
     assert "no cpufreq: the CPUs' frequencies are not known" in notes
-    assert sum("sizes of its caches" in note for note in notes) == 4
+    assert sum("does not tell its caches" in note for note in notes) == 4
     assert levels.buffers(found[0], 2, None)["L1"] == 32 << 10
     assert list(levels.buffers(found[0], 1, None)) == ["L1", "L2", "DRAM"]
 
@@ -127,7 +127,10 @@ def test_without_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (only,), notes = clusters.find(SystemFiles(tmp_path), None)
     assert len(only.cpus) == os.cpu_count()
     assert not only.pinned
-    assert notes == ["threads cannot be held to CPUs on this system: all CPUs are taken together"]
+    assert notes[0] == (
+        "threads cannot be held to CPUs on this system: all CPUs are taken together"
+    )
+    assert "does not tell its caches, usual sizes are taken" in notes[1]
 
 
 GARBAGE = (b"", b"\n", b"\0\xff\xfe garbage", b"9" * 400, b"-7", b"1" * (1 << 16))
@@ -149,7 +152,7 @@ def test_nonsense_is_nothing(tmp_path: Path, content: bytes) -> None:
     found, _ = clusters.find(files, tuple(range(8)))
     assert sorted(cpu for one in found for cpu in one.cpus) == list(range(8))
     assert all(one.caches == {} and one.max_mhz is None for one in found)
-    assert sensors.hottest(files) is None
+    assert sensors.temperatures(files) == {}
     assert sensors.find_meter(files)[0] is None
     assert sensors.slowest_mhz(files, (0, 1)) is None
 
@@ -162,7 +165,7 @@ def test_many_kinds_are_left_out(tmp_path: Path) -> None:
     assert any("left out are cortex-a53 (CPU 1), cortex-a53 (CPU 0)" in note for note in notes)
 
 
-def test_the_hottest_sensor(tmp_path: Path) -> None:
+def test_temperatures(tmp_path: Path) -> None:
     zone = "sys/class/thermal/thermal_zone{}/{}"
     tree = {
         zone.format(0, "type"): "battery",
@@ -177,8 +180,7 @@ def test_the_hottest_sensor(tmp_path: Path) -> None:
         "sys/class/hwmon/hwmon1/temp1_input": "50000",
     }
     files = SystemFiles(write_tree(tmp_path, tree))
-    assert sensors.hottest(files) == ("cpu-0", 64.5)
-    assert sensors.hottest(files, "soc temp1_input") == ("soc temp1_input", 50.0)
+    assert sensors.temperatures(files) == {"battery": 31.0, "cpu-0": 64.5, "soc temp1_input": 50.0}
 
 
 class Clock:

@@ -18,7 +18,7 @@ _STEP_SECONDS = 0.2
 """Waiting is done in such steps: on Windows nothing interrupts a longer one."""
 
 _LAST_SECONDS = 5.0
-"""What a child gets to end, once it has closed its side or is killed."""
+"""What a child gets to end, once it is killed, or has closed its side and has a time limit."""
 
 Send = Callable[[Mapping[str, Any]], None]
 
@@ -72,7 +72,7 @@ class Child:
                     break
                 yield _parsed(line)
         try:
-            code = self._process.wait(_LAST_SECONDS)
+            code = self._process.wait(None if seconds is None else _LAST_SECONDS)
         except subprocess.TimeoutExpired:
             raise ChildError("it said all and does not end") from None
         if code:
@@ -127,6 +127,8 @@ def serve(argument: str, work: Callable[[dict[str, Any], Send], None]) -> int:
 
     try:
         work(json.loads(argument), send)
+    except BrokenPipeError:  # nobody listens any more
+        return 1
     except Exception as error:  # the parent says it; a traceback would help nobody
         send({"error": f"{type(error).__name__}: {error}"})
         return 1

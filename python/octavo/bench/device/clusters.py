@@ -95,8 +95,9 @@ def find(files: SystemFiles, usable: tuple[int, ...] | None) -> tuple[list[Clust
     """
     if usable is None:
         count = os.cpu_count() or 1
-        note = "threads cannot be held to CPUs on this system: all CPUs are taken together"
-        return [_cluster(files, _Kind("cpu", None, None), tuple(range(count)))], [note]
+        notes = ["threads cannot be held to CPUs on this system: all CPUs are taken together"]
+        only = _cluster(files, _Kind("cpu", None, None), tuple(range(count)))
+        return [only], [*notes, *_without_caches([only])]
     notes = _absences(files, usable)
     online = files.cpus(f"{_CPU}/online")
     cpus = usable if online is None else tuple(cpu for cpu in usable if cpu in online)
@@ -112,10 +113,15 @@ def find(files: SystemFiles, usable: tuple[int, ...] | None) -> tuple[list[Clust
         rest = ", ".join(one.title for one in found[MOST_CLUSTERS:])
         notes.append(f"more than {MOST_CLUSTERS} kinds of CPUs: left out are {rest}")
         del found[MOST_CLUSTERS:]
-    for one in found:
-        if not one.caches:
-            notes.append(f"{one.title}: the system does not tell the sizes of its caches")
-    return found, notes
+    return found, [*notes, *_without_caches(found)]
+
+
+def _without_caches(found: Iterable[Cluster]) -> list[str]:
+    return [
+        f"{one.title}: the system does not tell its caches, usual sizes are taken"
+        for one in found
+        if not one.caches
+    ]
 
 
 def _absences(files: SystemFiles, usable: Iterable[int]) -> list[str]:

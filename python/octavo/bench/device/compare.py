@@ -111,10 +111,14 @@ def _by_key(
 ) -> dict[tuple[str, ...], Mapping[str, Any]]:
     """Return the results by kind, case, cluster, and whether one thread or all ran."""
     found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    most: dict[int, int] = {}
+    for result in file["results"]:
+        most[result["cluster"]] = max(most.get(result["cluster"], 1), result["threads"])
     for result in file["results"]:
         index = result["cluster"]
         cluster = names.get((side, index)) or f"{_title(file, index)} (of {side} alone)"
-        count = "1" if result["threads"] == 1 else "all"
+        threads = result["threads"]
+        count = "all" if 1 < threads == most[index] else str(threads)
         found[result["kind"], result["case"], cluster, count] = result
     return found
 

@@ -30,6 +30,17 @@ def text(value: object, name: str) -> None:
         )
 
 
+def printable(value: Any) -> Any:
+    """Return JSON values with texts that `text` accepts: a system may call itself anything."""
+    if isinstance(value, dict):
+        return {key: printable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    if isinstance(value, str):
+        return "".join(one if one.isprintable() else " " for one in value)[:_MOST_TEXT]
+    return value
+
+
 def _optional(rule: Rule) -> Rule:
     return lambda value, name: value is None or rule(value, name)
 

@@ -23,8 +23,7 @@ from octavo.bench.model import linear_work, make_ids
 UNITS = {"dot_peak": "GOP/s", "read": "GB/s", "copy": "GB/s", "kernel": "us", "model": "us"}
 """The kinds of results, and the unit of each."""
 
-NO_TIME = ": no time was left"
-_LEAST_REPETITIONS = 3
+_LEAST_REPETITIONS = 2
 _PROBE_SECONDS = 0.01
 
 
@@ -56,8 +55,8 @@ class Result:
         return fields
 
 
-Step = Callable[[], "Result | str"]
-"""Measures one result, or says why there is none."""
+Step = Callable[[], "Result | None"]
+"""Measures one result; None where no time is left for it."""
 
 
 @dataclass
@@ -117,19 +116,21 @@ def _rate(
     probe: Callable[[], float],
     pace: Pace,
     nbytes: int | None = None,
-) -> Result | str:
+) -> Result | None:
     seconds = pace.seconds()
     if seconds <= 0:
-        return f"{' '.join(what)}{NO_TIME}"
+        return None
     runtime.set_num_threads(threads)
     end = time.monotonic() + seconds
     values: list[float] = []
+    others = timing.Others()
     with blas.limited(threads), timing.gc_paused():
         while len(values) < pace.repetitions and (
             len(values) < _LEAST_REPETITIONS or time.monotonic() < end
         ):
             values.append(probe())
-    disturbed = timing.disturbance(timing.Timing(tuple(1 / value for value in values)))
+    timed = timing.Timing(tuple(1 / value for value in values))
+    disturbed = timing.disturbance(timed, others.cpus(), threads)
     return _result(what, threads, values, None, disturbed, nbytes)
 
 
@@ -163,11 +164,11 @@ def _check_vectors(name: str, result: Any) -> None:
 
 def _timed(
     what: tuple[str, str], case: Case, threads: int, pace: Pace, least: float = 0.0
-) -> Result | str:
+) -> Result | None:
     """Time a call, if there is time for `least` seconds."""
     seconds = pace.seconds()
     if seconds <= 0 or least > pace.end - time.monotonic():
-        return f"{' '.join(what)}{NO_TIME}"
+        return None
     runtime.set_num_threads(threads)
     with blas.limited(threads):
         start = time.perf_counter()

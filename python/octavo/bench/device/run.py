@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from octavo import _backend
 from octavo.bench import report
 from octavo.bench.children import Child, ChildError
 from octavo.bench.device import clusters, sensors
 from octavo.bench.device.clusters import Cluster
-from octavo.bench.device.document import FORMAT, VERSION
+from octavo.bench.device.document import FORMAT, VERSION, printable
 from octavo.bench.device.files import SystemFiles
 from octavo.bench.device.levels import memory_bytes
 from octavo.bench.device.sustained import THROTTLED
@@ -82,16 +82,14 @@ class Measurement:
         self._notes += notes
         self._complete = False
         self._steps, self._taken = 1, 0
+        self._pins = False
         self._note_circumstances()
 
     def run(self, tell: Tell) -> None:
         """Measure all clusters, the fastest first; whatever ends it leaves a document."""
-        complete = True
-        index = 0
-        while index < len(self.clusters):
-            complete &= self._measure(index, tell)
-            index += 1
-        self._complete = complete
+        self._pins = self._can_pin()
+        whole = [self._measure(index, tell) for index in range(len(self.clusters))]
+        self._complete = all(whole)
 
     def interrupted(self) -> None:
         """Note that somebody wanted no more."""
@@ -103,7 +101,7 @@ class Measurement:
         ratios = [one["last"] / one["first"] for one in self._throttling]
         seen = min(ratios) < THROTTLED if ratios else None
         source = None if self._meter is None else self._meter.source
-        return {
+        made = {
             "format": FORMAT,
             "version": VERSION,
             "program": PROGRAM,
@@ -118,6 +116,7 @@ class Measurement:
             "energy": {"source": source, "clusters": self._energy} if self._energy else None,
             "notes": list(dict.fromkeys(notes)),
         }
+        return cast("dict[str, Any]", printable(made))
 
     def _measure(self, index: int, tell: Tell) -> bool:
         """Measure one cluster; return whether nothing is missing."""
@@ -139,25 +138,32 @@ class Measurement:
                 self._notes.append(f"{self.clusters[index].title}: its process failed: {error}")
         return whole and done
 
+    def _can_pin(self) -> bool:
+        """Return whether threads can be held to CPUs; if not, all CPUs become one cluster."""
+        if not hasattr(os, "sched_setaffinity"):
+            return False
+        cluster = self.clusters[0]
+        try:
+            with held_to(cluster.cpus):
+                return True
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # these CPUs are off by now
+                return True
+            why = error.strerror or error
+        self._notes.append(f"threads cannot be held to CPUs ({why}): all are taken together")
+        everywhere = tuple(sorted(cpu for one in self.clusters for cpu in one.cpus))
+        self.clusters = [replace(cluster, name="cpu", cpus=everywhere, capacity=None)]
+        return False
+
     def _start_child(self, index: int, seconds: float) -> Child:
         cluster = self.clusters[index]
-        if not hasattr(os, "sched_setaffinity"):
+        if not self._pins:
             return self._child(cluster, seconds)
-        try:
-            with held_to(cluster.cpus) as got:
-                if got != cluster.cpus:
-                    self._notes.append(f"{cluster.title}: some of these CPUs are off by now")
-                self.clusters[index] = cluster = replace(cluster, cpus=got, pinned=True)
-                return self._child(cluster, seconds)
-        except OSError as error:
-            if error.errno == errno.EINVAL or index > 0:
-                raise
-            # What is not allowed for one cluster is not for the others.
-            everywhere = clusters.usable_cpus() or cluster.cpus
-            why = error.strerror or error
-            self._notes.append(f"threads cannot be held to CPUs ({why}): all are taken together")
-            self.clusters = [replace(cluster, name="cpu", cpus=everywhere, capacity=None)]
-            return self._child(self.clusters[0], self._plan.seconds)
+        with held_to(cluster.cpus) as got:
+            if got != cluster.cpus:
+                self._notes.append(f"{cluster.title}: some of these CPUs are off by now")
+            self.clusters[index] = cluster = replace(cluster, cpus=got, pinned=True)
+            return self._child(cluster, seconds)
 
     def _child(self, cluster: Cluster, seconds: float) -> Child:
         request = {
@@ -168,8 +174,8 @@ class Measurement:
             "most_seconds": self._plan.most_seconds,
             "sustained": self._plan.sustained,
         }
-        settings = environment(len(cluster.cpus))
-        return Child("octavo.bench.device.worker", request, settings)
+        # NumPy's BLAS only says what is right; its threads would stay awake.
+        return Child("octavo.bench.device.worker", request, environment(1))
 
     def _take(self, index: int, answer: Mapping[str, Any], tell: Tell) -> None:
         if "steps" in answer:
@@ -194,6 +200,11 @@ class Measurement:
                 f"the NumPy backend ({_backend.reason}): one thread, its limits are estimates"
             )
         load, cpus = self.machine["load_average"], self.machine["cpus"]
+        allowed = int(_backend.backend.default_num_threads())
+        if _backend.name == "native" and allowed < cpus:
+            self._notes.append(
+                f"of {cpus} CPUs the process may use {allowed} at a time: all threads share those"
+            )
         if load is None:
             self._notes.append("the system does not tell its load")
         elif load > _BUSY * cpus:
@@ -214,6 +225,8 @@ class Measurement:
                 yield "no temperature can be read"
             if one["mhz"] is None:
                 yield f"{title}: scaling_cur_freq cannot be read"
+        if self._meter is not None and self._throttling and not self._energy:
+            yield f"{self._meter.source}: what it says is no power"
 
 
 def _machine(files: SystemFiles, found: Sequence[Cluster]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from octavo.bench.device.files import SystemFiles
 
@@ -13,20 +12,15 @@ _COLDEST, _HOTTEST = -40.0, 150.0
 _SMALLEST_MILLIDEGREE = 1000
 """Below it a sensor that should count millidegrees seems to count degrees, or is off."""
 
-_MOST_WATTS = 10_000.0
+_LEAST_WATTS, _MOST_WATTS = 0.01, 10_000.0
+"""What is less or more is of another unit than the kernel's documentation asks for."""
+
 _GRAPHICS = ("amdgpu", "i915", "nouveau", "radeon", "xe")
 """Names of sensors that measure something else than CPUs and boards."""
 
 
-class Temperature(NamedTuple):
-    """The hottest sensor and what it says."""
-
-    sensor: str
-    celsius: float
-
-
-def hottest(files: SystemFiles, sensor: str | None = None) -> Temperature | None:
-    """Return the hottest of the readable sensors, or the one of that name."""
+def temperatures(files: SystemFiles) -> dict[str, float]:
+    """Return what each readable sensor says, in degrees Celsius; of one name the hottest."""
     found = []
     for folder in files.folders("sys/class/thermal", "thermal_zone*"):
         name = files.text(f"{folder}/type") or folder.rpartition("/")[2]
@@ -35,15 +29,13 @@ def hottest(files: SystemFiles, sensor: str | None = None) -> Temperature | None
         name = files.text(f"{folder}/name") or folder.rpartition("/")[2]
         inputs = files.folders(folder, "temp*_input")
         found += [(f"{name} {path.rpartition('/')[2]}", files.number(path)) for path in inputs]
-    shown = [
-        Temperature(name, value / 1000)
-        for name, value in found
-        if value is not None
-        and abs(value) >= _SMALLEST_MILLIDEGREE
-        and _COLDEST <= value / 1000 <= _HOTTEST
-        and sensor in (None, name)
-    ]
-    return max(shown, key=lambda one: one.celsius, default=None)
+    known: dict[str, float] = {}
+    for name, value in found:
+        if value is None or abs(value) < _SMALLEST_MILLIDEGREE:
+            continue
+        if _COLDEST <= value / 1000 <= _HOTTEST:
+            known[name] = max(value / 1000, known.get(name, _COLDEST))
+    return known
 
 
 def slowest_mhz(files: SystemFiles, cpus: tuple[int, ...]) -> int | None:
@@ -142,8 +134,8 @@ class Reading:
         (start, first), (end, last) = self._values[0], self._values[-1]
         if not self.meter.counts:
             mean = sum(value for _, value in self._values) / len(self._values)
-            return mean if 0 < mean < _MOST_WATTS else None
+            return mean if _LEAST_WATTS < mean < _MOST_WATTS else None
         if last < first and self.meter.wraps is not None:
             last += self.meter.wraps
         mean = (last - first) / max(end - start, 1e-9)
-        return mean if 0 < mean < _MOST_WATTS else None
+        return mean if _LEAST_WATTS < mean < _MOST_WATTS else None

@@ -39,7 +39,7 @@ def run(
     threads = thread_counts(cluster)[-1]
     runtime.set_num_threads(threads)
     idle = None if meter is None else _idle_watts(files, meter)
-    before = sensors.hottest(files)
+    before = sensors.temperatures(files)
     clocks = []
     power = None if meter is None else sensors.Reading(meter, files)
     rates: list[float] = []
@@ -53,10 +53,11 @@ def run(
     if power is not None:
         power.take()
     took = time.perf_counter() - start
-    after = None if before is None else sensors.hottest(files, before.sensor)
+    after = {name: value for name, value in sensors.temperatures(files).items() if name in before}
+    hottest = max(after, key=lambda name: after[name], default=None)
     ends = max(1, len(rates) // _ENDS)
     mhz = None if None in (clocks[0], clocks[-1]) else [clocks[0], clocks[-1]]
-    celsius = None if before is None or after is None else [before.celsius, after.celsius]
+    celsius = None if hottest is None else [before[hottest], after[hottest]]
     watts = None if power is None else power.watts()
     return Sustained(
         {
@@ -67,7 +68,7 @@ def run(
             "unit": "GOP/s",
             "mhz": mhz,
             "celsius": celsius,
-            "sensor": None if celsius is None or before is None else before.sensor,
+            "sensor": hottest,
         },
         None if watts is None else {"seconds": took, "watts": watts, "idle_watts": idle},
     )

@@ -43,11 +43,16 @@ def work(request: dict[str, Any], send: Send) -> None:
     send({"steps": steps})
     pace = Pace(end - request["sustained"], steps, request["repetitions"], request["most_seconds"])
     groups = rates(cluster, pace, memory_bytes()), kernels(cluster, pace), models(cluster, pace)
+    last = "the start"
     for step in itertools.chain(*groups):
         made = _outcome(step)
+        if made is None:
+            send({"missing": f"{cluster.title}: no time was left after {last}"})
+            break
         if isinstance(made, str):
             send({"missing": f"{cluster.title}: {made}"})
         else:
+            last = f"{made.kind} {made.case}"
             send({"result": made.to_json(), "disturbed": made.disturbed})
     files = SystemFiles()
     meter, _ = sensors.find_meter(files)
@@ -59,8 +64,8 @@ def work(request: dict[str, Any], send: Send) -> None:
     send({"done": True})
 
 
-def _outcome(step: Step) -> Result | str:
-    """Return a result, or why there is none: a wrong one must not keep the others away."""
+def _outcome(step: Step) -> Result | str | None:
+    """Return what a step does, or what went wrong: that must not keep the others away."""
     try:
         return step()
     except MemoryError:
