@@ -24,6 +24,14 @@ void split_signs(std::uint8_t* codes, std::int64_t k, std::uint8_t* magnitudes) 
   }
 }
 
+void swap_eights(std::uint8_t* a, std::uint8_t* b) {
+  std::uint64_t of_a, of_b;
+  std::memcpy(&of_a, a, 8);
+  std::memcpy(&of_b, b, 8);
+  std::memcpy(a, &of_b, 8);
+  std::memcpy(b, &of_a, 8);
+}
+
 }  // namespace
 
 void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_t column_stride,
@@ -37,6 +45,24 @@ void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_
     if (block.form == ActivationEncoding::kSignAbs) {
       split_signs(out, k, out + block.abs_offset);
       std::memset(out + block.abs_offset + k, 0, static_cast<std::size_t>(padding));
+    }
+  }
+}
+
+void transpose_eights(const CodeBlock& block, std::int64_t begin, std::int64_t end,
+                      std::int64_t k) {
+  const std::int64_t stride = block.stride, k_pad = padded_k(k);
+  for (std::int64_t row = begin; row < end; row += kEightRows) {
+    for (std::int64_t at = 0; at < k_pad; at += 64) {
+      std::uint8_t* codes = block.codes + row * stride + at;
+      for (std::int64_t i = 1; i < kEightRows; ++i) {
+        std::uint8_t *in_row = codes + i * stride, *in_column = codes + 8 * i;
+        for (std::int64_t j = 0; j < i; ++j) {
+          swap_eights(in_row, in_column);
+          in_row += 8;
+          in_column += stride;
+        }
+      }
     }
   }
 }

@@ -11,4 +11,9 @@ namespace octavo {
 void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_t column_stride,
                 std::uint8_t flip, std::int64_t rows, std::int64_t k, const CodeBlock& block);
 
+// Makes ActivationEncoding::kS8Eights of rows [begin, end) of a block, filled as signed codes;
+// begin is a multiple of kEightRows, and rows up to the next one behind end change too.
+constexpr std::int64_t kEightRows = 8;
+void transpose_eights(const CodeBlock& block, std::int64_t begin, std::int64_t end, std::int64_t k);
+
 }  // namespace octavo

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "dispatch/cpu_features.h"
+#include "ops/code_rows.h"
 #include "ops/scratch.h"
 #include "ops/work_split.h"
 #include "threads/interrupt.h"
@@ -157,6 +158,11 @@ CodeBlock code_block(const Plan& plan, std::uint8_t* memory) {
   return block;
 }
 
+std::int64_t fill_unit(const Schedule& schedule) {
+  const bool eights = schedule.form == ActivationEncoding::kS8Eights;
+  return std::max(schedule.fill_unit, eights ? kEightRows : 1);
+}
+
 // Rows [m0 + begin, m0 + end) of the block of `rows` that starts at row m0.
 void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std::int64_t m0,
           std::int64_t rows, std::int64_t begin, std::int64_t end) {
@@ -165,6 +171,9 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   part.row_scale += begin;
   part.zero_point += begin;
   source.fill(m0 + begin, end - begin, part);
+  if (block.form == ActivationEncoding::kS8Eights) {
+    transpose_eights(block, begin, end, plan.weight().k());
+  }
   plan.weight().prepare(plan.schedule(), block, rows, begin, end);
 }
 
@@ -215,7 +224,7 @@ void run_by_columns(const Plan& plan, const RowSource& source) {
   parallel_for(plan.row_blocks * parts, parts == 1 ? 1 : plan.threads, [&](std::int64_t task, int) {
     const std::int64_t block_index = task / parts, part = task % parts;
     const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
-    const std::int64_t rows = rows_of(block_index), unit = plan.schedule().fill_unit;
+    const std::int64_t rows = rows_of(block_index), unit = fill_unit(plan.schedule());
     const auto cut = [&](std::int64_t i) {
       return std::min(rows, round_up(rows * i / parts, unit));
     };

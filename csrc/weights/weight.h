@@ -19,7 +19,8 @@ namespace octavo {
 // Codes of a row in scratch, zeros behind k included.
 inline std::int64_t padded_k(std::int64_t k) { return round_up(std::max<std::int64_t>(k, 1), 64); }
 
-// Codes of a stretch of rows in scratch, in the form of the chosen kernel.
+// Codes of a stretch of rows in scratch, in the form of the chosen kernel (ActivationEncoding::kS8
+// while they are filled, where that is kS8Eights).
 struct CodeBlock {
   ActivationEncoding form;
   std::int64_t stride;      // bytes from row to row

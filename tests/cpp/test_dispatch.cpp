@@ -169,7 +169,7 @@ void test_choices() {
   check_choice<GemmS8Args>("neon", "gemm_s8s8s32_2x16x4_neon", few);
   check_choice<GemmS8Args>("neon_dotprod", "gemm_s8s8s32_8x16x4_neon_dotprod", many);
   check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_8x16x4_neon_dotprod", one);
-  check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_4x16x8_neon_i8mm", few);
+  check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_8x8x8_neon_i8mm", few);
 
   const std::string blocks512 = "gemm_bsr16x4_u8s8s32_12x16x4_avx512vnni";
   check_choice<GemmBsr16x4S8Args>("scalar", "gemm_bsr16x4_s8s8s32_1x16x4_scalar", many, tiles,

@@ -87,6 +87,10 @@ struct Operands {
       for (std::int64_t k = 0; k < p.k; ++k) {
         const int value = p.a[static_cast<std::size_t>(m * p.k + k)];
         std::uint8_t* at = a.data() + m * a_stride + k;
+        if (row.form == ActivationEncoding::kS8Eights) {
+          const std::int64_t string = k / 8 % 8;
+          at += (string - m % 8) * a_stride + 8 * (m % 8 - string);
+        }
         *at = static_cast<std::uint8_t>(row.form == ActivationEncoding::kU8 ? value + 128 : value);
         if (row.form == ActivationEncoding::kSignAbs) {
           at[0] = value < 0 ? 255 : 0;

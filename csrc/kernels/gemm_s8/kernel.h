@@ -16,6 +16,8 @@
 //   kSignAbs a byte of sign per code, 255 where it is negative and 0 elsewhere, and their absolute
 //            values (as uint8) `a_abs_offset` bytes later
 //   kU8      codes + 128 as uint8; the caller undoes the shift with b's column sums
+//   kS8Eights signed codes of eight rows together. Of 64 along k they have 8 x 8 strings of eight,
+//            which lie transposed: string j of row i where string i of row j would be
 // Rows are zero-padded to a multiple of 64 bytes (code byte 0, whatever the form), so bytes of b
 // behind the last group (another panel, or the slack behind the last one) multiply with zero.
 //
@@ -57,7 +59,7 @@ struct GemmS8Args {
   bool accumulate;
 };
 
-enum class ActivationEncoding : uint8_t { kS8, kSignAbs, kU8 };
+enum class ActivationEncoding : uint8_t { kS8, kSignAbs, kU8, kS8Eights };
 
 template <>
 struct KernelColumns<GemmS8Args> : PlainColumns {

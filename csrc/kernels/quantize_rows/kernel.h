@@ -12,7 +12,7 @@
 //
 // A row is read twice, the second time from L1 or L2: the range first, then the codes. Codes are
 // written in the form asked for and zero-padded to a multiple of 64 (gemm_s8/kernel.h); the
-// zero_point written is that of the form (plus 128 for kU8).
+// zero_point written is that of the form (plus 128 for kU8). kS8Eights is not made here: it is kS8.
 #pragma once
 #include <stdint.h>
 
