@@ -46,6 +46,11 @@ class TensorInfo(NamedTuple):
     begin: int
     end: int
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return self.end - self.begin
+
 
 class Tensors(Protocol):
     """A file of tensors, each of which is read when it is asked for."""

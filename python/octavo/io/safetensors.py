@@ -4,17 +4,16 @@
 The file is an 8-byte little-endian header length, a JSON header, and the tensors' bytes.
 The ``safetensors`` package wants all tensors in memory to write a file; a model that is compressed
 tensor by tensor cannot afford that.  It maps files to read them; here each tensor is read into
-memory of its own, since a mapping changes with its file, and kills the process if that is cut.
+memory of its own (`octavo.io.file_bytes`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import os
-import threading
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -23,6 +22,7 @@ import numpy as np
 from octavo._files import open_file
 from octavo._text import shown
 from octavo._types import Array
+from octavo.io.file_bytes import FileBytes
 from octavo.io.header import (
     DTYPES,
     LENGTH_BYTES,
@@ -31,7 +31,6 @@ from octavo.io.header import (
     check_header,
     read_header,
 )
-from octavo.io.snapshot import stamp_of
 from octavo.io.zstd_file import FrameWriter, read_frames
 
 if TYPE_CHECKING:
@@ -92,25 +91,23 @@ class TensorFile:
 
     def __init__(self, path: str | os.PathLike[str], file: BinaryIO | None = None) -> None:
         self.path = Path(path)
-        self._file = file or open_file(self.path)
+        opened, packed = file or open_file(self.path), self.path.suffix == ".zst"
         self._content: memoryview | None = None
-        close = weakref.finalize(self, self._file.close)
-        head, packed = self._file, self.path.suffix == ".zst"
-        try:
-            if packed or isinstance(self._file, io.BytesIO):
-                raw = self._file.read()
+        with contextlib.ExitStack() as unneeded:
+            unneeded.callback(opened.close)
+            head = opened
+            if packed or isinstance(opened, io.BytesIO):
+                raw = opened.read()
                 content = read_frames(self.path, raw, _tensor_at) if packed else raw
                 self._content = memoryview(content).toreadonly()
                 head, size = io.BytesIO(self._content), len(content)
-                close()
             else:
-                info = os.fstat(self._file.fileno())
-                self._stamp, size = stamp_of(info), info.st_size
+                self._bytes = FileBytes(self.path, opened)
+                size = self._bytes.size
             header, self._data_start = read_header(self.path, head, size)
             self.tensors = check_header(self.path, header, size - self._data_start)
-        except BaseException:
-            close()
-            raise
+            if self._content is None:
+                unneeded.pop_all()
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
@@ -154,34 +151,9 @@ class TensorFile:
         if self._content is not None:
             return np.frombuffer(self._content, dtype, count, begin).reshape(shape)
         values = np.empty(count, dtype)
-        self._fill(values.view(np.uint8).data, begin)
+        self._bytes.fill(values.view(np.uint8).data, begin)
         values.flags.writeable = False
         return values.reshape(shape)
-
-    def _fill(self, target: memoryview, begin: int) -> None:
-        """Read the bytes from `begin` on; a file that is not what it was is an OSError."""
-        done = 0
-        while done < len(target):
-            count = _read_at(self._file, target[done:], begin + done)
-            if count == 0:
-                break
-            done += count
-        if done < len(target) or stamp_of(os.fstat(self._file.fileno())) != self._stamp:
-            raise OSError(f"{self.path}: was changed while it was read; load it again")
-
-
-if hasattr(os, "preadv"):
-
-    def _read_at(file: BinaryIO, target: memoryview, begin: int) -> int:
-        return os.preadv(file.fileno(), [target], begin)
-
-else:
-    _SEEKING = threading.Lock()
-
-    def _read_at(file: BinaryIO, target: memoryview, begin: int) -> int:
-        with _SEEKING:
-            file.seek(begin)
-            return file.readinto(target)  # type: ignore[attr-defined]
 
 
 def _tensor_at(head: bytes, start: int, stop: int) -> str:
