@@ -17,6 +17,9 @@ constexpr std::int64_t kWorkPerThread = 100000;
 // At most so many if their biases are packed too, which takes scratch for each.
 constexpr std::int64_t kQueriesWithBias = 16 * kAttentionRows;
 constexpr std::int64_t kLanes = 16;
+// Queries that threads without a task take of another's, and how many times as many it does before
+// it looks for such threads.
+constexpr std::int64_t kUnitQueries = 2 * kAttentionRows, kUnitsAtOnce = 4;
 // Multiply-adds between two questions whether the call is interrupted: 0.1 ms, or 50 ms scalar.
 constexpr std::int64_t kWorkPerQuestion = std::int64_t{1} << 22;
 
@@ -94,17 +97,22 @@ void zero_rows(float* out, std::int64_t rows, std::int64_t stride, std::int64_t 
   for (std::int64_t i = 0; i < rows; ++i) std::fill_n(out + i * stride, d, 0.0f);
 }
 
-void run_rows(const KernelRow<AttentionArgs>& kernel, AttentionArgs args) {
-  const std::int64_t rows = args.m;
-  const std::int64_t some =
-      round_up(ceil_div(kWorkPerQuestion, 2 * args.n * args.d), kAttentionRows);
-  for (std::int64_t i = 0; i < rows && (i == 0 || !interrupted()); i += some) {
-    args.m = std::min(some, rows - i);
-    kernel.run(args);
-    args.q += some * args.q_stride;
-    args.out += some * args.out_stride;
-    if (args.bias != nullptr) args.bias += some * round_up(args.n, kLanes);
-  }
+void run_rows(const KernelRow<AttentionArgs>& kernel, const AttentionArgs& args) {
+  const std::int64_t fitting = ceil_div(kWorkPerQuestion, 2 * args.n * args.d * kUnitQueries);
+  const std::int64_t n_pad = round_up(args.n, kLanes);
+  const auto step = [&](std::int64_t first, std::int64_t last, int worker) {
+    const std::int64_t i = first * kUnitQueries;
+    AttentionArgs part = args;
+    part.m = std::min(last * kUnitQueries, args.m) - i;
+    part.q += i * args.q_stride;
+    part.out += i * args.out_stride;
+    if (args.bias != nullptr) part.bias += i * n_pad;
+    auto* scores = reinterpret_cast<std::uint8_t*>(args.scores);
+    const std::int64_t bytes = kAttentionRows * n_pad * static_cast<std::int64_t>(sizeof(float));
+    part.scores = reinterpret_cast<float*>(scratch_of(worker, scores, bytes));
+    kernel.run(part);
+  };
+  run_steps(ceil_div(args.m, kUnitQueries), std::min(fitting, kUnitsAtOnce), step);
 }
 
 }  // namespace

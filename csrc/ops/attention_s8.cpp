@@ -28,6 +28,7 @@ struct Plan {
   int threads;
   std::int64_t group;  // heads of q to one of k
   std::int64_t parts, part_queries;
+  std::int64_t unit;              // queries that may be shared with threads without a task
   std::int64_t rows, row_places;  // of q at a time; rounded up to whole panels
   std::int64_t blocks, d_pad, q_stride;
   std::int64_t packed_at, row_list_at, q_at, factor_at, work_at, sums_at, stats_at, seen_at,
@@ -49,8 +50,10 @@ Plan make_plan(const GroupedShape& grouped, bool has_bias) {
   plan.d_pad = round_up(shape.d, kLanes);
   const std::int64_t fitting =
       kSumBytes / std::max<std::int64_t>(1, checked_mul(plan.blocks, plan.d_pad, 4));
-  const std::int64_t queries = std::max<std::int64_t>(1, std::min(fitting, kRows) / plan.group);
-  plan.rows = checked_mul(std::min(plan.part_queries, queries), plan.group);
+  const std::int64_t queries =
+      std::clamp<std::int64_t>(std::min(fitting, kRows) / plan.group, 1, plan.part_queries);
+  plan.unit = std::clamp<std::int64_t>(kLanes / plan.group, 1, queries);
+  plan.rows = checked_mul(round_up(queries, plan.unit), plan.group);
   plan.row_places = round_up(plan.rows, kLanes);
 
   plan.isas = active_isas();
@@ -235,19 +238,20 @@ void attention_s8(const GroupedShape& grouped, TokenRows q, TokenRows k, TokenRo
     head.pack({shape.entry(k, b) + kv_head * shape.d, k.row_stride},
               {shape.entry(v, b) + kv_head * shape.d, v.row_stride},
               extras.mask ? extras.mask + shape.begin(b, shape.keys) : nullptr);
-    RowBlock block(plan, head, own);
-    const std::int64_t step = plan.rows / plan.group;
-    for (std::int64_t i = q0; i < end && !interrupted(); i += step) {
+    const auto step_over = [&](std::int64_t first, std::int64_t last, int helper) {
+      const std::int64_t i = q0 + first * plan.unit;
       const std::int64_t* seen = extras.key_ranges;
       if (seen != nullptr) seen += 2 * (i + (shape.offsets != nullptr ? row0 : 0));
       ScoreBias bias = extras.bias;
       if (bias.data != nullptr) {
         bias.data += kv_head * plan.group * bias.head_stride + i * bias.row_stride;
       }
+      RowBlock block(plan, head, scratch_of(helper, own, plan.thread_bytes));
       block.run(shape.entry(q, b) + i * q.row_stride + column, q.row_stride,
-                std::min(step, end - i), seen, bias, scale, out + (row0 + i) * width + column,
-                width);
-    }
+                std::min(q0 + last * plan.unit, end) - i, seen, bias, scale,
+                out + (row0 + i) * width + column, width);
+    };
+    run_steps(ceil_div(end - q0, plan.unit), plan.rows / plan.group / plan.unit, step_over);
   });
 }
 

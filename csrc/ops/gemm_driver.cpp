@@ -2,6 +2,9 @@
 #include "ops/gemm_driver.h"
 
 #include <algorithm>
+#include <atomic>
+#include <new>
+#include <thread>
 
 #include "dispatch/cpu_features.h"
 #include "ops/code_rows.h"
@@ -14,9 +17,13 @@ namespace {
 
 // Below this many multiply-adds a thread's share is not worth handing over (~2 us of work).
 constexpr std::int64_t kWorkPerThread = 100000;
-// From this many rows per thread on, threads split rows and quantize their own; below, they split
-// columns, so that each byte of the weight is read by one thread only.
-constexpr std::int64_t kRowsPerThread = 32;
+// From this many rows per thread on, or where the codes of all rows would not stay in L2, threads
+// split rows and quantize their own; below, they split columns too, so that tasks are small.
+constexpr std::int64_t kRowsPerThread = 256, kFewestRowsPerThread = 32;
+// Rows of a task at least, if there are so many, and the share of a thread's rows at most.
+constexpr std::int64_t kTaskRows = 32, kTasksPerThread = 8;
+// A weight so many times as large as L2 is to be read once: all rows meet a chunk of it in turn.
+constexpr std::int64_t kLargeWeight = 4;
 // A block has as many rows as its kernel asks for, fewer where their codes would fill more than
 // half of L2: they stay there while the weight streams past.
 constexpr std::int64_t kFewestBlockRows = 16;
@@ -27,22 +34,45 @@ constexpr std::int64_t kFewestBlockRows = 16;
 constexpr std::int64_t kBlockSums = 24576;
 constexpr std::int64_t kBlockWork = std::int64_t{1} << 27;
 
+// Panels of a task at least.
+constexpr std::int64_t kFewestPanels = 4;
+
+// Panels cut into tasks of `chunk`, the last quarter into smaller ones.
+class PanelTasks {
+ public:
+  PanelTasks() = default;
+  PanelTasks(std::int64_t panels, std::int64_t chunk)
+      : panels_(panels),
+        chunk_(chunk),
+        small_(chunk < 12 ? chunk : round_up(ceil_div(chunk, 3), kFewestPanels)),
+        large_(panels * 3 / 4 / chunk) {}
+  std::int64_t count() const { return large_ + ceil_div(panels_ - large_ * chunk_, small_); }
+  std::int64_t begin(std::int64_t task) const {
+    const std::int64_t behind = std::max<std::int64_t>(task - large_, 0);
+    return std::min(panels_, (task - behind) * chunk_ + behind * small_);
+  }
+
+ private:
+  std::int64_t panels_ = 0, chunk_ = 1, small_ = 1, large_ = 0;
+};
+
 // One of the products that read the same codes.
 struct Part {
   Product product;
   Schedule schedule;
-  std::int64_t column_tasks;
+  PanelTasks tasks;
 };
 constexpr std::int64_t kMostParts = 4;
 
 struct Plan {
   Part parts[kMostParts];
   std::int64_t part_count = 0;
-  std::int64_t m, block_rows, row_blocks, panel_chunk, column_tasks;
+  std::int64_t m, block_rows, row_blocks, column_tasks;
   std::int64_t code_stride, abs_offset, code_bytes, scale_bytes, info_bytes, block_bytes,
       sum_panels, sum_bytes, thread_bytes;  // a thread has its sums, then scratch
   int threads;
   bool split_rows;
+  bool large_weight;  // is read once: blocks of rows are large, or take turns with each chunk
 
   Part* begin() { return parts; }
   Part* end() { return parts + part_count; }
@@ -63,12 +93,12 @@ bool same_codes(const Schedule& a, const Schedule& b) {
 // Rows at a stride of a multiple of 4096 bytes would all fall into the same cache sets.
 std::int64_t spread_stride(std::int64_t bytes) { return bytes % 1024 == 0 ? bytes + 64 : bytes; }
 
-// Even, since two panels share a GroupOrder.
+// Whole units of run_steps(), and even, since two panels share a GroupOrder.
 std::int64_t panels_of_sums(const Schedule& schedule, std::int64_t block_rows, std::int64_t k) {
   const std::int64_t sums = std::min(kBlockSums, kBlockWork / std::max<std::int64_t>(k, 1));
-  const std::int64_t most = std::max<std::int64_t>(schedule.panels_at_once, 4);
+  const std::int64_t most = std::max(schedule.panels_at_once, kFewestPanels);
   const std::int64_t fitting = sums / Weight::kPanelWidth / block_rows;
-  return std::clamp<std::int64_t>(fitting, 4, most) / 2 * 2;
+  return std::clamp<std::int64_t>(fitting, kFewestPanels, most) / kFewestPanels * kFewestPanels;
 }
 
 // As many of the products as the first one's codes are for.
@@ -78,7 +108,7 @@ void take_parts(Plan& plan, const Product* products, std::int64_t count) {
     const Product& product = products[plan.part_count];
     const Schedule schedule = product.weight->schedule(plan.m, isas);
     if (plan.part_count > 0 && !same_codes(plan.schedule(), schedule)) return;
-    plan.parts[plan.part_count] = {product, schedule, 0};
+    plan.parts[plan.part_count] = {product, schedule, {}};
   }
 }
 
@@ -91,6 +121,10 @@ void plan_rows(Plan& plan) {
   const auto half_l2 = static_cast<std::int64_t>(cpu_features().l2_bytes / 2);
   const std::int64_t fitting_rows = std::max(kFewestBlockRows, half_l2 / plan.code_stride);
   plan.block_rows = std::min(schedule.block_rows, fitting_rows);
+  if (plan.threads > 1 && !(plan.split_rows && plan.large_weight)) {
+    const std::int64_t share = plan.split_rows ? plan.m / (plan.threads * kTasksPerThread) : 0;
+    plan.block_rows = std::min(plan.block_rows, std::max(share, kTaskRows));
+  }
   if (schedule.even_blocks) {
     const std::int64_t shares = plan.split_rows ? plan.threads : 1;
     const std::int64_t rounds = ceil_div(plan.m, shares * plan.block_rows);
@@ -110,19 +144,20 @@ void plan_columns(Plan& plan) {
   std::int64_t panels = 0;
   for (const Part& part : plan) panels += part.product.weight->panels();
   // 12 panels suit kernels that take 1, 2, 3 or 4 at a time.
-  const std::int64_t shares_of_columns = plan.split_rows ? 1 : plan.threads * 4;
-  plan.panel_chunk = round_up(ceil_div(std::max<std::int64_t>(panels, 1), shares_of_columns), 4);
-  if (plan.panel_chunk > 12) plan.panel_chunk = round_up(plan.panel_chunk, 12);
+  const std::int64_t shares_of_columns =
+      plan.split_rows ? 1 : ceil_div(plan.threads * kTasksPerThread, plan.row_blocks);
+  std::int64_t chunk = round_up(ceil_div(std::max<std::int64_t>(panels, 1), shares_of_columns), 4);
+  if (chunk > 12) chunk = round_up(chunk, 12);
 
   std::int64_t scratch_bytes = 0;
-  plan.sum_panels = plan.panel_chunk;
+  plan.sum_panels = chunk;
   plan.column_tasks = 0;
   for (Part& part : plan) {
     const Weight& weight = *part.product.weight;
     plan.sum_panels =
         std::min(plan.sum_panels, panels_of_sums(part.schedule, plan.block_rows, weight.k()));
-    part.column_tasks = ceil_div(weight.panels(), plan.panel_chunk);
-    plan.column_tasks += part.column_tasks;
+    part.tasks = PanelTasks(weight.panels(), chunk);
+    plan.column_tasks += part.tasks.count();
     scratch_bytes = std::max(scratch_bytes, part.schedule.scratch_bytes);
   }
   plan.sum_bytes = plan.block_rows * plan.sum_panels * Weight::kPanelWidth * 4;
@@ -138,7 +173,11 @@ Plan make_plan(std::int64_t m, const Product* products, std::int64_t count) {
     work += std::max(part.schedule.work, part.product.weight->n() * 16);
   }
   plan.threads = threads_for(checked_mul(m, work), kWorkPerThread);
-  plan.split_rows = plan.threads == 1 || m >= plan.threads * kRowsPerThread;
+  const auto l2 = static_cast<std::int64_t>(cpu_features().l2_bytes);
+  const bool stays = checked_mul(m, plan.weight().k()) <= l2;
+  plan.split_rows =
+      plan.threads == 1 || m >= plan.threads * (stays ? kRowsPerThread : kFewestRowsPerThread);
+  plan.large_weight = static_cast<std::int64_t>(plan.weight().nbytes()) > kLargeWeight * l2;
   plan_rows(plan);
   plan_columns(plan);
   return plan;
@@ -177,21 +216,24 @@ void fill(const Plan& plan, const RowSource& source, const CodeBlock& block, std
   plan.weight().prepare(plan.schedule(), block, rows, begin, end);
 }
 
-// Rows [m0, m0 + rows), whose codes are in `block`, times panels [p_begin, p_end) of a part.
-void multiply(const Plan& plan, const Part& part, CodeBlock block, std::int64_t m0,
-              std::int64_t rows, std::int64_t p_begin, std::int64_t p_end, std::uint8_t* own) {
+// Rows [m0, m0 + rows), whose codes are in `block`, times panels [begin, end) of a part.
+void multiply(const Plan& plan, const Part& part, const CodeBlock& block, std::int64_t m0,
+              std::int64_t rows, std::int64_t begin, std::int64_t end, std::uint8_t* own) {
   const Weight& weight = *part.product.weight;
-  auto* sums = reinterpret_cast<std::int32_t*>(own);
-  block.scratch = own + plan.sum_bytes;
   const std::int64_t stride = plan.sum_panels * Weight::kPanelWidth;
-  for (std::int64_t p = p_begin; p < p_end; p += plan.sum_panels) {
-    if (p > p_begin && interrupted()) return;
-    const std::int64_t panels = std::min(plan.sum_panels, p_end - p);
-    weight.multiply(part.schedule, block, rows, p, panels, sums, stride);
+  const auto step = [&](std::int64_t first, std::int64_t last, int worker) {
+    std::uint8_t* memory = scratch_of(worker, own, plan.thread_bytes);
+    auto* sums = reinterpret_cast<std::int32_t*>(memory);
+    CodeBlock codes = block;
+    codes.scratch = memory + plan.sum_bytes;
+    const std::int64_t p = begin + first * kFewestPanels;
+    const std::int64_t panels = std::min(begin + last * kFewestPanels, end) - p;
+    weight.multiply(part.schedule, codes, rows, p, panels, sums, stride);
     const std::int64_t n0 = p * Weight::kPanelWidth;
     const std::int64_t columns = std::min(panels * Weight::kPanelWidth, weight.n() - n0);
-    part.product.sink->take({sums, weight.group() != 0, stride, m0, rows, n0, columns, &block});
-  }
+    part.product.sink->take({sums, weight.group() != 0, stride, m0, rows, n0, columns, &codes});
+  };
+  run_steps(ceil_div(end - begin, kFewestPanels), plan.sum_panels / kFewestPanels, step);
 }
 
 // Each task quantizes a block of rows and multiplies it with all of the weights.
@@ -211,37 +253,71 @@ void run_by_rows(const Plan& plan, const RowSource& source) {
   });
 }
 
-// All rows are quantized first; then each task multiplies one block of them with a few panels.
+// Whether the rows of a block are filled; a line of its own.
+struct alignas(64) BlockState {
+  enum : std::uint32_t { kEmpty, kFilling, kFilled };
+  std::atomic<std::uint32_t> state{kEmpty};
+
+  // Who comes first fills; others wait, for what one thread does in some microseconds.
+  template <class Fill>
+  void fill_once(const Fill& fill_block) {
+    std::uint32_t seen = state.load(std::memory_order_acquire);
+    if (seen == kEmpty && state.compare_exchange_strong(seen, kFilling)) {
+      const Finally filled{state};
+      fill_block();
+      return;
+    }
+    while (state.load(std::memory_order_acquire) != kFilled) std::this_thread::yield();
+  }
+
+ private:
+  struct Finally {
+    std::atomic<std::uint32_t>& state;
+    ~Finally() { state.store(kFilled, std::memory_order_release); }
+  };
+};
+
+// A task multiplies a block of rows with a few panels; who comes to a block first quantizes it. Few
+// blocks, and those that a large weight meets in turn, are quantized by all threads before.
 void run_by_columns(const Plan& plan, const RowSource& source) {
-  const std::int64_t own_at = round_up(plan.block_bytes * plan.row_blocks, 64);
+  const std::int64_t states_at = round_up(plan.block_bytes * plan.row_blocks, 64);
+  const auto state_bytes = static_cast<std::int64_t>(sizeof(BlockState));
+  const std::int64_t own_at = states_at + plan.row_blocks * state_bytes;
   std::uint8_t* memory =
       scratch(static_cast<std::size_t>(own_at + plan.threads * plan.thread_bytes));
   const auto rows_of = [&](std::int64_t block) {
     return std::min(plan.block_rows, plan.m - block * plan.block_rows);
   };
-  // Quarter blocks, so that one block of rows already feeds four threads; small ones stay here.
-  const std::int64_t parts = plan.m * plan.weight().k() < 16384 ? 1 : 4;
-  parallel_for(plan.row_blocks * parts, parts == 1 ? 1 : plan.threads, [&](std::int64_t task, int) {
-    const std::int64_t block_index = task / parts, part = task % parts;
+  // Rows [cut(part), cut(part + 1)) of `parts` of a block.
+  const auto fill_part = [&](std::int64_t block_index, std::int64_t part, std::int64_t parts) {
     const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
     const std::int64_t rows = rows_of(block_index), unit = fill_unit(plan.schedule());
     const auto cut = [&](std::int64_t i) {
       return std::min(rows, round_up(rows * i / parts, unit));
     };
     fill(plan, source, block, block_index * plan.block_rows, rows, cut(part), cut(part + 1));
-  });
+  };
+  const bool before = plan.row_blocks < plan.threads || plan.large_weight;
+  if (before) {  // quarters, so that one block feeds four threads; small ones stay here
+    const std::int64_t parts = plan.m * plan.weight().k() < 16384 ? 1 : 4;
+    parallel_for(plan.row_blocks * parts, parts == 1 ? 1 : plan.threads,
+                 [&](std::int64_t task, int) { fill_part(task / parts, task % parts, parts); });
+  }
+  auto* states = reinterpret_cast<BlockState*>(memory + states_at);
+  for (std::int64_t i = 0; i < plan.row_blocks; ++i) new (states + i) BlockState;
   parallel_for(plan.column_tasks * plan.row_blocks, plan.threads,
                [&](std::int64_t task, int worker) {
-                 const std::int64_t block_index = task % plan.row_blocks;
+                 const std::int64_t block_index =
+                     plan.large_weight ? task % plan.row_blocks : task / plan.column_tasks;
+                 if (!before) states[block_index].fill_once([&] { fill_part(block_index, 0, 1); });
                  const CodeBlock block = code_block(plan, memory + block_index * plan.block_bytes);
                  std::uint8_t* own = memory + own_at + worker * plan.thread_bytes;
                  const Part* part = plan.begin();
-                 std::int64_t columns = task / plan.row_blocks;
-                 for (; columns >= part->column_tasks; ++part) columns -= part->column_tasks;
-                 const std::int64_t p = columns * plan.panel_chunk;
-                 const std::int64_t panels = part->product.weight->panels();
+                 std::int64_t columns =
+                     plan.large_weight ? task / plan.row_blocks : task % plan.column_tasks;
+                 for (; columns >= part->tasks.count(); ++part) columns -= part->tasks.count();
                  multiply(plan, *part, block, block_index * plan.block_rows, rows_of(block_index),
-                          p, std::min(p + plan.panel_chunk, panels), own);
+                          part->tasks.begin(columns), part->tasks.begin(columns + 1), own);
                });
 }
 

@@ -17,6 +17,8 @@ constexpr std::int64_t kWidth = PanelsF32::kWidth;
 constexpr std::int64_t kWorkPerThread = 200000;
 // A task's sums, 96 KiB, are in L2 when they become outputs.
 constexpr std::int64_t kTaskRows = 128, kTaskPanels = 12;
+// On several threads tasks are smaller, and so many, if there are rows and panels enough.
+constexpr std::int64_t kSharedTaskRows = 48, kTasksPerThread = 16;
 // Twelve rows of as many inputs stay in L2 while panels pass.
 constexpr std::int64_t kPartOfK = 8192;
 // Multiply-adds between two questions whether the call is interrupted: 0.3 ms, or 70 ms scalar.
@@ -31,17 +33,17 @@ struct Plan {
   Plan(std::int64_t m, const LinearF32& layer) {
     const PanelsF32& weight = *layer.shared_weight();
     threads = threads_for(checked_mul(m, weight.n(), weight.k()), kWorkPerThread);
-    const std::int64_t row_tasks = ceil_div(m, kTaskRows);
+    const std::int64_t row_tasks = ceil_div(m, threads > 1 ? kSharedTaskRows : kTaskRows);
     task_rows = ceil_div(m, row_tasks);
     task_panels = kTaskPanels;
     if (threads > 1) {
-      const std::int64_t share = ceil_div(weight.panels() * row_tasks, 4 * threads);
+      const std::int64_t share = ceil_div(weight.panels() * row_tasks, kTasksPerThread * threads);
       task_panels = std::min(round_up(share, 4), kTaskPanels);
     }
     column_tasks = ceil_div(weight.panels(), task_panels);
     const std::int64_t panel_work = task_rows * kWidth * std::min(weight.k() + 1, kPartOfK);
     panels_at_once = std::max<std::int64_t>(kWorkPerQuestion / panel_work / 4 * 4, 2);
-    stretch = layer.multiplier() == nullptr ? m : std::min(m, threads * task_rows);
+    stretch = layer.multiplier() == nullptr ? m : std::min(m, threads * kTaskRows);
   }
 
   std::int64_t sums_stride() const { return task_panels * kWidth; }

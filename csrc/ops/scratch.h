@@ -11,6 +11,12 @@ namespace octavo {
 // next call. Kept between calls, so that a warm call allocates nothing. Throws std::bad_alloc.
 std::uint8_t* scratch(std::size_t bytes);
 
+// The memory of a worker of run_steps() (ops/work_split.h): what the task has, or if it helps its
+// own thread's.
+inline std::uint8_t* scratch_of(int worker, std::uint8_t* of_task, std::int64_t bytes) {
+  return worker == 0 ? of_task : scratch(static_cast<std::size_t>(bytes));
+}
+
 // Where the parts of a piece of scratch begin, each aligned to 64.
 class ScratchLayout {
  public:

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "memory/sizes.h"
+#include "threads/interrupt.h"
 #include "threads/pool.h"
 
 namespace octavo {
@@ -35,6 +36,21 @@ inline std::int64_t query_parts(int threads, std::int64_t pairs, std::int64_t qu
   if (threads == 1) return 1;
   return std::min(ceil_div(threads * kTasksPerThread, pairs),
                   std::max<std::int64_t>(1, queries / kQueriesPerTask));
+}
+
+// Calls step(begin, end, worker) for all of [0, units), `at_once` a time and as worker 0, until the
+// call is interrupted. Inside a task, what is left when other threads run out of tasks is shared
+// with them, unit by unit.
+template <class Step>
+void run_steps(std::int64_t units, std::int64_t at_once, const Step& step) {
+  for (std::int64_t i = 0; i < units && (i == 0 || !interrupted()); i += at_once) {
+    if (const int idle = idle_threads(); idle > 0) {
+      parallel_for(units - i, 1 + idle,
+                   [&](std::int64_t task, int worker) { step(i + task, i + task + 1, worker); });
+      return;
+    }
+    step(i, std::min(i + at_once, units), 0);
+  }
 }
 
 }  // namespace octavo

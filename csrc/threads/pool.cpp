@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "threads/pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -31,17 +32,14 @@ void pause_cpu() noexcept {
 #endif
 }
 
-thread_local bool inside_task = false;
+thread_local int depth = 0;  // tasks that this thread is inside of, each in the one before
 
 class InsideTask {
  public:
-  InsideTask() noexcept : before_(inside_task) { inside_task = true; }
-  ~InsideTask() { inside_task = before_; }
+  InsideTask() noexcept { ++depth; }
+  ~InsideTask() { --depth; }
   InsideTask(const InsideTask&) = delete;
   InsideTask& operator=(const InsideTask&) = delete;
-
- private:
-  bool before_;
 };
 
 // Between tasks, not before the first: a job of one task asks nothing.
@@ -64,52 +62,127 @@ class Lowering {
   std::atomic<bool>& flag_;
 };
 
+class Counted {
+ public:
+  explicit Counted(std::atomic<int>& count) noexcept : count_(count) { count_.fetch_add(1); }
+  ~Counted() { count_.fetch_sub(1); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  std::atomic<int>& count_;
+};
+
+// A call of parallel_run that several threads work on. Its tasks come in as many ranges as there
+// are threads, up to a few: a thread takes those of its own in turn, which lie side by side and are
+// its own in the next call too, and then what is left of the others'.
+struct Job {
+  // Of `state`: whether nobody may enter any more, how many threads found no task any more, and
+  // how many are inside. Where there are only late ones, who leave at once, the job is over.
+  static constexpr std::uint32_t kClosed = 1u << 31, kOneIdle = 1u << 16, kInside = kOneIdle - 1;
+  static constexpr int kRanges = 8;
+  // Neighbouring lines travel together on some CPUs.
+  static constexpr std::size_t kApart = 128;
+  struct alignas(kApart) Range {
+    std::atomic<std::int64_t> next{0};
+  };
+
+  // One line has all that a thread needs to enter and leave.
+  alignas(kApart) std::atomic<std::uint32_t> state{kClosed};
+  std::atomic<int> helpers{0};  // numbers given out
+  // Written only while the job is over, and read inside.
+  TaskFunction function = nullptr;
+  const void* context = nullptr;
+  const std::atomic<bool>* interruption = nullptr;
+  std::int64_t tasks = 0;
+  int threads = 0, ranges = 1;
+  Range range[kRanges];
+  std::mutex error_mutex;
+  std::exception_ptr error;        // what the first task to throw threw
+  std::atomic<bool> taken{false};  // by a caller
+
+  std::int64_t begin(int r) const noexcept { return tasks * r / ranges; }
+  void open(std::int64_t task_count, int thread_count) noexcept;
+  bool is_open() const noexcept { return (state.load(std::memory_order_relaxed) & kClosed) == 0; }
+  // Whether it is open still. Whoever calls this calls leave(), also if it is not.
+  bool enter() noexcept { return (state.fetch_add(1, std::memory_order_acquire) & kClosed) == 0; }
+  void leave(bool idle = false) noexcept {
+    state.fetch_add((idle ? kOneIdle : 0) - 1, std::memory_order_release);
+  }
+  // By its caller, who finds no task any more.
+  void close() noexcept { state.fetch_add(kClosed + kOneIdle, std::memory_order_acquire); }
+  bool is_over() const noexcept { return (state.load(std::memory_order_acquire) & kInside) == 0; }
+  int idle() const noexcept {
+    return static_cast<int>((state.load(std::memory_order_relaxed) & ~kClosed) / kOneIdle);
+  }
+  bool take_idle() noexcept;
+  void give_idle() noexcept { state.fetch_add(kOneIdle, std::memory_order_relaxed); }
+  void take_tasks(int worker) noexcept;
+};
+
+void Job::open(std::int64_t task_count, int thread_count) noexcept {
+  tasks = task_count;
+  threads = thread_count;
+  ranges = std::min(threads, kRanges);
+  for (int r = 0; r < ranges; ++r) range[r].next.store(begin(r), std::memory_order_relaxed);
+  helpers.store(0, std::memory_order_relaxed);
+  // Of those who came late to the last call, which touch nothing else, the count must survive.
+  state.fetch_and(kInside, std::memory_order_release);
+}
+
+bool Job::take_idle() noexcept {
+  std::uint32_t seen = state.load(std::memory_order_relaxed);
+  while ((seen & ~kClosed) >= kOneIdle) {
+    if (state.compare_exchange_weak(seen, seen - kOneIdle, std::memory_order_relaxed)) return true;
+  }
+  return false;
+}
+
+void Job::take_tasks(int worker) noexcept {
+  const InsideTask inside;
+  try {
+    for (int i = 0; i < ranges; ++i) {
+      const int r = (worker + i) % ranges;
+      while (range[r].next.load(std::memory_order_relaxed) < begin(r + 1)) {
+        const std::int64_t task = range[r].next.fetch_add(1, std::memory_order_relaxed);
+        if (task >= begin(r + 1)) break;
+        function(context, task, worker);
+        if (interrupted()) return;
+      }
+    }
+  } catch (...) {
+    for (Range& each : range) each.next.store(tasks, std::memory_order_relaxed);
+    const std::lock_guard<std::mutex> guard(error_mutex);
+    if (!error) error = std::current_exception();
+  }
+}
+
 class Pool {
  public:
   void run(std::int64_t tasks, int threads, TaskFunction function, const void* context);
+  void share(std::int64_t tasks, int threads, TaskFunction function, const void* context);
+  int idle() const noexcept { return main_.idle(); }
 
  private:
-  static constexpr std::uint32_t kClosed = 1u << 31;
-
-  void serve(std::int64_t tasks, int threads, TaskFunction function, const void* context);
+  void serve(Job& job, std::int64_t tasks, int threads, TaskFunction function, const void* context);
+  void announce();
   void work(int index);
-  void take_tasks(int worker) noexcept;
+  void enter_main(int index);
+  void help_shared();
   std::uint64_t wait_for_job(std::uint64_t seen);
   bool ensure_workers(int count);
 
-  std::atomic<bool> busy_{false};  // set by the caller whose job the workers serve
-  int workers_ = 0;                // that caller's
+  static constexpr int kShared = 16;  // more tasks at a time than these share nothing
 
-  // The job; written only while `entered_` is kClosed with nobody inside.
-  TaskFunction function_ = nullptr;
-  const void* context_ = nullptr;
-  const std::atomic<bool>* interruption_ = nullptr;
-  std::int64_t tasks_ = 0;
-  int helpers_ = 0;
-  std::mutex error_mutex_;
-  std::exception_ptr error_;  // what the first task to throw threw
-  alignas(64) std::atomic<std::int64_t> next_{0};
-  alignas(64) std::atomic<std::uint32_t> entered_{kClosed};
+  Job main_;
+  Job shared_[kShared];       // of tasks of main_
+  std::atomic<int> open_{0};  // of shared_
+  int workers_ = 0;           // for the caller that has taken main_
   alignas(64) std::atomic<std::uint64_t> generation_{0};
   std::atomic<int> sleepers_{0};
   std::mutex sleep_mutex_;
   std::condition_variable wake_;
 };
-
-void Pool::take_tasks(int worker) noexcept {
-  const InsideTask inside;
-  try {
-    do {
-      const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= tasks_) return;
-      function_(context_, i, worker);
-    } while (!interrupted());
-  } catch (...) {
-    next_.store(tasks_, std::memory_order_relaxed);
-    const std::lock_guard<std::mutex> guard(error_mutex_);
-    if (!error_) error_ = std::current_exception();
-  }
-}
 
 std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
   const auto start = std::chrono::steady_clock::now();
@@ -122,11 +195,20 @@ std::uint64_t Pool::wait_for_job(std::uint64_t seen) {
     std::this_thread::yield();
   } while (std::chrono::steady_clock::now() - start < kSpin);
   std::unique_lock<std::mutex> lock(sleep_mutex_);
-  // Sequentially consistent with run(): either it sees this sleeper, or we see its generation.
+  // Sequentially consistent with announce(): either it sees this sleeper, or we its generation.
   sleepers_.fetch_add(1);
   wake_.wait(lock, [&] { return generation_.load() != seen; });
   sleepers_.fetch_sub(1);
   return generation_.load(std::memory_order_acquire);
+}
+
+void Pool::announce() {
+  generation_.fetch_add(1);
+  if (sleepers_.load() == 0) return;
+  {
+    const std::lock_guard<std::mutex> guard(sleep_mutex_);
+  }
+  wake_.notify_all();
 }
 
 void Pool::work(int index) {
@@ -134,12 +216,36 @@ void Pool::work(int index) {
   std::uint64_t seen = 0;
   for (;;) {
     seen = wait_for_job(seen);
-    if ((entered_.fetch_add(1, std::memory_order_acquire) & kClosed) == 0 && index < helpers_) {
-      set_interruption_flag(interruption_);
-      take_tasks(index + 1);
-      set_interruption_flag(nullptr);
+    enter_main(index);
+    help_shared();
+  }
+}
+
+void Pool::enter_main(int index) {
+  const bool takes_part = main_.enter() && index + 1 < main_.threads;
+  if (takes_part) {
+    set_interruption_flag(main_.interruption);
+    main_.take_tasks(index + 1);
+    set_interruption_flag(nullptr);
+  }
+  main_.leave(takes_part);
+}
+
+// Works on what tasks share, in the place of an idle thread, whichever: never are there more at
+// work than the caller wants.
+void Pool::help_shared() {
+  if (open_.load(std::memory_order_relaxed) == 0) return;
+  for (Job& job : shared_) {
+    if (!job.is_open()) continue;
+    if (job.enter() && main_.take_idle()) {
+      const int worker = 1 + job.helpers.fetch_add(1, std::memory_order_relaxed);
+      const std::atomic<bool>* const before = interruption_flag();
+      set_interruption_flag(job.interruption);
+      if (worker < job.threads) job.take_tasks(worker);
+      set_interruption_flag(before);
+      main_.give_idle();
     }
-    entered_.fetch_sub(1, std::memory_order_release);
+    job.leave();
   }
 }
 
@@ -155,45 +261,48 @@ bool Pool::ensure_workers(int count) {
 }
 
 void Pool::run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
-  if (busy_.exchange(true, std::memory_order_acquire)) {
+  if (main_.taken.exchange(true, std::memory_order_acquire)) {
     run_alone(tasks, function, context);
     return;
   }
-  const Lowering busy(busy_);
+  const Lowering taken(main_.taken);
   if (ensure_workers(threads - 1)) {
-    serve(tasks, threads, function, context);
+    serve(main_, tasks, threads, function, context);
   } else {
     run_alone(tasks, function, context);
   }
 }
 
-void Pool::serve(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
-  // A worker that came late to the last job may still be stepping through entered_: it saw kClosed
-  // and touches nothing else, so only its count must survive, hence fetch_and and no store.
-  function_ = function;
-  context_ = context;
-  interruption_ = interruption_flag();
-  tasks_ = tasks;
-  helpers_ = threads - 1;
-  next_.store(0, std::memory_order_relaxed);
-  entered_.fetch_and(~kClosed, std::memory_order_release);
-  generation_.fetch_add(1);
-  if (sleepers_.load() > 0) {
-    {
-      const std::lock_guard<std::mutex> guard(sleep_mutex_);
-    }
-    wake_.notify_all();
+void Pool::share(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
+  for (Job& job : shared_) {
+    if (idle() == 0) break;
+    if (job.taken.exchange(true, std::memory_order_acquire)) continue;
+    const Lowering taken(job.taken);
+    const Counted open(open_);
+    serve(job, tasks, threads, function, context);
+    return;
   }
-  take_tasks(0);
-  entered_.fetch_or(kClosed, std::memory_order_acquire);
-  for (int spins = 0; (entered_.load(std::memory_order_acquire) & ~kClosed) != 0; ++spins) {
+  run_alone(tasks, function, context);
+}
+
+void Pool::serve(Job& job, std::int64_t tasks, int threads, TaskFunction function,
+                 const void* context) {
+  job.function = function;
+  job.context = context;
+  job.interruption = interruption_flag();
+  job.open(tasks, threads);
+  announce();
+  job.take_tasks(0);
+  job.close();
+  for (int spins = 0; !job.is_over(); ++spins) {
     pause_cpu();
+    if (&job == &main_) help_shared();
     if (spins % kPausesPerYield == kPausesPerYield - 1) {
       interrupted();  // workers see the flag at their next block
       std::this_thread::yield();
     }
   }
-  const std::exception_ptr error = std::exchange(error_, nullptr);
+  const std::exception_ptr error = std::exchange(job.error, nullptr);
   if (error) std::rethrow_exception(error);
 }
 
@@ -223,7 +332,11 @@ void set_num_threads(int n) { thread_setting().store(n < 1 ? 1 : n); }
 
 int get_num_threads() noexcept { return thread_setting().load(std::memory_order_relaxed); }
 
-int usable_threads() noexcept { return inside_task ? 1 : get_num_threads(); }
+int usable_threads() noexcept { return depth > 0 ? 1 + idle_threads() : get_num_threads(); }
+
+int idle_threads() noexcept { return depth > 0 ? pool().idle() : 0; }
+
+int task_depth() noexcept { return depth; }
 
 void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const void* context) {
   const std::atomic<bool>* const stopped = interruption_flag();
@@ -234,7 +347,11 @@ void parallel_run(std::int64_t tasks, int threads, TaskFunction function, const 
     run_alone(tasks, function, context);
     return;
   }
-  pool().run(tasks, threads, function, context);
+  if (depth > 0) {
+    pool().share(tasks, threads, function, context);
+  } else {
+    pool().run(tasks, threads, function, context);
+  }
 }
 
 }  // namespace octavo

@@ -6,6 +6,9 @@
 //   work alone instead of waiting, so concurrent callers never block or oversubscribe each other.
 // * A caller never waits for a sleeping worker: it takes tasks itself, and workers that wake late
 //   find the job closed. It waits only for workers that are inside a task.
+// * Threads that find no task any more help those that have one still: a job inside a task is
+// theirs
+//   too. So a slow core holds the others by one task of what it computes last, not by all of it.
 // * After a job workers watch for the next for at most ~50 us, giving the core away to any thread
 //   that wants it, then sleep on a condition variable.
 // * A forked child starts with a fresh pool; the parent's is forgotten, never joined.
@@ -22,8 +25,13 @@ namespace octavo {
 void set_num_threads(int n);  // n >= 1
 int get_num_threads() noexcept;
 
-// How many threads an operation may use: those, or 1 inside a task, where the others have theirs.
+// How many threads an operation may use: those; inside a task, where the others have theirs, one
+// and those that have run out of tasks.
 int usable_threads() noexcept;
+int idle_threads() noexcept;  // the latter; 0 outside of tasks
+
+// How many tasks this thread is inside of, each begun in the one before.
+int task_depth() noexcept;
 
 using TaskFunction = void (*)(const void* context, std::int64_t task, int worker);
 

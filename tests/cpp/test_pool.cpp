@@ -108,6 +108,38 @@ void test_nested() {
   check(total == 30, "a job inside a task");
 }
 
+// A thread without a task takes part in a job inside another's: each of its tasks runs once, no two
+// have a worker's number at a time, and what one throws comes out of the outer job.
+void test_sharing(int threads, bool throws) {
+  constexpr std::int64_t kShared = 40;
+  std::vector<int> runs(kShared, 0);
+  std::vector<std::atomic<int>> at_work(static_cast<std::size_t>(threads));
+  std::atomic<bool> thrown{false}, clash{false};
+  std::atomic<int> helpers{0};
+  const auto share = [&](std::int64_t outer, int) {
+    if (outer != 1) return;
+    while (idle_threads() == 0) std::this_thread::yield();  // not all: who wakes late stays out
+    check(usable_threads() > 1 && usable_threads() <= threads, "threads for what is in a task");
+    parallel_for(kShared, usable_threads(), [&](std::int64_t task, int worker) {
+      if (++at_work[static_cast<std::size_t>(worker)] != 1) clash = true;
+      if (worker != 0) ++helpers;
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+      runs[static_cast<std::size_t>(task)] += 1;
+      --at_work[static_cast<std::size_t>(worker)];
+      if (throws && worker != 0) throw std::bad_alloc();
+    });
+  };
+  try {
+    parallel_for(threads, threads, share);
+  } catch (const std::bad_alloc&) {
+    thrown = true;
+  }
+  check(helpers > 0, "a thread that helps");
+  check(!clash && thrown == throws, "a shared job");
+  for (const int count : runs) check(throws ? count <= 1 : count == 1, "tasks of a shared job");
+  check(idle_threads() == 0 && task_depth() == 0, "nothing is left of a shared job");
+}
+
 // What a task throws comes out, also from a job inside it; no task starts afterwards, and the jobs
 // after it are whole.
 void test_errors(int threads, bool nested) {
@@ -317,6 +349,9 @@ int main() {
   test_jobs();
   test_concurrent_callers();
   test_nested();
+  for (const int threads : {2, 3, 5}) {
+    for (const bool throws : {false, true}) test_sharing(threads, throws);
+  }
   test_result_cache();
   for (const int threads : {1, 2, 3}) {
     for (const bool nested : {false, true}) test_errors(threads, nested);
