@@ -126,7 +126,7 @@ def test_a_child_for_each_kind_held_to_its_cpus(phone: Phone) -> None:
     assert [one["cluster"] for one in found["results"]] == [0, 1, 2]
     assert found["throttling"]["seen"]
     for note in (
-        "cortex-x2 (CPU 7): slowed down to 50% under load",
+        "cortex-x2 (CPU 7): slowed down to 50% under load, or other programs took its time",
         "the machine was busy: 3 of 3 rows disturbed (it was busy); time them again",
         "no temperature can be read",
     ):
@@ -347,11 +347,11 @@ def test_this_machine(
     assert {one["tier"] for one in found["results"]} != {"numpy"} or backend == "numpy"
 
 
-def test_no_time_is_said_once() -> None:
+def test_no_time_and_other_cpus_are_said() -> None:
     said: list[dict[str, Any]] = []
     request = {
         "cluster": asdict(Cluster("cpu", (0,))),
-        "started": time.time() - 60,
+        "started": time.monotonic() - 60,
         "seconds": 1.0,
         "repetitions": 1,
         "most_seconds": 0.1,
@@ -362,3 +362,8 @@ def test_no_time_is_said_once() -> None:
     assert missing == ["cpu (CPU 0): no time was left after the start"]
     assert said[-1] == {"done": True}
     assert not any("result" in answer for answer in said)
+    if hasattr(os, "sched_getaffinity"):
+        said.clear()
+        request["cluster"] = asdict(Cluster("cpu", (4000,), pinned=True))
+        worker.work(json.loads(json.dumps(request)), lambda answer: said.append(dict(answer)))
+        assert "the system moved it to CPU" in [a["missing"] for a in said if "missing" in a][-1]

@@ -125,7 +125,7 @@ class Measurement:
         try:
             child = self._start_child(index, seconds)
         except OSError as error:
-            self._notes.append(f"{self.clusters[index].title}: skipped ({error.strerror})")
+            self._notes.append(f"{self.clusters[index].title}: skipped ({error.strerror or error})")
             return False
         whole, done = True, False
         with child:
@@ -168,7 +168,7 @@ class Measurement:
     def _child(self, cluster: Cluster, seconds: float) -> Child:
         request = {
             "cluster": asdict(cluster),
-            "started": time.time(),
+            "started": time.monotonic(),  # one clock for all processes
             "seconds": seconds,
             "repetitions": self._plan.repetitions,
             "most_seconds": self._plan.most_seconds,
@@ -220,7 +220,8 @@ class Measurement:
         for one in self._throttling:
             title = self.clusters[one["cluster"]].title
             if one["last"] < THROTTLED * one["first"]:
-                yield f"{title}: slowed down to {one['last'] / one['first']:.0%} under load"
+                doubt = ", or other programs took its time" if busy else ""
+                yield f"{title}: slowed down to {one['last'] / one['first']:.0%} under load{doubt}"
             if one["celsius"] is None:
                 yield "no temperature can be read"
             if one["mhz"] is None:
