@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from octavo.io.checkpoint import Checkpoint
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
-from octavo.io.gguf import GgufFile, open_gguf
+from octavo.io.gguf import GgufFile, gguf_tokenizer, open_gguf
 from octavo.io.header import TensorInfo
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
@@ -18,6 +18,7 @@ __all__ = [
     "TensorFile",
     "TensorInfo",
     "TensorPlan",
+    "gguf_tokenizer",
     "open_gguf",
     "replaced_folder",
     "write_tensor_file",

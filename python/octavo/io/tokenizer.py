@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,16 +110,8 @@ class Tokenizer:
         ends = one.special_tokens_mask
         return min(len(one.ids), limit) - (1 if ends and ends[-1] else 0)
 
-    @contextmanager
-    def _no_panic(self) -> Iterator[None]:
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit, MemoryError, ModuleNotFoundError):
-            raise
-        except BaseException as error:  # the library's panics are no Exceptions
-            raise ValueError(
-                f"{self._where}: {self._name}: not a tokenizer: {shown(str(error))}"
-            ) from None
+    def _no_panic(self) -> AbstractContextManager[None]:
+        return _no_panic(f"{self._where}: {self._name}")
 
     def _opened(self) -> Any:
         if _FILE in self._files:
@@ -128,6 +120,22 @@ class Tokenizer:
         config = {} if raw is None else parse_json(Path(_CONFIG), raw)
         lower = config.get("do_lower_case", True) is not False
         return _from_vocabulary(self._files[_VOCABULARY], lower)
+
+
+@contextmanager
+def _no_panic(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, ModuleNotFoundError):
+        raise
+    except BaseException as error:  # the library's panics are no Exceptions
+        raise ValueError(f"{where}: not a tokenizer: {shown(str(error))}") from None
+
+
+def tokenizer_from(content: bytes, where: str) -> Any:
+    """Return what the tokenizers library makes of a ``tokenizer.json``; `where` is for messages."""
+    with _no_panic(where):
+        return _library().Tokenizer.from_buffer(content)
 
 
 def _shortened(found: Any, limit: int) -> Tokens:

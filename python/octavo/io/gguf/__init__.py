@@ -8,5 +8,14 @@ before anything is made of it.
 from __future__ import annotations
 
 from octavo.io.gguf.reader import GgufFile, open_gguf
+from octavo.io.gguf.tokenizer import gguf_tokenizer, tokenizer_files
+from octavo.io.gguf.vocabulary import Vocabulary, read_vocabulary
 
-__all__ = ["GgufFile", "open_gguf"]
+__all__ = [
+    "GgufFile",
+    "Vocabulary",
+    "gguf_tokenizer",
+    "open_gguf",
+    "read_vocabulary",
+    "tokenizer_files",
+]
