@@ -55,6 +55,7 @@ FUNCTIONS = {
     ),
     "embedding": "codes=i1:n,k scale=f4:n ids=i8:m:below:n out=f4:m,k",
     "format_cost": "codes=i1:n,k:codes:one format=format",
+    "gated": "gate=f4:m,n x=f4:m,n name=activation out=f4:m,n",
     "layer_norm": "x=f4:m,n weight?=f4:n bias?=f4:n eps=float residual?=f4:m,n out=f4:m,n",
     "matmul_int8": (
         "a=CODE8:b,m,k b=CODE8:b,k,n a_zero_point?=i4:m b_zero_point?=i4:n out=i4:b,m,n"
@@ -63,6 +64,10 @@ FUNCTIONS = {
     "quantize_linear": (
         "x=FLOAT:all scale=FLOAT:blocks zero_point?=CODE:blocks outer=b channels=n inner=h"
         " block_size=block out=CODE:all"
+    ),
+    "rms_norm": "x=f4:m,n weight?=f4:n eps=float addend?=f4:m,n out=f4:m,n",
+    "rotary": (
+        "x=f4:m,w cosine=f4:k,pairs sine=f4:k,pairs positions=i8:m:below:k heads=h out=f4:m,w"
     ),
     "softmax": "x=f4:m,n out=f4:m,n",
     "widen": "x=HALF:n:wild out=f4:n",

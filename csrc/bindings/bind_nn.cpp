@@ -28,6 +28,17 @@ const float* optional_vector(const std::optional<py::array>& array, py::ssize_t 
   return data;
 }
 
+// Rows of an array of another's shape; none where it is left out.
+Rows<const float> rows_like(const std::optional<py::array>& array, const py::array& other,
+                            const char* name) {
+  if (!array) return {};
+  const Rows<const float> found = rows<float>(*array, name);
+  if (array->shape(0) != other.shape(0) || array->shape(1) != other.shape(1)) {
+    bad_argument(name, "as many rows and columns as what it goes with");
+  }
+  return found;
+}
+
 void activation(const py::array& x, const std::string& name, py::array out) {
   const float* in = contiguous<float>(x, 1, "x");
   const Activation which = activation_from(name);
@@ -45,12 +56,7 @@ void norm(const py::array& x, const std::optional<py::array>& weight,
   const py::ssize_t m = x.shape(0), n = x.shape(1);
   const float* w = optional_vector(weight, n, "weight");
   const float* b = optional_vector(bias, n, "bias");
-  Rows<const float> added;
-  if (residual) {
-    added = rows<float>(*residual, "residual");
-    if (residual->shape(0) != m || residual->shape(1) != n)
-      bad_argument("residual", "the shape of x");
-  }
+  const Rows<const float> added = rows_like(residual, x, "residual");
   const Rows<float> result = output_rows(out, x);
   check_apart(out, x, "x", InPlace::kYes);
   check_apart(out, residual, "residual", InPlace::kYes);
@@ -67,12 +73,66 @@ void softmax_rows(const py::array& x, py::array out) {
   without_gil([&] { softmax(m, n, in, result); });
 }
 
+void root_mean_square(const py::array& x, const std::optional<py::array>& weight, float eps,
+                      const std::optional<py::array>& addend, py::array out) {
+  const Rows<const float> in = rows<float>(x, "x");
+  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const float* w = optional_vector(weight, n, "weight");
+  const Rows<const float> added = rows_like(addend, x, "addend");
+  const Rows<float> result = output_rows(out, x);
+  check_apart(out, x, "x", InPlace::kYes);
+  check_apart(out, addend, "addend", InPlace::kYes);
+  check_apart(out, weight, "weight");
+  without_gil([&] { rms_norm(m, n, in, w, eps, added, result); });
+}
+
+void rotary_embedding(const py::array& x, const py::array& cosine, const py::array& sine,
+                      const py::array& positions, std::int64_t heads, py::array out) {
+  const Rows<const float> in = rows<float>(x, "x");
+  const py::ssize_t m = x.shape(0), width = x.shape(1);
+  if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the columns of x");
+  const RotaryTable table = {contiguous<float>(cosine, 2, "cosine"),
+                             contiguous<float>(sine, 2, "sine"), cosine.shape(1)};
+  if (2 * table.pairs > width / heads) bad_argument("cosine", "pairs that a head has");
+  if (sine.shape(0) != cosine.shape(0) || sine.shape(1) != table.pairs) {
+    bad_argument("sine", "the shape of cosine");
+  }
+  const auto* places = contiguous<std::int64_t>(positions, 1, "positions");
+  const std::vector<std::int64_t> known = copied(places, positions.shape(0));
+  const bool in_table = std::all_of(known.begin(), known.end(), [&](std::int64_t position) {
+    return position >= 0 && position < cosine.shape(0);
+  });
+  if (positions.shape(0) != m || !in_table) {
+    bad_argument("positions", "a row of the table for each row of x");
+  }
+  const Rows<float> result = output_rows(out, x);
+  check_apart(out, x, "x", InPlace::kYes);
+  check_apart(out, cosine, "cosine");
+  check_apart(out, sine, "sine");
+  without_gil([&] { rotary(m, heads, width / heads, in, table, known.data(), result); });
+}
+
+void gated_activation(const py::array& gate, const py::array& x, const std::string& name,
+                      py::array out) {
+  const Rows<const float> gates = rows<float>(gate, "gate"), in = rows_like(x, gate, "x");
+  const Activation which = activation_from(name);
+  const py::ssize_t m = gate.shape(0), n = gate.shape(1);
+  const Rows<float> result = output_rows(out, gate);
+  check_apart(out, gate, "gate", InPlace::kYes);
+  check_apart(out, x, "x", InPlace::kYes);
+  without_gil([&] { gated(which, m, n, gates, in, result); });
+}
+
 }  // namespace
 
 void register_nn(py::module_& m) {
   using namespace pybind11::literals;
   m.def("activation", &activation, "x"_a, "name"_a, "out"_a);
+  m.def("gated", &gated_activation, "gate"_a, "x"_a, "name"_a, "out"_a);
   m.def("layer_norm", &norm, "x"_a, "weight"_a, "bias"_a, "eps"_a, "residual"_a, "out"_a);
+  m.def("rms_norm", &root_mean_square, "x"_a, "weight"_a, "eps"_a, "addend"_a, "out"_a);
+  m.def("rotary", &rotary_embedding, "x"_a, "cosine"_a, "sine"_a, "positions"_a, "heads"_a,
+        "out"_a);
   m.def("softmax", &softmax_rows, "x"_a, "out"_a);
 }
 

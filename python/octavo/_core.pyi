@@ -218,6 +218,27 @@ def layer_norm(
     residual: NDArray[np.float32] | None,
     out: NDArray[np.float32],
 ) -> None: ...
+def rms_norm(
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
+    eps: float,
+    addend: NDArray[np.float32] | None,
+    out: NDArray[np.float32],
+) -> None: ...
+def rotary(
+    x: NDArray[np.float32],
+    cosine: NDArray[np.float32],
+    sine: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    heads: int,
+    out: NDArray[np.float32],
+) -> None: ...
+def gated(
+    gate: NDArray[np.float32],
+    x: NDArray[np.float32],
+    name: str,
+    out: NDArray[np.float32],
+) -> None: ...
 def softmax(x: NDArray[np.float32], out: NDArray[np.float32]) -> None: ...
 def attention(
     q: NDArray[np.float32],

@@ -10,7 +10,8 @@ be the input itself.  Results have the same bits on every CPU, backend and threa
 from __future__ import annotations
 
 from octavo._ops.attention import attention, attention_int8
-from octavo._ops.floats import gelu, layer_norm, relu, silu, softmax, tanh
+from octavo._ops.decoder import gated, rotary_embedding
+from octavo._ops.floats import gelu, layer_norm, relu, rms_norm, silu, softmax, tanh
 from octavo._ops.matmul import matmul_int8
 from octavo._ops.quantize import dequantize_linear, quantize_dynamic, quantize_linear
 from octavo.qtensor import quantize
@@ -20,6 +21,7 @@ __all__ = [
     "attention",
     "attention_int8",
     "dequantize_linear",
+    "gated",
     "gelu",
     "layer_norm",
     "matmul_int8",
@@ -27,6 +29,8 @@ __all__ = [
     "quantize_dynamic",
     "quantize_linear",
     "relu",
+    "rms_norm",
+    "rotary_embedding",
     "silu",
     "softmax",
     "sparse_linear",

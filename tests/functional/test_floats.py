@@ -142,6 +142,46 @@ def test_layer_norm_is_accurate(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(ops.layer_norm(x), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("extras", [(), ("weight",), ("weight", "addend"), ("addend",)])
+def test_rms_norm_is_the_reference(rng: np.random.Generator, width: int, extras: Any) -> None:
+    x = rng.normal(1, 3, (4, width)).astype(np.float32)
+    made = {
+        "weight": rng.normal(1, 1, width).astype(np.float32),
+        "addend": rng.normal(0, 1, x.shape).astype(np.float32),
+    }
+    given_ = {name: made[name] for name in extras}
+    weight, addend = (given_.get(name) for name in made)
+    expected = reference.rms_norm(x, weight, 1e-12, addend)
+    assert_same_bits(ops.rms_norm(x, eps=1e-12, **given_), expected)
+
+
+def test_rms_norm_is_accurate(rng: np.random.Generator) -> None:
+    x = rng.normal(5, 2, (20, 768)).astype(np.float32)
+    v = x.astype(np.float64)
+    expected = v / np.sqrt((v * v).mean(1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(ops.rms_norm(x), expected, atol=2e-6)
+
+
+def test_rotary_embedding_is_the_reference(rng: np.random.Generator) -> None:
+    x = rng.normal(0, 2, (2, 5, 3 * 11)).astype(np.float32)
+    cosine, sine = rng.normal(0, 1, (2, 9, 4)).astype(np.float32)
+    for positions in (np.arange(4, 9), rng.integers(0, 9, (2, 5))):
+        places = np.broadcast_to(positions, (2, 5)).reshape(-1)
+        expected = reference.rotary(x.reshape(10, 33), cosine[places], sine[places], 3)
+        turned = ops.rotary_embedding(x, cosine, sine, positions, 3)
+        assert_same_bits(turned.reshape(10, 33), expected)
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_gated_is_the_reference(rng: np.random.Generator, name: str) -> None:
+    gate, x = rng.normal(0, 3, (2, 3, 21)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        expected = reference.activation(gate, name) * x
+    assert_same_bits(ops.gated(gate, x, name), expected)
+    assert_same_bits(ops.gated(gate[:, ::2], x[:, ::2], name), expected[:, ::2])
+
+
 def test_layer_norm_layouts_and_specials(rng: np.random.Generator) -> None:
     wide = rng.normal(0, 1, (6, 80)).astype(np.float32)
     for x in (wide[:, :37], wide[::2], wide[::-1], wide.T, wide[:, ::2], wide.astype(np.float16)):
@@ -256,6 +296,7 @@ def test_any_values(x: Any) -> None:
 
 
 X = np.ones((2, 3), np.float32)
+Y = X[:, :1]
 Q = np.ones((1, 2, 4), np.float32)
 BAD_CALLS = {
     "float64": (TypeError, "x", lambda: ops.gelu(X.astype(float))),
@@ -273,6 +314,21 @@ BAD_CALLS = {
     "norm eps": (ValueError, "eps", lambda: ops.layer_norm(X, eps=-1.0)),
     "norm eps nan": (ValueError, "eps", lambda: ops.layer_norm(X, eps=float("nan"))),
     "norm eps type": (TypeError, "eps", lambda: ops.layer_norm(X, eps="small")),
+    "rms weight": (ValueError, "weight", lambda: ops.rms_norm(X, X[0, :2])),
+    "rms addend": (ValueError, "addend", lambda: ops.rms_norm(X, addend=X[:1])),
+    "rms scalar": (ValueError, "x", lambda: ops.rms_norm(1.0)),
+    "rms eps": (ValueError, "eps", lambda: ops.rms_norm(X, eps=-1.0)),
+    "gate shape": (ValueError, "x", lambda: ops.gated(X, X[:1])),
+    "gate type": (TypeError, "gate", lambda: ops.gated(X > 0, X)),
+    "gate name": (ValueError, "activation", lambda: ops.gated(X, X, "swish")),
+    "rotary rank": (ValueError, "x", lambda: ops.rotary_embedding(X[0], X, X, [0], 1)),
+    "rotary heads": (ValueError, "heads", lambda: ops.rotary_embedding(X, X, X, [0, 0], 2)),
+    "rotary pairs": (ValueError, "cosine", lambda: ops.rotary_embedding(X, X, X, [0, 0], 1)),
+    "rotary sine": (ValueError, "sine", lambda: ops.rotary_embedding(X, Y, Y[:1], [0, 0], 1)),
+    "rotary shape": (ValueError, "positions", lambda: ops.rotary_embedding(X, Y, Y, [0], 1)),
+    "rotary high": (ValueError, "positions", lambda: ops.rotary_embedding(X, Y, Y, [0, 2], 1)),
+    "rotary low": (ValueError, "positions", lambda: ops.rotary_embedding(X, Y, Y, [0, -1], 1)),
+    "rotary type": (TypeError, "positions", lambda: ops.rotary_embedding(X, Y, Y, [0.0, 1], 1)),
     "q rank": (ValueError, "q", lambda: ops.attention(X, Q, Q, heads=1)),
     "k batch": (ValueError, "k", lambda: ops.attention(Q, Q[:0], Q[:0], heads=1)),
     "k width": (ValueError, "k", lambda: ops.attention(Q, Q[..., :2], Q, heads=1)),

@@ -46,6 +46,31 @@ def test_layer_norm(isa: str, threads: int, rng: np.random.Generator, n: int) ->
 
 
 @pytest.mark.parametrize("n", SIZES)
+def test_rms_norm(isa: str, threads: int, rng: np.random.Generator, n: int) -> None:
+    weight = floats(rng, n, special=False)
+    for m in (0, 1, 3, 4, 9, 200):
+        x, addend = (floats(rng, (m, n), special=False) for _ in range(2))
+        x[::4] = floats(rng, (m, n))[::4]
+        for w, a in ((weight, addend), (weight, None), (None, x)):
+            same("rms_norm", (x, w, 1e-6, a), (m, n), "float32")
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 16, *slow(17, 32), 37])
+def test_rotary(isa: str, threads: int, rng: np.random.Generator, pairs: int) -> None:
+    cosine, sine = (floats(rng, (30, pairs), special=False) for _ in range(2))
+    for m, heads, rest in ((0, 1, 1), (1, 3, 0), (7, 2, 5), (200, 3, 0)):
+        x = floats(rng, (m, heads * max(1, 2 * pairs + rest)))
+        positions = rng.integers(0, 30, m)
+        same("rotary", (x, cosine, sine, positions, heads), x.shape, "float32")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_gated(isa: str, threads: int, rng: np.random.Generator, name: str) -> None:
+    for shape in ((0, 3), (1, 1), (3, 16), (5, 37), (90, 200)):
+        same("gated", (floats(rng, shape), floats(rng, shape), name), shape, "float32")
+
+
+@pytest.mark.parametrize("n", SIZES)
 def test_softmax(isa: str, threads: int, rng: np.random.Generator, n: int) -> None:
     for m in (0, 1, 5, 200):
         x = floats(rng, (m, n), special=False)

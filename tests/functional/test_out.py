@@ -83,6 +83,17 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], tuple[str, ...]]] = {
         {"x": X, "residual": floats(3, 5, 32), "weight": floats(32), "bias": floats(32)},
         ("x", "residual"),
     ),
+    "rms norm": (
+        octavo.functional.rms_norm,
+        {"x": X, "addend": floats(3, 5, 32), "weight": floats(32)},
+        ("x", "addend"),
+    ),
+    "gated": (octavo.functional.gated, {"gate": X, "x": floats(3, 5, 32)}, ("gate", "x")),
+    "rotary": (
+        partial(octavo.functional.rotary_embedding, positions=np.arange(5), heads=2),
+        {"x": X, "cosine": floats(7, 8), "sine": floats(7, 8)},
+        ("x",),
+    ),
     "attention": (partial(attention, heads=2), {**ROWS, "bias": BIAS}, ()),
     "attention int8": (partial(attention_int8, heads=2), {**ROWS, "bias": BIAS}, ()),
     "spmm": (partial(spmm, SPARSE), {"x": floats(32, 6)}, ()),

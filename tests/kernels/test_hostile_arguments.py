@@ -131,6 +131,10 @@ def test_outputs_over_inputs_are_refused() -> None:
         lambda: core.layer_norm(x, None, None, 1e-5, None, over),
         lambda: core.layer_norm(over, None, None, 1e-5, x, over),
         lambda: core.layer_norm(x.copy(), x[0], None, 1e-5, None, x),
+        lambda: core.rms_norm(x, None, 1e-5, None, over),
+        lambda: core.rms_norm(x.copy(), x[0], 1e-5, None, x),
+        lambda: core.gated(x, x, "silu", over),
+        lambda: core.rotary(x, x[:, :4].copy(), x[:, :4].copy(), np.arange(8), 2, over),
         lambda: core.attention(tokens, tokens, tokens, None, None, None, 2, 1.0, over[None]),
         lambda: core.quantize_linear(x, one, None, *layout, codes[:128]),
         lambda: core.dequantize_linear(codes[:128], one, None, *layout, x),
@@ -155,6 +159,8 @@ def test_outputs_that_are_inputs(isa: str, rng: np.random.Generator, size: int) 
         lambda a, b, out: backend.softmax(a, out),
         lambda a, b, out: backend.activation(a.reshape(-1), "silu", out.reshape(-1)),
         lambda a, b, out: backend.layer_norm(a, None, None, 1e-5, b, out),
+        lambda a, b, out: backend.rms_norm(a, None, 1e-5, b, out),
+        lambda a, b, out: backend.gated(a, b, "silu", out),
     ):
         wanted, in_place, on_residual = np.empty_like(x), x.copy(), residual.copy()
         call(x, residual, wanted)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary positions: tables of the same bits on every machine, rotation, attention near by."""
+"""Rotary positions: tables of the same bits on every machine, attention near by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from octavo import functional
 from octavo.models.local_attention import rotary_attention
-from octavo.models.rotary import rotary_table, rotate
+from octavo.models.rotary import rotary_table
 
 
 def test_a_table_does_not_depend_on_its_length() -> None:
@@ -21,8 +21,7 @@ def test_pairs_are_turned() -> None:
     """As complex numbers: the first half of a head are real parts, the second imaginary ones."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 9, 3 * 8)).astype(np.float32)
-    out = np.empty((2, 9, 2, 24), np.float32)[:, :, 1]
-    rotate(x, rotary_table(9, 8, 100.0), out)
+    out = functional.rotary_embedding(x, *rotary_table(9, 8, 100.0), np.arange(9), heads=3)
     heads = x.reshape(2, 9, 3, 2, 4).astype(np.float64)
     angles = np.arange(9)[:, None, None] * 100.0 ** -(np.arange(4) / 4)
     turned = (heads[..., 0, :] + 1j * heads[..., 1, :]) * np.exp(1j * angles)
@@ -37,9 +36,9 @@ def test_blocks_see_what_a_bias_leaves(reach: int) -> None:
     rng = np.random.default_rng(0)
     qkv = rng.standard_normal((2, tokens, 24)).astype(np.float32)
     mask = rng.random((2, tokens)) < 0.8
-    turned = np.empty((2, tokens, 16), np.float32)
-    rotate(qkv[..., :16], rotary_table(tokens, 4, 1e4), turned)
     places = np.arange(tokens)
+    table = rotary_table(tokens, 4, 1e4)
+    turned = functional.rotary_embedding(qkv[..., :16], *table, places, heads=4)
     beyond = np.abs(places - places[:, None]) > reach
     bias = np.where(beyond, np.float32(-1e30), np.float32(0))[None]
     parts = turned[..., :8], turned[..., 8:], qkv[..., 16:]

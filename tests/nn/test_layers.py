@@ -14,7 +14,7 @@ import octavo
 import octavo.functional as ops
 import reference
 from octavo import Embedding, _backend, nn
-from octavo.nn import FloatEmbedding, FloatLinear, LayerNorm
+from octavo.nn import FloatEmbedding, FloatLinear, LayerNorm, RMSNorm
 from octavo.nn.weights.product import FloatProduct
 from reference import assert_same_bits
 from refusals import refusals
@@ -134,6 +134,23 @@ def test_layer_norm(rng: np.random.Generator) -> None:
     assert repr(norm) == "LayerNorm(40, eps=1e-12)"
 
 
+def test_rms_norm(rng: np.random.Generator) -> None:
+    weight, x, addend = (
+        rng.normal(0, 1, s).astype(np.float32) for s in (40, (2, 3, 40), (2, 3, 40))
+    )
+    norm = RMSNorm(weight, eps=1e-12)
+    assert_same_bits(norm(x), ops.rms_norm(x, weight, 1e-12))
+    assert_same_bits(norm(x, addend), ops.rms_norm(x, weight, 1e-12, addend))
+    assert norm.nbytes == 160
+    for again in (
+        RMSNorm.from_state_dict(norm.state_dict(), **norm.config()),
+        pickle.loads(pickle.dumps(norm)),
+        copy.deepcopy(norm),
+    ):
+        assert_same_bits(again(x), norm(x))
+    assert repr(norm) == "RMSNorm(40, eps=1e-12)"
+
+
 def test_activation_and_attention(rng: np.random.Generator) -> None:
     x = rng.normal(0, 1, (2, 5, 8)).astype(np.float32)
     for name in ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh"):
@@ -166,6 +183,9 @@ BAD_CALLS = {
     "norm bias": (ValueError, "bias", lambda: LayerNorm(W[0], W[:, 0])),
     "norm eps": (ValueError, "eps", lambda: LayerNorm(W[0], eps=-1.0)),
     "norm eps type": (TypeError, "eps", lambda: LayerNorm(W[0], eps=None)),
+    "rms rank": (ValueError, "weight", lambda: RMSNorm(W)),
+    "rms eps": (ValueError, "eps", lambda: RMSNorm(W[0], eps=-1.0)),
+    "rms x": (ValueError, "weight", lambda: RMSNorm(W[0])(X[:, :3])),
     "norm x": (ValueError, "weight", lambda: LayerNorm(W[0])(X[:, :3])),
     "norm residual": (ValueError, "residual", lambda: LayerNorm(W[0])(X, X[:1])),
     "name": (ValueError, "name", lambda: nn.Activation("swish")),

@@ -23,7 +23,7 @@ from octavo import _backend, functional, nn, runtime, tuning
 from octavo.models.bert import BertModel
 from octavo.models.config import read_config
 from octavo.models.modernbert import ModernBertModel
-from octavo.models.rotary import rotary_table, rotate
+from octavo.models.rotary import rotary_table
 from octavo.nn.weights import KINDS
 from octavo.qtensor import QTensor
 from octavo.sparse import SparseMatrix
@@ -139,6 +139,30 @@ def _layer_norm() -> Results:
     yield functional.layer_norm(all_magnitudes(18, 33, 75))
 
 
+def _rms_norm() -> Results:
+    x, gain = values(60, 33, 75, scale=4), 1 + values(61, 75)
+    yield functional.rms_norm(x, gain)
+    yield functional.rms_norm(x, gain, 1e-12, values(62, 33, 75))
+    yield functional.rms_norm(all_magnitudes(63, 33, 75))
+
+
+def _rotary() -> Results:
+    for theta in (1e4, 16e4):
+        table = rotary_table(512, 64, theta)
+        yield from table
+        x = values(43, 2, 512, 128)
+        yield functional.rotary_embedding(x, *table, np.arange(512), heads=2)
+    cosine, sine = values(64, 40, 9), values(65, 40, 9)
+    x = values(66, 2, 37, 60, scale=4)
+    yield functional.rotary_embedding(x, cosine, sine, np.arange(37), heads=3)
+
+
+def _gated() -> Results:
+    gate, x = values(67, 33, 75, scale=8), values(68, 33, 75)
+    for name in ("silu", "gelu_tanh"):
+        yield functional.gated(gate, x, name)
+
+
 def _attention(function: Callable[..., Array], **shared: Any) -> Results:
     """Without and with a mask and a bias, and packed; `shared` are what int8 has besides."""
     size, kept = 96, 96 // (4 // shared.get("kv_heads", 4))
@@ -194,16 +218,6 @@ def _spmm() -> Results:
     matrix = SparseMatrix.from_dense(pruned(41, 75, 203))
     for columns in ROWS:
         yield octavo.sparse.spmm(matrix, values(42, 203, columns))
-
-
-def _rotary() -> Results:
-    for theta in (1e4, 16e4):
-        table = rotary_table(512, 64, theta)
-        yield from table
-        x = values(43, 2, 512, 128)
-        out = np.empty_like(x)
-        rotate(x, table, out)
-        yield out
 
 
 class IntegerSource:
@@ -278,6 +292,9 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     **{name: lambda name=name: _activation(name) for name in ACTIVATIONS},
     "softmax": _softmax,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "rotary": _rotary,
+    "gated": _gated,
     "attention": lambda: _attention(functional.attention),
     "attention_int8": lambda: _attention(functional.attention_int8),
     "attention_int8, ranges": _attention_int8_ranges,
@@ -291,7 +308,6 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     **{f"embedding, {kind}": lambda kind=kind: _embedding(kind) for kind in KINDS},
     "sparse_linear": _sparse_linear,
     "spmm": _spmm,
-    "rotary": _rotary,
     "bert, float32": lambda: _encoder(BertModel, BERT, "float32"),
     "bert, int8": lambda: _encoder(BertModel, BERT, "int8"),
     "bert, int4": lambda: _encoder(BertModel, BERT, "int4"),

@@ -260,6 +260,28 @@ def layer_norm(
     return out
 
 
+def rms_norm(x: Array, weight: Array | None, eps: float, addend: Array | None) -> Array:
+    out = np.empty(x.shape, F)
+    with np.errstate(all="ignore"):
+        for i, row in enumerate(x):
+            factor = F(1) / np.sqrt(row_sum_of_squares(row) / F(len(row)) + F(eps))
+            for j, a in enumerate(row):
+                y, w = a * factor, F(1) if weight is None else weight[j]
+                out[i, j] = y * w if addend is None else fma(y, w, addend[i, j])
+    return out
+
+
+def rotary(x: Array, cosine: Array, sine: Array, heads: int) -> Array:
+    """Tables with a row for each row of x."""
+    out, pairs, d = x.copy(), cosine.shape[1], x.shape[1] // heads
+    for (i, j), a in np.ndenumerate(x):
+        place = j % d
+        if place < 2 * pairs:
+            other = x[i, j + pairs if place < pairs else j - pairs] * sine[i, place % pairs]
+            out[i, j] = fma(a, cosine[i, place % pairs], -other if place < pairs else other)
+    return out
+
+
 def softmax_row(row: Any) -> list[Any]:
     with np.errstate(all="ignore"):
         top = F("nan") if np.isnan(row).any() else max(row)

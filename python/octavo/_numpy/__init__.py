@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from octavo._float_mode import in_default_mode
 from octavo._numpy import attention as int8_attention
-from octavo._numpy import float_ops, linear, quantize
+from octavo._numpy import decoder, float_ops, linear, quantize
 from octavo._numpy.int4 import PackedInt4
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
@@ -39,10 +39,13 @@ attention = in_default_mode(float_ops.attention)
 attention_int8 = in_default_mode(int8_attention.attention_int8)
 dequantize_linear = in_default_mode(quantize.dequantize_linear)
 embedding = in_default_mode(linear.embedding)
+gated = in_default_mode(decoder.gated)
 layer_norm = in_default_mode(float_ops.layer_norm)
 quantize_dynamic = in_default_mode(quantize.quantize_dynamic)
 quantize_linear = in_default_mode(quantize.quantize_linear)
 packed_int4 = PackedInt4
+rms_norm = in_default_mode(decoder.rms_norm)
+rotary = in_default_mode(decoder.rotary)
 softmax = in_default_mode(float_ops.softmax)
 widen = in_default_mode(quantize.widen)
 
@@ -64,6 +67,7 @@ __all__ = [
     "empty",
     "families",
     "format_cost",
+    "gated",
     "get_isa",
     "get_num_threads",
     "isa_tiers",
@@ -75,6 +79,8 @@ __all__ = [
     "quantize_dynamic",
     "quantize_linear",
     "result_cache",
+    "rms_norm",
+    "rotary",
     "set_isa",
     "set_num_threads",
     "softmax",

@@ -142,7 +142,7 @@ def row_sum(x: Array) -> Array:
     return _fold(lanes)
 
 
-def _row_sum_of_squares(x: Array) -> Array:
+def row_sum_of_squares(x: Array) -> Array:
     """`row_sum` of squares, each added without being rounded first."""
     n = x.shape[-1]
     lanes = np.zeros((*x.shape[:-1], _LANES), np.float32)
@@ -174,7 +174,7 @@ def layer_norm(
         n = _F(x.shape[1])
         mean: Array = np.divide(row_sum(v), n)
         d = v - mean[:, None]
-        variance = _row_sum_of_squares(d) / n
+        variance = row_sum_of_squares(d) / n
         d *= (_ONE / np.sqrt(variance + _F(eps)))[:, None]
         # A bias of -0 changes nothing, not even the sign of a zero.
         out[...] = fused(d, _ONE if weight is None else weight, -_ZERO if bias is None else bias)

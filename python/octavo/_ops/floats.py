@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checked float32 functions: activations, softmax, layer norm."""
+"""Checked float32 functions: activations, softmax, norms."""
 
 from __future__ import annotations
 
@@ -128,25 +128,90 @@ def layer_norm(
     >>> F.layer_norm([[1.0, 3.0]], eps=0.0)
     array([[-1.,  1.]], dtype=float32)
     """
-    x_array = _checks.as_float32(x, "x")
-    if x_array.ndim == 0:
-        raise ValueError("x: expected at least one axis, got a scalar")
+    x_array = with_an_axis(x, "x")
     width = x_array.shape[-1]
     weights = _vector(weight, width, "weight")
     biases = _vector(bias, width, "bias")
-    epsilon = _checks.float32_value(_checks.real(eps, "eps"))
-    if epsilon < 0:
-        raise ValueError(f"eps: expected a value of at least 0, got {epsilon}")
-    added = None
-    if residual is not None:
-        added = _checks.as_float32(residual, "residual")
-        _checks.check_shape(added, x_array.shape, "residual")
-        added = _checks.rows_of(added)
+    epsilon = _epsilon(eps)
+    added = rows_like(residual, x_array.shape, "residual")
     rows = _checks.rows_of(x_array)
     inputs = {"x": x_array, "weight": weights, "bias": biases, "residual": added}
     y = result(out, x_array.shape, FLOAT32, inputs, ("x", "residual"))
     _backend.backend.layer_norm(rows, weights, biases, epsilon, added, y.reshape(rows.shape))
     return y
+
+
+def rms_norm(
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    eps: float = 1e-6,
+    addend: ArrayLike | None = None,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Root mean square normalisation over the last axis (Zhang and Sennrich, 2019).
+
+    ``x / sqrt(mean(x**2) + eps) * weight + addend``.
+
+    Parameters
+    ----------
+    x : float32 array, shape (..., N)
+    weight : float32 array, shape (N,), optional
+    eps : float
+        Added to the mean square; not negative.
+    addend : float32 array, the shape of `x`, optional
+    out : float32 ndarray, the shape of `x`, optional
+        Takes the result, and is returned.  C-contiguous and writable, in memory of its own, or `x`
+        or `addend` itself.
+
+    Returns
+    -------
+    float32 ndarray, the shape of `x`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has another dtype or shape, or `eps` is negative or no number.
+
+    Examples
+    --------
+    >>> import octavo.functional as F
+    >>> F.rms_norm([[3.0, -3.0]], eps=0.0)
+    array([[ 1., -1.]], dtype=float32)
+    """
+    x_array = with_an_axis(x, "x")
+    weights = _vector(weight, x_array.shape[-1], "weight")
+    epsilon = _epsilon(eps)
+    added = rows_like(addend, x_array.shape, "addend")
+    rows = _checks.rows_of(x_array)
+    inputs = {"x": x_array, "weight": weights, "addend": added}
+    y = result(out, x_array.shape, FLOAT32, inputs, ("x", "addend"))
+    _backend.backend.rms_norm(rows, weights, epsilon, added, y.reshape(rows.shape))
+    return y
+
+
+def with_an_axis(x: ArrayLike, name: str) -> Array:
+    """Return float32 with an axis to work along."""
+    array = _checks.as_float32(x, name)
+    if array.ndim == 0:
+        raise ValueError(f"{name}: expected at least one axis, got a scalar")
+    return array
+
+
+def rows_like(x: ArrayLike | None, shape: tuple[int, ...], name: str) -> Array | None:
+    """Return float32 rows of what must have a shape, if it is there."""
+    if x is None:
+        return None
+    array = _checks.as_float32(x, name)
+    _checks.check_shape(array, shape, name)
+    return _checks.rows_of(array)
+
+
+def _epsilon(eps: float) -> float:
+    epsilon = _checks.float32_value(_checks.real(eps, "eps"))
+    if epsilon < 0:
+        raise ValueError(f"eps: expected a value of at least 0, got {epsilon}")
+    return epsilon
 
 
 def _vector(x: ArrayLike | None, size: int, name: str) -> Array | None:

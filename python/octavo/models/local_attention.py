@@ -10,7 +10,7 @@ import numpy as np
 from octavo import functional
 from octavo._types import Float32, Mask
 from octavo.models.packing import Packed
-from octavo.models.rotary import rotary_table, rotate
+from octavo.models.rotary import rotary_table
 
 # Queries of a block: about as many as they see to either side, so that packing their keys pays, and
 # not more than a table of biases may have rows.
@@ -74,11 +74,9 @@ def _turned(
     """Return queries and keys turned by their positions, and values."""
     size = qkv.shape[2] // 3
     tokens = mask.longest if isinstance(mask, Packed) else qkv.shape[1]
-    cosine, sine = rotary_table(tokens, size // heads, theta)
-    if isinstance(mask, Packed):
-        cosine, sine = cosine[mask.places], sine[mask.places]
-    turned = np.empty((*qkv.shape[:2], 2 * size), np.float32)
-    rotate(qkv[..., : 2 * size], (cosine, sine), turned)
+    table = rotary_table(tokens, size // heads, theta)
+    places = mask.places if isinstance(mask, Packed) else np.arange(tokens)
+    turned = functional.rotary_embedding(qkv[..., : 2 * size], *table, places, 2 * heads)
     return turned[..., :size], turned[..., size:], qkv[..., 2 * size :]
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from octavo import nn
-from octavo._float_mode import in_default_mode
-from octavo._ops.floats import activation
 from octavo._types import Float32, Int64, Mask
+from octavo.functional import gated
 from octavo.models.build import LayerSource
 from octavo.models.config import SEQUENCE, EncoderConfig
 from octavo.models.encoder import Encoder
@@ -23,8 +20,6 @@ from octavo.models.self_attention import SelfAttention
 from octavo.models.specs import Pair
 
 __all__ = ["ModernBertModel"]
-
-_ROWS = 64
 
 
 def _choices(config: EncoderConfig) -> ModernBertChoices:
@@ -80,21 +75,9 @@ class ModernBertMLP(nn.Module):
         self.Wo = source.linear(f"{name}.Wo", size, wide, has_bias=has_bias)
 
     def __call__(self, hidden: Float32, residual: Float32) -> Float32:
-        return self.Wo(_gated(self.Wi(hidden), self.activation), residual)
-
-
-@in_default_mode
-def _gated(wide: Float32, name: str) -> Float32:
-    """Return the activation of the first half of the last axis, times the second."""
-    half = wide.shape[-1] // 2
-    rows = wide.reshape(-1, 2 * half)
-    gated = np.empty((len(rows), half), np.float32)
-    # Some rows at a time, so that what comes between stays in the cache.
-    for start in range(0, len(rows), _ROWS):
-        some = slice(start, start + _ROWS)
-        values = activation(rows[some, :half], name)
-        np.multiply(values, rows[some, half:], out=gated[some])
-    return gated.reshape(*wide.shape[:-1], half)
+        wide = self.Wi(hidden)
+        half = wide.shape[-1] // 2
+        return self.Wo(gated(wide[..., :half], wide[..., half:], self.activation), residual)
 
 
 class ModernBertLayer(nn.Module):

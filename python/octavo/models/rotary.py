@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotary positions: pairs of a head's values are turned by angles that grow with the position."""
+"""Tables of rotary positions: angles that grow with the position, slower from pair to pair."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from octavo._elementary import power, sin_cos
-from octavo._float_mode import in_default_mode
 from octavo._types import Float32
 
 _LEAST_TOKENS = 64
-_TOKENS = 64
 
 
 def rotary_table(tokens: int, width: int, theta: float) -> tuple[Float32, Float32]:
@@ -37,24 +34,3 @@ def _table(tokens: int, width: int, theta: float) -> tuple[Float32, Float32]:
     for part in (sine, cosine):
         part.setflags(write=False)
     return cosine, sine
-
-
-@in_default_mode
-def rotate(x: Any, table: tuple[Float32, Float32], out: Any) -> None:
-    """Turn heads that lie side by side, (batch, tokens, heads * width), into `out`.
-
-    Value i of a head's first half and value i of its second are one pair.
-    """
-    width = 2 * table[0].shape[-1]
-    for row, turned in zip(x, out, strict=True):
-        # Some tokens at a time, so that what comes between stays in the cache.
-        for start in range(0, len(row), _TOKENS):
-            some = slice(start, start + _TOKENS)
-            cosine, sine = (part[some, None] for part in table)
-            shape = (len(cosine), -1, 2, width // 2)
-            first, second = np.moveaxis(row[some].reshape(shape), 2, 0)
-            to_first, to_second = np.moveaxis(turned[some].reshape(shape), 2, 0)
-            np.multiply(first, cosine, out=to_first)
-            to_first -= second * sine
-            np.multiply(second, cosine, out=to_second)
-            to_second += first * sine

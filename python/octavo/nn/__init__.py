@@ -8,7 +8,7 @@ from octavo.nn.attention import Attention
 from octavo.nn.embedding import Embedding, FloatEmbedding, HalfEmbedding, is_embedding
 from octavo.nn.linear import Linear, is_linear
 from octavo.nn.module import Module
-from octavo.nn.norm import LayerNorm
+from octavo.nn.norm import LayerNorm, RMSNorm
 from octavo.nn.options import LinearOptions
 from octavo.nn.shorthands import FloatLinear, HalfLinear, OutlierLinear
 from octavo.nn.side_paths import SidePath
@@ -27,6 +27,7 @@ __all__ = [
     "LinearOptions",
     "Module",
     "OutlierLinear",
+    "RMSNorm",
     "SidePath",
     "SparseLinear",
     "is_embedding",

@@ -44,7 +44,7 @@ class Module:
     """
 
     role: ClassVar[str] = ""
-    """What a layer with weights is for: "linear", "embedding" or "layer_norm"."""
+    """What a layer with weights is for: "linear", "embedding", "layer_norm" or "rms_norm"."""
 
     kind: str = ""
     """The kind of the weight of a layer that has one, as `octavo.nn.weights` calls it."""
