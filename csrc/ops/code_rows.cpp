@@ -8,11 +8,17 @@ namespace {
 
 void copy_row(const std::uint8_t* row, std::int64_t column_stride, std::uint8_t flip,
               std::int64_t k, std::uint8_t* out) {
+  std::int64_t i = 0;
   if (column_stride == 1) {
-    for (std::int64_t i = 0; i < k; ++i) out[i] = row[i] ^ flip;
-  } else {
-    for (std::int64_t i = 0; i < k; ++i) out[i] = row[i * column_stride] ^ flip;
+    const std::uint64_t flips = flip * 0x0101010101010101u;
+    for (; i + 8 <= k; i += 8) {
+      std::uint64_t eight;
+      std::memcpy(&eight, row + i, 8);
+      eight ^= flips;
+      std::memcpy(out + i, &eight, 8);
+    }
   }
+  for (; i < k; ++i) out[i] = row[i * column_stride] ^ flip;
 }
 
 // Splits signed codes, in place, into their signs (255 or 0) and their absolute values.
