@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from octavo.models.answers import Label, Ranked
 from octavo.models.bert import BertModel
+from octavo.models.chat import render_chat
 from octavo.models.config import EncoderConfig
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
@@ -37,4 +38,5 @@ __all__ = [
     "RobertaModel",
     "XLMRobertaModel",
     "load",
+    "render_chat",
 ]
