@@ -11,6 +11,7 @@ from __future__ import annotations
 from octavo._float_mode import in_default_mode
 from octavo._numpy import attention as int8_attention
 from octavo._numpy import decoder, float_ops, linear, quantize
+from octavo._numpy.cache import KeyValueCache, attention_cached
 from octavo._numpy.int4 import PackedInt4
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
@@ -51,12 +52,14 @@ widen = in_default_mode(quantize.widen)
 
 __all__ = [
     "SMALLEST_KEPT",
+    "KeyValueCache",
     "PackedLinear",
     "PackedMatrix",
     "PackedWeight",
     "SparseF32",
     "activation",
     "attention",
+    "attention_cached",
     "attention_int8",
     "compiled_isa_tiers",
     "compiler",

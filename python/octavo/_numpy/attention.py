@@ -13,22 +13,22 @@ from octavo._numpy.quantize import quantize_dynamic
 from octavo._types import Array
 
 KEYS_PER_BLOCK = 512
-_QUERIES_AT_ONCE = 256
+QUERIES_AT_ONCE = 256
 _F = np.float32
 _HIGHEST = _F(255)
 # 255 divided by a smaller weight would not be finite.
 _SMALLEST_WEIGHT = _F(2.0**-119)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of one head: symmetric codes, as float32, each with its scale."""
 
     codes: Array
     scale: Array
 
-    def part(self, rows: slice) -> _Rows:
+    def part(self, rows: slice) -> Rows:
         """Return some of the rows."""
-        return _Rows(self.codes[rows], self.scale[rows])
+        return Rows(self.codes[rows], self.scale[rows])
 
 
 class _Block(NamedTuple):
@@ -78,31 +78,32 @@ def attention_int8(
         keys, values = (x[b, kept].reshape(len(kept), kv_heads, d) for x in (k, v))
         queries, results = (x[b].reshape(x.shape[1], heads, d) for x in (q, out))
         for head in range(heads):
-            pair = _key_rows(keys[:, head // group], values[:, head // group])
-            for start in range(0, len(queries), _QUERIES_AT_ONCE):
-                some = slice(start, start + _QUERIES_AT_ONCE)
+            pair = key_rows(*(code_rows(x[:, head // group]) for x in (keys, values)))
+            for start in range(0, len(queries), QUERIES_AT_ONCE):
+                some = slice(start, start + QUERIES_AT_ONCE)
                 added = None if bias is None else bias[head % len(bias), some][:, kept]
-                asked = _rows(queries[some, head])
-                results[some, head] = _attend(asked, *pair, added, seen[some], _F(sm_scale))
+                asked = code_rows(queries[some, head])
+                results[some, head] = attend(asked, *pair, added, seen[some], _F(sm_scale))
 
 
-def _rows(x: Array) -> _Rows:
+def code_rows(x: Array) -> Rows:
+    """Quantize the rows of `x`, each to symmetric codes."""
     codes, scale, _ = quantize_dynamic(np.ascontiguousarray(x), symmetric=True)
     scale[(x == 0).all(axis=1)] = 0
-    return _Rows(codes.astype(np.float32), scale)
+    return Rows(codes.astype(np.float32), scale)
 
 
-def _key_rows(keys: Array, values: Array) -> tuple[_Rows, _Rows]:
-    """Quantize both; where a value is not finite, NaN must reach all that see its key."""
-    k, v = _rows(keys), _rows(values)
+def key_rows(k: Rows, v: Rows) -> tuple[Rows, Rows]:
+    """Where a value is not finite, NaN must reach all that see its key."""
     k.scale[np.isnan(v.scale)] = np.nan
     v.scale[np.isnan(v.scale)] = 0
     return k, v
 
 
-def _attend(
-    q: _Rows, k: _Rows, v: _Rows, bias: Array | None, seen: Array, sm_scale: np.float32
+def attend(
+    q: Rows, k: Rows, v: Rows, bias: Array | None, seen: Array, sm_scale: np.float32
 ) -> Array:
+    """Return the results of queries that see keys from a first to before a last."""
     with np.errstate(all="ignore"):
         factor = q.scale * sm_scale * LOG2_E
         blocks = []
@@ -115,7 +116,7 @@ def _attend(
         return _put_together(blocks, factor, (len(q.codes), v.codes.shape[1]))
 
 
-def _block(q: _Rows, k: _Rows, v: _Rows, bias: Array | None, seen: Array, factor: Array) -> _Block:
+def _block(q: Rows, k: Rows, v: Rows, bias: Array | None, seen: Array, factor: Array) -> _Block:
     # Sums below 2**24 are exact in float32, in any order.
     z = (q.codes @ k.codes.T) * k.scale
     if bias is not None:
