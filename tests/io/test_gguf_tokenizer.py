@@ -217,6 +217,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "real kinds": ({**GPT2, "token_type": np.ones(4)}, "'token_type' is array.*of integer numb"),
     "scores": ({**LLAMA, "scores": np.zeros(3)}, "'scores' has 3 values, there are 2 tokens"),
     "NaN": ({**LLAMA, "scores": np.array([0, np.nan])}, "'scores' holds NaN"),
+    "a long piece": (
+        {**LLAMA, "tokens": ["<unk>", "a" * 300], "unknown_token_id": 0},
+        "'tokens' has a piece of 300 characters, expected at most 256 where",
+    ),
     "no scores": ({"model": "llama", "tokens": ["a"]}, "'merges' is missing"),
     "no merges": ({"model": "gpt2", "tokens": ["a"]}, "'merges' is missing"),
     "neither bytes nor unknown": (LLAMA, "'tokens' has neither an unknown token nor one for each"),

@@ -19,6 +19,8 @@ from octavo.io.gguf.formats import LAYOUTS
 _UNEVEN = np.array(
     (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), np.float32
 )
+# float16 by its bits
+_HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def decode(name: str, packed: Array, out: Float32) -> None:
@@ -64,6 +66,11 @@ def _bits(packed: Array) -> Array:
 
 def _plain(blocks: Array, out: Float32) -> None:
     out[:, 0] = blocks["w"]
+
+
+def _float16(blocks: Array, out: Float32) -> None:
+    # NumPy converts them one by one.
+    np.take(_HALVES, blocks["w"], out=out[:, 0], mode="clip")
 
 
 def _bfloat16(blocks: Array, out: Float32) -> None:
@@ -163,7 +170,7 @@ def _q6_k(blocks: Array, out: Float32) -> None:
 
 _DECODERS: dict[str, Callable[[Array, Float32], Any]] = {
     "F32": _plain,
-    "F16": _plain,
+    "F16": _float16,
     "BF16": _bfloat16,
     "Q4_0": _symmetric(_four_bits, 8),
     "Q4_1": _affine(_four_bits),

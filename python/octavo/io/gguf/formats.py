@@ -57,7 +57,7 @@ FORMATS = {
 # the block, coded.
 LAYOUTS: dict[str, np.dtype[Any]] = {
     "F32": np.dtype([("w", "<f4")]),
-    "F16": np.dtype([("w", "<f2")]),
+    "F16": np.dtype([("w", "<u2")]),
     "BF16": np.dtype([("w", "<u2")]),
     "Q4_0": np.dtype([("d", "<f2"), ("q", "u1", 16)]),
     "Q4_1": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", "u1", 16)]),

@@ -19,6 +19,8 @@ _MAX_HEADER_BYTES = 64 << 20
 _READ_AHEAD = 1 << 18
 _MAX_KEY_BYTES = (1 << 16) - 1
 _MAX_RANK = 4
+# Of tensors, and of keys: what is kept of one is larger than what the file has of it.
+_MAX_COUNT = 1 << 16
 _ALIGNMENT = "general.alignment"
 _DEFAULT_ALIGNMENT = 32
 _MAX_ALIGNMENT = 1 << 16
@@ -61,8 +63,8 @@ def read_header(file: FileBytes) -> Header:
     """
     cursor = _Cursor(file)
     _check_version(cursor)
-    tensors = cursor.count("tensor count", _LEAST_TENSOR)
-    pairs = cursor.count("key count", _LEAST_PAIR)
+    tensors = cursor.count("tensor count", _LEAST_TENSOR, _MAX_COUNT)
+    pairs = cursor.count("key count", _LEAST_PAIR, _MAX_COUNT)
     metadata: dict[str, Any] = {}
     for index in range(pairs):
         key = cursor.text(f"key {index}", _MAX_KEY_BYTES)
@@ -118,9 +120,11 @@ class _Cursor:
     def u64(self, what: str) -> int:
         return int(_U64.unpack(self.take(8, what))[0])
 
-    def count(self, what: str, least: int) -> int:
+    def count(self, what: str, least: int, most: int = _MAX_HEADER_BYTES) -> int:
         """Return a number of things of which each takes so many bytes at least."""
         count = self.u64(what)
+        if most < count <= self._size:
+            self.fail(f"{what} is {count}, expected at most {most}")
         if count * least > self._size - self.position:
             self.fail(f"{what} is {count}, more than the {self.file_size} bytes of the file hold")
         return count
@@ -129,12 +133,15 @@ class _Cursor:
         length = self.u64(f"length of {what}")
         if length > most:
             self.fail(f"{what} has {length} bytes, expected at most {most}")
-        return self._decoded(self.take(length, what), what)
+        try:
+            return self.take(length, what).decode()
+        except UnicodeDecodeError as error:
+            self._not_text(what, error)
 
     def texts(self, count: int, what: str) -> list[str]:
         """Return as many strings: a vocabulary has some hundred thousand."""
-        found, length_at = [], _U64.unpack_from
-        data = self._data  # which grows in place
+        found: list[str] = []
+        data, length_at = self._data, _U64.unpack_from  # the data grow in place
         for index in range(count):
             if self.position + 8 > len(data):
                 self._require(8, f"{what}, length of string {index}")
@@ -143,19 +150,14 @@ class _Cursor:
             if start + length > len(data):
                 self._require(length, f"{what}, string {index}")
             self.position = start + length
-            found.append(data[start : self.position])
-        try:
-            return [one.decode() for one in found]
-        except UnicodeDecodeError:
-            for index, one in enumerate(found):
-                self._decoded(one, f"{what}, string {index}")
-            raise
+            try:
+                found.append(data[start : self.position].decode())
+            except UnicodeDecodeError as error:
+                self._not_text(f"{what}, string {index}", error)
+        return found
 
-    def _decoded(self, content: bytes | bytearray, what: str) -> str:
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            self.fail(f"{what}: expected UTF-8, got another byte at {error.start} of it")
+    def _not_text(self, what: str, error: UnicodeDecodeError) -> NoReturn:
+        self.fail(f"{what}: expected UTF-8, got another byte at {error.start} of it")
 
 
 def _fail(path: Path, what: str) -> NoReturn:
@@ -199,8 +201,10 @@ def _scalar(cursor: _Cursor, kind: int, what: str) -> np.dtype[Any]:
 def _numbers(cursor: _Cursor, kind: int, count: int, what: str) -> Any:
     dtype = _scalar(cursor, kind, what)
     content = cursor.take(count * dtype.itemsize, what)
-    if dtype == np.bool_ and count and max(content) > 1:
-        cursor.fail(f"{what} has a boolean of {max(content)}, expected 0 or 1")
+    if dtype == np.bool_:
+        largest = np.frombuffer(content, np.uint8).max(initial=0)
+        if largest > 1:
+            cursor.fail(f"{what} has a boolean of {largest}, expected 0 or 1")
     return np.frombuffer(content, dtype)
 
 

@@ -18,6 +18,7 @@ from octavo.io.gguf.vocabulary import (
 from octavo.io.tokenizer import tokenizer_from
 
 _SPACE = "\u2581"
+_LONGEST_PIECE = 256
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
@@ -154,6 +155,12 @@ def _merges_of_scores(vocabulary: Vocabulary) -> list[tuple[str, str]]:
         # Others are never made of pieces; a piece with a space could not be met in a text.
         if kind < UNKNOWN and " " not in token
     }
+    longest = max(map(len, pieces), default=0)
+    if longest > _LONGEST_PIECE:  # each is cut everywhere
+        raise ValueError(
+            f"key 'tokenizer.ggml.tokens' has a piece of {longest} characters, expected at most "
+            f"{_LONGEST_PIECE} where there are no merges"
+        )
     found = []
     for piece in sorted(pieces, key=lambda piece: (-scores[pieces[piece]], pieces[piece])):
         for cut in range(len(piece) - 1, 0, -1):
