@@ -18,17 +18,21 @@ function(octavo_list_families)
   file(CONFIGURE OUTPUT ${OCTAVO_GENERATED}/kernels/all.inc CONTENT "${rows}")
 endfunction()
 
-# A family over sixteen lanes is its generic.h: each tier that has a kernels/common/lanes16_<token>.h
-# gets a file that includes the two, unless the family has a <token>.cpp of its own.
+# A family over sixteen lanes is its generic.h: each tier that has a row and a
+# kernels/common/lanes16_<token>.h gets a file that includes the two, unless the family has a
+# <token>.cpp of its own.
 function(octavo_make_lanes16_files out)
   set(files "")
   file(GLOB generics CONFIGURE_DEPENDS RELATIVE ${OCTAVO_KERNELS} ${OCTAVO_KERNELS}/*/generic.h)
   file(GLOB lanes CONFIGURE_DEPENDS ${OCTAVO_KERNELS}/common/lanes16_*.h)
   foreach(generic IN LISTS generics)
     get_filename_component(family ${generic} DIRECTORY)
+    set(list ${OCTAVO_KERNELS}/${family}/kernels.inc)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${list})
+    file(READ ${list} rows)
     foreach(lane IN LISTS lanes)
       string(REGEX REPLACE ".*/lanes16_(.+)\\.h$" "\\1" token ${lane})
-      if(NOT EXISTS ${OCTAVO_KERNELS}/${family}/${token}.cpp)
+      if(rows MATCHES "_${token}\\)" AND NOT EXISTS ${OCTAVO_KERNELS}/${family}/${token}.cpp)
         set(file ${OCTAVO_GENERATED}/kernels/${family}/${token}.cpp)
         configure_file(${PROJECT_SOURCE_DIR}/cmake/lanes16.cpp.in ${file} @ONLY)
         list(APPEND files ${file})

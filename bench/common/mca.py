@@ -50,7 +50,7 @@ CORES = (
     Core("cortex-a510", "", "aarch64", ("neon", "neon_dotprod", "neon_i8mm"), 32, 32, 32),
     Core("neoverse-n1", "Cortex-A76", "aarch64", ("neon", "neon_dotprod"), 32, 16, 32),
     Core("neoverse-v2", "Cortex-X2", "aarch64", ("neon", "neon_dotprod", "neon_i8mm"), 64, 32, 64),
-    Core("goldmont", "", "x86_64", ("scalar",), 16, 16, 16),
+    Core("goldmont", "", "x86_64", ("scalar", "sse41"), 16, 16, 16),
     Core("alderlake", "", "x86_64", ("avx2", "avxvnni"), 64, 64, 64),
     Core("sapphirerapids", "", "x86_64", ("avx512vnni",), 128, 128, 128),
     Core("znver3", "", "x86_64", ("avx2",), 64, 64, 64),

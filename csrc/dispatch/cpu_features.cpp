@@ -258,7 +258,7 @@ bool CpuFeatures::has(const char* flag) const {
 
 bool CpuFeatures::supports(const IsaInfo& tier) const {
 #if OCTAVO_EMULATED_BUILD  // tests only: the tiers above AVX2 ask nothing of the CPU
-  constexpr IsaMask kInSoftware = ~(bit(Isa::Scalar) | bit(Isa::Avx2));
+  constexpr IsaMask kInSoftware = ~(bit(Isa::Scalar) | bit(Isa::Sse41) | bit(Isa::Avx2));
 #else
   constexpr IsaMask kInSoftware = 0;
 #endif

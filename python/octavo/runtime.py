@@ -49,6 +49,14 @@ def isa_tiers() -> list[str]:
     return list(_backend.backend.isa_tiers())
 
 
+_WITHOUT_FMA = frozenset({"scalar", "sse41"})
+
+
+def has_fma() -> bool:
+    """Return whether kernels have fused multiply-adds here, which some tiers make in software."""
+    return _backend.name == "native" and not _WITHOUT_FMA.issuperset(isa_tiers())
+
+
 def get_isa() -> str:
     """Return the tier in use: the best one, unless one was forced.
 

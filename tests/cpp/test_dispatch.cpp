@@ -160,6 +160,7 @@ void test_choices() {
   const std::int64_t one = 1, few = 8, many = 9, tiles = 10;
   check_choice<GemmS8Args>("", "gemm_s8s8s32_1x16x4_scalar", many);
   check_choice<GemmS8Args>("scalar", "gemm_s8s8s32_1x16x4_scalar", many);
+  check_choice<GemmS8Args>("sse41", "gemm_s8s8s32_1x32x4_sse41", many);
   check_choice<GemmS8Args>("avx2", "gemm_s8s8s32_2x32x4_avx2", few);
   check_choice<GemmS8Args>("avxvnni", "gemm_u8s8s32_6x16x4_avxvnni", many);
   check_choice<GemmS8Args>("avx512vnni", "gemm_u8s8s32_8x48x4_avx512vnni", many);
@@ -169,7 +170,7 @@ void test_choices() {
   check_choice<GemmS8Args>("neon", "gemm_s8s8s32_2x16x4_neon", few);
   check_choice<GemmS8Args>("neon_dotprod", "gemm_s8s8s32_8x16x4_neon_dotprod", many);
   check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_8x16x4_neon_dotprod", one);
-  check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_8x8x8_neon_i8mm", few);
+  check_choice<GemmS8Args>("neon_i8mm", "gemm_s8s8s32_8x16x8_neon_i8mm", few);
 
   const std::string blocks512 = "gemm_bsr16x4_u8s8s32_12x16x4_avx512vnni";
   check_choice<GemmBsr16x4S8Args>("scalar", "gemm_bsr16x4_s8s8s32_1x16x4_scalar", many, tiles,
@@ -189,6 +190,7 @@ void test_choices() {
   check_choice<ExpandS8Args>("amx_int8", "expand_s8_1x64_avx512vbmi2");
   check_choice<BroadcastBsr1x4S8Args>("avxvnni", "broadcast_bsr1x4_u8s8s32_32x1x4_avxvnni");
   check_choice<BroadcastBsr1x4S8Args>("amx_int8", "broadcast_bsr1x4_u8s8s32_64x1x4_avx512vnni");
+  check_choice<BroadcastBsr4x1S8Args>("sse41", "broadcast_bsr4x1_s8s8s32_32x4x4_scalar");
   check_choice<BroadcastBsr4x1S8Args>("avx2", "broadcast_bsr4x1_s8s8s32_32x4x4_avx2");
   check_choice<BroadcastBsr4x1S8Args>("amx_int8", "broadcast_bsr4x1_u8s8s32_64x4x4_avx512vnni");
   check_choice<TransposeS8Args>("avx512vnni", "transpose_s8_8x16_avx2");
@@ -210,6 +212,7 @@ void check_slots(const std::string& token, const std::string& gather, const std:
 
 void test_slot_pairs() {
   check_slots("scalar", "gather_s8s8s32_1x16x4_scalar", "broadcast_windowed_s8s8s32_32x1x1_scalar");
+  check_slots("sse41", "gather_s8s8s32_4x16x4_sse41", "broadcast_windowed_s8s8s32_32x1x4_sse41");
   check_slots("avx2", "gather_s8s8s32_4x16x4_avx2", "broadcast_windowed_s8s8s32_32x1x4_avx2");
   check_slots("avxvnni", "gather_u8s8s32_4x16x4_avxvnni",
               "broadcast_windowed_u8s8s32_32x1x4_avxvnni");

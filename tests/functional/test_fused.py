@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import reference
+from octavo import functional
 from octavo._numpy.fused import fused
 from reference import assert_same_bits
 
@@ -69,6 +70,13 @@ def test_ties_of_the_first_rounding() -> None:
     assert_same_bits(exact(a, b, c), expected)
     with np.errstate(all="ignore"):
         assert_same_bits(reference.fma_row(a, b, c), expected)
+
+
+def test_kernels_round_such_ties_once(isa: str) -> None:
+    """LayerNorm of a row whose mean is 0 and whose deviation is 1, with its epsilon."""
+    a, b, c, expected = (values.reshape(-1, 4)[:, :2].ravel() for values in ties())
+    y = functional.layer_norm(np.ldexp(a, -26)[None], b, np.ldexp(c, -26), eps=1.0)
+    assert_same_bits(y[0], np.ldexp(expected, -26))
 
 
 def test_specials() -> None:

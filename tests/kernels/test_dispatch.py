@@ -87,11 +87,11 @@ def test_every_tier_has_a_kernel_that_runs() -> None:
 def test_every_kernel_file_has_a_row() -> None:
     files = {(path.parent.name, path.stem) for path in KERNELS.glob("*/*.cpp")}
     lanes = [path.stem.removeprefix("lanes16_") for path in KERNELS.glob("common/lanes16_*.h")]
-    files |= {(path.parent.name, isa) for path in KERNELS.glob("*/generic.h") for isa in lanes}
+    made = {(path.parent.name, isa) for path in KERNELS.glob("*/generic.h") for isa in lanes}
     rows = {(row["family"], row["isa"]) for row in all_rows()}
     compiled = set(core.compiled_isa_tiers())
-    assert rows == {(family, isa) for family, isa in files if isa in compiled}
-    assert set(core.families()) == {family for family, _ in files}
+    assert {(family, isa) for family, isa in files if isa in compiled} <= rows <= files | made
+    assert set(core.families()) == {family for family, _ in files | made}
 
 
 def test_required_tiers_that_are_missing_fail_the_run() -> None:

@@ -66,10 +66,10 @@ def test_float_products_are_within_their_bound(rng: np.random.Generator, k: int)
 
 
 def test_float_products_without_hardware_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU of the lowest tier alone leaves them to BLAS."""
+    """A CPU without fused multiply-adds leaves them to BLAS."""
     weight, x = np.eye(3, dtype=np.float32), np.ones((2, 3), np.float32)
     with monkeypatch.context() as patch:
-        patch.setattr(_backend.backend, "isa_tiers", lambda: ["scalar"])
+        patch.setattr(_backend.backend, "isa_tiers", lambda: ["sse41", "scalar"])
         layer = FloatLinear(weight)
     assert isinstance(layer.bound, FloatProduct)
     np.testing.assert_array_equal(layer(x), x)

@@ -314,7 +314,7 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     "modernbert, int8": lambda: _encoder(ModernBertModel, MODERNBERT, "int8"),
 }
 BY_BLAS = ("linear, float32", "bert, float32")
-"""What goes to BLAS in the NumPy backend, and on a CPU with the lowest tier alone."""
+"""What goes to BLAS in the NumPy backend, and on a CPU without fused multiply-adds."""
 
 
 def digest(results: Results) -> str:

@@ -45,6 +45,13 @@
 #define OCTAVO_WRITTEN(p) __asm__ volatile("" : : "r"(p) : "memory")
 #endif
 
+// Before a function of a header, used or not, that is large for what calls it.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_NOINLINE __declspec(noinline)
+#else
+#define OCTAVO_NOINLINE __attribute__((noinline, unused))
+#endif
+
 // Asks for the cache line at p, any address, to be brought into L2.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define OCTAVO_PREFETCH(p) ((void)0)

@@ -18,7 +18,11 @@ struct M16 {
   __m256 lo, hi;
 };
 // Vector registers that an F16 takes, and that there are.
+#if defined(OCTAVO_XMM_PAIRS)
+constexpr int kLaneRegisters = 4;
+#else
 constexpr int kLaneRegisters = 2;
+#endif
 constexpr int kRegisters = 16;
 struct H32 {  // one register per I16; its lanes l and l + 8 lie side by side
   __m256i a, b;
@@ -155,10 +159,17 @@ static inline void store_u8(uint8_t* p, I16 a) { _mm_storeu_si128((__m128i*)p, p
 static inline void store_s16(int16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, pack_s16(a)); }
 static inline void store_u16(uint16_t* p, I16 a) { _mm256_storeu_si256((__m256i*)p, pack_u16(a)); }
 
+// Fours of bytes of both 128-bit halves in turn.
+static inline __m256i fours_in_turn(__m256i x) {
+#if defined(OCTAVO_XMM_PAIRS)
+  return {_mm_unpacklo_epi32(x.lo, x.hi), _mm_unpackhi_epi32(x.lo, x.hi)};
+#else
+  return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+#endif
+}
 static inline __m256i pack_s8x32(I16 a, I16 b) {
-  const __m256i fours =
-      _mm256_packs_epi16(_mm256_packs_epi32(a.lo, a.hi), _mm256_packs_epi32(b.lo, b.hi));
-  return _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  return fours_in_turn(
+      _mm256_packs_epi16(_mm256_packs_epi32(a.lo, a.hi), _mm256_packs_epi32(b.lo, b.hi)));
 }
 static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
   return {pack_s8x32(a, b), pack_s8x32(c, d)};
@@ -334,8 +345,7 @@ static inline bool any_below_unsigned(H32 x, uint16_t limit) {
 static inline __m256i sorted_u8(H32 x) {
   const __m256i fours = _mm256_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14,  //
                                          1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14);
-  const __m256i bytes = _mm256_shuffle_epi8(_mm256_packus_epi16(x.a, x.b), fours);
-  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  return fours_in_turn(_mm256_shuffle_epi8(_mm256_packus_epi16(x.a, x.b), fours));
 }
 static inline __m256i sorted_s8(H32 x) {
   return _mm256_xor_si256(sorted_u8(x), _mm256_set1_epi8((char)0x80));

@@ -1,36 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common/compiler.h"
-#include "kernels/common/x86.h"
-#include "kernels/dot_peak/kernel.h"
+#include "kernels/dot_peak/ymm.h"
 
 namespace octavo {
 
-// The exact sequence of gemm_s8 where groups pair: seven operations for 64 products.
-void dot_peak_s8s8_avx2(const DotPeakArgs& args) noexcept {
-  constexpr int kChains = 4;  // enough: what links one round to the next is a single addition
-  __m256i sum[kChains];
-  OCTAVO_UNROLL
-  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_set1_epi32(i);
-  __m256i sign = _mm256_setzero_si256(), b = _mm256_set1_epi8(-5), other = _mm256_set1_epi8(4);
-  const __m256i magnitude = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-  for (int64_t it = 0; it < args.iterations; ++it) {
-    OCTAVO_UNROLL
-    for (int i = 0; i < kChains; ++i) {
-      // Opaque operands: without them the product is loop-invariant and leaves the loop.
-      OCTAVO_FORGET_VECTOR(sign);
-      OCTAVO_FORGET_VECTOR(b);
-      OCTAVO_FORGET_VECTOR(other);
-      const __m256i signed_b = _mm256_xor_si256(b, sign),
-                    signed_other = _mm256_xor_si256(other, sign);
-      const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(magnitude, signed_b),
-                                             _mm256_maddubs_epi16(magnitude, signed_other));
-      sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(pairs, ones));
-    }
-  }
-  OCTAVO_UNROLL
-  for (int i = 1; i < kChains; ++i) sum[0] = _mm256_add_epi32(sum[0], sum[i]);
-  *args.sink = _mm256_extract_epi32(sum[0], 0);
-  *args.operations = args.iterations * kChains * 64 * 2;
-}
+void dot_peak_s8s8_avx2(const DotPeakArgs& args) noexcept { dot_peak<4>(args); }
 
 }  // namespace octavo

@@ -146,7 +146,7 @@ static inline void all_rows(const GemmS8Args& args, int64_t k, const int8_t* b, 
 
 }  // namespace
 
-void gemm_s8s8s32_8x8x8_neon_i8mm(const GemmS8Args& args) noexcept {
+void gemm_s8s8s32_8x16x8_neon_i8mm(const GemmS8Args& args) noexcept {
   alignas(64) int8_t part[64 * kPartGroups];
   for (int p = 0; p < args.panels; ++p) {
     const int8_t* b = args.b + p * args.b_panel_stride;

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from octavo import _backend, _checks
+from octavo import _backend, _checks, runtime
 from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.options import LinearOptions
@@ -155,9 +155,8 @@ class FloatWeight(Weight):
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Bound:
         """Return the product, which packs the matrix when it is first called."""
-        # A CPU of the lowest tier alone has no fused multiply-add: in software the chain takes a
-        # hundred times as long as BLAS.
-        if _backend.name == "native" and len(_backend.backend.isa_tiers()) > 1:
+        # In software the chain of multiply-adds takes a hundred times as long as BLAS.
+        if runtime.has_fma():
             self._pack = _backend.backend.PackedF32
             return NativeProduct(self, bias, options)
         return FloatProduct(self._product, self.shape[0], self.nbytes, bias, options)

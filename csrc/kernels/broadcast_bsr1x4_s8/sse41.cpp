@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/xmm_pairs.h"
+
+#include "kernels/common/dot4_avx2.h"
+
+#include "kernels/broadcast_bsr1x4_s8/ymm.h"
+
+namespace octavo {
+
+void broadcast_bsr1x4_s8s8s32_32x1x4_sse41(const BroadcastBsr1x4S8Args& args) noexcept {
+  broadcast_bsr1x4(args);
+}
+
+}  // namespace octavo
