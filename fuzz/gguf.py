@@ -195,7 +195,8 @@ def _check(place: Path, found: dict[str, Any]) -> None:
         tokens = found["keys"]["tokenizer.ggml.tokens"]
         assert [tokens[index] for index in found["tokens"].ids] == found["tokens"].tokens
         return  # the other package takes long for vocabularies
-    paths = sorted(place.iterdir()) if "split.count" in found["keys"] else [place / _NAME]
+    is_split = found["keys"].get("split.count", 1) > 1
+    paths = sorted(place.iterdir()) if is_split else [place / _NAME]
     seen: set[str] = set()
     for path in paths:
         try:

@@ -97,6 +97,14 @@ def test_values_are_those_of_the_gguf_package(tmp_path: Path, kind: str) -> None
         np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
 
 
+def test_a_vector_comes_in_whole_blocks(tmp_path: Path) -> None:
+    file = open_gguf(written(tmp_path / "a.gguf", gguf_bytes({}, (packed_tensor("x", (128,)),))))
+    starts = [start for start, _ in file.row_blocks("x", 4 * 80)]
+    assert starts == [0, 64]
+    found = np.concatenate([block for _, block in file.row_blocks("x", 1)])
+    np.testing.assert_array_equal(found, file.float32("x"))
+
+
 def test_other_types_are_named_when_they_are_asked_for(tmp_path: Path) -> None:
     other = Stored("x", (256,), TYPES["IQ4_XS"], bytes(136))
     file = open_gguf(written(tmp_path / "a.gguf", gguf_bytes({}, (other,))))

@@ -150,8 +150,10 @@ class GgufFile:
         most : int
             Bytes that the values may take at once, if a row does not take more.
         """
-        shape = self._part(name, None)[0].shape
-        step = max(1, most // (4 * math.prod(shape[1:])))
+        info, _, shape = self._part(name, None)
+        # Of a vector, blocks are what is read at least.
+        least = 1 if len(shape) > 1 else _KINDS[info.dtype].values
+        step = max(least, most // (4 * math.prod(shape[1:])) // least * least)
         for start in range(0, shape[0], step):
             yield start, self.float32(name, rows=(start, min(start + step, shape[0])))
 

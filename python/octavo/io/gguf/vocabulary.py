@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -138,7 +138,7 @@ class _Keys:
     def __init__(self, metadata: Mapping[str, Any], path: Path) -> None:
         self._metadata, self._path = metadata, path
 
-    def fail(self, key: str, what: str) -> Any:
+    def fail(self, key: str, what: str) -> NoReturn:
         raise ValueError(f"{self._path}: key '{_PREFIX}{key}' {what}")
 
     def get(self, key: str) -> Any:
@@ -182,7 +182,6 @@ def _tokens(keys: _Keys) -> list[str]:
     tokens = keys.strings("tokens")
     if not tokens:
         keys.fail("tokens", "is missing or empty")
-        raise AssertionError
     seen: dict[str, int] = {}
     for index, token in enumerate(tokens):
         if seen.setdefault(token, index) != index:
