@@ -21,8 +21,7 @@ static inline void configure(int tail) {
     config.bytes_per_row[6] = (uint16_t)tail;
     config.rows[7] = (uint8_t)(tail / 4);
   }
-  OCTAVO_WRITTEN(&config);
-  _tile_loadconfig(&config);
+  configure_tiles(config);
 }
 
 static inline int up_to_16(int n) { return (n + 15) / 16 * 16; }

@@ -7,8 +7,7 @@ namespace octavo {
 
 void dot_peak_u8s8_amx_int8(const DotPeakArgs& args) noexcept {
   alignas(64) int32_t out[256];
-  const AmxConfig config;
-  _tile_loadconfig(&config);
+  configure_tiles({});
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

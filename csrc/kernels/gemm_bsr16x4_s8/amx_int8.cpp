@@ -4,6 +4,7 @@
 // Tiles 0-3 hold 64 rows of c, 4-6 take turns with those of a, 7 holds b: five tile loads (8 cycles
 // each) for four products (16 each).
 #include "kernels/common/amx_config.h"
+#include "kernels/common/compiler.h"
 #include "kernels/common/x86.h"
 #include "kernels/gemm_bsr16x4_s8/kernel.h"
 
@@ -105,8 +106,7 @@ static inline void all_rows(const GemmBsr16x4S8Args& args, int p, const Tiles& t
 }  // namespace
 
 void gemm_bsr16x4_u8s8s32_64x16x64_amx_int8(const GemmBsr16x4S8Args& args) noexcept {
-  const AmxConfig config;
-  _tile_loadconfig(&config);
+  configure_tiles({});
   Tiles tiles;
   tiles.copied = (int8_t*)args.scratch;
   for (int p = 0; p < args.b.panels; ++p) {
@@ -115,6 +115,7 @@ void gemm_bsr16x4_u8s8s32_64x16x64_amx_int8(const GemmBsr16x4S8Args& args) noexc
     do {  // once even without blocks, which writes the zeros
       const bool accumulate = t > first;
       t = take_tiles(args.b, t, end, tiles);
+      OCTAVO_WRITTEN(tiles.copied);
       all_rows(args, p, tiles, accumulate);
     } while (t < end);
   }

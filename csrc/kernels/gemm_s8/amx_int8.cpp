@@ -137,7 +137,7 @@ static inline void block_1x1(const GemmS8Args& args, int m0, int p) {
 void gemm_u8s8s32_32x32x64_amx_int8(const GemmS8Args& args) noexcept {
   AmxConfig config;
   if (args.m < 16) config.rows[0] = config.rows[1] = config.rows[4] = (uint8_t)args.m;
-  _tile_loadconfig(&config);
+  configure_tiles(config);
   int32_t* left = nullptr;
   int p = 0;
   for (; args.k_groups > 0 && p + 2 <= args.panels; p += 2) {
