@@ -123,6 +123,8 @@ PLAIN = (
     *("families", "kernels", "weight_formats", "bench_dot_peak", "bench_read", "bench_copy"),
     "PackedWeight",  # the target "segment" is for it
     "Program",  # and "program" for this
+    "KeyValueCache",  # and "cache" for these
+    "attention_cached",
 )
 """Functions of a few plain values, which have no twin or none of the same answer."""
 _OWN_ANSWERS = ("nbytes", "memory", "format_cost")

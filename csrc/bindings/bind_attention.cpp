@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bindings/gil.h"
+#include "bindings/offsets.h"
 #include "bindings/register.h"
 #include "bindings/views.h"
 #include "ops/attention.h"
@@ -49,22 +50,6 @@ ScoreBias score_bias(const std::optional<py::array>& bias, std::int64_t heads, p
   return {static_cast<const float*>(bias->data()), per_head, keys};
 }
 
-// Where packed sequences begin, and where the last ends; a copy, since it is checked.
-std::vector<std::int64_t> row_offsets(const std::optional<py::array>& offsets, const py::array& q,
-                                      const py::array& k) {
-  if (!offsets) return {};
-  if (q.shape(0) != 1 || k.shape(1) != q.shape(1)) {
-    bad_argument("q", "one batch entry, with as many rows as k, beside offsets");
-  }
-  const std::int64_t* data = contiguous<std::int64_t>(*offsets, 1, "offsets");
-  std::vector<std::int64_t> copy = copied(data, offsets->shape(0));
-  if (copy.empty() || copy.front() != 0 || copy.back() != q.shape(1) ||
-      !std::is_sorted(copy.begin(), copy.end())) {
-    bad_argument("offsets", "ascending values from 0 to the number of rows");
-  }
-  return copy;
-}
-
 // The arguments that both functions share, checked.
 struct AttentionCall {
   std::vector<std::int64_t> offsets;
@@ -89,13 +74,13 @@ struct AttentionCall {
     const py::ssize_t keys = key.shape(1);
     if (value.shape(1) != keys) bad_argument("v", "as many rows as k");
     mask = key_mask(valid, batch, keys);
-    offsets = row_offsets(starts, query, key);
     shape = {batch, queries, keys, heads, d};
     if (starts) {
-      std::int64_t longest = 0;
-      for (std::size_t s = 1; s < offsets.size(); ++s) {
-        longest = std::max(longest, offsets[s] - offsets[s - 1]);
+      if (batch != 1 || keys != queries) {
+        bad_argument("q", "one batch entry, with as many rows as k, beside offsets");
       }
+      offsets = row_offsets(*starts, queries);
+      const std::int64_t longest = longest_of(offsets);
       shape = {static_cast<std::int64_t>(offsets.size()) - 1,
                longest,
                longest,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/gil.h"
+#include "bindings/offsets.h"
 #include "bindings/register.h"
 #include "bindings/results.h"
 #include "bindings/views.h"
@@ -51,16 +52,8 @@ struct Sequences {
   std::vector<std::int64_t> offsets;
   std::int64_t longest = 0;
 
-  Sequences(const py::array& starts, py::ssize_t rows) {
-    const auto* data = contiguous<std::int64_t>(starts, 1, "offsets");
-    offsets = copied(data, starts.shape(0));
-    if (offsets.empty() || offsets.front() != 0 || offsets.back() != rows ||
-        !std::is_sorted(offsets.begin(), offsets.end())) {
-      bad_argument("offsets", "ascending values from 0 to the number of rows");
-    }
-    for (std::size_t s = 1; s < offsets.size(); ++s) {
-      longest = std::max(longest, offsets[s] - offsets[s - 1]);
-    }
+  Sequences(const py::array& starts, py::ssize_t rows) : offsets(row_offsets(starts, rows)) {
+    longest = longest_of(offsets);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (longest > kMost) bad_argument("offsets", "sequences of fewer rows");
   }

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   octavo::register_matmul(m);
   octavo::register_nn(m);
   octavo::register_attention(m);
+  octavo::register_cache(m);
   octavo::register_program(m);
   octavo::register_sparse_f32(m);
 }

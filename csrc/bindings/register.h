@@ -13,6 +13,7 @@ void register_linear_f32(pybind11::module_& m);  // PackedF32, LinearF32
 void register_matmul(pybind11::module_& m);      // PackedMatrix, matmul_int8
 void register_nn(pybind11::module_& m);          // float32 layers
 void register_attention(pybind11::module_& m);   // in float32 and int8
+void register_cache(pybind11::module_& m);       // KeyValueCache, attention_cached
 void register_program(pybind11::module_& m);     // Program
 void register_sparse_f32(pybind11::module_& m);  // SparseF32
 

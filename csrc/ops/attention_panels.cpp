@@ -41,7 +41,7 @@ std::int64_t PackedHead::bytes(std::int64_t keys, std::int64_t d, IsaMask isas) 
 }
 
 PackedHead::PackedHead(std::int64_t keys, std::int64_t d, std::uint8_t* memory, IsaMask isas)
-    : quantize_(select<AttentionCodesArgs>(isas)), limit_(keys), d_(d) {
+    : CodedHead(0, d), quantize_(select<AttentionCodesArgs>(isas)), limit_(keys) {
   const Layout layout(keys, d, quantize_.group_codes);
   kept_ = reinterpret_cast<std::int64_t*>(memory + layout.kept);
   row_list_ = reinterpret_cast<std::int64_t*>(memory + layout.row_list);

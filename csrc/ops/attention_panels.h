@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
-#include "dispatch/registry.h"
+#include "ops/attention_rows.h"
 #include "ops/linear.h"
 
 namespace octavo {
-
-constexpr std::int64_t kKeysPerBlock = kMostKeys;
 
 // Rows of one head in groups of codes, as kernels/attention_codes/kernel.h lays them out.
 struct GroupPanels {
@@ -17,7 +14,7 @@ struct GroupPanels {
 };
 
 // The kept keys and values of one head as codes, in memory of somebody else.
-class PackedHead {
+class PackedHead final : public CodedHead {
  public:
   static std::int64_t bytes(std::int64_t keys, std::int64_t d, IsaMask isas);
 
@@ -27,31 +24,19 @@ class PackedHead {
   // mask has a byte per key, or is null; a key whose byte is 0 is left out.
   void pack(Rows<const float> k, Rows<const float> v, const std::uint8_t* mask);
 
-  std::int64_t n() const { return n_; }
-  std::int64_t d() const { return d_; }
-  std::int64_t blocks() const { return ceil_div(n_, kKeysPerBlock); }
-  std::int64_t keys_of(std::int64_t block) const {
-    return std::min(kKeysPerBlock, n_ - block * kKeysPerBlock);
-  }
-  // How many keys are kept of the first j.
-  std::int64_t place(std::int64_t j) const;
-  // Which key, of all, is key j of a block.
-  std::int64_t key_at(std::int64_t block, std::int64_t j) const {
+  std::int64_t place(std::int64_t j) const override;
+  std::int64_t key_at(std::int64_t block, std::int64_t j) const override {
     const std::int64_t i = block * kKeysPerBlock + j;
     return listed_ ? kept_[i] : i;
   }
-
-  // Writes what an attention_block kernel wants to know of a block. A key or value with a NaN or an
-  // infinity has a scale of NaN as a key and of 0 as a value: NaN reaches all that see it.
-  void describe(std::int64_t block, AttentionBlockArgs& args) const;
+  void describe(std::int64_t block, AttentionBlockArgs& args) const override;
 
  private:
   void list_kept(const std::uint8_t* mask);
   void put_codes(AttentionOperand operand, Rows<const float> x, std::int64_t j0) const;
 
   const KernelRow<AttentionCodesArgs>& quantize_;
-  std::int64_t limit_, d_;
-  std::int64_t n_ = 0;
+  std::int64_t limit_;
   bool listed_ = false;
   std::int64_t* kept_;      // where some keys are left out
   std::int64_t* row_list_;  // where a block's kept rows begin

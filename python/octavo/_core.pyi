@@ -118,6 +118,26 @@ class LinearF32:
         out: Array | None = None,
     ) -> Array: ...
 
+class KeyValueCache:
+    def __init__(self, layers: int, kv_heads: int, head_size: int) -> None: ...
+    def append(self, layer: int, k: NDArray[np.float32], v: NDArray[np.float32]) -> None: ...
+    def lengths(self) -> list[int]: ...
+    def truncate(self, tokens: int) -> None: ...
+    def fork(self) -> KeyValueCache: ...
+    def codes(
+        self, layer: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]: ...
+    def restore(
+        self,
+        layer: int,
+        k_codes: NDArray[np.int8],
+        k_scale: NDArray[np.float32],
+        v_codes: NDArray[np.int8],
+        v_scale: NDArray[np.float32],
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+
 class PackedMatrix:
     def __init__(self, b: NDArray[np.int8]) -> None: ...
     def matmul(self, a: Array, out: NDArray[np.int32]) -> None: ...
@@ -261,6 +281,16 @@ def attention_int8(
     offsets: NDArray[np.int64] | None,
     heads: int,
     kv_heads: int,
+    sm_scale: float,
+    out: NDArray[np.float32],
+) -> None: ...
+def attention_cached(
+    q: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    caches: list[KeyValueCache],
+    layer: int,
+    heads: int,
+    window: int | None,
     sm_scale: float,
     out: NDArray[np.float32],
 ) -> None: ...

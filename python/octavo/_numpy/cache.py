@@ -105,7 +105,7 @@ def attention_cached(
     them already; each sees itself and what is before it, the `window` nearest of them if that is
     given.
     """
-    queries, results = (x.reshape(len(x), heads, -1) for x in (q, out))
+    queries, results = (x.reshape(len(x), heads, x.shape[1] // heads) for x in (q, out))
     for sequence, cache in enumerate(caches):
         rows = np.arange(offsets[sequence], offsets[sequence + 1])
         last = cache.lengths()[layer] - len(rows) + np.arange(1, len(rows) + 1)
