@@ -134,14 +134,15 @@ _OWN_ANSWERS = ("nbytes", "memory", "format_cost")
 def _sizes(rng: random.Random) -> dict[str, int]:
     m, n, k = (rng.choice(_SIZES) for _ in "mnk")
     b, h, block, group = (rng.choice(few) for few in ((0, 1, 2), (1, 2, 3), (0, 0, 1, 4), (32, 64)))
-    row = rng.randrange(k + 1)
+    d, row = rng.choice((0, 1, 4, 17)), rng.randrange(k + 1)
     return {
         "m": m,
         "n": n,
         "k": k,
         "b": b,
         "h": h,
-        "w": h * rng.choice((0, 1, 4, 17)),
+        "w": h * d,
+        "pairs": d // 2,
         "all": b * n * h,
         "blocks": b * -(-n // block) * h if block else n,
         "block": block,
