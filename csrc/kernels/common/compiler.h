@@ -11,6 +11,15 @@
 #define OCTAVO_UNROLL
 #endif
 
+// A function that is to be part of the loop that calls it, where sixteen lanes are four registers:
+// GCC 12 takes it for too large there. On x86 it decides better itself: the epilogue took 4.9 us
+// for 128x768 outputs, and 5.7 with this (Zen 5, AVX-512).
+#if defined(__aarch64__)
+#define OCTAVO_INLINE inline __attribute__((always_inline))
+#else
+#define OCTAVO_INLINE inline
+#endif
+
 // Makes the compiler take a pointer for changed: what lies behind it is read again instead of
 // being kept in registers that are needed for more.
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -2,6 +2,7 @@
 // epilogue over sixteen lanes; a tier's file includes its lanes first.
 #pragma once
 #include "kernels/common/activation16.h"
+#include "kernels/common/compiler.h"
 #include "kernels/common/some16.h"
 #include "kernels/epilogue/kernel.h"
 
@@ -18,14 +19,16 @@ struct EpilogueRow {
 };
 
 template <bool Scaled>
-static inline F16 scaled_sums(const EpilogueArgs& args, const EpilogueRow& row, int n0, int n) {
+static OCTAVO_INLINE F16 scaled_sums(const EpilogueArgs& args, const EpilogueRow& row, int n0,
+                                     int n) {
   if (Scaled) return load((const float*)(row.acc + n0));
   const I16 col_sum = n == 16 ? load_i(args.col_sum + n0) : load_i_n(args.col_sum + n0, n);
   const F16 scale = mul(row.scale, load_some(args.col_scale + n0, n));
   return mul(to_float(sub_i(load_i(row.acc + n0), mul_i(row.zero_point, col_sum))), scale);
 }
 
-static inline void put_out(const EpilogueArgs& args, const EpilogueRow& row, int n0, int n, F16 y) {
+static OCTAVO_INLINE void put_out(const EpilogueArgs& args, const EpilogueRow& row, int n0, int n,
+                                  F16 y) {
   if (args.out_scale == nullptr) {
     store_some((float*)row.out + n0, y, n);
     return;
@@ -38,7 +41,8 @@ static inline void put_out(const EpilogueArgs& args, const EpilogueRow& row, int
 }
 
 template <Activation A, bool Scaled>
-static inline void some_columns(const EpilogueArgs& args, const EpilogueRow& row, int n0, int n) {
+static OCTAVO_INLINE void some_columns(const EpilogueArgs& args, const EpilogueRow& row, int n0,
+                                       int n) {
   F16 y = scaled_sums<Scaled>(args, row, n0, n);
   if (args.bias) y = add(y, load_some(args.bias + n0, n));
   if (row.addend) y = add(y, load_some(row.addend + n0, n));
