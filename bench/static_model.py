@@ -66,11 +66,19 @@ CASES = (
     Case("gemm_s8, many rows", "gemm_s8", INTEGER, INTEGER),
     Case("gemm_s8, one row", "gemm_s8", INTEGER, INTEGER, ONE_ROW),
     Case("gemm_bsr16x4_s8", "gemm_bsr16x4_s8", INTEGER, INTEGER),
+    Case("broadcast_bsr4x1_s8", "broadcast_bsr4x1_s8", INTEGER, INTEGER),
+    Case("broadcast_bsr1x4_s8", "broadcast_bsr1x4_s8", INTEGER, INTEGER),
+    Case("broadcast_windowed_s8", "broadcast_windowed_s8", INTEGER, INTEGER),
+    Case("gather_s8", "gather_s8", INTEGER, INTEGER),
+    Case("gemm_bitmap_s8", "gemm_bitmap_s8", INTEGER, INTEGER),
     Case("attention_block, products", "attention_block", INTEGER, INTEGER),
     Case("attention_block, exponentials", "attention_block", FLOAT, FLOAT),
     Case("gemm_f32, many rows", "gemm_f32", FLOAT, FLOAT),
+    Case("spmm_f32", "spmm_f32", FLOAT, FLOAT),
     Case("epilogue, GELU", "epilogue", FLOAT, FLOAT, GELU_TO_FLOAT),
     Case("quantize_rows, codes", "quantize_rows", FLOAT, TO_INTEGER),
+    Case("dequantize_linear", "dequantize_linear", FLOAT, FLOAT),
+    Case("layer_norm", "layer_norm", FLOAT, FLOAT),
 )
 # Few rows go to the dot products of the tier below.
 MANY_ROWS_ONLY = ("neon_i8mm",)

@@ -52,9 +52,9 @@ CORES = (
     Core("neoverse-v2", "Cortex-X2", "aarch64", ("neon", "neon_dotprod", "neon_i8mm"), 64, 32, 64),
     Core("goldmont", "", "x86_64", ("scalar", "sse41"), 16, 16, 16),
     Core("alderlake", "", "x86_64", ("avx2", "avxvnni"), 64, 64, 64),
-    Core("sapphirerapids", "", "x86_64", ("avx512vnni",), 128, 128, 128),
+    Core("sapphirerapids", "", "x86_64", ("avx512vnni", "avx512vbmi2"), 128, 128, 128),
     Core("znver3", "", "x86_64", ("avx2",), 64, 64, 64),
-    Core("znver4", "", "x86_64", ("avx2", "avx512vnni"), 64, 64, 64),
+    Core("znver4", "", "x86_64", ("avx2", "avx512vnni", "avx512vbmi2"), 64, 64, 64),
 )
 
 

@@ -8,7 +8,6 @@
 #include <thread>
 #include <tuple>
 
-#include "arm_cores.h"
 #include "system_files.h"
 
 #if defined(__linux__)
@@ -72,6 +71,14 @@ std::vector<int> usable_cpus(const std::string& root) {
 
 std::string cpu_folder(const std::string& root, int cpu) {
   return root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu);
+}
+
+// As octavo bench --compare reads it, which knows the names.
+std::string arm_core(std::int64_t implementer, std::int64_t part) {
+  char numbers[32];
+  std::snprintf(numbers, sizeof numbers, "arm-%02x-%03x", static_cast<unsigned>(implementer & 0xff),
+                static_cast<unsigned>(part & 0xfff));
+  return numbers;
 }
 
 // Implementer and part of ARM cores as /proc/cpuinfo lists them.
@@ -179,8 +186,8 @@ std::vector<Cluster> find_clusters(const std::string& root) {
 bool pin_threads(const std::vector<int>& cpus) {
 #if defined(__linux__)
   const CpuSet set;
-  DIR* const folder = opendir("/proc/self/task");
-  if (set.get() == nullptr || folder == nullptr) return false;
+  DIR* const folder = set.get() == nullptr ? nullptr : opendir("/proc/self/task");
+  if (folder == nullptr) return false;
   for (const int cpu : cpus) CPU_SET_S(cpu, CpuSet::bytes(), set.get());
   bool all = true;
   while (const dirent* entry = readdir(folder)) {

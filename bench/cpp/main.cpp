@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 
@@ -46,16 +47,16 @@ std::vector<std::string> notes_on(const std::vector<Cluster>& clusters, const Op
 int measure_all(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   const std::string when = now_in_utc();
-  std::ofstream file;
-  if (!options.json.empty()) {
-    file.open(options.json);
-    if (!file) throw std::runtime_error("--json: cannot write " + options.json);
-  }
   const int cpus = octavo::usable_cpu_count();
   std::vector<Cluster> clusters = find_clusters("");
   for (Cluster& cluster : clusters) cluster.pinned = pin_threads(cluster.cpus);
   const std::vector<Step> steps = plan(clusters, cpus, options);
-  if (steps.empty()) throw std::invalid_argument("--only: no case has such a text in it");
+  const std::string unfinished = options.json + ".part";  // known to be writable beforehand
+  std::ofstream file;
+  if (!options.json.empty()) {
+    file.open(unfinished);
+    if (!file) throw std::runtime_error("--json: cannot write " + unfinished);
+  }
   std::printf("tier %s\n%-16s %3s  %-9s %-22s %10s %-5s  %6s %6s  %s\n", octavo::active_isa().token,
               "CPUs", "T", "kind", "case", "median", "", "least", "most", "share of limit");
   Results results(steps, clusters, cpus);
@@ -66,7 +67,8 @@ int measure_all(const Options& options) {
     file << results.to_json(when, seconds.count(), options.only.empty(),
                             notes_on(clusters, options));
     file.close();
-    if (!file) throw std::runtime_error("--json: cannot write " + options.json);
+    if (!file) throw std::runtime_error("--json: cannot write " + unfinished);
+    std::filesystem::rename(unfinished, options.json);
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,8 @@ namespace {
 constexpr std::int64_t kMebibyte = 1 << 20;
 constexpr int kRepetitions = 5, kQuickRepetitions = 2;
 constexpr double kSeconds = 0.03, kQuickSeconds = 0.001;  // of a repetition, at least
+
+constexpr const char* kNoCase = "--only: no case has such a text in it";
 
 class Planner {
  public:
@@ -127,7 +130,7 @@ void time_call(benchmark::State& state, const Case& work) {
 
 void run_benchmarks(const std::function<void(std::size_t, const Times&)>& done) {
   Collector collector(done);
-  benchmark::RunSpecifiedBenchmarks(&collector);
+  benchmark::RunSpecifiedBenchmarks(&collector, ".");  // whatever BENCHMARK_FILTER says
   benchmark::ClearRegisteredBenchmarks();
 }
 
@@ -135,7 +138,9 @@ void run_benchmarks(const std::function<void(std::size_t, const Times&)>& done) 
 
 std::vector<Step> plan(const std::vector<Cluster>& clusters, int most_threads,
                        const Options& options) {
-  return Planner(clusters, most_threads, options).steps();
+  std::vector<Step> steps = Planner(clusters, most_threads, options).steps();
+  if (steps.empty()) throw std::invalid_argument(kNoCase);
+  return steps;
 }
 
 void measure(const std::vector<Step>& steps, const std::vector<Cluster>& clusters, bool quick,
@@ -158,13 +163,16 @@ void measure(const std::vector<Step>& steps, const std::vector<Cluster>& cluster
 void call_only(const Options& options) {
   octavo::set_num_threads(1);
   const std::vector<Case> cases = kernel_cases();
+  bool any = false;
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const Case& work = cases[i];
     if (!options.wants(work.kind, work.name)) continue;
+    any = true;
     add_benchmark(i, [&work](benchmark::State& state) { time_call(state, work); })
         ->Iterations(options.calls)
         ->Repetitions(1);
   }
+  if (!any) throw std::invalid_argument(kNoCase);
   run_benchmarks([](std::size_t, const Times&) {});
 }
 

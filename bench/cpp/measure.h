@@ -22,7 +22,7 @@ struct Step {
   std::optional<std::size_t> dot, memory;
 };
 
-// With up to so many threads at once.
+// With up to so many threads at once. Throws std::invalid_argument where no case was asked for.
 std::vector<Step> plan(const std::vector<Cluster>& clusters, int most_threads,
                        const Options& options);
 
@@ -33,7 +33,7 @@ using Times = std::vector<double>;
 void measure(const std::vector<Step>& steps, const std::vector<Cluster>& clusters, bool quick,
              const std::function<void(std::size_t step, const Times& times)>& done);
 
-// Calls what was asked for as often as was asked for, on one thread.
+// Calls what was asked for as often as was asked for, on one thread; throws as plan().
 void call_only(const Options& options);
 
 }  // namespace octavo_bench
