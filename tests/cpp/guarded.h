@@ -4,56 +4,72 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
-#include <vector>
 
-#if defined(__unix__) || defined(__APPLE__)
+#if defined(_WIN32)
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+#else
 #include <sys/mman.h>
 #include <unistd.h>
-#define OCTAVO_TEST_GUARD_PAGES 1
 #endif
 
 namespace octavo_test {
 
+#if defined(_WIN32)
+
+inline std::size_t page_bytes() {
+  SYSTEM_INFO info;
+  GetSystemInfo(&info);
+  return info.dwPageSize;
+}
+inline void* reserve(std::size_t bytes) {
+  return VirtualAlloc(nullptr, bytes, MEM_RESERVE, PAGE_NOACCESS);
+}
+inline bool open_pages(void* first, std::size_t bytes) {
+  return VirtualAlloc(first, bytes, MEM_COMMIT, PAGE_READWRITE) != nullptr;
+}
+inline void release(void* base, std::size_t) { VirtualFree(base, 0, MEM_RELEASE); }
+
+#else
+
+inline std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+inline void* reserve(std::size_t bytes) {
+  void* base = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return base == MAP_FAILED ? nullptr : base;
+}
+inline bool open_pages(void* first, std::size_t bytes) {
+  return mprotect(first, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+inline void release(void* base, std::size_t bytes) { munmap(base, bytes); }
+
+#endif
+
 // Which end of the array touches an inaccessible page.
 enum class Edge { kEnd, kFront };
-
-#if OCTAVO_TEST_GUARD_PAGES
 
 class GuardedBytes {
  public:
   GuardedBytes(std::size_t bytes, Edge edge) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t body = (bytes + page - 1) / page * page;
-    mapped_ = body + 2 * page;
-    base_ = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base_ == MAP_FAILED) throw std::bad_alloc();
+    const std::size_t page = page_bytes(), body = (bytes + page - 1) / page * page;
+    reserved_ = body + 2 * page;
+    base_ = reserve(reserved_);
+    if (base_ == nullptr) throw std::bad_alloc();
     char* first = static_cast<char*>(base_) + page;
-    if (body != 0 && mprotect(first, body, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+    if (body != 0 && !open_pages(first, body)) throw std::bad_alloc();
     data_ = edge == Edge::kEnd ? first + body - bytes : first;
   }
-  ~GuardedBytes() { munmap(base_, mapped_); }
+  ~GuardedBytes() { release(base_, reserved_); }
   GuardedBytes(const GuardedBytes&) = delete;
   GuardedBytes& operator=(const GuardedBytes&) = delete;
   void* data() const { return data_; }
 
  private:
   void* base_;
-  std::size_t mapped_;
+  std::size_t reserved_;
   void* data_;
 };
-
-#else
-
-class GuardedBytes {
- public:
-  GuardedBytes(std::size_t bytes, Edge) : bytes_(bytes) {}
-  void* data() { return bytes_.data(); }
-
- private:
-  std::vector<std::uint64_t> bytes_;  // aligned for every element type; more than enough of them
-};
-
-#endif
 
 template <class T>
 class Guarded {

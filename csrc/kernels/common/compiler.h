@@ -38,6 +38,15 @@
 #define OCTAVO_FORGET_VECTOR(v) __asm__ volatile("" : "+v"(v))
 #endif
 
+// For a loop that is timed, before an operand is used: what is computed from it is computed each
+// time. MSVC has no assembly for that. `read`, which makes the same vector of a volatile value, is
+// one load.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define OCTAVO_HIDE_VECTOR(v, read) ((v) = (read))
+#else
+#define OCTAVO_HIDE_VECTOR(v, read) OCTAVO_FORGET_VECTOR(v)
+#endif
+
 // Behind the load of a vector: no load is merged with it, nor moved past it. For ARM cores that
 // execute in order.
 #if defined(__aarch64__)

@@ -12,17 +12,18 @@ void dot_peak_s8s8_neon(const DotPeakArgs& args) noexcept {
   OCTAVO_UNROLL
   for (int i = 0; i < kChains; ++i) sum[i] = vdupq_n_s32(i);
   // Opaque operands: of known ones the products would be constants.
+  [[maybe_unused]] volatile int8_t three = 3, four = 4;
   int8x8_t a = vdup_n_s8(3), b = vdup_n_s8(-5), other = vdup_n_s8(4);
   for (int64_t it = 0; it < args.iterations; ++it) {
     int16x8_t pairs[kChains];
     OCTAVO_UNROLL
     for (int i = 0; i < kChains; ++i) {
-      OCTAVO_FORGET_VECTOR(a);
+      OCTAVO_HIDE_VECTOR(a, vdup_n_s8(three));
       pairs[i] = vmull_s8(a, b);
     }
     OCTAVO_UNROLL
     for (int i = 0; i < kChains; ++i) {
-      OCTAVO_FORGET_VECTOR(other);
+      OCTAVO_HIDE_VECTOR(other, vdup_n_s8(four));
       pairs[i] = vmlsl_s8(pairs[i], other, b);
     }
     OCTAVO_UNROLL
