@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers, sines and cosines of float64 by +, -, * and / alone.
+"""Powers, logarithms, sines and cosines of float64 by +, -, * and / alone.
 
 Those of C libraries and of NumPy differ between machines in their last bits, and with them would
 all that is computed from a table of them.
@@ -44,20 +44,30 @@ def _minus_multiple(x: Float64, whole: Float64, parts: Sequence[float]) -> Float
 
 
 @in_default_mode
+def log(x: Float64) -> Float64:
+    """Return the natural logarithm of finite positive values, to about 2**-51 of it."""
+    mantissa, exponent = np.frexp(x)
+    low = mantissa < _SQRT_HALF
+    mantissa = np.where(low, 2 * mantissa, mantissa)
+    exponent = exponent - low
+    s = (mantissa - 1) / (mantissa + 1)
+    return 2 * s * _polynomial(s * s, _ATANH) + exponent * _LN2[1] + exponent * _LN2[0]
+
+
+@in_default_mode
+def exp(x: Float64) -> Float64:
+    """Return ``e ** x`` to about 2**-51 of it, for ``|x| < 700``."""
+    whole = np.rint(x / (_LN2[0] + _LN2[1]))
+    rest = _minus_multiple(x, whole, _LN2)
+    return np.ldexp(_polynomial(rest, _EXP), whole.astype(np.int32))
+
+
 def power(base: float, exponents: Float64) -> Float64:
     """Return ``base ** exponents`` for a positive base; the error is that of a rounded exponent.
 
     Relative, it is below ``(2 + |ln(result)|) * 2**-51``.
     """
-    mantissa, exponent = math.frexp(base)
-    if mantissa < _SQRT_HALF:
-        mantissa, exponent = 2 * mantissa, exponent - 1
-    s = (mantissa - 1) / (mantissa + 1)
-    log = 2 * s * _polynomial(np.array(s * s), _ATANH) + exponent * _LN2[1] + exponent * _LN2[0]
-    y = exponents * log
-    whole = np.rint(y / (_LN2[0] + _LN2[1]))
-    rest = _minus_multiple(y, whole, _LN2)
-    return np.ldexp(_polynomial(rest, _EXP), whole.astype(np.int32))
+    return exp(exponents * log(np.array(base)))
 
 
 @in_default_mode

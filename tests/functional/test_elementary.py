@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers, sines and cosines: as near to the C library's as those are to each other."""
+"""Powers, logarithms, sines and cosines: as near to the C library's as those are to each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from octavo._elementary import power, sin_cos
+from octavo._elementary import exp, log, power, sin_cos
 
 
 def test_sines_and_cosines() -> None:
@@ -27,3 +27,10 @@ def test_powers(base: float) -> None:
     ours, theirs = power(base, exponents), base**exponents
     assert (np.abs(ours / theirs - 1) <= (2 + np.abs(np.log(theirs))) * 2.0**-51).all()
     assert power(base, np.zeros(1)) == 1
+
+
+def test_exponentials_and_logarithms() -> None:
+    x = np.linspace(-699, 699, 20_001)
+    np.testing.assert_allclose(exp(x), np.exp(x), rtol=2.0**-51, atol=0)
+    values = np.concatenate([exp(x), np.linspace(0.5, 2, 20_001), [5e-324, 1.7e308]])
+    np.testing.assert_allclose(log(values), np.log(values), rtol=2.0**-51, atol=2.0**-53)

@@ -19,18 +19,31 @@ def rotary_table(tokens: int, width: int, theta: float) -> tuple[Float32, Float3
     The angles are float32 products of positions and frequencies, as models are trained with: at
     position 5,000 those differ from exact ones by 3e-4.
     """
+    return scaled_table(tokens, rotary_frequencies(width, theta))
+
+
+def scaled_table(
+    tokens: int, frequencies: tuple[float, ...], scale: float = 1.0
+) -> tuple[Float32, Float32]:
+    """Return cosines and sines times `scale` for these frequencies, not writable."""
     length = max(_LEAST_TOKENS, 1 << (tokens - 1).bit_length())
-    cosine, sine = _table(length, width, theta)
+    cosine, sine = _table(length, frequencies, scale)
     return cosine[:tokens], sine[:tokens]
 
 
-@lru_cache(maxsize=8)
-def _table(tokens: int, width: int, theta: float) -> tuple[Float32, Float32]:
+@lru_cache(maxsize=32)
+def rotary_frequencies(width: int, theta: float) -> tuple[float, ...]:
+    """Return the frequency of each pair of a head, which float32 holds."""
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     powers = power(theta, exponents.astype(np.float64)).astype(np.float32)
-    frequencies = np.float32(1) / powers
-    angles = np.arange(tokens, dtype=np.float32)[:, None] * frequencies
-    sine, cosine = (part.astype(np.float32) for part in sin_cos(angles.astype(np.float64)))
+    return tuple((np.float32(1) / powers).tolist())
+
+
+@lru_cache(maxsize=8)
+def _table(tokens: int, frequencies: tuple[float, ...], scale: float) -> tuple[Float32, Float32]:
+    angles = np.arange(tokens, dtype=np.float32)[:, None] * np.array(frequencies, np.float32)
+    parts = sin_cos(angles.astype(np.float64))
+    sine, cosine = (part.astype(np.float32) * np.float32(scale) for part in parts)
     for part in (sine, cosine):
         part.setflags(write=False)
     return cosine, sine
