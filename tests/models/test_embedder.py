@@ -154,7 +154,7 @@ def test_it_loads_once(folder: Path, vectors: Any, monkeypatch: pytest.MonkeyPat
         loads.append(arguments)
         return octavo.models.load(*arguments, **options)
 
-    monkeypatch.setattr(embedder, "load", load)
+    monkeypatch.setattr(embedder, "load_encoder", load)
     embed = Embedder(folder)
     start = threading.Barrier(8)
 

@@ -181,9 +181,9 @@ def _kind_to_keep(config: dict[str, Any]) -> str | None:
 def _merged(folder: Path, adapter: Path) -> Encoder:
     """Return the model of `folder` with an adapter in its weights."""
     from octavo.lora import Adapter, merge
-    from octavo.models import load
+    from octavo.models.loader import load_encoder
 
-    return merge(load(folder), Adapter.load(adapter))
+    return merge(load_encoder(folder), Adapter.load(adapter))
 
 
 def _compress(
@@ -244,11 +244,10 @@ def _compress(
 def _layer_sizes(folder: Path) -> dict[str, int]:
     """Return the numbers in each layer's weight; nothing for a model that will be refused."""
     from octavo.io.folder import read_json
-    from octavo.models.config import read_config
-    from octavo.models.loader import open_checkpoint
+    from octavo.models.loader import open_checkpoint, read_any_config
 
     try:
-        checkpoint = open_checkpoint(folder, read_config(read_json(folder / "config.json")))
+        checkpoint = open_checkpoint(folder, read_any_config(read_json(folder / "config.json")))
     except (OSError, ValueError):
         return {}
     return {

@@ -22,7 +22,7 @@ from octavo.compression.recipe import Quantize, Recipe, read_recipe
 from octavo.data.calls import calls_of
 from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load
+from octavo.models.loader import load_encoder
 from octavo.nn.tree import map_layers
 
 
@@ -188,7 +188,7 @@ class Converter:
     def _as_it_is(self) -> nn.Module:
         if isinstance(self._model, nn.Module):
             return map_layers(self._model, lambda _, layer: layer)
-        return load(self._model)
+        return load_encoder(self._model)
 
 
 def _together(one: Recipe, other: Recipe) -> Recipe:

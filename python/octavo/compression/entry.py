@@ -14,19 +14,20 @@ from octavo.compression.recipe import Recipe, read_recipe
 from octavo.compression.sensitivity import Sensitivity, work_sensitivity
 from octavo.compression.target import Target, read_target
 from octavo.data.sources import CalibrationData
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
 
 
 @in_default_mode
 def compress(
-    model: Encoder | str | os.PathLike[str],
+    model: Encoder | Decoder | str | os.PathLike[str],
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
     calibration: CalibrationData | None = None,
     target: Mapping[str, Any] | tuple[Callable[[Encoder], float], float] | Target | None = None,
     on_layer: Callable[[str], None] | None = None,
     on_progress: Callable[[str, float], None] | None = None,
-) -> Encoder:
+) -> Any:
     """Compress a model, layer by layer.
 
     With a path, each layer is read, converted and let go before the next is read, so the float
@@ -35,8 +36,9 @@ def compress(
 
     Parameters
     ----------
-    model : Encoder or path
-        A loaded model, which is left as it is, or a model folder.
+    model : Encoder, Decoder or path
+        A loaded model, which is left as it is, or a model folder. A decoder takes recipes that need
+        no data.
     recipe : str, dict, path of a YAML file, or Recipe
         ``"int8"``: int8 weights with a scale per output channel, activations quantized per token
         while running; embeddings int8 with a scale per row; norms stay float32.
@@ -72,7 +74,7 @@ def compress(
 
     Returns
     -------
-    Encoder
+    Encoder or Decoder
         The compressed model; its `recipe` says what was done. Layers that are int8 already are
         kept.
 
@@ -97,9 +99,9 @@ def compress(
     ...
     ValueError: calibration: expected data, wanda needs it; got none
     """
-    if not isinstance(model, (Encoder, str, os.PathLike)):
+    if not isinstance(model, (Encoder, Decoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
-    if isinstance(model, Encoder):
+    if isinstance(model, (Encoder, Decoder)):
         model.require_no_adapters()
     plan = read_recipe(recipe).resolved(calibration is not None)
     wanted = None if target is None else read_target(target)

@@ -34,7 +34,7 @@ def int8_layer(name: str, layer: nn.Module, plan: LayerPlan | None = None) -> nn
             return _linear(layer, plan)
         if nn.is_embedding(layer, "float32"):
             return nn.Embedding.from_quantized(*_codes(layer.held_weight, plan))
-        if isinstance(layer, nn.LayerNorm):
+        if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
             return own_norm(layer)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
@@ -70,10 +70,10 @@ def _codes(weight: Weight, plan: LayerPlan) -> tuple[npt.NDArray[np.int8], npt.N
     return _quantize_rows(weight, plan.bits)
 
 
-def own_norm(layer: nn.LayerNorm) -> nn.LayerNorm:
+def own_norm(layer: nn.LayerNorm | nn.RMSNorm) -> nn.LayerNorm | nn.RMSNorm:
     """Return a copy, which shares nothing with the float model; refuse NaN and infinity."""
     state = {key: _own(key, value) for key, value in layer.state_dict().items()}
-    return nn.LayerNorm.from_state_dict(state, **layer.config())
+    return type(layer).from_state_dict(state, **layer.config())
 
 
 def _quantize_rows(

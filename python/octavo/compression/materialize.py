@@ -16,6 +16,7 @@ from octavo.compression.plain import plain_layer
 from octavo.compression.plan import LayerPlan
 from octavo.compression.recipe import Quantize
 from octavo.models.config import OUTPUT_LAYERS
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
 
@@ -97,7 +98,7 @@ class Forms:
         return made
 
 
-def set_attention(model: Encoder, quantize: Quantize) -> None:
+def set_attention(model: Encoder | Decoder, quantize: Quantize) -> None:
     """Have a model attend as a recipe says, or as it did if that leaves it open."""
     if quantize.attention != "auto":
         model.attention_precision = quantize.attention

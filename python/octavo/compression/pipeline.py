@@ -26,11 +26,12 @@ from octavo.compression.target import Target, meet
 from octavo.compression.work import Progress, Work
 from octavo.data.batches import Batches, batches_of
 from octavo.data.sources import CalibrationData
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load, load_with
+from octavo.models.loader import load, load_encoder, load_with
 from octavo.nn.tree import map_layers
 
-Model = Encoder | str | os.PathLike[str]
+Model = Encoder | Decoder | str | os.PathLike[str]
 OnLayer = Callable[[str], None] | None
 
 STAGES: tuple[Callable[[Work], None], ...] = (
@@ -51,7 +52,7 @@ def run(
     target: Target | None,
     on_layer: OnLayer,
     progress: Progress,
-) -> Encoder:
+) -> Any:
     """Return the compressed copy of a model, by a resolved recipe; a target goes with data."""
     applied = recipe.to_dict()
     if recipe.quantize.is_plain and not recipe.needs_data and target is None:
@@ -104,20 +105,25 @@ def _begun(
     as_pruned: bool = False,
 ) -> Work:
     """Open model and data, and plan every layer."""
-    loaded = model if isinstance(model, Encoder) else load(model)
+    if isinstance(model, Decoder):
+        raise ValueError(
+            "model: expected an encoder for a recipe that looks at data or at other layers, got a "
+            f"{model.architecture}"
+        )
+    loaded = model if isinstance(model, Encoder) else load_encoder(model)
     batches = Batches([])
     if calibration is not None:
         batches = batches_of(calibration, loaded, once=once)
     return Work(recipe, loaded, batches, progress, on_layer, as_pruned)
 
 
-def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Encoder:
+def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Any:
     """Plan, prune by magnitude and materialize each layer before the next is read."""
     planner = Planner(recipe)
     how = recipe.prune
     masks: dict[str, Any] = {}
     if how is not None and how.scope == "global":
-        model = model if isinstance(model, Encoder) else load(model)
+        model = model if isinstance(model, (Encoder, Decoder)) else load(model)
         linears = ((n, layer) for n, layer in model.named_modules() if nn.is_linear(layer))
         masks = global_masks({n: one for n, one in linears if planner(n, one).pruned}, how)
 
@@ -130,8 +136,8 @@ def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Encoder:
             on_layer(name)
         return made
 
-    if isinstance(model, Encoder):
-        made = map_layers(model, transform)
+    if isinstance(model, (Encoder, Decoder)):
+        made: Any = map_layers(model, transform)
     else:
         made = load_with(model, transform)
     planner.check()

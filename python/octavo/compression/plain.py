@@ -28,7 +28,7 @@ def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None
             )
         if nn.is_embedding(layer, "float32"):
             return nn.Embedding.from_float(layer.weight, kind=kind)
-        if isinstance(layer, nn.LayerNorm):
+        if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):
             return own_norm(layer)
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None

@@ -20,7 +20,7 @@ from octavo.data.tokenizer import tokenize
 from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.io.side_files import weight_bytes
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load
+from octavo.models.loader import load_encoder
 
 LENGTHS = (16, 64, 128, 256)
 _SECONDS = 1.0
@@ -93,7 +93,7 @@ def run_demo(
         As `octavo.compress` takes it; the columns are called int8 whatever it prunes before.
     """
     progress("reading the model", 0.0)
-    model = load(folder)
+    model = load_encoder(folder)
     if not any(nn.is_linear(layer, "float32") for _, layer in model.named_modules()):
         raise ValueError(f"{folder} is compressed already; name the float model's folder")
     ids, mask = tokenize(folder, SENTENCES, model.text_limit, model.files)
@@ -110,7 +110,7 @@ def run_demo(
     with tempfile.TemporaryDirectory(prefix="octavo-") as place:
         artifact = Path(place) / "int8"
         compress(model, recipe, on_layer=count).save(artifact)
-        small = load(artifact)
+        small = load_encoder(artifact)
         small_bytes = weight_bytes(artifact)
     progress("comparing sentence vectors", _COMPARING)
     agreement = cosines(model.encode(ids, mask), small.encode(ids, mask))

@@ -18,7 +18,7 @@ from octavo.data.labelled import Data, read_data
 from octavo.evaluation.layers import LayerError, layer_errors
 from octavo.models.config import SEQUENCE
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load
+from octavo.models.loader import load_encoder
 
 Model = Encoder | str | os.PathLike[str]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
@@ -161,7 +161,7 @@ def _opened(model: Model, name: str) -> Encoder:
         return model
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"{name}: expected a model or a folder, got {type(model).__name__}")
-    return load(model)
+    return load_encoder(model)
 
 
 def _read_train(train: Any) -> Data:

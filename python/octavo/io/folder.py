@@ -18,6 +18,7 @@ from octavo._text import parsed_json
 MODEL_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
+    "generation_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",

@@ -70,6 +70,11 @@ class TensorFile:
     file : binary file, optional
         The same, opened before, or its content; it is closed here.
 
+    Attributes
+    ----------
+    metadata : dict of str to str
+        What the header says beside the tensors.
+
     Raises
     ------
     ValueError
@@ -105,6 +110,7 @@ class TensorFile:
                 self._bytes = FileBytes(self.path, opened)
                 size = self._bytes.size
             header, self._data_start = read_header(self.path, head, size)
+            self.metadata: dict[str, str] = header.get("__metadata__") or {}
             self.tensors = check_header(self.path, header, size - self._data_start)
             if self._content is None:
                 unneeded.pop_all()

@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from octavo.models.answers import Label, Ranked
 from octavo.models.bert import BertModel
+from octavo.models.cache import Cache
 from octavo.models.chat import render_chat
 from octavo.models.config import EncoderConfig
+from octavo.models.continuation import Generated
+from octavo.models.decoder import Decoder
+from octavo.models.decoder_config import DecoderConfig
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.embedder import Embedder
@@ -25,12 +29,16 @@ from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
 
 __all__ = [
     "BertModel",
+    "Cache",
     "CamembertModel",
+    "Decoder",
+    "DecoderConfig",
     "DistilBertModel",
     "ElectraModel",
     "Embedder",
     "Encoder",
     "EncoderConfig",
+    "Generated",
     "Label",
     "MPNetModel",
     "ModernBertModel",

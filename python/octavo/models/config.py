@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -132,13 +133,15 @@ class EncoderConfig:
         return self.position_rows - (0 if self.padding is None else self.padding + 1)
 
 
-def read_config(raw: dict[str, Any]) -> EncoderConfig:
+def read_config(raw: dict[str, Any], others: Sequence[str] = ()) -> EncoderConfig:
     """Check the JSON object of a config.json.
 
     Parameters
     ----------
     raw : dict
         The parsed file.
+    others : sequence of str
+        Model types that are read elsewhere, for the message about an unknown one.
 
     Returns
     -------
@@ -160,7 +163,7 @@ def read_config(raw: dict[str, Any]) -> EncoderConfig:
     """
     model_type = raw.get("model_type", _implied_type(raw))
     if not isinstance(model_type, str) or model_type not in _TYPES:
-        known = ", ".join(sorted(_TYPES))
+        known = ", ".join(sorted([*_TYPES, *others]))
         raise ValueError(f"config.json: unknown model_type {shown(model_type)}; supported: {known}")
     for key, what in _UNSUPPORTED.items():
         if raw.get(key):

@@ -18,7 +18,7 @@ from octavo._text import shown
 from octavo.io.hub import is_hub_id
 from octavo.io.tokenizer import check_texts
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load
+from octavo.models.loader import load_encoder
 from octavo.models.texts import list_of
 
 _IDS = "input_ids"
@@ -117,7 +117,7 @@ class Embedder:
             if self._model is None:
                 if self.threads is not None:
                     runtime.set_num_threads(self.threads)
-                self._model = load(self.path, revision=self.revision, shared=self.shared)
+                self._model = load_encoder(self.path, revision=self.revision, shared=self.shared)
             return self._model
 
     def __call__(self, rows: Any) -> Any:

@@ -14,6 +14,7 @@ from octavo._text import shown
 from octavo._warn import warn
 from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
 from octavo.io.compressed_tensors import QuantizationConfig, read_description
+from octavo.io.folder import parse_json
 from octavo.io.header import Tensors
 from octavo.io.hub import model_path
 from octavo.io.side_files import read_side_files
@@ -21,6 +22,14 @@ from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
 from octavo.models.build import CheckpointBuilder, LayerSource, Transform
 from octavo.models.config import HEADS, EncoderConfig, read_config
+from octavo.models.decoder import Decoder
+from octavo.models.decoder_config import (
+    DecoderConfig,
+    decoder_types,
+    is_decoder,
+    read_decoder_config,
+    read_end_ids,
+)
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
@@ -42,8 +51,9 @@ _MODELS: dict[
     "roberta": RobertaModel,
     "xlm-roberta": XLMRobertaModel,
 }
-# A buffer that old versions of transformers stored: 0, 1, 2, ...
-_OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point")
+# Buffers that old versions of transformers stored: 0, 1, 2, ..., and frequencies.
+_OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point", "rotary_emb.inv_freq")
+_GENERATION = "generation_config.json"
 
 
 def load(
@@ -53,7 +63,7 @@ def load(
     revision: str | None = None,
     token: str | bool | None = None,
     shared: bool = False,
-) -> Encoder:
+) -> Any:
     """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
 
     Nothing of the files is mapped: what becomes of them later does not reach the model.  Floats are
@@ -69,8 +79,8 @@ def load(
     Parameters
     ----------
     path : str or os.PathLike
-        Folder with ``config.json``, of a model type that `EncoderConfig` lists, and
-        ``model.safetensors``, or shards with their index. Or a model of the Hugging Face hub,
+        Folder with ``config.json``, of a model type that `EncoderConfig` or `DecoderConfig` lists,
+        and ``model.safetensors``, or shards with their index. Or a model of the Hugging Face hub,
         ``"owner/name"``, if there is no such folder: huggingface_hub finds or downloads it, by its
         own settings.
     rows : int or sequence of int, optional
@@ -84,7 +94,7 @@ def load(
 
     Returns
     -------
-    Encoder
+    Encoder or Decoder
         Call it with token ids.
 
     Raises
@@ -129,11 +139,19 @@ def load(
     return _told(path, *made)
 
 
+def load_encoder(path: str | os.PathLike[str], **options: Any) -> Encoder:
+    """Load a model, as `load` does, that has to be an encoder."""
+    model = load(path, **options)
+    if not isinstance(model, Encoder):
+        raise ValueError(f"{path}: expected an encoder, got a {model.architecture}")
+    return model
+
+
 class _Stored(NamedTuple):
     """What one save wrote."""
 
     raw: dict[str, Any]
-    config: EncoderConfig
+    config: EncoderConfig | DecoderConfig
     quantization: QuantizationConfig | None
     tensors: dict[str, Tensors]
     files: dict[str, bytes]
@@ -145,7 +163,7 @@ def load_with(
     transform: Transform | None,
     revision: str | None = None,
     token: str | bool | None = None,
-) -> Encoder:
+) -> Any:
     """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
     path = model_path(path, revision, token)
     return _told(path, *_built(path, read_consistently(path, _read), transform))
@@ -156,7 +174,7 @@ def _built(
     stored: _Stored,
     transform: Transform | None,
     shared: SharedWeights | None = None,
-) -> tuple[Encoder, list[str]]:
+) -> tuple[Encoder | Decoder, list[str]]:
     """Return a model, and the tensors that have no place in it."""
     config = stored.config
     checkpoint = open_checkpoint(path, config, stored.tensors)
@@ -166,9 +184,11 @@ def _built(
     ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
     builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, shared)
-    model = build(config, builder)
+    model = _build(config, builder)
     others = builder.check_complete(model.prefixes(), _OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
+    if isinstance(model, Decoder):
+        _read_end_ids(model)
     if shared is not None:
         model.segment = shared.segment
     if ours:
@@ -184,7 +204,15 @@ def _built(
     return model, others
 
 
-def _told(path: Path, model: Encoder, others: list[str]) -> Encoder:
+def _read_end_ids(model: Decoder) -> None:
+    """Take the tokens that end texts from the file that transformers prefers, if it is there."""
+    content = model.files.get(_GENERATION)
+    if content is not None:
+        found = read_end_ids(parse_json(Path(_GENERATION), content), _GENERATION)
+        model.end_ids = found or model.end_ids
+
+
+def _told(path: Path, model: Encoder | Decoder, others: list[str]) -> Encoder | Decoder:
     """Return a model after the warnings that concern it."""
     for problem in _problems(model, others):
         warn(f"{path}: {problem}")
@@ -192,22 +220,27 @@ def _told(path: Path, model: Encoder, others: list[str]) -> Encoder:
 
 
 def open_checkpoint(
-    path: Path, config: EncoderConfig, files: dict[str, Tensors] | None = None
+    path: Path,
+    config: EncoderConfig | DecoderConfig,
+    files: dict[str, Tensors] | None = None,
 ) -> Checkpoint:
     """Open the tensors of a folder, or of what was read of it, named as the model's layers."""
+    if isinstance(config, DecoderConfig):
+        return Checkpoint(path, anchor=Decoder.anchor, files=files)
     prefixes = ("", f"{config.prefix}.")
     anchor = _MODELS[config.model_type].anchor
     return Checkpoint(path, prefixes, anchor=anchor, bare=HEADS, files=files)
 
 
-def _problems(model: Encoder, others: list[str]) -> Iterator[str]:
+def _problems(model: Encoder | Decoder, others: list[str]) -> Iterator[str]:
     """Yield what the folder has or asks for, and the model does not do."""
     if others:
         yield left_out(others)
-    try:
-        _ = model.sentence
-    except ValueError as error:
-        yield f"{error}; encode refuses"
+    if isinstance(model, Encoder):
+        try:
+            _ = model.sentence
+        except ValueError as error:
+            yield f"{error}; encode refuses"
     if model.config.raw.get("auto_map"):
         yield "config.json names code of its own (auto_map), which is not run"
 
@@ -217,7 +250,7 @@ def _read(folder: OpenFolder, to_share: bool = False) -> _Stored:
         raise FileNotFoundError(f"{folder.path}: no config.json")
     raw = folder.read_json("config.json")
     try:
-        config = read_config(raw)
+        config = read_any_config(raw)
         quantization = read_description(raw)
     except ValueError as error:
         raise ValueError(f"{folder.path}: {error}") from None
@@ -226,6 +259,17 @@ def _read(folder: OpenFolder, to_share: bool = False) -> _Stored:
     return _Stored(raw, config, quantization, tensors, files, content)
 
 
+def read_any_config(raw: dict[str, Any]) -> EncoderConfig | DecoderConfig:
+    """Check the JSON object of a config.json, of an encoder or a decoder."""
+    if is_decoder(raw):
+        return read_decoder_config(raw)
+    return read_config(raw, decoder_types())
+
+
+def _build(config: EncoderConfig | DecoderConfig, builder: CheckpointBuilder) -> Encoder | Decoder:
+    return Decoder(config, builder) if isinstance(config, DecoderConfig) else build(config, builder)
+
+
 def build(config: EncoderConfig, source: LayerSource) -> Encoder:
-    """Make the model that a config describes, of the layers of any source."""
+    """Make the encoder that a config describes, of the layers of any source."""
     return _MODELS[config.model_type](config, source)

@@ -20,15 +20,22 @@ from octavo.models.specs import LayerSpec, layer_specs
 from octavo.nn.weights import Stored, StoredTensor
 
 if TYPE_CHECKING:
+    from octavo.models.decoder import Decoder
     from octavo.models.encoder import Encoder
 
-_ROLES = {"linear": "a Linear", "embedding": "an Embedding", "layer_norm": "a LayerNorm"}
+_ROLES = {
+    "linear": "a Linear",
+    "embedding": "an Embedding",
+    "layer_norm": "a LayerNorm",
+    "rms_norm": "an RMSNorm",
+}
+_NORMS = ("layer_norm", "rms_norm")
 _NAMES = {"linear": "Linear", "embedding": "Embedding"}
 """Roles whose weights a quantization_config speaks of, and what it calls them."""
 
 
 def save_model(
-    model: Encoder,
+    model: Encoder | Decoder,
     folder: str | os.PathLike[str],
     on_tensor: Callable[[str], None] | None = None,
 ) -> None:
@@ -62,7 +69,7 @@ def _full_name(prefix: str, name: str) -> str:
     return name if f"{name}.".startswith(HEADS) else prefix + name
 
 
-def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
+def _layer(model: Encoder | Decoder, name: str, spec: LayerSpec) -> Any:
     """Return layer `name` if a file can hold it and loading would give it back."""
     module: Any = model.get_submodule(name)
     if module.role != spec.kind:
@@ -75,7 +82,7 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
         raise ValueError(
             f"layer {name!r} has shape {layer.shape}, the model's config asks {spec.shape}"
         )
-    if spec.kind == "layer_norm" and layer.eps != spec.epsilon:
+    if spec.kind in _NORMS and layer.eps != spec.epsilon:
         raise ValueError(
             f"layer {name!r} has eps {layer.eps}, the model's config asks {spec.epsilon}"
         )
@@ -90,14 +97,14 @@ def _layer(model: Encoder, name: str, spec: LayerSpec) -> Any:
     return layer
 
 
-def _refuse_others(model: Encoder, known: set[str]) -> None:
+def _refuse_others(model: Encoder | Decoder, known: set[str]) -> None:
     for name, module in model.named_modules():
         is_leaf = not any(True for _ in module.named_children())
         if is_leaf and name and name not in known:
             raise TypeError(f"layer {name!r} is not part of the architecture; it cannot be saved")
 
 
-def _stored_weights(model: Encoder, layers: dict[str, Any]) -> dict[str, Stored]:
+def _stored_weights(model: Encoder | Decoder, layers: dict[str, Any]) -> dict[str, Stored]:
     """Return how the weight of each layer is stored.
 
     Codebooks are for who asks for shared weights or a compressed file: an int8 model that has few
@@ -125,11 +132,11 @@ def _refuse_beside_float(name: str, layer: Any) -> None:
             )
 
 
-def _store(model: Encoder) -> str:
+def _store(model: Encoder | Decoder) -> str:
     return str((model.recipe or {}).get("store", "plain"))
 
 
-def _switched(model: Encoder, layers: dict[str, Any]) -> dict[str | None, bool]:
+def _switched(model: Encoder | Decoder, layers: dict[str, Any]) -> dict[str | None, bool]:
     """Tell which layers are stored with a bias, by the key of config.json that says so.
 
     One that compression gave a bias switches it on for all those of its key.
@@ -138,7 +145,12 @@ def _switched(model: Encoder, layers: dict[str, Any]) -> dict[str | None, bool]:
     for name, layer in layers.items():
         key = model.bias_switch(name)
         if key is not None and layer.role != "embedding":
-            has_bias = model.config.raw.get(key) is True or layer.bias is not None
+            bias = getattr(layer, "bias", None)
+            if bias is not None and not key:
+                raise ValueError(
+                    f"layer {name!r} has a bias, for which a {model.architecture} has no place"
+                )
+            has_bias = model.config.raw.get(key) is True or bias is not None
             found[key] = found.get(key, False) or has_bias
     return found
 
@@ -160,9 +172,9 @@ def _beside_weight(layer: Any, has_bias: bool) -> dict[str, Any]:
     """
     if layer.role == "embedding":
         return {}
-    is_norm = layer.role == "layer_norm"
+    is_norm = layer.role in _NORMS
     state: dict[str, Any] = layer.state_dict() if is_norm else layer.state_beside_weight()
-    if has_bias:
+    if has_bias and layer.role != "rms_norm":
         state.setdefault("bias", np.zeros(layer.shape[0], np.float32))
     if is_norm:
         return state
@@ -172,7 +184,7 @@ def _beside_weight(layer: Any, has_bias: bool) -> dict[str, Any]:
 
 
 def _config(
-    model: Encoder, layers: dict[str, Any], stored: dict[str, Stored], prefix: str
+    model: Encoder | Decoder, layers: dict[str, Any], stored: dict[str, Stored], prefix: str
 ) -> dict[str, Any]:
     config = {**model.config.raw, "model_type": model.config.model_type}
     for key in ("quantization_config", "compression_config", "dtype", "_name_or_path"):

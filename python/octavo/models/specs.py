@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from octavo.models.decoder import Decoder
     from octavo.models.encoder import Encoder
 
 
@@ -52,8 +53,12 @@ class _SpecBuilder:
         """Note a layer norm."""
         self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
 
+    def rms_norm(self, name: str, size: int, epsilon: float) -> None:
+        """Note a norm by the root mean square."""
+        self.specs[name] = LayerSpec("rms_norm", (size,), epsilon=epsilon)
 
-def layer_specs(model: Encoder) -> dict[str, LayerSpec]:
+
+def layer_specs(model: Encoder | Decoder) -> dict[str, LayerSpec]:
     """List the layers that a model's architecture asks for, by their names in a checkpoint."""
     builder = _SpecBuilder({name for name, _ in model.named_modules()}.__contains__)
     # The architecture's own class: one that is made of it may be made another way.

@@ -20,7 +20,7 @@ from octavo.data.tokenizer import tokenize
 from octavo.evaluation.layers import layer_errors
 from octavo.io.side_files import weight_bytes
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load
+from octavo.models.loader import load_encoder
 from octavo.nn import hooks
 from octavo.nn.tree import untied
 from octavo.report.facts import ModelFacts, Range, layer_facts, layer_kind
@@ -46,7 +46,7 @@ def collect_model(
     to measure on, as `octavo.compress` takes it (default: built-in sentences).
     """
     progress("reading the model", 0.0)
-    model = load(folder)
+    model = load_encoder(folder)
     full: Encoder | None = None
     if _is_int8(model):
         small, stored = model, weight_bytes(folder)
@@ -91,7 +91,7 @@ def _is_int8(model: Encoder) -> bool:
 
 
 def _reference(folder: str | Path, small: Encoder) -> Encoder:
-    full = load(folder)
+    full = load_encoder(folder)
     if _is_int8(full):
         raise ValueError(f"reference: {folder} is compressed; name the float model's folder")
     names = [

@@ -18,6 +18,7 @@ import torch
 from octavo import models
 from octavo.compression import Recipe, compress
 from octavo.io.folder import parse_json
+from octavo.models.loader import load_encoder
 from octavo.sentence_transformers.module import STATES, EncoderModule
 
 _SETTINGS = "config_sentence_transformers.json"
@@ -169,10 +170,10 @@ def _encoder(model: Any, revision: str | None, token: str | bool | None) -> mode
             return model
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder)
-            return models.load(folder)
+            return load_encoder(folder)
     if isinstance(model, str) and "/" not in model and not Path(model).exists():
         model = f"sentence-transformers/{model}"
-    return models.load(model, revision=revision, token=token)
+    return load_encoder(model, revision=revision, token=token)
 
 
 def _stored(encoder: models.Encoder, name: str) -> dict[str, Any]:

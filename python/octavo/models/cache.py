@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and values of a text's tokens, kept so that what follows need not compute them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import weakref
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from octavo import _backend, _checks
+from octavo._files import replaced_file
+from octavo._text import shown
+from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
+from octavo.models.cached_attention import FloatKeyValues
+
+if TYPE_CHECKING:
+    from octavo._types import Array
+    from octavo.models.decoder import Decoder
+    from octavo.models.decoder_config import DecoderConfig
+
+_FORMAT = "octavo keys and values 1"
+_PARTS = {
+    "int8": ("key_codes", "key_scale", "value_codes", "value_scale"),
+    "float32": ("keys", "values"),
+}
+PRECISIONS = tuple(_PARTS)
+
+
+class Cache:
+    """Keys and values of the tokens of one text; a `Decoder` computes with it what follows.
+
+    Parameters
+    ----------
+    model : Decoder
+    precision : "int8" or "float32", optional
+        How they are held: in codes of 8 bits, of each token and head with a scale of its own, or as
+        they are, in nearly four times the memory and slower. Default: as the model's
+        ``attention_precision`` says.
+
+    Attributes
+    ----------
+    ids : list of int
+        The tokens.
+    precision : str
+
+    Examples
+    --------
+    >>> import octavo
+    >>> def answers(model, document, questions):
+    ...     cache = octavo.models.Cache(model)
+    ...     model(document, cache)
+    ...     return [model.generate(document + q, 64, cache=cache.fork()) for q in questions]
+    """
+
+    def __init__(self, model: Decoder, precision: str | None = None) -> None:
+        if precision is None:
+            precision = "float32" if model.attention_precision == "float32" else "int8"
+        self.precision = _checks.choice(precision, "precision", PRECISIONS)
+        self.ids: list[int] = []
+        self._model = weakref.ref(model)
+        self._fingerprint = _fingerprint(model)
+        config = model.config
+        make = FloatKeyValues
+        if precision == "int8":
+            make = _backend.backend.KeyValueCache
+        self._held: Any = make(config.layers, config.kv_heads, config.head_size)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Cache(tokens={len(self)}, precision={self.precision!r})"
+
+    @property
+    def held(self) -> Any:
+        """What holds keys and values, as attention takes it."""
+        return self._held
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+        return int(self._held.nbytes)
+
+    def truncate(self, tokens: int) -> None:
+        """Forget all tokens behind the first so many."""
+        _checks.integer(tokens, "tokens", 0, len(self.ids))
+        del self.ids[tokens:]
+        self.settle()
+
+    def settle(self) -> None:
+        """Forget what a call that was stopped has left in some layers."""
+        self._held.truncate(len(self.ids))
+
+    def fork(self) -> Cache:
+        """Return a cache of the same tokens, to be continued apart from this one."""
+        made = object.__new__(Cache)
+        vars(made).update(vars(self), ids=list(self.ids), _held=self._held.fork())
+        return made
+
+    def check_model(self, model: Decoder) -> None:
+        """Raise ValueError unless this is a cache of the model."""
+        if self._model() is not model:
+            _check_fingerprint(self._fingerprint, _fingerprint(model), "cache")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write tokens, keys and values to a safetensors file; the same bytes on every machine."""
+        tensors: dict[str, Array] = {"ids": np.array(self.ids, np.int64)}
+        for layer in range(len(self._held.lengths())):
+            parts = zip(_PARTS[self.precision], self._held.codes(layer), strict=True)
+            tensors.update((f"layers.{layer}.{part}", values) for part, values in parts)
+        plans = [
+            TensorPlan(name, values.dtype, values.shape, partial(np.asarray, values))
+            for name, values in tensors.items()
+        ]
+        metadata = {"format": _FORMAT, "model": self._fingerprint, "precision": self.precision}
+        with replaced_file(Path(path)) as file:
+            write_tensor_file(file.name, plans, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], model: Decoder) -> Cache:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it is no such file, or the cache of another model.
+        OSError
+            If it cannot be read.
+        """
+        file = TensorFile(path)
+        precision = file.metadata.get("precision", "")
+        if file.metadata.get("format") != _FORMAT or precision not in PRECISIONS:
+            raise ValueError(f"{path}: not a cache of keys and values that octavo wrote")
+        made = cls(model, precision)
+        _check_fingerprint(file.metadata.get("model", ""), made._fingerprint, str(path))
+        ids = _read(file, "ids", np.int64, (None,))
+        if ids.size and not 0 <= ids.min() <= ids.max() < model.config.vocab_size:
+            raise ValueError(f"{path}: tensor 'ids' has tokens that the model does not know")
+        for layer in range(model.config.layers):
+            names = [f"layers.{layer}.{part}" for part in _PARTS[precision]]
+            parts = [_part(file, name, len(ids), model.config) for name in names]
+            made._held.restore(layer, *parts)
+        made.ids = ids.tolist()
+        return made
+
+
+def _fingerprint(model: Decoder) -> str:
+    """Return a hash of what tells a model from others.
+
+    Those are its config, the kinds of its layers, and the weights of its norms, of which there are
+    few and which training changes.
+    """
+    known = {k: v for k, v in model.config.raw.items() if not k.startswith("_")}
+    found = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
+    for name, layer in model.named_modules():
+        found.update(f"{name}:{layer.kind};".encode())
+        if layer.role == "rms_norm":
+            found.update(layer.state_dict()["weight"].tobytes())
+    return found.hexdigest()
+
+
+def _check_fingerprint(found: str, own: str, where: str) -> None:
+    if found != own:
+        raise ValueError(
+            f"{where}: expected a cache of this model, with the fingerprint {own[:12]}, got that of"
+            f" another, {shown(found[:12])}"
+        )
+
+
+def _part(file: TensorFile, name: str, tokens: int, config: DecoderConfig) -> Array:
+    """Return a tensor of a layer, checked."""
+    heads, size = config.kv_heads, config.head_size
+    if name.endswith("codes"):
+        codes = _read(file, name, np.int8, (tokens, heads, size))
+        if codes.min(initial=0) < -127:
+            raise ValueError(f"{file.path}: tensor {name!r} has codes below -127")
+        return codes
+    if not name.endswith("scale"):
+        return _read(file, name, np.float32, (tokens, heads * size))
+    scale = _read(file, name, np.float32, (tokens, heads))
+    if (scale < 0).any():
+        raise ValueError(f"{file.path}: tensor {name!r} has scales below 0")
+    return scale
+
+
+def _read(file: TensorFile, name: str, dtype: Any, shape: tuple[int | None, ...]) -> Array:
+    values = file.array(name)
+    where = f"{file.path}: tensor {name!r}"
+    if values.dtype != dtype:
+        raise ValueError(f"{where} is {values.dtype}, expected {np.dtype(dtype).name}")
+    _checks.check_shape(values, shape, where)
+    return values

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a decoder of the LLaMA family is made of, under the names of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from octavo import nn
+from octavo._types import Float32, Int64
+from octavo.functional import gated, rotary_embedding
+from octavo.models.build import LayerSource
+from octavo.models.cached_attention import attend
+from octavo.models.decoder_config import DecoderConfig
+from octavo.models.rotary import scaled_table
+
+
+class DecoderSource(LayerSource, Protocol):
+    """What a decoder's constructor asks for its layers."""
+
+    def rms_norm(self, name: str, size: int, epsilon: float) -> Any:
+        """Return a norm by the root mean square."""
+
+
+class Tokens(NamedTuple):
+    """Rows of several sequences side by side: what blocks get beside the states.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (sequences + 1,)
+        Where each begins, and where the last ends.
+    places : int64 array, shape (rows,)
+        The position of each row in its sequence.
+    caches : sequence of KeyValueCache or FloatKeyValues
+        Of each sequence, where keys and values are kept; of one type.
+    """
+
+    offsets: Int64
+    places: Int64
+    caches: Sequence[Any]
+
+
+class DecoderAttention(nn.Module):
+    """Causal attention with rotary positions; heads of keys and values serve several of queries."""
+
+    def __init__(self, name: str, index: int, config: DecoderConfig, source: DecoderSource) -> None:
+        self.index, self.window = index, config.windows[index]
+        self.heads, self.kv_heads, self.head_size = config.heads, config.kv_heads, config.head_size
+        self.rope, self.is_joined, self.has_norms = config.rope, config.joined, config.qk_norm
+        size, inner = config.hidden_size, config.heads * config.head_size
+        outer, has_bias = config.kv_heads * config.head_size, config.qkv_bias
+        if self.is_joined:
+            self.qkv_proj = source.linear(
+                f"{name}.qkv_proj", inner + 2 * outer, size, has_bias=has_bias
+            )
+        else:
+            self.q_proj = source.linear(f"{name}.q_proj", inner, size, has_bias=has_bias)
+            self.k_proj = source.linear(f"{name}.k_proj", outer, size, has_bias=has_bias)
+            self.v_proj = source.linear(f"{name}.v_proj", outer, size, has_bias=has_bias)
+        self.o_proj = source.linear(f"{name}.o_proj", size, inner, has_bias=config.output_bias)
+        if self.has_norms:
+            self.q_norm = source.rms_norm(f"{name}.q_norm", config.head_size, config.epsilon)
+            self.k_norm = source.rms_norm(f"{name}.k_norm", config.head_size, config.epsilon)
+
+    def __call__(self, states: Float32, residual: Float32, tokens: Tokens) -> Float32:
+        """Compute the part's result for normalised states, added to what went around it."""
+        query, key, value = self._projected(states)
+        if self.has_norms:
+            query, key = self._normalised(query, self.q_norm), self._normalised(key, self.k_norm)
+        longest = int(tokens.places.max()) + 1
+        table = scaled_table(longest, self.rope.frequencies, self.rope.scale)
+        query = rotary_embedding(query, *table, tokens.places, self.heads)
+        key = rotary_embedding(key, *table, tokens.places, self.kv_heads)
+        mixed = attend(
+            query, key, value, tokens.offsets, tokens.caches, self.index, self.heads, self.window
+        )
+        return self.o_proj(mixed, residual)
+
+    def _projected(self, states: Float32) -> tuple[Float32, Float32, Float32]:
+        if not self.is_joined:
+            return self.q_proj(states), self.k_proj(states), self.v_proj(states)
+        ends = np.cumsum([self.heads, self.kv_heads]) * self.head_size
+        query, key, value = np.split(self.qkv_proj(states), ends, axis=1)
+        return query, key, value
+
+    def _normalised(self, rows: Float32, norm: nn.Module) -> Float32:
+        heads: Float32 = norm(rows.reshape(len(rows), -1, self.head_size))
+        return heads.reshape(rows.shape)
+
+
+class DecoderMLP(nn.Module):
+    """Two widening layers, one of which gates the other, and the narrowing one."""
+
+    def __init__(self, name: str, config: DecoderConfig, source: DecoderSource) -> None:
+        size, wide, has_bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.activation, self.is_joined = config.activation, config.joined
+        if self.is_joined:
+            self.gate_up_proj = source.linear(
+                f"{name}.gate_up_proj", 2 * wide, size, has_bias=has_bias
+            )
+        else:
+            self.gate_proj = source.linear(f"{name}.gate_proj", wide, size, has_bias=has_bias)
+            self.up_proj = source.linear(f"{name}.up_proj", wide, size, has_bias=has_bias)
+        self.down_proj = source.linear(f"{name}.down_proj", size, wide, has_bias=has_bias)
+
+    def __call__(self, states: Float32, residual: Float32) -> Float32:
+        """Compute the part's result for normalised states, added to what went around it."""
+        if self.is_joined:
+            gate, wide = np.split(self.gate_up_proj(states), 2, axis=1)
+        else:
+            gate, wide = self.gate_proj(states), self.up_proj(states)
+        return self.down_proj(gated(gate, wide, self.activation), residual)
+
+
+class DecoderLayer(nn.Module):
+    """Attention, then the feed-forward part, each reading normalised states and adding to them."""
+
+    def __init__(self, name: str, index: int, config: DecoderConfig, source: DecoderSource) -> None:
+        size, epsilon = config.hidden_size, config.epsilon
+        self.input_layernorm = source.rms_norm(f"{name}.input_layernorm", size, epsilon)
+        self.self_attn = DecoderAttention(f"{name}.self_attn", index, config, source)
+        self.post_attention_layernorm = source.rms_norm(
+            f"{name}.post_attention_layernorm", size, epsilon
+        )
+        self.mlp = DecoderMLP(f"{name}.mlp", config, source)
+
+    def __call__(self, states: Float32, tokens: Tokens) -> Float32:
+        """Compute the states behind the layer."""
+        states = self.self_attn(self.input_layernorm(states), states, tokens)
+        return self.mlp(self.post_attention_layernorm(states), states)
+
+
+class DecoderStack(nn.Module):
+    """The table of tokens, the layers, and the norm behind them."""
+
+    def __init__(self, name: str, config: DecoderConfig, source: DecoderSource) -> None:
+        self.embed_tokens = source.embedding(
+            f"{name}.embed_tokens", config.vocab_size, config.hidden_size
+        )
+        self.layers = [
+            DecoderLayer(f"{name}.layers.{index}", index, config, source)
+            for index in range(config.layers)
+        ]
+        self.norm = source.rms_norm(f"{name}.norm", config.hidden_size, config.epsilon)
+
+    def __call__(self, ids: Int64, tokens: Tokens) -> Float32:
+        """Compute the states of rows, before the norm."""
+        states: Float32 = self.embed_tokens(ids)
+        for layer in self.layers:
+            states = layer(states, tokens)
+        return states

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of `generate`, checked; `octavo.models.Decoder.generate` says what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from octavo import _checks
+from octavo._text import shown
+from octavo.models.sampling import Processor, Sampling
+
+if TYPE_CHECKING:
+    from octavo.models.cache import Cache
+
+_MOST_DRAFTS = 64
+_MOST_SEED = (1 << 64) - 1
+_ONLY_DRAWN = ("top_k", "top_p", "min_p")
+
+
+@dataclass
+class Limits:
+    """When texts end, and what is noted on the way.
+
+    Attributes
+    ----------
+    most : int
+        New tokens of a text.
+    positions : int
+        Tokens that the model can read.
+    end_ids, stop_ids : frozenset of int
+        Tokens that end texts, and those that the caller wants to.
+    drafts : int
+        How many tokens are guessed at once.
+    has_log_probs : bool
+    """
+
+    most: int
+    positions: int
+    end_ids: frozenset[int]
+    stop_ids: frozenset[int]
+    drafts: int
+    has_log_probs: bool
+
+
+@dataclass
+class Options:
+    """What `generate` takes beside prompts."""
+
+    max_new_tokens: int = 256
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | Sequence[int] = 0
+    stop: str | int | Sequence[str | int] = ()
+    eos_token_id: int | Sequence[int] | None = None
+    streamer: Any = None
+    logits_processor: Processor | Sequence[Processor] | None = None
+    prompt_lookup_num_tokens: int = 0
+    cache: Cache | Sequence[Cache] | None = None
+    return_log_probs: bool = False
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are chosen."""
+        if self.temperature is None:
+            for name in _ONLY_DRAWN:
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name}: expected none without a temperature, got {getattr(self, name)!r}"
+                    )
+        given = self.logits_processor or ()
+        processors = (given,) if callable(given) else tuple(given)
+        for one in processors:
+            _checks.function(one, "logits_processor")
+        plain = Sampling()
+        return Sampling(
+            self._real("temperature", plain.temperature, "[0, inf)"),
+            plain.top_k if self.top_k is None else _checks.integer(self.top_k, "top_k", 0),
+            self._real("top_p", plain.top_p, "(0, 1]"),
+            self._real("min_p", plain.min_p, "[0, 1]"),
+            self._real("repetition_penalty", plain.repetition_penalty, "(0, inf)"),
+            processors,
+        )
+
+    def _real(self, name: str, default: float, interval: str) -> float:
+        value = getattr(self, name)
+        return default if value is None else _checks.real(value, name, interval)
+
+    def limits(self, positions: int, end_ids: Sequence[int], vocab_size: int) -> Limits:
+        """Return when texts end, of a model with these positions, ends and tokens."""
+        if self.eos_token_id is not None:
+            end_ids = _ids(self.eos_token_id, "eos_token_id", vocab_size)
+        stops = [one for one in _listed(self.stop) if not isinstance(one, str)]
+        return Limits(
+            _checks.integer(self.max_new_tokens, "max_new_tokens", 0),
+            positions,
+            frozenset(end_ids),
+            frozenset(_ids(stops, "stop", vocab_size)),
+            _checks.integer(
+                self.prompt_lookup_num_tokens, "prompt_lookup_num_tokens", 0, _MOST_DRAFTS
+            ),
+            _checks.boolean(self.return_log_probs, "return_log_probs"),
+        )
+
+    def stop_strings(self) -> list[str]:
+        """Return the strings at which texts end."""
+        found = [one for one in _listed(self.stop) if isinstance(one, str)]
+        if "" in found:
+            raise ValueError("stop: expected strings with a character, got an empty one")
+        return found
+
+    def seeds(self, count: int) -> list[int]:
+        """Return the seed of each prompt."""
+        given = [self.seed] * count if isinstance(self.seed, int) else list(self.seed)
+        if len(given) != count:
+            raise ValueError(f"seed: expected one, or one for each of {count} prompts, got {given}")
+        return [_checks.integer(one, "seed", 0, _MOST_SEED) for one in given]
+
+    def caches(self, count: int) -> list[Cache] | None:
+        """Return the cache of each prompt, if there are any."""
+        if self.cache is None:
+            return None
+        given: list[Any] = _listed(self.cache)
+        if len(given) != count:
+            raise ValueError(f"cache: expected one for each of {count} prompts, got {len(given)}")
+        return given
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+
+
+def _ids(value: Any, name: str, vocab_size: int) -> list[int]:
+    try:
+        return [_checks.integer(one, name, 0, vocab_size - 1) for one in _listed(value)]
+    except TypeError:
+        raise TypeError(f"{name}: expected tokens, got {shown(value)}") from None
