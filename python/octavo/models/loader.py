@@ -33,6 +33,7 @@ from octavo.models.decoder_config import (
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
+from octavo.models.gguf import int8_weights, is_gguf, read_gguf
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
@@ -82,7 +83,8 @@ def load(
         Folder with ``config.json``, of a model type that `EncoderConfig` or `DecoderConfig` lists,
         and ``model.safetensors``, or shards with their index. Or a model of the Hugging Face hub,
         ``"owner/name"``, if there is no such folder: huggingface_hub finds or downloads it, by its
-        own settings.
+        own settings. Or a GGUF file of a decoder, whose weights become int8 while they are read, a
+        scale for each output.
     rows : int or sequence of int, optional
         How many tokens (over all sentences) calls will have: sparse layers then take the format
         that is the fastest for those, see `octavo.tuning.choose`.
@@ -114,6 +116,10 @@ def load(
     ...     print(error)
     no such folder: no/such/folder
     """
+    if is_gguf(path):
+        if shared:
+            raise ValueError("shared: expected False with a GGUF file, got True")
+        return load_with(path, int8_weights)
     if rows is None and not shared:
         return load_with(path, None, revision, token)
 
@@ -165,6 +171,9 @@ def load_with(
     token: str | bool | None = None,
 ) -> Any:
     """Load a model, passing each layer through ``transform(name, layer)`` as it is read."""
+    if is_gguf(path):
+        path = Path(path)
+        return _told(path, *_built(path, _read_gguf(path), transform))
     path = model_path(path, revision, token)
     return _told(path, *_built(path, read_consistently(path, _read), transform))
 
@@ -257,6 +266,16 @@ def _read(folder: OpenFolder, to_share: bool = False) -> _Stored:
     tensors, files = open_tensors(folder), read_side_files(folder)
     content = digests(folder, tensors) if to_share else []
     return _Stored(raw, config, quantization, tensors, files, content)
+
+
+def _read_gguf(path: Path) -> _Stored:
+    found = read_gguf(path)
+    try:
+        config = read_decoder_config(found.raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: as {error}") from None
+    tensors: dict[str, Tensors] = dict.fromkeys(found.tensors, found.tensors)
+    return _Stored(found.raw, config, None, tensors, found.files, [])
 
 
 def read_any_config(raw: dict[str, Any]) -> EncoderConfig | DecoderConfig:

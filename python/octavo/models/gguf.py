@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A GGUF file as a decoder's folder would be: its config, its tensors by transformers' names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from octavo import nn
+from octavo._text import shown
+from octavo._types import Array
+from octavo.io.gguf import GgufFile, open_gguf, tokenizer_files
+from octavo.io.header import TensorInfo
+from octavo.models.rope import read_rope
+from octavo.nn.weights import Int8Weight
+
+SUFFIX = ".gguf"
+_ARCHITECTURES = {"llama": "Llama", "phi3": "Phi3", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+_TURNED = {"llama"}
+"""Whose rows of queries and keys stand in pairs, as llama.cpp turns them."""
+_SIZES = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "max_position_embeddings": "context_length",
+    "num_attention_heads": "attention.head_count",
+    "num_hidden_layers": "block_count",
+}
+_OPTIONS = {
+    "head_dim": "attention.key_length",
+    "num_key_value_heads": "attention.head_count_kv",
+    "sliding_window": "attention.sliding_window",
+}
+# Keys that would change results.
+_UNSUPPORTED = ("expert_count", "attention.scale", "logit_scale", "residual_scale")
+_WHOLE = {
+    "token_embd": "model.embed_tokens",
+    "output_norm": "model.norm",
+    "output": "lm_head",
+}
+_PARTS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_VOCABULARY = "tokenizer.ggml."
+_FACTORS = "rope_freqs.weight"
+# How LLaMA 3 tells its factors; files have what comes of them.
+_LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+_LLAMA3_POSITIONS = 8192
+_STEP_BYTES = 1 << 22
+
+
+class GgufModel(NamedTuple):
+    """What a model is made of: the fields of a config.json, tensors, and side files."""
+
+    raw: dict[str, Any]
+    tensors: GgufTensors
+    files: dict[str, bytes]
+
+
+def is_gguf(path: Any) -> bool:
+    """Whether a path is that of a GGUF file, by its name."""
+    return Path(path).suffix == SUFFIX
+
+
+def read_gguf(path: Path) -> GgufModel:
+    """Open a GGUF file of a decoder.
+
+    Raises
+    ------
+    ValueError
+        If its architecture is not supported, or a key is missing or wrong: the message names it.
+    """
+    file = open_gguf(path)
+    keys, files = _Keys(file), tokenizer_files(file)
+    raw = _config(keys, file)
+    return GgufModel(raw, GgufTensors(file, raw), files)
+
+
+class _Keys:
+    """The values of a file's keys, those of its architecture without its name."""
+
+    def __init__(self, file: GgufFile) -> None:
+        self._file = file
+        kind = file.metadata.get("general.architecture")
+        if not isinstance(kind, str) or kind not in _ARCHITECTURES:
+            known = ", ".join(_ARCHITECTURES)
+            raise ValueError(
+                f"{file.path}: key 'general.architecture' is {shown(kind)}, supported: {known}"
+            )
+        self.architecture = kind
+        for key in _UNSUPPORTED:
+            if self.get(key):
+                raise ValueError(
+                    f"{file.path}: key '{kind}.{key}' is {shown(self.get(key))}, which is not "
+                    "supported"
+                )
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._file.metadata.get(f"{self.architecture}.{key}", default)
+
+    def require(self, key: str) -> Any:
+        value = self.get(key)
+        if value is None:
+            raise ValueError(f"{self._file.path}: no key '{self.architecture}.{key}'")
+        if isinstance(value, (list, np.ndarray)):
+            raise ValueError(
+                f"{self._file.path}: key '{self.architecture}.{key}' has a value for each layer, "
+                "expected one"
+            )
+        return value
+
+
+def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
+    """Return the fields that a config.json of the model would have; its vocabulary is checked."""
+    of_tokenizer = {
+        key.removeprefix(_VOCABULARY): value
+        for key, value in file.metadata.items()
+        if key.startswith(_VOCABULARY)
+    }
+    ends = {of_tokenizer.get(f"{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
+    raw: dict[str, Any] = {
+        "model_type": keys.architecture,
+        "architectures": [f"{_ARCHITECTURES[keys.architecture]}ForCausalLM"],
+        "vocab_size": len(of_tokenizer["tokens"]),
+        "hidden_act": "silu",
+        "rms_norm_eps": float(keys.require("attention.layer_norm_rms_epsilon")),
+        "tie_word_embeddings": "output.weight" not in file,
+        "attention_bias": "blk.0.attn_q.bias" in file and keys.architecture != "qwen2",
+        "bos_token_id": of_tokenizer.get("bos_token_id"),
+        "eos_token_id": sorted(ends),
+    }
+    raw |= {name: keys.require(key) for name, key in _SIZES.items()}
+    raw |= {name: keys.get(key) for name, key in _OPTIONS.items() if keys.get(key) is not None}
+    raw["use_sliding_window"] = "sliding_window" in raw
+    raw["max_window_layers"] = 0
+    width = raw.get("head_dim", raw["hidden_size"] // max(1, raw["num_attention_heads"]))
+    raw["rope_parameters"] = _rope(keys, file, raw, width)
+    return raw
+
+
+def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "rope_type": keys.get("rope.scaling.type", "none"),
+        "rope_theta": float(keys.get("rope.freq_base", 10_000.0)),
+    }
+    turned = keys.get("rope.dimension_count", width)
+    if turned != width:
+        given["partial_rotary_factor"] = turned / width
+    if given["rope_type"] == "none":
+        given["rope_type"] = "default"
+    else:
+        given["factor"] = keys.require("rope.scaling.factor")
+    if given["rope_type"] == "yarn":
+        given["original_max_position_embeddings"] = keys.require(
+            "rope.scaling.original_context_length"
+        )
+    if _FACTORS not in file:
+        return given
+    return _by_factors(file, raw, given, width)
+
+
+def _by_factors(
+    file: GgufFile, raw: dict[str, Any], plain: dict[str, Any], width: int
+) -> dict[str, Any]:
+    """Return the fields of LLaMA 3 that give the divisors of frequencies that a file has."""
+    divisors = file.float32(_FACTORS)
+    given = {
+        **plain,
+        **_LLAMA3,
+        "factor": float(divisors.max()),
+        "original_max_position_embeddings": _LLAMA3_POSITIONS,
+    }
+    frequencies = [
+        np.array(read_rope({**raw, "rope_parameters": fields}, width).frequencies)
+        for fields in (plain, given)
+    ]
+    is_llama3 = divisors.shape == frequencies[0].shape and np.allclose(
+        frequencies[0] / divisors, frequencies[1], rtol=1e-5, atol=0
+    )
+    if plain["rope_type"] != "default" or not is_llama3:
+        raise ValueError(
+            f"{file.path}: tensor {_FACTORS!r} has other divisors than those of LLaMA 3, which are"
+            " not supported"
+        )
+    return given
+
+
+class GgufTensors:
+    """The tensors of a file by the names that transformers has for them, all as float32."""
+
+    def __init__(self, file: GgufFile, raw: Mapping[str, Any]) -> None:
+        self.path, self._file = file.path, file
+        joined = raw["model_type"] == "phi3"
+        self._names = {_name_of(name, joined): name for name in file.tensors if name != _FACTORS}
+        self.tensors = {
+            name: TensorInfo("F32", file.tensors[own].shape, 0, 0)
+            for name, own in self._names.items()
+        }
+        self._heads: dict[str, int] = {}
+        if raw["model_type"] in _TURNED:
+            heads = raw["num_attention_heads"]
+            counts = {"q_proj": heads, "k_proj": raw.get("num_key_value_heads", heads)}
+            for name in self._names:
+                kind = name.split(".")[-2]
+                if kind in counts:
+                    self._heads[name] = counts[kind]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def array(self, name: str, rows: tuple[int, int] | None = None) -> Array:
+        """Return a tensor, or some of its rows, in the order of transformers."""
+        heads, own = self._heads.get(name), self._names[name]
+        if heads is None:
+            return self._file.float32(own, rows=rows)
+        count = self.tensors[name].shape[0]
+        start, stop, _ = slice(*(rows or (None, None))).indices(count)
+        size = max(1, count // heads)
+        first, last = start // size * size, -(-stop // size) * size
+        found = self._file.float32(own, rows=(first, min(last, count)))
+        # Rows 2 i and 2 i + 1 of a head are a pair there, i and i + size / 2 here.
+        pairs = found.reshape(-1, size // 2, 2, *found.shape[1:])
+        halves = pairs.swapaxes(1, 2).reshape(found.shape)
+        return np.ascontiguousarray(halves[start - first : stop - first])
+
+
+def _name_of(name: str, joined: bool) -> str:
+    """Return transformers' name of a tensor; one that is not known keeps its own."""
+    head, _, kind = name.rpartition(".")
+    block = re.fullmatch(r"blk\.(\d+)\.(\w+)", head)
+    if block is None:
+        return f"{_WHOLE[head]}.{kind}" if head in _WHOLE else name
+    part = _PARTS.get(block[2])
+    if joined and block[2] == "ffn_up":
+        part = "mlp.gate_up_proj"
+    return name if part is None else f"model.layers.{block[1]}.{part}.{kind}"
+
+
+def int8_weights(name: str, layer: nn.Module) -> nn.Module:
+    """Return a layer with its float weight in int8, made some rows at a time."""
+    if not (nn.is_linear(layer, "float32") or nn.is_embedding(layer, "float32")):
+        return layer
+    held = layer.held_weight
+    codes, scale = np.empty(held.shape, np.int8), np.empty(held.shape[0], np.float32)
+    step = max(1, _STEP_BYTES // (4 * held.shape[1]))
+    for start in range(0, held.shape[0], step):
+        rows = slice(start, start + step)
+        try:
+            part = Int8Weight.from_float(held.rows(start, start + step))
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from None
+        codes[rows], scale[rows] = part.codes, part.scale
+    weight = Int8Weight(codes, scale)
+    if nn.is_embedding(layer):
+        return nn.Embedding.of(weight)
+    assert nn.is_linear(layer)
+    return layer.replace(weight=weight)
