@@ -35,7 +35,8 @@ def widened(x: np.ndarray, backend: Any) -> np.ndarray:
 def test_every_value_is_widened_exactly(dtype: str, isa: str | None) -> None:
     x = EVERY.view(np.float16) if dtype == "float16" else EVERY
     bits = (EVERY.astype(np.uint32) << 16).view(np.float32)
-    expected = x.astype(np.float32) if dtype == "float16" else bits
+    with np.errstate(invalid="ignore"):  # of signaling NaNs on ARM
+        expected = x.astype(np.float32) if dtype == "float16" else bits
     with octavo.runtime.use_isa(isa):
         for backend in (_backend.backend, _numpy):
             for size in (1 << 16, 0, 1, 15, 17):

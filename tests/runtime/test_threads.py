@@ -48,6 +48,20 @@ def run(code: str, timeout: float = 120) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_cpus_that_come_and_go_change_nothing() -> None:
+    run(
+        """
+        cpus = sorted(os.sched_getaffinity(0))
+        assert same()
+        for some in 20 * [cpus[:1], cpus[-1:], cpus]:
+            for thread in os.listdir("/proc/self/task"):
+                os.sched_setaffinity(int(thread), some)
+            assert same()
+        """
+    )
+
+
 @posix
 def test_a_forked_child_computes_and_exits() -> None:
     out = run(
