@@ -22,6 +22,8 @@ import octavo
 from octavo import _backend, functional, nn, runtime, tuning
 from octavo.models.bert import BertModel
 from octavo.models.config import read_config
+from octavo.models.decoder import Decoder
+from octavo.models.decoder_config import read_decoder_config
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.rotary import rotary_table
 from octavo.nn.weights import KINDS
@@ -247,6 +249,9 @@ class IntegerSource:
         shift = values(next(self._seeds), size, scale=0.125) if has_bias else None
         return nn.LayerNorm(gain, shift, epsilon)
 
+    def rms_norm(self, name: str, size: int, epsilon: float) -> nn.RMSNorm:
+        return nn.RMSNorm(1 + values(next(self._seeds), size, scale=0.125), epsilon)
+
 
 SIZES = {"vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
 SIZES |= {"intermediate_size": 96, "max_position_embeddings": 24, "type_vocab_size": 2}
@@ -259,6 +264,27 @@ MODERNBERT = {
 }
 MODERNBERT |= dict.fromkeys(("pad_token_id", "bos_token_id", "cls_token_id"), 0)
 MODERNBERT |= dict.fromkeys(("eos_token_id", "sep_token_id"), 0)
+
+
+LLAMA = {
+    "model_type": "llama",
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0},
+    "tie_word_embeddings": True,
+    **SIZES,
+}
+
+
+def _decoder() -> Results:
+    """Logits, of a text at once, and tokens that are drawn behind others."""
+    model = Decoder(read_decoder_config(LLAMA), IntegerSource("int8"))
+    ids = (bits(45, 4, 20) % np.uint64(100)).astype(np.int64)
+    yield model(ids)
+    prompts = [row[: 4 + 5 * place].tolist() for place, row in enumerate(ids)]
+    drawn = {"temperature": 0.7, "top_p": 0.95, "min_p": 0.01, "seed": 5}
+    for text in model.generate(prompts, 12, return_log_probs=True, **drawn):
+        yield np.array(text.ids, np.int64)
+        yield np.array(text.log_probs)
 
 
 def _encoder(make: Callable[..., Any], config: dict[str, Any], kind: str) -> Results:
@@ -311,6 +337,7 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     "bert, float32": lambda: _encoder(BertModel, BERT, "float32"),
     "bert, int8": lambda: _encoder(BertModel, BERT, "int8"),
     "bert, int4": lambda: _encoder(BertModel, BERT, "int4"),
+    "llama, int8": _decoder,
     "modernbert, int8": lambda: _encoder(ModernBertModel, MODERNBERT, "int8"),
 }
 BY_BLAS = ("linear, float32", "bert, float32")
