@@ -19,6 +19,8 @@ IDS = np.random.default_rng(0).integers(3, 100, (2, 20))
 PLAIN = {"rope_theta": 1000.0, "factor": 4.0}
 SCALED = {**PLAIN, "original_max_position_embeddings": 16}
 LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **SCALED}
+GEMMA = {"full_attention": {**PLAIN, "rope_type": "linear"}}
+GEMMA |= {"sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
 BIASES = {"attention_bias": True, "mlp_bias": True}
 # What transformers calls a family, and what differs from a plain config of it.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -32,6 +34,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "Llama",
         {"rope_parameters": {**SCALED, "rope_type": "yarn", "beta_fast": 8, "truncate": False}
          | {"mscale": 0.7, "mscale_all_dim": 1.3}},
+    ),
+    "gemma": (
+        "Gemma3",
+        {"head_dim": 16, "sliding_window": 5, "query_pre_attn_scalar": 8, "num_hidden_layers": 7}
+        | {"tie_word_embeddings": True, "rope_parameters": GEMMA},
     ),
     "mistral": ("Mistral", {"sliding_window": 5, "head_dim": 16}),
     "qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
@@ -52,7 +59,8 @@ def random_model(family: str, changes: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     known = {k: v for k, v in decoder_files.LLAMA.items() if k not in ("model_type",)}
     plain = {**known, "tie_word_embeddings": False, "initializer_range": 0.3, "bos_token_id": 1}
-    config = getattr(transformers, f"{family}Config")(**plain | changes)
+    named = "Gemma3Text" if family == "Gemma3" else family
+    config = getattr(transformers, f"{named}Config")(**plain | changes)
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -96,18 +104,34 @@ def test_a_config_of_transformers_4_says_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_saved_is_read_by_transformers(tmp_path: Path) -> None:
-    import_error = "reading the artifact needs it"
-    transformers = pytest.importorskip("transformers", reason=import_error)
-    model = random_model(*CASES["qwen2"])
+@pytest.mark.parametrize("case", ["qwen2", "gemma"])
+def test_what_is_saved_is_read_by_transformers(tmp_path: Path, case: str) -> None:
+    model = random_model(*CASES[case])
+    import transformers
+
     model.save_pretrained(tmp_path / "in")
     octavo.models.load(tmp_path / "in").save(tmp_path / "out")
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     np.testing.assert_array_equal(reference(again, IDS), reference(model, IDS))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", ["qwen2", "gemma"])
+def test_int8_is_saved(tmp_path: Path, case: str) -> None:
+    random_model(*CASES[case]).save_pretrained(tmp_path / "in")
     small = octavo.compress(tmp_path / "in", "int8")
     small.save(tmp_path / "small")
     np.testing.assert_array_equal(octavo.models.load(tmp_path / "small")(IDS), small(IDS))
-    pytest.importorskip("compressed_tensors", reason=import_error)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_int8_is_read_by_transformers(tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors", reason="reading the artifact needs it")
+    import transformers
+
+    random_model(*CASES["qwen2"]).save_pretrained(tmp_path / "in")
+    small = octavo.compress(tmp_path / "in", "int8")
+    small.save(tmp_path / "small")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "small").eval()
     difference = reference(theirs, IDS) - small(IDS)
     assert np.abs(difference).mean() < 0.1 * np.abs(small(IDS)).mean()
@@ -183,7 +207,7 @@ def test_float_weights_keep_the_promise_where_octavo_multiplies(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gemma3_text"}, "unknown model_type 'gemma3_text'; supported: .*llama"),
+        ({"model_type": "gemma3"}, "unknown model_type 'gemma3'; supported: .*gemma3_text, llama"),
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
         ({"residual_multiplier": 0.2}, "residual_multiplier is 0.2"),
         ({"num_local_experts": 8}, "num_local_experts is 8"),

@@ -32,6 +32,15 @@ NAMES = {
     "up_proj": "ffn_up",
     "down_proj": "ffn_down",
 }
+GEMMA_NAMES = {
+    **NAMES,
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+GEMMA = {"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "head_dim": 16}
+GEMMA |= {"sliding_window": 5, "num_hidden_layers": 7, "query_pre_attn_scalar": 16}
+GEMMA |= {"hidden_activation": "gelu_pytorch_tanh", "rope_parameters": None, "rope_theta": 1e6}
 QWEN2 = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
 QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "head_dim": 16}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1000.0, "factor": 8.0, "low_freq_factor": 1.0}
@@ -39,7 +48,7 @@ LLAMA3 |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
 def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    kind = config["model_type"]
+    kind = config["model_type"].removesuffix("_text")
     own = {
         "embedding_length": config["hidden_size"],
         "feed_forward_length": config["intermediate_size"],
@@ -48,8 +57,10 @@ def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "attention.head_count_kv": config["num_key_value_heads"],
         "block_count": config["num_hidden_layers"],
         "attention.layer_norm_rms_epsilon": float(np.float32(config["rms_norm_eps"])),
-        "rope.freq_base": config["rope_parameters"]["rope_theta"],
+        "rope.freq_base": (config["rope_parameters"] or config)["rope_theta"],
     }
+    if "sliding_window" in config:
+        own["attention.sliding_window"] = config["sliding_window"]
     if "head_dim" in config:
         own["attention.key_length"] = config["head_dim"]
     tokens = [f"t{index}" for index in range(config["vocab_size"])]
@@ -78,8 +89,11 @@ def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
             heads = "num_attention_heads" if parts[-2] == "q_proj" else "num_key_value_heads"
             values = turned(values, config[heads])
         block = f"blk.{parts[2]}." if parts[1] == "layers" else ""
-        tensors.append(float_tensor(f"{block}{NAMES[parts[-2]]}.{parts[-1]}", values))
-    if config["rope_parameters"]["rope_type"] == "llama3":
+        if config["model_type"] == "gemma3_text" and values.ndim == 1:
+            values = values + 1
+        names = GEMMA_NAMES if config["model_type"] == "gemma3_text" else NAMES
+        tensors.append(float_tensor(f"{block}{names[parts[-2]]}.{parts[-1]}", values))
+    if (config["rope_parameters"] or {}).get("rope_type") == "llama3":
         slow, plain = (
             np.array(octavo.models.rope.read_rope({**config, "rope_parameters": given}, 8)[0])
             for given in (config["rope_parameters"], {"rope_theta": 1000.0})
@@ -97,6 +111,7 @@ def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
         {"rope_parameters": LLAMA3},
         QWEN2,
         QWEN3,
+        GEMMA,
     ],
     ids=str,
 )
@@ -120,8 +135,8 @@ def test_it_is_the_model_of_its_folder(tmp_path: Path, changes: dict[str, Any]) 
     ("changes", "message"),
     [
         (
-            {"general.architecture": "gemma3"},
-            "general.architecture' is 'gemma3', supported: llama",
+            {"general.architecture": "gemma2"},
+            "general.architecture' is 'gemma2', supported: gemma3, llama",
         ),
         ({"llama.expert_count": 8}, "key 'llama.expert_count' is 8, which is not supported"),
         ({"llama.block_count": None}, "no key 'llama.block_count'"),

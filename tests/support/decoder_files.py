@@ -33,7 +33,7 @@ LLAMA: dict[str, Any] = {
 
 
 def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """All tensors of a model of type llama, mistral, qwen2 or qwen3."""
+    """All tensors of a model of type gemma3_text, llama, mistral, qwen2 or qwen3."""
     rng = np.random.default_rng(seed)
     size, wide, heads = (
         config[f"{key}"] for key in ("hidden_size", "intermediate_size", "num_attention_heads")
@@ -64,9 +64,12 @@ def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarra
         linear(f"{layer}.mlp.down_proj", size, wide)
         norm(f"{layer}.input_layernorm", size)
         norm(f"{layer}.post_attention_layernorm", size)
-        if config["model_type"] == "qwen3":
+        if config["model_type"] in ("gemma3_text", "qwen3"):
             norm(f"{layer}.self_attn.q_norm", width)
             norm(f"{layer}.self_attn.k_norm", width)
+        if config["model_type"] == "gemma3_text":
+            norm(f"{layer}.pre_feedforward_layernorm", size)
+            norm(f"{layer}.post_feedforward_layernorm", size)
     norm("model.norm", size)
     if not config["tie_word_embeddings"]:
         linear("lm_head", config["vocab_size"], size)

@@ -249,7 +249,7 @@ class IntegerSource:
         shift = values(next(self._seeds), size, scale=0.125) if has_bias else None
         return nn.LayerNorm(gain, shift, epsilon)
 
-    def rms_norm(self, name: str, size: int, epsilon: float) -> nn.RMSNorm:
+    def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> nn.RMSNorm:
         return nn.RMSNorm(1 + values(next(self._seeds), size, scale=0.125), epsilon)
 
 

@@ -131,9 +131,10 @@ class CheckpointBuilder:
         bias = self._float(f"{name}.bias", (size,)) if has_bias else None
         return self._finish(name, nn.LayerNorm(weight, bias, eps=epsilon))
 
-    def rms_norm(self, name: str, size: int, epsilon: float) -> nn.Module:
-        """Read a norm by the root mean square."""
-        return self._finish(name, nn.RMSNorm(self._float(f"{name}.weight", (size,)), epsilon))
+    def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> nn.Module:
+        """Read a norm by the root mean square, to whose weight `offset` is added."""
+        weight = self._float(f"{name}.weight", (size,))
+        return self._finish(name, nn.RMSNorm(weight + offset if offset else weight, epsilon))
 
     def check_complete(self, prefixes: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:
         """Return the tensors beside the encoder that no layer asked for; raise for one of its own.

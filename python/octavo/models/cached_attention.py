@@ -88,6 +88,7 @@ def attend(
     layer: int,
     heads: int,
     window: int | None,
+    scale: float,
 ) -> Float32:
     """Keep keys and values of new rows, and attend of them to all that is kept.
 
@@ -101,13 +102,14 @@ def attend(
     layer, heads : int
     window : int, optional
         How many tokens each sees, itself among them.
+    scale : float
+        What products of queries and keys are multiplied by.
 
     Returns
     -------
     float32 array, shape (rows, heads * D)
     """
     out = np.empty(query.shape, np.float32)
-    scale = float(1 / np.sqrt(query.shape[1] // heads))
     ends = list(pairwise(offsets.tolist()))
     for cache, (start, stop) in zip(caches, ends, strict=True):
         rows = slice(start, stop)

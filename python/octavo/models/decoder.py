@@ -32,7 +32,7 @@ class _Tied:
 
 
 class Decoder(Generating):
-    """A decoder: LLaMA, Mistral, Phi-3, Qwen2, Qwen3 and what has their form.
+    """A decoder: LLaMA, Mistral, Gemma 3, Phi-3, Qwen2, Qwen3 and what has their form.
 
     The layers are attributes under the names of the checkpoint, so that a layer is swapped by
     assigning another: ``model.model.layers[0].mlp.down_proj = other``.

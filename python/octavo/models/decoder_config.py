@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from octavo._text import shown
 from octavo.models import fields
-from octavo.models.rope import Rope, read_rope
+from octavo.models.rope import FULL, SLIDING, Rope, fields_of_gemma, read_rope
 
-SLIDING, FULL = "sliding_attention", "full_attention"
+_GEMMA_PATTERN = 6
 
 
 class _ModelType(NamedTuple):
@@ -24,9 +26,21 @@ class _ModelType(NamedTuple):
     joined: bool = False  # queries, keys and values in one layer, gate and other half in one
     window_switch: bool = False  # a window counts only with use_sliding_window
     windows: bool = True
+    activation_key: str = "hidden_act"
+    is_tied: bool = False  # where the config does not say
+    is_gemma: bool = False
 
 
 _TYPES = {
+    "gemma3_text": _ModelType(
+        "Gemma3",
+        None,
+        None,
+        qk_norm=True,
+        activation_key="hidden_activation",
+        is_tied=True,
+        is_gemma=True,
+    ),
     "llama": _ModelType("Llama", None, None, None, windows=False),
     "mistral": _ModelType("Mistral"),
     "phi3": _ModelType("Phi3", joined=True),
@@ -48,7 +62,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "num_experts": (0,),
     "num_local_experts": (0,),
     "pruned_heads": ({},),
-    "query_pre_attn_scalar": (),
     "residual_multiplier": (1,),
     "use_bidirectional_attention": (False,),
     "use_mrope": (False,),
@@ -62,7 +75,7 @@ class DecoderConfig:
     Attributes
     ----------
     model_type : str
-        "llama", "mistral", "phi3", "qwen2" or "qwen3".
+        "gemma3_text", "llama", "mistral", "phi3", "qwen2" or "qwen3".
     architecture : str
         The class's name in transformers.
     heads, kv_heads, head_size : int
@@ -81,7 +94,13 @@ class DecoderConfig:
         Whether queries, keys and values are one layer, and so the two halves of a gate.
     windows : tuple of int or None
         How many tokens each layer's attention sees, the own one among them; None: all.
-    rope : Rope
+    ropes : tuple of Rope
+        How positions turn queries and keys, of each layer.
+    attention_scale : float
+        What products of queries and keys are multiplied by.
+    is_gemma : bool
+        Whether tokens' vectors are multiplied by the root of their width, norms have weights that
+        1 is added to, and what a part gives is normalised before it is added.
     end_ids : tuple of int
         Tokens that end a text.
     raw : dict
@@ -106,7 +125,9 @@ class DecoderConfig:
     qk_norm: bool
     joined: bool
     windows: tuple[int | None, ...]
-    rope: Rope
+    ropes: tuple[Rope, ...]
+    attention_scale: float
+    is_gemma: bool
     end_ids: tuple[int, ...]
     raw: dict[str, Any]
     prefix = ""
@@ -114,7 +135,7 @@ class DecoderConfig:
     @property
     def positions(self) -> int:
         """How many tokens a sequence may have."""
-        return self.rope.positions
+        return min(rope.positions for rope in self.ropes)
 
 
 def is_decoder(raw: dict[str, Any]) -> bool:
@@ -173,6 +194,9 @@ def read_decoder_config(raw: dict[str, Any]) -> DecoderConfig:
     if heads % kv_heads:
         raise fields.wrong("num_key_value_heads", kv_heads, f"a divisor of {heads}, all heads")
     head_size = _head_size(raw, hidden, heads)
+    windows = _windows(raw, layers, kind)
+    by_kind = fields_of_gemma(raw) if kind.is_gemma else [raw, raw]
+    ropes = [read_rope(given, head_size) for given in by_kind]
     return DecoderConfig(
         model_type=model_type,
         architecture=f"{kind.family}ForCausalLM",
@@ -183,16 +207,18 @@ def read_decoder_config(raw: dict[str, Any]) -> DecoderConfig:
         kv_heads=kv_heads,
         head_size=head_size,
         intermediate_size=fields.size(raw, "intermediate_size"),
-        activation=fields.activation(raw, "hidden_act", "silu"),
+        activation=fields.activation(raw, kind.activation_key, "silu"),
         epsilon=fields.number(raw, "rms_norm_eps", 1e-6, 0, 1),
-        is_tied=fields.flag(raw, "tie_word_embeddings"),
+        is_tied=fields.flag({"tie_word_embeddings": kind.is_tied, **raw}, "tie_word_embeddings"),
         qkv_bias=_bias(raw, "attention_bias", kind.qkv_bias),
         output_bias=_bias(raw, "attention_bias", kind.output_bias),
         mlp_bias=_bias(raw, "mlp_bias", kind.mlp_bias),
         qk_norm=kind.qk_norm,
         joined=kind.joined,
-        windows=_windows(raw, layers, kind),
-        rope=read_rope(raw, head_size),
+        windows=windows,
+        ropes=tuple(ropes[window is not None] for window in windows),
+        attention_scale=_attention_scale(raw, kind, head_size),
+        is_gemma=kind.is_gemma,
         end_ids=read_end_ids(raw, "config.json"),
         raw=raw,
     )
@@ -227,6 +253,17 @@ def _head_size(raw: dict[str, Any], hidden: int, heads: int) -> int:
     return hidden // heads
 
 
+def _attention_scale(raw: dict[str, Any], kind: _ModelType, head_size: int) -> float:
+    given = raw.get("query_pre_attn_scalar")
+    if given is None:
+        return float(1 / np.sqrt(head_size))
+    if not kind.is_gemma:
+        raise ValueError(
+            f"config.json: query_pre_attn_scalar is {shown(given)}, which is not supported"
+        )
+    return float(1 / np.sqrt(fields.number(raw, "query_pre_attn_scalar", 0, 1e-6, 1e6)))
+
+
 def _bias(raw: dict[str, Any], key: str, known: bool | None) -> bool:
     return fields.flag(raw, key) if known is None else known
 
@@ -239,7 +276,10 @@ def _windows(raw: dict[str, Any], layers: int, kind: _ModelType) -> tuple[int | 
         return none
     window = fields.size(raw, "sliding_window")
     types = raw.get("layer_types")
-    if types is None:
+    if types is None and kind.is_gemma:
+        every = fields.size(raw, "sliding_window_pattern", _GEMMA_PATTERN)
+        types = [FULL if (index + 1) % every == 0 else SLIDING for index in range(layers)]
+    elif types is None:
         first = 0
         if kind.window_switch:
             first = int(fields.number(raw, "max_window_layers", 28, 0, 1e9))

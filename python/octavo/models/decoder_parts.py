@@ -20,8 +20,8 @@ from octavo.models.rotary import scaled_table
 class DecoderSource(LayerSource, Protocol):
     """What a decoder's constructor asks for its layers."""
 
-    def rms_norm(self, name: str, size: int, epsilon: float) -> Any:
-        """Return a norm by the root mean square."""
+    def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> Any:
+        """Return a norm by the root mean square, whose weight is what a file has and `offset`."""
 
 
 class Tokens(NamedTuple):
@@ -42,13 +42,18 @@ class Tokens(NamedTuple):
     caches: Sequence[Any]
 
 
+def _norm(name: str, size: int, config: DecoderConfig, source: DecoderSource) -> Any:
+    return source.rms_norm(name, size, config.epsilon, 1.0 if config.is_gemma else 0.0)
+
+
 class DecoderAttention(nn.Module):
     """Causal attention with rotary positions; heads of keys and values serve several of queries."""
 
     def __init__(self, name: str, index: int, config: DecoderConfig, source: DecoderSource) -> None:
         self.index, self.window = index, config.windows[index]
         self.heads, self.kv_heads, self.head_size = config.heads, config.kv_heads, config.head_size
-        self.rope, self.is_joined, self.has_norms = config.rope, config.joined, config.qk_norm
+        self.rope, self.scale = config.ropes[index], config.attention_scale
+        self.is_joined, self.has_norms = config.joined, config.qk_norm
         size, inner = config.hidden_size, config.heads * config.head_size
         outer, has_bias = config.kv_heads * config.head_size, config.qkv_bias
         if self.is_joined:
@@ -61,11 +66,11 @@ class DecoderAttention(nn.Module):
             self.v_proj = source.linear(f"{name}.v_proj", outer, size, has_bias=has_bias)
         self.o_proj = source.linear(f"{name}.o_proj", size, inner, has_bias=config.output_bias)
         if self.has_norms:
-            self.q_norm = source.rms_norm(f"{name}.q_norm", config.head_size, config.epsilon)
-            self.k_norm = source.rms_norm(f"{name}.k_norm", config.head_size, config.epsilon)
+            self.q_norm = _norm(f"{name}.q_norm", config.head_size, config, source)
+            self.k_norm = _norm(f"{name}.k_norm", config.head_size, config, source)
 
-    def __call__(self, states: Float32, residual: Float32, tokens: Tokens) -> Float32:
-        """Compute the part's result for normalised states, added to what went around it."""
+    def __call__(self, states: Float32, residual: Float32 | None, tokens: Tokens) -> Float32:
+        """Compute the part's result for normalised states, and add what went around it."""
         query, key, value = self._projected(states)
         if self.has_norms:
             query, key = self._normalised(query, self.q_norm), self._normalised(key, self.k_norm)
@@ -74,7 +79,15 @@ class DecoderAttention(nn.Module):
         query = rotary_embedding(query, *table, tokens.places, self.heads)
         key = rotary_embedding(key, *table, tokens.places, self.kv_heads)
         mixed = attend(
-            query, key, value, tokens.offsets, tokens.caches, self.index, self.heads, self.window
+            query,
+            key,
+            value,
+            tokens.offsets,
+            tokens.caches,
+            self.index,
+            self.heads,
+            self.window,
+            self.scale,
         )
         return self.o_proj(mixed, residual)
 
@@ -105,8 +118,8 @@ class DecoderMLP(nn.Module):
             self.up_proj = source.linear(f"{name}.up_proj", wide, size, has_bias=has_bias)
         self.down_proj = source.linear(f"{name}.down_proj", size, wide, has_bias=has_bias)
 
-    def __call__(self, states: Float32, residual: Float32) -> Float32:
-        """Compute the part's result for normalised states, added to what went around it."""
+    def __call__(self, states: Float32, residual: Float32 | None) -> Float32:
+        """Compute the part's result for normalised states, and add what went around it."""
         if self.is_joined:
             gate, wide = np.split(self.gate_up_proj(states), 2, axis=1)
         else:
@@ -118,11 +131,11 @@ class DecoderLayer(nn.Module):
     """Attention, then the feed-forward part, each reading normalised states and adding to them."""
 
     def __init__(self, name: str, index: int, config: DecoderConfig, source: DecoderSource) -> None:
-        size, epsilon = config.hidden_size, config.epsilon
-        self.input_layernorm = source.rms_norm(f"{name}.input_layernorm", size, epsilon)
+        size = config.hidden_size
+        self.input_layernorm = _norm(f"{name}.input_layernorm", size, config, source)
         self.self_attn = DecoderAttention(f"{name}.self_attn", index, config, source)
-        self.post_attention_layernorm = source.rms_norm(
-            f"{name}.post_attention_layernorm", size, epsilon
+        self.post_attention_layernorm = _norm(
+            f"{name}.post_attention_layernorm", size, config, source
         )
         self.mlp = DecoderMLP(f"{name}.mlp", config, source)
 
@@ -132,6 +145,24 @@ class DecoderLayer(nn.Module):
         return self.mlp(self.post_attention_layernorm(states), states)
 
 
+class GemmaLayer(DecoderLayer):
+    """The same with norms before and behind both parts."""
+
+    def __init__(self, name: str, index: int, config: DecoderConfig, source: DecoderSource) -> None:
+        super().__init__(name, index, config, source)
+        size = config.hidden_size
+        before, behind = (f"{name}.{place}_feedforward_layernorm" for place in ("pre", "post"))
+        self.pre_feedforward_layernorm = _norm(before, size, config, source)
+        self.post_feedforward_layernorm = _norm(behind, size, config, source)
+
+    def __call__(self, states: Float32, tokens: Tokens) -> Float32:
+        """Compute the states behind the layer."""
+        mixed = self.self_attn(self.input_layernorm(states), None, tokens)
+        states = self.post_attention_layernorm(mixed, states)
+        mixed = self.mlp(self.pre_feedforward_layernorm(states), None)
+        return self.post_feedforward_layernorm(mixed, states)
+
+
 class DecoderStack(nn.Module):
     """The table of tokens, the layers, and the norm behind them."""
 
@@ -139,15 +170,18 @@ class DecoderStack(nn.Module):
         self.embed_tokens = source.embedding(
             f"{name}.embed_tokens", config.vocab_size, config.hidden_size
         )
+        self.scale = np.sqrt(np.float32(config.hidden_size)) if config.is_gemma else None
+        layer = GemmaLayer if config.is_gemma else DecoderLayer
         self.layers = [
-            DecoderLayer(f"{name}.layers.{index}", index, config, source)
-            for index in range(config.layers)
+            layer(f"{name}.layers.{index}", index, config, source) for index in range(config.layers)
         ]
-        self.norm = source.rms_norm(f"{name}.norm", config.hidden_size, config.epsilon)
+        self.norm = _norm(f"{name}.norm", config.hidden_size, config, source)
 
     def __call__(self, ids: Int64, tokens: Tokens) -> Float32:
         """Compute the states of rows, before the norm."""
         states: Float32 = self.embed_tokens(ids)
+        if self.scale is not None:
+            states *= self.scale
         for layer in self.layers:
             states = layer(states, tokens)
         return states

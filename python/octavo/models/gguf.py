@@ -10,16 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from octavo import nn
 from octavo._text import shown
 from octavo._types import Array
 from octavo.io.gguf import GgufFile, open_gguf, tokenizer_files
 from octavo.io.header import TensorInfo
 from octavo.models.rope import read_rope
-from octavo.nn.weights import Int8Weight
 
 SUFFIX = ".gguf"
-_ARCHITECTURES = {"llama": "Llama", "phi3": "Phi3", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+_GEMMA = "gemma3"
+_ARCHITECTURES = {
+    _GEMMA: "Gemma3",
+    "llama": "Llama",
+    "phi3": "Phi3",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+}
 _TURNED = {"llama"}
 """Whose rows of queries and keys stand in pairs, as llama.cpp turns them."""
 _SIZES = {
@@ -56,11 +61,20 @@ _PARTS = {
     "ffn_down": "mlp.down_proj",
 }
 _VOCABULARY = "tokenizer.ggml."
+# What other names mean in some architectures.
+_OTHER_PARTS = {
+    _GEMMA: {
+        "ffn_norm": "pre_feedforward_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    },
+    "phi3": {"ffn_up": "mlp.gate_up_proj"},
+}
+_LAYERS_OF_27B = 62
 _FACTORS = "rope_freqs.weight"
 # How LLaMA 3 tells its factors; files have what comes of them.
 _LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _LLAMA3_POSITIONS = 8192
-_STEP_BYTES = 1 << 22
 
 
 class GgufModel(NamedTuple):
@@ -149,7 +163,23 @@ def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
     raw["max_window_layers"] = 0
     width = raw.get("head_dim", raw["hidden_size"] // max(1, raw["num_attention_heads"]))
     raw["rope_parameters"] = _rope(keys, file, raw, width)
-    return raw
+    return raw if keys.architecture != _GEMMA else _as_gemma(keys, raw, width)
+
+
+def _as_gemma(keys: _Keys, raw: dict[str, Any], width: int) -> dict[str, Any]:
+    """Return the fields of a Gemma 3, of which files leave some to the reader."""
+    queries = width
+    if raw["num_hidden_layers"] == _LAYERS_OF_27B:
+        queries = raw["hidden_size"] // raw["num_attention_heads"]
+    local = {"rope_type": "default", "rope_theta": float(keys.get("rope.freq_base_swa", 10_000.0))}
+    given = {"full_attention": raw["rope_parameters"], "sliding_attention": local}
+    return {
+        **raw,
+        "model_type": "gemma3_text",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": queries,
+        "rope_parameters": given,
+    }
 
 
 def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[str, Any]:
@@ -204,8 +234,11 @@ class GgufTensors:
 
     def __init__(self, file: GgufFile, raw: Mapping[str, Any]) -> None:
         self.path, self._file = file.path, file
-        joined = raw["model_type"] == "phi3"
-        self._names = {_name_of(name, joined): name for name in file.tensors if name != _FACTORS}
+        kind = file.metadata["general.architecture"]
+        parts = {**_PARTS, **_OTHER_PARTS.get(kind, {})}
+        self._names = {_name_of(name, parts): name for name in file.tensors if name != _FACTORS}
+        # Files have the weights of Gemma's norms with the 1 that is added to them.
+        self._offset = np.float32(kind == _GEMMA)
         self.tensors = {
             name: TensorInfo("F32", file.tensors[own].shape, 0, 0)
             for name, own in self._names.items()
@@ -229,7 +262,8 @@ class GgufTensors:
         """Return a tensor, or some of its rows, in the order of transformers."""
         heads, own = self._heads.get(name), self._names[name]
         if heads is None:
-            return self._file.float32(own, rows=rows)
+            found = self._file.float32(own, rows=rows)
+            return found - self._offset if found.ndim == 1 and self._offset else found
         count = self.tensors[name].shape[0]
         start, stop, _ = slice(*(rows or (None, None))).indices(count)
         size = max(1, count // heads)
@@ -241,34 +275,11 @@ class GgufTensors:
         return np.ascontiguousarray(halves[start - first : stop - first])
 
 
-def _name_of(name: str, joined: bool) -> str:
+def _name_of(name: str, parts: Mapping[str, str]) -> str:
     """Return transformers' name of a tensor; one that is not known keeps its own."""
     head, _, kind = name.rpartition(".")
     block = re.fullmatch(r"blk\.(\d+)\.(\w+)", head)
     if block is None:
         return f"{_WHOLE[head]}.{kind}" if head in _WHOLE else name
-    part = _PARTS.get(block[2])
-    if joined and block[2] == "ffn_up":
-        part = "mlp.gate_up_proj"
+    part = parts.get(block[2])
     return name if part is None else f"model.layers.{block[1]}.{part}.{kind}"
-
-
-def int8_weights(name: str, layer: nn.Module) -> nn.Module:
-    """Return a layer with its float weight in int8, made some rows at a time."""
-    if not (nn.is_linear(layer, "float32") or nn.is_embedding(layer, "float32")):
-        return layer
-    held = layer.held_weight
-    codes, scale = np.empty(held.shape, np.int8), np.empty(held.shape[0], np.float32)
-    step = max(1, _STEP_BYTES // (4 * held.shape[1]))
-    for start in range(0, held.shape[0], step):
-        rows = slice(start, start + step)
-        try:
-            part = Int8Weight.from_float(held.rows(start, start + step))
-        except ValueError as error:
-            raise ValueError(f"layer {name!r}: {error}") from None
-        codes[rows], scale[rows] = part.codes, part.scale
-    weight = Int8Weight(codes, scale)
-    if nn.is_embedding(layer):
-        return nn.Embedding.of(weight)
-    assert nn.is_linear(layer)
-    return layer.replace(weight=weight)

@@ -33,7 +33,8 @@ from octavo.models.decoder_config import (
 from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
-from octavo.models.gguf import int8_weights, is_gguf, read_gguf
+from octavo.models.gguf import is_gguf, read_gguf
+from octavo.models.int8_weights import int8_weights
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
@@ -273,7 +274,7 @@ def _read_gguf(path: Path) -> _Stored:
     try:
         config = read_decoder_config(found.raw)
     except ValueError as error:
-        raise ValueError(f"{path}: as {error}") from None
+        raise ValueError(f"{path}: its keys as a {error}") from None
     tensors: dict[str, Tensors] = dict.fromkeys(found.tensors, found.tensors)
     return _Stored(found.raw, config, None, tensors, found.files, [])
 

@@ -15,6 +15,9 @@ from octavo.models import fields
 from octavo.models.rotary import rotary_frequencies
 
 _F = np.float32
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Layers that see everything, and those that see what is near, as config.json calls them."""
+_GEMMA_THETA, _GEMMA_LOCAL_THETA = 1e6, 1e4
 _THETA = 10_000.0
 _LEAST_THETA, _MOST_THETA = 1.0, 1e30
 _MOST_FACTOR = 1e6
@@ -93,6 +96,18 @@ def read_rope(raw: dict[str, Any], head_size: int) -> Rope:
             f"config.json: a context of {positions} tokens, expected at most {_MOST_POSITIONS}"
         )
     return Rope(tuple(plain.tolist()), scale, positions)
+
+
+def fields_of_gemma(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what `read_rope` takes of layers that see everything, and of those with a window."""
+    given = raw.get("rope_parameters")
+    if given is None:
+        full = {"rope_theta": _GEMMA_THETA, **raw}
+        theta = raw.get("rope_local_base_freq", _GEMMA_LOCAL_THETA)
+        return [full, {**raw, "rope_theta": theta, "rope_scaling": None}]
+    if not isinstance(given, dict) or not given.keys() <= {FULL, SLIDING}:
+        raise fields.wrong("rope_parameters", given, f"an object with {FULL} and {SLIDING}")
+    return [{**raw, "rope_parameters": given.get(one)} for one in (FULL, SLIDING)]
 
 
 def _given(raw: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octavo import nn
 from octavo._version import __version__
 from octavo.io.compressed_tensors import Scheme
 from octavo.io.description import describe
@@ -94,6 +95,8 @@ def _layer(model: Encoder | Decoder, name: str, spec: LayerSpec) -> Any:
             )
         if layer.options.output_scale is not None:
             raise ValueError(f"layer {name!r} gives int8 output, which the file cannot tell")
+    if spec.offset:
+        return nn.RMSNorm(layer.weight - np.float32(spec.offset), layer.eps)
     return layer
 
 

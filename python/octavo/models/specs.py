@@ -18,6 +18,8 @@ class LayerSpec(NamedTuple):
     shape: tuple[int, ...]
     activation: str = "none"
     epsilon: float = 0.0
+    offset: float = 0.0
+    """What loading adds to the weight of a norm."""
 
 
 class Pair(NamedTuple):
@@ -53,9 +55,9 @@ class _SpecBuilder:
         """Note a layer norm."""
         self.specs[name] = LayerSpec("layer_norm", (size,), epsilon=epsilon)
 
-    def rms_norm(self, name: str, size: int, epsilon: float) -> None:
+    def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> None:
         """Note a norm by the root mean square."""
-        self.specs[name] = LayerSpec("rms_norm", (size,), epsilon=epsilon)
+        self.specs[name] = LayerSpec("rms_norm", (size,), epsilon=epsilon, offset=offset)
 
 
 def layer_specs(model: Encoder | Decoder) -> dict[str, LayerSpec]:
