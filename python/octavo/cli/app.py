@@ -15,7 +15,7 @@ import typer
 import typer.main
 
 from octavo import __version__
-from octavo.cli import bench, compress, demo, evaluate, info, report, tune
+from octavo.cli import bench, chat, compress, demo, evaluate, generate, info, report, tune
 from octavo.cli.console import colours, escaping, paint, put, width
 
 FAILURE, INTERRUPTED = 1, 130
@@ -31,6 +31,8 @@ _EXAMPLES = (
 )
 _COMMANDS: tuple[tuple[str, ModuleType], ...] = (
     ("compress", compress),
+    ("generate", generate),
+    ("chat", chat),
     ("info", info),
     ("bench", bench),
     ("demo", demo),
