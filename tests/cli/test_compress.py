@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import decoder_files
+import decoder_gguf
 import model_files
 import octavo
 import octavo.lora
@@ -81,8 +83,8 @@ def test_config_goes_before_the_folders_own(folder: Path, tmp_path: Path, run: R
     ("name", "message"),
     [
         ("model-00001-of-00002.safetensors", "is one part of a model; name its folder"),
-        ("pytorch_model.bin", "expected a folder, a .safetensors file or owner/name"),
-        ("notes.txt", "expected a folder, a .safetensors file or owner/name"),
+        ("pytorch_model.bin", "expected a folder, a .safetensors or .gguf file"),
+        ("notes.txt", "expected a folder, a .safetensors or .gguf file"),
         ("damaged.safetensors", "model.safetensors"),
     ],
 )
@@ -295,3 +297,19 @@ def test_adapter_is_merged_first(folder: Path, tmp_path: Path, run: Run) -> None
     assert code == 1
     assert "adapter of another base: it changes a linear layer" in err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_gguf_file(tmp_path: Path, run: Run) -> None:
+    file = decoder_gguf.write(tmp_path / "model.gguf", decoder_files.LLAMA)
+    code, out, err = run("compress", file, tmp_path / "out", "--recipe", "int8", "--json")
+    result = json.loads(out)
+    assert (code, err, result["layers"]) == (0, "", 20)
+    tensors = decoder_files.random_tensors(decoder_files.LLAMA)
+    assert result["bytes_before"] == sum(values.nbytes for values in tensors.values())
+    ids = np.arange(3, 23)
+    small = octavo.models.load(tmp_path / "out")
+    np.testing.assert_array_equal(small(ids), octavo.models.load(file)(ids))
+    other = tmp_path / "out" / "config.json"
+    code, _, err = run("compress", file, tmp_path / "again", "--config", other)
+    assert code == 1
+    assert "--config: expected none with a GGUF file" in err

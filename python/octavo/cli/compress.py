@@ -93,7 +93,7 @@ def command(
     wanted = None if target is None else _target(target)
     start = time.perf_counter()
     with model_folder(model, config, revision) as folder, Progress() as progress:
-        before = weight_bytes(folder)
+        before = _weight_bytes(folder)
         source = folder if adapter is None else _merged(folder, adapter)
         layers, applied = _compress(source, recipe, calibration, wanted, out, progress)
     after = weight_bytes(out)
@@ -176,6 +176,16 @@ def _kind_to_keep(config: dict[str, Any]) -> str | None:
     except (AttributeError, ValueError):
         return "differently quantized"
     return None
+
+
+def _weight_bytes(model: Path) -> int:
+    """Return the bytes of a model's weights: of a folder's files, of a GGUF file's tensors."""
+    if model.is_dir():
+        return weight_bytes(model)
+    from octavo.io import open_gguf
+
+    with open_gguf(model) as file:
+        return sum(tensor.nbytes for tensor in file.tensors.values())
 
 
 def _merged(folder: Path, adapter: Path) -> Encoder:

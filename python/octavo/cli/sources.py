@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MODEL may be: a folder, a safetensors file with its config, or a name on the hub."""
+"""What MODEL may be: a folder, a safetensors file with its config, a GGUF file, a hub's name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
-_OTHER_WEIGHTS = (".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack", ".gguf")
+_OTHER_WEIGHTS = (".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack")
+_GGUF = ".gguf"
 
 
 @contextmanager
@@ -29,7 +30,8 @@ def model_folder(
     """Give a folder with ``config.json`` and ``model.safetensors`` for what the user named.
 
     That is a folder, a ``.safetensors`` file, or a hub id, ``owner/name``, of some revision.
-    `config` is used instead of the one that lies with the weights.
+    `config` is used instead of the one that lies with the weights. A ``.gguf`` file has all in it,
+    and is given as it is.
     """
     if config is not None and not config.is_file():
         raise FileNotFoundError(f"--config: no such file: {config}")
@@ -37,7 +39,11 @@ def model_folder(
     from_hub = is_hub_id(model)
     if revision is not None and not from_hub:
         raise ValueError(f"--revision is for a model of the hub, not for {model!r}")
-    if path.is_file():
+    if path.is_file() and path.suffix == _GGUF:
+        if config is not None:
+            raise ValueError(f"--config: expected none with a GGUF file, got {config}")
+        yield path
+    elif path.is_file():
         with _staged(_weights(path), config) as folder:
             yield folder
     elif from_hub or path.is_dir():
@@ -57,7 +63,7 @@ def _weights(path: Path) -> Path:
     if path.suffix in _OTHER_WEIGHTS:
         raise ValueError(f"{path}: {path.suffix} files are not read; convert it to safetensors")
     if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: expected a folder, a .safetensors file or owner/name")
+        raise ValueError(f"{path}: expected a folder, a .safetensors or .gguf file, or owner/name")
     if _SHARD.fullmatch(path.name):
         raise ValueError(f"{path} is one part of a model; name its folder: {path.parent}")
     return path
