@@ -12,9 +12,10 @@ TARGETS = {
     for target in (*weights.TARGETS, *texts.TARGETS, pickles.TARGET, gguf.TARGET, chats.TARGET)
 }
 if _backend.name == "native":
-    from fuzz import native, programs, segments
+    from fuzz import caches, native, programs, segments
 
     TARGETS["native"] = native.TARGET
     TARGETS["program"] = programs.TARGET
+    TARGETS["cache"] = caches.TARGET
     if segment.missing() is None:
         TARGETS["segment"] = segments.TARGET

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <tuple>
@@ -22,12 +25,12 @@ constexpr std::int64_t kMostParts = 1 << 16;  // layers, heads
 // own thread.
 class InUse {
  public:
-  explicit InUse(const KvCache& cache) : lock_(cache.mutex(), std::try_to_lock) {
+  explicit InUse(const KvCache& cache) : lock_(cache.sole_use(), std::try_to_lock) {
     if (!lock_.owns_lock()) throw std::runtime_error("self: another call uses this cache");
   }
 
  private:
-  std::unique_lock<std::mutex> lock_;
+  std::unique_lock<SoleUse> lock_;
 };
 
 // What work() gives while nobody else uses the cache.
@@ -119,6 +122,21 @@ T* restored(const py::array& array, const KvCache& self, py::ssize_t n, int ndim
   return const_cast<T*>(data);  // read alone
 }
 
+// Those that codes() gives: others would have sums that are not exact, or no weight in 8 bits.
+void check_codes(const std::int8_t* codes, py::ssize_t count, const char* name) {
+  const auto fits = [](std::int8_t code) { return code >= -127; };
+  if (!std::all_of(codes, codes + count, fits)) bad_argument(name, "codes of -127 to 127");
+}
+
+void check_scales(const float* scales, py::ssize_t count, bool of_keys, const char* name) {
+  const auto fits = [&](float scale) {
+    return std::isnan(scale) ? of_keys : scale >= 0.0f && std::isfinite(scale);
+  };
+  if (std::all_of(scales, scales + count, fits)) return;
+  bad_argument(name,
+               of_keys ? "finite scales of at least 0, or NaN" : "finite scales of at least 0");
+}
+
 void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::array& k_scale,
              const py::array& v, const py::array& v_scale) {
   check_layer(self, layer);
@@ -128,6 +146,10 @@ void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::ar
   auto* values = restored<std::int8_t>(v, self, n, 3, "v_codes");
   auto* value_scales = restored<float>(v_scale, self, n, 2, "v_scale");
   const std::vector<HeadCodes> heads = heads_of(self, keys, key_scales, values, value_scales);
+  check_codes(keys, k.size(), "k_codes");
+  check_codes(values, v.size(), "v_codes");
+  check_scales(key_scales, k_scale.size(), true, "k_scale");
+  check_scales(value_scales, v_scale.size(), false, "v_scale");
   alone(self, [&] {
     check_room(self.length(layer), n);
     self.restore(layer, heads.data(), n);

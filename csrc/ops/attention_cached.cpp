@@ -20,7 +20,8 @@ struct Longest {
       const std::int64_t held = call.caches[s]->length(call.layer);
       queries = std::max(queries, rows);
       keys = std::max(keys, held);
-      work += 2 * call.heads * rows * std::min(held, call.window) * call.caches[s]->d();
+      const std::int64_t seen = std::min(held, call.window), d = call.caches[s]->d();
+      work = checked_add(work, checked_mul(2, call.heads, rows, seen, d));
     }
   }
 };

@@ -52,7 +52,6 @@ RowBlock::RowBlock(const RowPlan& plan, const CodedHead& head, std::uint8_t* own
       seen_(reinterpret_cast<std::int32_t*>(own + plan.seen_at)),
       bias_(reinterpret_cast<float*>(own + plan.bias_at)) {}
 
-// All pointers: the first head of the first query.
 void RowBlock::run(const float* q, std::int64_t q_stride, std::int64_t queries,
                    const std::int64_t* key_ranges, const ScoreBias& bias, float scale, float* out,
                    std::int64_t out_stride) {

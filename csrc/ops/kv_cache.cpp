@@ -40,7 +40,14 @@ KvCache::KvCache(const KvCache& other)
       code_bytes_(other.code_bytes_),
       isas_(other.isas_),
       quantize_(other.quantize_),
-      layers_(other.layers_) {}
+      layers_(other.layers_) {
+  for (const Layer& layer : layers_) {
+    for (const auto& block : layer.blocks) {
+      // A flag that is set already may be read by others now.
+      if (!block->is_shared) block->is_shared = true;
+    }
+  }
+}
 
 // The memory of a head: codes of keys, of values, scales of both, starts.
 std::int64_t KvCache::part_bytes(std::int64_t capacity) const {
@@ -92,32 +99,12 @@ const KvCache::Block& KvCache::writable(Layer& layer, std::int64_t row, std::int
   if (row == 0) {
     layer.blocks.push_back(make_block(capacity_for(end)));
   } else if (std::shared_ptr<Block>& last = layer.blocks.back();
-             last.use_count() > 1 || last->capacity < end) {
+             last->is_shared || last->capacity < end) {
     std::shared_ptr<Block> larger = make_block(std::max(last->capacity, capacity_for(end)));
     copy_block(*last, *larger);
     last = std::move(larger);
   }
   return *layer.blocks.back();
-}
-
-// Kernels read whole panels, and want zeros behind the last row.
-void KvCache::forget(Layer& layer, std::int64_t length) const {
-  layer.length = length;
-  layer.blocks.resize(static_cast<std::size_t>(ceil_div(length, kKeysPerBlock)));
-  const std::int64_t begin = length % kKeysPerBlock, end = round_up(begin, kPanel);
-  if (begin == end) return;
-  const Block& block = writable(layer, begin, end);
-  for (std::int64_t head = 0; head < kv_heads_; ++head) {
-    const Part of = part(block, head);
-    for (std::int64_t row = begin; row < end; ++row) {
-      for (std::int64_t column = 0; column < d_; ++column) {
-        put_code(key_slot(of, row, column), 0);
-        put_code(value_slot(of, row, column), 0);
-      }
-      of.key_scale[row] = of.value_scale[row] = 0.0f;
-      of.key_start[row] = 0;
-    }
-  }
 }
 
 // Where a code lies (kernels/attention_codes/kernel.h).
@@ -196,10 +183,12 @@ void KvCache::append(std::int64_t layer, Rows<const float> k, Rows<const float> 
                      std::int64_t count) {
   Layer& to = layers_[static_cast<std::size_t>(layer)];
   const std::int64_t before = to.length;
+  const Growth growth{to};
   const auto bytes = static_cast<std::size_t>(part_bytes(kPanel));
   const Part panel = part_at(scratch(bytes), kPanel);
   std::int64_t done = 0;
-  while (done < count && !interrupted()) {
+  while (done < count) {
+    interruption_point();
     const std::int64_t row = (before + done) % kKeysPerBlock;
     const std::int64_t rows = std::min(kKeysPerBlock - row, count - done);
     const Block& block = writable(to, row, row + rows);
@@ -210,13 +199,13 @@ void KvCache::append(std::int64_t layer, Rows<const float> k, Rows<const float> 
     }
     done += rows;
   }
-  if (done < count) return forget(to, before);
   to.length = before + count;
 }
 
 void KvCache::truncate(std::int64_t tokens) {
   for (Layer& layer : layers_) {
-    if (layer.length > tokens) forget(layer, tokens);
+    layer.length = std::min(layer.length, tokens);
+    layer.drop_empty_blocks();
   }
 }
 
@@ -231,6 +220,7 @@ std::int64_t KvCache::nbytes() const {
 void KvCache::read(std::int64_t layer, std::int64_t head, const HeadCodes& out) const {
   const Layer& from = layers_[static_cast<std::size_t>(layer)];
   for (std::int64_t token = 0; token < from.length; ++token) {
+    if (token % kKeysPerBlock == 0) interruption_point();
     const Part of = part(*from.blocks[static_cast<std::size_t>(token / kKeysPerBlock)], head);
     const std::int64_t row = token % kKeysPerBlock;
     for (std::int64_t column = 0; column < d_; ++column) {
@@ -244,8 +234,10 @@ void KvCache::read(std::int64_t layer, std::int64_t head, const HeadCodes& out) 
 
 void KvCache::restore(std::int64_t layer, const HeadCodes* heads, std::int64_t count) {
   Layer& to = layers_[static_cast<std::size_t>(layer)];
+  const Growth growth{to};
   for (std::int64_t token = 0; token < count; ++token) {
-    const std::int64_t row = to.length % kKeysPerBlock;
+    const std::int64_t row = (to.length + token) % kKeysPerBlock;
+    if (row == 0) interruption_point();
     const Block& block = writable(to, row, std::min(kKeysPerBlock, row + count - token));
     for (std::int64_t head = 0; head < kv_heads_; ++head) {
       const HeadCodes& in = heads[head];
@@ -261,8 +253,8 @@ void KvCache::restore(std::int64_t layer, const HeadCodes* heads, std::int64_t c
       of.value_scale[row] = in.value_scale[token * in.scale_stride];
       of.key_start[row] = -128 * sum;
     }
-    ++to.length;
   }
+  to.length += count;
 }
 
 }  // namespace octavo

@@ -3,9 +3,9 @@
 // once in the layout that attention_block reads. docs/numerics.md has the definition of codes and
 // attention, python/octavo/_numpy/cache.py the reference.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "memory/aligned_buffer.h"
@@ -23,6 +23,17 @@ struct HeadCodes {
   std::int64_t row_stride, scale_stride;
 };
 
+// Who holds it has a cache for itself. Nobody waits for it; unlike a mutex's, its own thread may
+// try again, and is refused.
+class SoleUse {
+ public:
+  bool try_lock() { return !taken_.test_and_set(std::memory_order_acquire); }
+  void unlock() { taken_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+};
+
 class KvCache {
  public:
   KvCache(std::int64_t layers, std::int64_t kv_heads, std::int64_t d);
@@ -36,14 +47,15 @@ class KvCache {
   IsaMask isas() const { return isas_; }
 
   // Who reads, changes or copies a cache holds this.
-  std::mutex& mutex() const { return mutex_; }
+  SoleUse& sole_use() const { return sole_use_; }
 
   std::int64_t length(std::int64_t layer) const { return layers_[layer].length; }
   std::int64_t nbytes() const;
-  // Keeps rows of kv_heads * d behind those of before. Interrupted, it keeps none.
+  // Keeps rows of kv_heads * d behind those of before. Interrupted or throwing, it keeps none.
   void append(std::int64_t layer, Rows<const float> k, Rows<const float> v, std::int64_t count);
   void truncate(std::int64_t tokens);
-  // Reads the codes of all tokens of a layer and head, or puts `count` behind those of before.
+  // Reads the codes of all tokens of a layer and head, or puts `count` behind those of before,
+  // or none and throws.
   void read(std::int64_t layer, std::int64_t head, const HeadCodes& out) const;
   void restore(std::int64_t layer, const HeadCodes* heads, std::int64_t count);
 
@@ -54,10 +66,20 @@ class KvCache {
   struct Block {
     std::int64_t capacity;
     AlignedBuffer memory;
+    bool is_shared = false;  // from the first copy on: nobody writes to it any more
   };
   struct Layer {
     std::int64_t length = 0;
     std::vector<std::shared_ptr<Block>> blocks;
+
+    void drop_empty_blocks() {
+      blocks.resize(static_cast<std::size_t>(ceil_div(length, kKeysPerBlock)));
+    }
+  };
+  // What a call that throws has added is dropped; `length` is set where nothing can throw any more.
+  struct Growth {
+    Layer& layer;
+    ~Growth() { layer.drop_empty_blocks(); }
   };
   // One head in a block, or in scratch.
   struct Part {
@@ -75,7 +97,6 @@ class KvCache {
   std::shared_ptr<Block> make_block(std::int64_t capacity) const;
   void copy_block(const Block& from, const Block& to) const;
   const Block& writable(Layer& layer, std::int64_t row, std::int64_t end) const;
-  void forget(Layer& layer, std::int64_t length) const;
 
   char* key_slot(const Part& of, std::int64_t row, std::int64_t column) const;
   char* value_slot(const Part& of, std::int64_t row, std::int64_t column) const;
@@ -94,7 +115,7 @@ class KvCache {
   IsaMask isas_;
   const KernelRow<AttentionCodesArgs>& quantize_;
   std::vector<Layer> layers_;
-  mutable std::mutex mutex_;
+  mutable SoleUse sole_use_;
 };
 
 // A call of attention to caches.
@@ -110,7 +131,7 @@ struct CachedQueries {
 };
 
 // Attention of the newest tokens of sequences to all before them and themselves; out (rows, heads *
-// d), contiguous. The caller holds the caches' mutexes.
+// d), contiguous. The caller holds sole_use() of all caches.
 void attention_cached(const CachedQueries& call, float scale, float* out);
 
 }  // namespace octavo

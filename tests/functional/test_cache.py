@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LAYERS, LAYER = 2, 1
 SHAPES = [(1, 1, 1), (6, 2, 16), (4, 4, 17), (9, 3, 64)]
 """Heads, heads of keys, values of each."""
+needs_core = pytest.mark.skipif(_backend.name != "native", reason="needs the native module")
 
 
 def tokens(rng: np.random.Generator, count: int, width: int) -> Array:
@@ -168,7 +173,7 @@ def test_a_cache_of_another_tier(rng: np.random.Generator) -> None:
         assert_same_bits(found[10:], sequence.whole()[10:])
 
 
-@pytest.mark.skipif(not hasattr(_backend.backend, "Program"), reason="needs the native module")
+@needs_core
 def test_bad_arguments(rng: np.random.Generator) -> None:
     core = _backend.backend
     sequence = Sequence(rng, (2, 1, 4), 5)
@@ -202,7 +207,97 @@ def test_bad_arguments(rng: np.random.Generator) -> None:
     assert cache.lengths() == [0, 5]
 
 
-@pytest.mark.skipif(not hasattr(_backend.backend, "Program"), reason="needs the native module")
+@contextlib.contextmanager
+def little_memory() -> Iterator[type[Exception]]:
+    resource = pytest.importorskip("resource", reason="needs limits of memory")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limits[1]))
+    try:
+        yield MemoryError
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@contextlib.contextmanager
+def an_alarm() -> Iterator[type[Exception]]:
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        yield TimeoutError
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@needs_core
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's /proc and signals")
+@pytest.mark.parametrize("end", [little_memory, an_alarm])
+@pytest.mark.parametrize("held", [21, 512])
+def test_calls_that_end_early_leave_a_cache_as_it_was(
+    rng: np.random.Generator, end: Any, held: int
+) -> None:
+    sequence = Sequence(rng, (1, 1, 1040), 560)
+    cache = sequence.cache(count=held)
+    block, many = sequence.cache(count=512).nbytes, 200_000
+    k, codes = np.broadcast_to(sequence.k[:1], (many, 1040)), np.ones((many, 1, 1040), np.int8)
+    scale = np.ones((many, 1), np.float32)
+    calls = [
+        lambda: cache.append(LAYER, k, k),
+        lambda: cache.restore(LAYER, codes, scale, codes, scale),
+    ]
+    for call in calls:
+        with end() as error, pytest.raises(error):
+            call()
+        assert cache.lengths() == [0, held]
+        assert cache.nbytes <= block
+    found = sequence.steps(cache, [5, 555 - held], None, _backend.backend)
+    assert_same_bits(found[held:], sequence.whole()[held:])
+
+
+@needs_core
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("k_codes", -128), ("v_codes", -128), ("k_scale", -1), ("v_scale", -1)),
+        *(("k_scale", np.inf), ("v_scale", np.inf), ("v_scale", np.nan)),
+    ],
+)
+def test_codes_that_no_cache_gives(rng: np.random.Generator, name: str, value: float) -> None:
+    cache = Sequence(rng, (2, 1, 4), 5).cache(count=5)
+    codes = dict(zip(("k_codes", "k_scale", "v_codes", "v_scale"), cache.codes(LAYER), strict=True))
+    codes[name].flat[-1] = value
+    with pytest.raises(ValueError, match=rf"^{name}: expected"):
+        cache.restore(LAYER, **codes)
+    assert cache.lengths() == [0, 5]
+
+
+@needs_core
+def test_forks_on_threads(rng: np.random.Generator) -> None:
+    """Blocks that forks share are read by all, and written by none."""
+    sequence = Sequence(rng, (2, 1, 32), 60)
+    base, expected = sequence.cache(count=40), sequence.whole()[40:]
+    found = []
+
+    def go_on(fork: Any) -> None:
+        for _ in range(20):
+            found.append(sequence.steps(fork, [1, 19], None, _backend.backend)[40:])
+            fork.truncate(40)
+
+    workers = [threading.Thread(target=go_on, args=(base.fork(),)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    go_on(base)
+    for worker in workers:
+        worker.join()
+    for one in found:
+        assert_same_bits(one, expected)
+
+
+@needs_core
 def test_threads_that_share_a_cache(rng: np.random.Generator) -> None:
     """Each call is refused or done whole."""
     sequence = Sequence(rng, (2, 1, 32), 3)

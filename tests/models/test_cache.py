@@ -103,7 +103,9 @@ def test_caches_of_other_models(tmp_path: Path, model: Any) -> None:
         ({"layers.1.value_scale": None}, "no tensor named 'layers.1.value_scale'"),
         ({"layers.1.key_codes": np.zeros((2, 2, 8), np.int16)}, "is int16, expected int8"),
         ({"layers.1.key_codes": np.full((2, 2, 8), -128, np.int8)}, "has codes below -127"),
-        ({"layers.0.key_scale": np.full((2, 2), -1, np.float32)}, "has scales below 0"),
+        ({"layers.0.key_scale": np.full((2, 2), -1, np.float32)}, "has scales that no cache has"),
+        ({"layers.0.key_scale": np.full((2, 2), np.inf, np.float32)}, "has scales that no cache"),
+        ({"layers.1.value_scale": np.full((2, 2), np.nan, np.float32)}, "has scales that no cache"),
     ],
 )
 def test_damaged_files(tmp_path: Path, model: Any, change: Any, message: str) -> None:

@@ -30,7 +30,8 @@ constexpr int kBlockTiles = 4;  // sixteens of queries that `work` has room for
 constexpr int kAttentionBlockWork = kBlockTiles * (16 * 16 + 16 * kMostKeys);
 
 // What there is per query and of sums comes in sixteens of queries. Those behind the last may hold
-// anything that may be computed with, and get something.
+// anything that may be computed with, and get something. Keys and values come in sixteens, too;
+// those that no query sees may hold any codes.
 struct AttentionBlockArgs {
   int32_t m;  // queries
   int32_t n;  // keys, 1 to kMostKeys

@@ -184,8 +184,9 @@ def _part(file: TensorFile, name: str, tokens: int, config: DecoderConfig) -> Ar
     if not name.endswith("scale"):
         return _read(file, name, np.float32, (tokens, heads * size))
     scale = _read(file, name, np.float32, (tokens, heads))
-    if (scale < 0).any():
-        raise ValueError(f"{file.path}: tensor {name!r} has scales below 0")
+    known = (scale >= 0) & (scale < np.inf) | (np.isnan(scale) & name.endswith("key_scale"))
+    if not known.all():
+        raise ValueError(f"{file.path}: tensor {name!r} has scales that no cache has")
     return scale
 
 
