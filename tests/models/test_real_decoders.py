@@ -54,4 +54,4 @@ def test_it_answers(file: Path) -> None:
     model = octavo.models.load(file)
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     found = model.generate(messages, 20, prompt_lookup_num_tokens=4)
-    assert (found.text, found.reason) == ("The capital of France is Paris.", "end")
+    assert (found.text, found.reason) == ("The capital of France is Paris, France.", "end")
