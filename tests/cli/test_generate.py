@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 
     Run = Callable[..., tuple[int, str, str]]
 
-TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}a:"
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     pytest.importorskip("tokenizers", reason="texts need a tokenizer")
-    decoder_files.write_random(tmp_path / "model", max_position_embeddings=160)
-    decoder_files.write_tokenizer(tmp_path / "model")
-    (tmp_path / "model" / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    return tmp_path / "model"
+    return decoder_files.write_chat(tmp_path / "model")
 
 
 def test_generate(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

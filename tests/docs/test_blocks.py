@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import decoder_files
 import doc_blocks
 import model_files
 import octavo
@@ -25,9 +26,10 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the small model that the pages call path/to/bert."""
+    """A working directory with small models that the pages call path/to/bert and path/to/llama."""
     model = model_files.write_random(tmp_path / "path" / "to" / "bert")
     model_files.write_tokenizer(model)
+    decoder_files.write_chat(tmp_path / "path" / "to" / "llama")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -91,27 +91,41 @@ def loaded(folder: Path, seed: int = 0, recipe: str = "", **changes: Any) -> Any
     return octavo.compress(folder, recipe) if recipe else octavo.models.load(folder)
 
 
+CHAT = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}a:"
+
+
+def write_chat(folder: Path) -> Path:
+    """Write a model that reads and writes text, and has a chat template."""
+    write_random(folder, max_position_embeddings=160)
+    write_tokenizer(folder)
+    (folder / "chat_template.jinja").write_text(CHAT, encoding="utf-8")
+    return folder
+
+
 def write_tokenizer(folder: Path) -> None:
-    """Write a byte-level tokenizer whose token i is byte i + 4 of printable ASCII, or of a letter.
+    """Write a tokenizer with a token for each byte of ASCII's text, "é" and "한".
 
-    "é" and "한" are two and three tokens.
+    Those are two and three tokens.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    special = ["<unk>", "<s>", "</s>", "<pad>"]
+    wanted = {byte for text in (*map(chr, range(32, 120)), "é", "한") for byte in text.encode()}
+    vocabulary = [*special, *sorted(map(_character, wanted))]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    level |= {"use_regex": True}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [
+        {"id": index, "content": token, "special": True, **flags}
+        for index, token in enumerate(special)
+    ]
+    model = {"type": "BPE", "merges": [], "vocab": {t: i for i, t in enumerate(vocabulary)}}
+    document = {"version": "1.0", "added_tokens": added, "pre_tokenizer": level}
+    text = json.dumps({**document, "decoder": level, "model": model})
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["<unk>", "<s>", "</s>", "<pad>"]
-    wanted = {c for text in map(chr, range(32, 120)) for c in _as_bytes(text)}
-    wanted |= {c for text in ("é", "한") for c in _as_bytes(text)}
-    words += [c for c in alphabet if c in wanted]
-    made = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
-    made.add_special_tokens(words[:4])
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.save(str(folder / "tokenizer.json"))
 
-
-def _as_bytes(text: str) -> str:
-    from tokenizers import pre_tokenizers
-
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    return "".join(part for part, _ in level.pre_tokenize_str(text))
+def _character(byte: int) -> str:
+    """Return the character that stands for a byte in byte-level vocabularies."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    if byte in shown:
+        return chr(byte)
+    return chr(256 + [other for other in range(256) if other not in shown].index(byte))
