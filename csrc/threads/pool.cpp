@@ -78,7 +78,7 @@ class Counted {
 // its own in the next call too, and then what is left of the others'.
 struct Job {
   // Of `state`: whether nobody may enter any more, how many threads found no task any more, and
-  // how many are inside. Where there are only late ones, who leave at once, the job is over.
+  // how many are inside. Closed and with nobody inside the job is over.
   static constexpr std::uint32_t kClosed = 1u << 31, kOneIdle = 1u << 16, kInside = kOneIdle - 1;
   static constexpr int kRanges = 8;
   // Neighbouring lines travel together on some CPUs.
@@ -96,6 +96,7 @@ struct Job {
   const std::atomic<bool>* interruption = nullptr;
   std::int64_t tasks = 0;
   int threads = 0, ranges = 1;
+  std::uint64_t number = 0;  // of the job, among those that have been here
   Range range[kRanges];
   std::mutex error_mutex;
   std::exception_ptr error;        // what the first task to throw threw
@@ -103,9 +104,8 @@ struct Job {
 
   std::int64_t begin(int r) const noexcept { return tasks * r / ranges; }
   void open(std::int64_t task_count, int thread_count) noexcept;
-  bool is_open() const noexcept { return (state.load(std::memory_order_relaxed) & kClosed) == 0; }
-  // Whether it is open still. Whoever calls this calls leave(), also if it is not.
-  bool enter() noexcept { return (state.fetch_add(1, std::memory_order_acquire) & kClosed) == 0; }
+  // Whether the calling thread is inside now: not where the job is closed.
+  bool enter() noexcept;
   void leave(bool idle = false) noexcept {
     state.fetch_add((idle ? kOneIdle : 0) - 1, std::memory_order_release);
   }
@@ -123,11 +123,22 @@ struct Job {
 void Job::open(std::int64_t task_count, int thread_count) noexcept {
   tasks = task_count;
   threads = thread_count;
+  ++number;
   ranges = std::min(threads, kRanges);
   for (int r = 0; r < ranges; ++r) range[r].next.store(begin(r), std::memory_order_relaxed);
   helpers.store(0, std::memory_order_relaxed);
-  // Of those who came late to the last call, which touch nothing else, the count must survive.
-  state.fetch_and(kInside, std::memory_order_release);
+  state.store(0, std::memory_order_release);
+}
+
+bool Job::enter() noexcept {
+  std::uint32_t seen = state.load(std::memory_order_relaxed);
+  while ((seen & kClosed) == 0) {
+    if (state.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool Job::take_idle() noexcept {
@@ -146,8 +157,8 @@ void Job::take_tasks(int worker) noexcept {
       while (range[r].next.load(std::memory_order_relaxed) < begin(r + 1)) {
         const std::int64_t task = range[r].next.fetch_add(1, std::memory_order_relaxed);
         if (task >= begin(r + 1)) break;
-        function(context, task, worker);
         if (interrupted()) return;
+        function(context, task, worker);
       }
     }
   } catch (...) {
@@ -167,7 +178,7 @@ class Pool {
   void serve(Job& job, std::int64_t tasks, int threads, TaskFunction function, const void* context);
   void announce();
   void work(int index);
-  void enter_main(int index);
+  void enter_main(int index, std::uint64_t& last_job);
   void help_shared();
   std::uint64_t wait_for_job(std::uint64_t seen);
   bool ensure_workers(int count);
@@ -213,16 +224,19 @@ void Pool::announce() {
 
 void Pool::work(int index) {
   const DefaultFloatMode mode;  // a new thread has its creator's
-  std::uint64_t seen = 0;
+  std::uint64_t seen = 0, last_job = 0;
   for (;;) {
     seen = wait_for_job(seen);
-    enter_main(index);
+    enter_main(index, last_job);
     help_shared();
   }
 }
 
-void Pool::enter_main(int index) {
-  const bool takes_part = main_.enter() && index + 1 < main_.threads;
+// Once in each job: a shared one wakes who has run out of tasks, and is idle already.
+void Pool::enter_main(int index, std::uint64_t& last_job) {
+  if (!main_.enter()) return;
+  const bool takes_part = index + 1 < main_.threads && main_.number != last_job;
+  last_job = main_.number;
   if (takes_part) {
     set_interruption_flag(main_.interruption);
     main_.take_tasks(index + 1);
@@ -236,8 +250,8 @@ void Pool::enter_main(int index) {
 void Pool::help_shared() {
   if (open_.load(std::memory_order_relaxed) == 0) return;
   for (Job& job : shared_) {
-    if (!job.is_open()) continue;
-    if (job.enter() && main_.take_idle()) {
+    if (!job.enter()) continue;
+    if (main_.take_idle()) {
       const int worker = 1 + job.helpers.fetch_add(1, std::memory_order_relaxed);
       const std::atomic<bool>* const before = interruption_flag();
       set_interruption_flag(job.interruption);
@@ -294,9 +308,15 @@ void Pool::serve(Job& job, std::int64_t tasks, int threads, TaskFunction functio
   announce();
   job.take_tasks(0);
   job.close();
+  std::uint64_t seen = 0;
   for (int spins = 0; !job.is_over(); ++spins) {
     pause_cpu();
-    if (&job == &main_) help_shared();
+    // Like a worker once for each announcement: more often would only delay those at work.
+    if (const std::uint64_t now = generation_.load(std::memory_order_acquire);
+        &job == &main_ && now != seen) {
+      seen = now;
+      help_shared();
+    }
     if (spins % kPausesPerYield == kPausesPerYield - 1) {
       interrupted();  // workers see the flag at their next block
       std::this_thread::yield();

@@ -7,8 +7,7 @@
 // * A caller never waits for a sleeping worker: it takes tasks itself, and workers that wake late
 //   find the job closed. It waits only for workers that are inside a task.
 // * Threads that find no task any more help those that have one still: a job inside a task is
-// theirs
-//   too. So a slow core holds the others by one task of what it computes last, not by all of it.
+//   theirs too. So a slow core holds the others by one task of what it computes last, not by all.
 // * After a job workers watch for the next for at most ~50 us, giving the core away to any thread
 //   that wants it, then sleep on a condition variable.
 // * A forked child starts with a fresh pool; the parent's is forgotten, never joined.

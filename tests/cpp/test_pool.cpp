@@ -140,6 +140,24 @@ void test_sharing(int threads, bool throws) {
   check(idle_threads() == 0 && task_depth() == 0, "nothing is left of a shared job");
 }
 
+// A thread without a task counts once, however often it is called to help.
+void test_idle_count(int threads) {
+  std::atomic<bool> begun{false};
+  parallel_for(threads, threads, [&](std::int64_t, int worker) {
+    if (worker != 0) {
+      while (!begun) std::this_thread::yield();  // so that the caller has a task
+      return;
+    }
+    begun = true;
+    while (idle_threads() == 0) std::this_thread::yield();
+    for (int round = 0; round < 50; ++round) {
+      check(usable_threads() <= threads, "threads without a task");
+      parallel_for(4, 2, [](std::int64_t, int) {});
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  });
+}
+
 // What a task throws comes out, also from a job inside it; no task starts afterwards, and the jobs
 // after it are whole.
 void test_errors(int threads, bool nested) {
@@ -352,6 +370,7 @@ int main() {
   for (const int threads : {2, 3, 5}) {
     for (const bool throws : {false, true}) test_sharing(threads, throws);
   }
+  for (const int threads : {2, 5}) test_idle_count(threads);
   test_result_cache();
   for (const int threads : {1, 2, 3}) {
     for (const bool nested : {false, true}) test_errors(threads, nested);
