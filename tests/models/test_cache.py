@@ -68,6 +68,12 @@ def test_saved(tmp_path: Path, model: Any, precision: str, isa: str) -> None:
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+def test_a_tied_table_is_counted_with_its_second_form(model: Any) -> None:
+    before = model.nbytes
+    model([1])
+    assert model.nbytes > before + 100 * 32
+
+
 def test_memory(model: Any) -> None:
     """Two layers, two heads of keys and of values, eight values each."""
     cache = Cache(model)

@@ -252,6 +252,7 @@ def test_calls_say_what_is_wrong(tmp_path: Path) -> None:
         ((IDS, cache), ValueError, "cache: expected 2, one for each row, got 1"),
         ((IDS, [cache, cache]), ValueError, "got the same one twice"),
         ((IDS, [Cache(model), Cache(model, "float32")]), ValueError, "of one precision"),
+        ((IDS, [3, 4]), TypeError, "cache: expected a Cache, got int"),
         (([1], Cache(other)), ValueError, "cache: expected a cache of this model"),
     ]:
         with pytest.raises(error, match=message):

@@ -169,6 +169,7 @@ def test_an_interrupted_call_leaves_a_whole_cache(model: Any) -> None:
         ({"repetition_penalty": 0}, ValueError, "repetition_penalty: expected a value in"),
         ({"max_new_tokens": -1}, ValueError, "max_new_tokens: expected a value in"),
         ({"seed": [1, 2]}, ValueError, "seed: expected one, or one for each of 1 prompts"),
+        ({"seed": None}, TypeError, "seed: expected an integer, got NoneType"),
         ({"seed": -1}, ValueError, "seed: expected a value in"),
         ({"cache": 3}, TypeError, "cache: expected a Cache, got int"),
         ({"streamer": 3}, TypeError, "streamer: expected a callable, or an object with put"),

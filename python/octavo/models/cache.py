@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import weakref
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +63,7 @@ class Cache:
             precision = "float32" if model.attention_precision == "float32" else "int8"
         self.precision = _checks.choice(precision, "precision", PRECISIONS)
         self.ids: list[int] = []
-        self._model = weakref.ref(model)
-        self._fingerprint = _fingerprint(model)
+        self._model = model
         config = model.config
         make = FloatKeyValues
         if precision == "int8":
@@ -105,8 +104,8 @@ class Cache:
 
     def check_model(self, model: Decoder) -> None:
         """Raise ValueError unless this is a cache of the model."""
-        if self._model() is not model:
-            _check_fingerprint(self._fingerprint, _fingerprint(model), "cache")
+        if self._model is not model:
+            _check_fingerprint(_fingerprint(self._model), _fingerprint(model), "cache")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokens, keys and values to a safetensors file; the same bytes on every machine."""
@@ -118,7 +117,8 @@ class Cache:
             TensorPlan(name, values.dtype, values.shape, partial(np.asarray, values))
             for name, values in tensors.items()
         ]
-        metadata = {"format": _FORMAT, "model": self._fingerprint, "precision": self.precision}
+        model = _fingerprint(self._model)
+        metadata = {"format": _FORMAT, "model": model, "precision": self.precision}
         with replaced_file(Path(path)) as file:
             write_tensor_file(file.name, plans, metadata)
 
@@ -138,7 +138,7 @@ class Cache:
         if file.metadata.get("format") != _FORMAT or precision not in PRECISIONS:
             raise ValueError(f"{path}: not a cache of keys and values that octavo wrote")
         made = cls(model, precision)
-        _check_fingerprint(file.metadata.get("model", ""), made._fingerprint, str(path))
+        _check_fingerprint(file.metadata.get("model", ""), _fingerprint(model), str(path))
         ids = _read(file, "ids", np.int64, (None,))
         if ids.size and not 0 <= ids.min() <= ids.max() < model.config.vocab_size:
             raise ValueError(f"{path}: tensor 'ids' has tokens that the model does not know")
@@ -148,6 +148,18 @@ class Cache:
             made._held.restore(layer, *parts)
         made.ids = ids.tolist()
         return made
+
+
+def check_caches(caches: Sequence[Any], model: Decoder) -> None:
+    """Refuse what are no caches of a model, of one precision, each another one."""
+    for cache in caches:
+        if not isinstance(cache, Cache):
+            raise TypeError(f"cache: expected a Cache, got {type(cache).__name__}")
+        cache.check_model(model)
+    if len({id(cache) for cache in caches}) < len(caches):
+        raise ValueError("cache: expected one for each text, got the same one twice")
+    if len({cache.precision for cache in caches}) > 1:
+        raise ValueError("cache: expected all of one precision, got int8 and float32")
 
 
 def _fingerprint(model: Decoder) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo._types import Float32, Int64
-from octavo.models.cache import Cache
+from octavo.models.cache import Cache, check_caches
 from octavo.models.decoder_config import DecoderConfig
 from octavo.models.decoder_parts import DecoderSource, DecoderStack, Tokens
 from octavo.models.generate import Generating
@@ -85,6 +85,11 @@ class Decoder(Generating):
     def architecture(self) -> str:
         """The class's name in transformers."""
         return self.config.architecture
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parameters, and of the second form that a tied table has for the logits."""
+        return super().nbytes + (0 if self._tied is None else self._tied.head.nbytes)
 
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:
@@ -188,12 +193,8 @@ class Decoder(Generating):
         save_model(self, folder)
 
     def _check_caches(self, rows: Sequence[Int64], caches: Sequence[Cache]) -> None:
-        if len({id(cache) for cache in caches}) < len(caches):
-            raise ValueError("cache: expected one for each sequence, got the same one twice")
-        if len({cache.precision for cache in caches}) > 1:
-            raise ValueError("cache: expected all of one precision, got int8 and float32")
+        check_caches(caches, self)
         for ids, cache in zip(rows, caches, strict=True):
-            cache.check_model(self)
             cache.settle()
             if len(cache) + len(ids) > self.config.positions:
                 before = f" behind {len(cache)} in the cache" if len(cache) else ""

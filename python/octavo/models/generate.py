@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from octavo import _checks
 from octavo._types import Float32, Int64
-from octavo.models.cache import Cache
+from octavo.models.cache import Cache, check_caches
 from octavo.models.continuation import Continuation
 from octavo.models.decoder_texts import DecoderTexts, is_conversation
 from octavo.models.generation_options import Options
@@ -144,12 +144,7 @@ class Generating(DecoderTexts):
             _ = self.tokenizer
         rows = [self.prompt_ids(prompt) for prompt in prompts]
         caches = options.caches(len(rows)) or [Cache(model) for _ in rows]
-        if len({id(cache) for cache in caches}) < len(caches):
-            raise ValueError("cache: expected one for each prompt, got the same one twice")
-        for cache in caches:
-            if not isinstance(cache, Cache):
-                raise TypeError(f"cache: expected a Cache, got {type(cache).__name__}")
-            cache.check_model(model)
+        check_caches(caches, model)
         has_text = self.has_tokenizer
         return [
             Continuation(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from octavo import _checks
 from octavo._text import shown
 from octavo.models.sampling import Processor, Sampling
@@ -114,7 +116,8 @@ class Options:
 
     def seeds(self, count: int) -> list[int]:
         """Return the seed of each prompt."""
-        given = [self.seed] * count if isinstance(self.seed, int) else list(self.seed)
+        is_list = isinstance(self.seed, (list, tuple, np.ndarray))
+        given: list[Any] = list(self.seed) if is_list else [self.seed] * count  # type: ignore[arg-type]
         if len(given) != count:
             raise ValueError(f"seed: expected one, or one for each of {count} prompts, got {given}")
         return [_checks.integer(one, "seed", 0, _MOST_SEED) for one in given]
