@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
-from fuzz import chats, gguf, pickles, texts, weights
+from fuzz import chats, decoders, gguf, pickles, texts, weights
 from octavo import _backend
 from octavo.io import segment
 
 TARGETS = {
     target.name: target
-    for target in (*weights.TARGETS, *texts.TARGETS, pickles.TARGET, gguf.TARGET, chats.TARGET)
+    for target in (
+        *weights.TARGETS,
+        *texts.TARGETS,
+        pickles.TARGET,
+        gguf.TARGET,
+        chats.TARGET,
+        decoders.TARGET,
+    )
 }
 if _backend.name == "native":
     from fuzz import caches, native, programs, segments

@@ -214,6 +214,8 @@ def test_float_weights_keep_the_promise_where_octavo_multiplies(tmp_path: Path) 
         ({"architectures": ["LlamaModel"]}, "architectures is 'LlamaModel'.*'LlamaForCausalLM'"),
         ({"num_key_value_heads": 3}, "num_key_value_heads is 3, expected a divisor of 4"),
         ({"head_dim": 7}, "7 of 7 values of a head are turned, expected an even number"),
+        ({"head_dim": 2048}, "heads of 2048, expected at most 1040"),
+        ({"num_hidden_layers": 1 << 30}, "num_hidden_layers is 1073741824, expected at most"),
         ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
         ({"eos_token_id": "2"}, "eos_token_id is '2', expected integers"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type is 'longrope'"),

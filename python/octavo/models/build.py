@@ -134,7 +134,10 @@ class CheckpointBuilder:
     def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> nn.Module:
         """Read a norm by the root mean square, to whose weight `offset` is added."""
         weight = self._float(f"{name}.weight", (size,))
-        return self._finish(name, nn.RMSNorm(weight + offset if offset else weight, epsilon))
+        if offset:
+            with np.errstate(all="ignore"):
+                weight = weight + np.float32(offset)
+        return self._finish(name, nn.RMSNorm(weight, epsilon))
 
     def check_complete(self, prefixes: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:
         """Return the tensors beside the encoder that no layer asked for; raise for one of its own.

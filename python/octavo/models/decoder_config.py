@@ -13,6 +13,9 @@ from octavo.models import fields
 from octavo.models.rope import FULL, SLIDING, Rope, fields_of_gemma, read_rope
 
 _GEMMA_PATTERN = 6
+_MOST_LAYERS = 1 << 14
+_LARGEST_HEAD = 1040
+"""Of a head whose keys and values are codes of 8 bits, products are exact up to there."""
 
 
 class _ModelType(NamedTuple):
@@ -187,6 +190,8 @@ def read_decoder_config(raw: dict[str, Any]) -> DecoderConfig:
     kind = _TYPES[model_type]
     _check_architecture(raw, kind)
     layers, heads = (fields.size(raw, f"num_{key}") for key in ("hidden_layers", "attention_heads"))
+    if layers > _MOST_LAYERS:
+        raise fields.wrong("num_hidden_layers", layers, f"at most {_MOST_LAYERS}")
     hidden = fields.size(raw, "hidden_size")
     kv_heads = heads
     if raw.get("num_key_value_heads") is not None:
@@ -194,6 +199,8 @@ def read_decoder_config(raw: dict[str, Any]) -> DecoderConfig:
     if heads % kv_heads:
         raise fields.wrong("num_key_value_heads", kv_heads, f"a divisor of {heads}, all heads")
     head_size = _head_size(raw, hidden, heads)
+    if head_size > _LARGEST_HEAD:
+        raise ValueError(f"config.json: heads of {head_size}, expected at most {_LARGEST_HEAD}")
     windows = _windows(raw, layers, kind)
     by_kind = fields_of_gemma(raw) if kind.is_gemma else [raw, raw]
     ropes = [read_rope(given, head_size) for given in by_kind]

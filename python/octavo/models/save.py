@@ -96,7 +96,8 @@ def _layer(model: Encoder | Decoder, name: str, spec: LayerSpec) -> Any:
         if layer.options.output_scale is not None:
             raise ValueError(f"layer {name!r} gives int8 output, which the file cannot tell")
     if spec.offset:
-        return nn.RMSNorm(layer.weight - np.float32(spec.offset), layer.eps)
+        with np.errstate(all="ignore"):
+            return nn.RMSNorm(layer.weight - np.float32(spec.offset), layer.eps)
     return layer
 
 
@@ -153,7 +154,8 @@ def _switched(model: Encoder | Decoder, layers: dict[str, Any]) -> dict[str | No
                 raise ValueError(
                     f"layer {name!r} has a bias, for which a {model.architecture} has no place"
                 )
-            has_bias = model.config.raw.get(key) is True or bias is not None
+            is_told = key != "" and model.config.raw.get(key) is True
+            has_bias = is_told or bias is not None
             found[key] = found.get(key, False) or has_bias
     return found
 
