@@ -6,7 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <tuple>
+#include <string>
 
 #include "bindings/gil.h"
 #include "bindings/offsets.h"
@@ -25,8 +25,10 @@ constexpr std::int64_t kMostParts = 1 << 16;  // layers, heads
 // own thread.
 class InUse {
  public:
-  explicit InUse(const KvCache& cache) : lock_(cache.sole_use(), std::try_to_lock) {
-    if (!lock_.owns_lock()) throw std::runtime_error("self: another call uses this cache");
+  explicit InUse(const KvCache& cache, const char* name = "self")
+      : lock_(cache.sole_use(), std::try_to_lock) {
+    if (lock_.owns_lock()) return;
+    throw std::runtime_error(std::string(name) + ": another call uses this cache");
   }
 
  private:
@@ -53,8 +55,8 @@ void check_layer(const KvCache& self, std::int64_t layer) {
   if (layer < 0 || layer >= self.layers()) bad_argument("layer", "one that the cache has");
 }
 
-void check_room(std::int64_t held, std::int64_t more) {
-  if (more > kMostTokens - held) bad_argument("k", "fewer tokens");
+void check_room(std::int64_t held, std::int64_t more, const char* name) {
+  if (more > kMostTokens - held) bad_argument(name, "fewer tokens");
 }
 
 void append(KvCache& self, std::int64_t layer, const py::array& k, const py::array& v) {
@@ -64,7 +66,7 @@ void append(KvCache& self, std::int64_t layer, const py::array& k, const py::arr
   if (v.shape(0) != k.shape(0) || v.shape(1) != k.shape(1)) bad_argument("v", "the shape of k");
   const std::int64_t count = k.shape(0);
   alone(self, [&] {
-    check_room(self.length(layer), count);
+    check_room(self.length(layer), count, "k");
     self.append(layer, keys, values, count);
   });
 }
@@ -151,12 +153,12 @@ void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::ar
   check_scales(key_scales, k_scale.size(), true, "k_scale");
   check_scales(value_scales, v_scale.size(), false, "v_scale");
   alone(self, [&] {
-    check_room(self.length(layer), n);
+    check_room(self.length(layer), n, "k_codes");
     self.restore(layer, heads.data(), n);
   });
 }
 
-// The caches of a call, each for itself alone.
+// The caches of a call, none of them twice.
 struct Caches {
   std::vector<const KvCache*> list;
   std::vector<InUse> uses;
@@ -168,7 +170,7 @@ struct Caches {
     }
   }
   void take() {
-    for (const KvCache* cache : list) uses.emplace_back(*cache);
+    for (const KvCache* cache : list) uses.emplace_back(*cache, "caches");
   }
 };
 
