@@ -132,7 +132,9 @@ def test_auto_takes_the_smallest_blocks_where_those_are_gone(tier: str) -> None:
         for block in ((1, 4), (4, 1)):
             codes = pruned(256, 1024, 0.95, block)
             layer = SparseLinear.from_quantized(codes, 0.1, rows=[64, 256])
-            assert layer.format == f"bsr{block[0]}x{block[1]}"
+            # sse41 has no kernel for strips of four rows.
+            own = (tier, block) != ("sse41", (4, 1))
+            assert layer.format == (f"bsr{block[0]}x{block[1]}" if own else "windowed64")
 
 
 @needs_core
