@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grids import slow
 from guard import guarded
 from native import core, needs_core
 from octavo import functional, runtime
@@ -123,6 +124,11 @@ class Draft:
         self.values.append(made[0])
 
 
+_SLOWEST = ("sse41", "scalar")
+TIERS = [
+    *(tier for tier in runtime.isa_tiers() if tier not in _SLOWEST),
+    *slow(*(tier for tier in runtime.isa_tiers() if tier in _SLOWEST)),
+]
 LENGTHS = [
     (5,),
     (1,),
@@ -147,7 +153,7 @@ def run_on_threads(program: Any, x: Any, offsets: Any, bias: Any, threads: int) 
         core.set_num_threads(before)
 
 
-@pytest.mark.parametrize("isa", runtime.isa_tiers(), indirect=True)
+@pytest.mark.parametrize("isa", TIERS, indirect=True)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("biased", [False, True])
 def test_programs_equal_calls_one_by_one(lengths: tuple[int, ...], biased: bool, isa: str) -> None:
