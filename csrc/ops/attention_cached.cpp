@@ -79,18 +79,15 @@ void attention_cached(const CachedQueries& call, float scale, float* out) {
   if (call.count == 0 || call.offsets[call.count] == 0) return;
   const KvCache& any = *call.caches[0];
   const Longest longest(call);
-  int threads = threads_for(longest.work, kWorkPerThread);
   const std::int64_t pairs = call.count * any.kv_heads(), group = call.heads / any.kv_heads();
-  std::int64_t parts = query_parts(threads, pairs, longest.queries);
-  const std::int64_t part_queries = ceil_div(longest.queries, parts);
-  parts = ceil_div(longest.queries, part_queries);
-  threads = static_cast<int>(std::min<std::int64_t>(threads, pairs * parts));
+  const QuerySplit split(threads_for(longest.work, kWorkPerThread), pairs, longest.queries);
+  const std::int64_t parts = split.parts, part_queries = split.part_queries;
   ScratchLayout layout;
   const RowPlan plan(any.isas(), group, part_queries, longest.keys, any.d(), false, layout);
   const std::int64_t bytes = layout.bytes();
   const std::vector<std::int64_t> ranges = visible_keys(call);
-  std::uint8_t* memory = scratch(static_cast<std::size_t>(checked_mul(bytes, threads)));
-  parallel_for(pairs * parts, threads, [&](std::int64_t task, int worker) {
+  std::uint8_t* memory = scratch(static_cast<std::size_t>(checked_mul(bytes, split.threads)));
+  parallel_for(pairs * parts, split.threads, [&](std::int64_t task, int worker) {
     const std::int64_t pair = task / parts, s = pair / any.kv_heads(), head = pair % any.kv_heads();
     const std::int64_t q0 = call.offsets[s] + task % parts * part_queries;
     const std::int64_t end = std::min(q0 + part_queries, call.offsets[s + 1]);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "ops/work_split.h"
+
 namespace octavo {
 namespace {
 
@@ -17,6 +19,14 @@ AttentionKernels::AttentionKernels(IsaMask isas)
     : quantize(&select<AttentionCodesArgs>(isas)),
       attend(&select<AttentionBlockArgs>(isas)),
       sum(&select<AttentionSumArgs>(isas)) {}
+
+QuerySplit::QuerySplit(int most, std::int64_t pairs, std::int64_t queries)
+    : threads(most),
+      parts(query_parts(most, pairs, queries)),
+      part_queries(ceil_div(queries, parts)) {
+  parts = ceil_div(queries, part_queries);
+  threads = static_cast<int>(std::min<std::int64_t>(threads, pairs * parts));
+}
 
 RowPlan::RowPlan(IsaMask isas, std::int64_t group_, std::int64_t queries, std::int64_t keys,
                  std::int64_t d, bool has_bias, ScratchLayout& memory)

@@ -46,6 +46,14 @@ class CodedHead {
   std::int64_t n_, d_;
 };
 
+// The queries of each of `pairs` heads of keys as tasks on threads.
+struct QuerySplit {
+  int threads;
+  std::int64_t parts, part_queries;  // of each pair
+
+  QuerySplit(int most, std::int64_t pairs, std::int64_t queries);
+};
+
 // How many rows meet a head at a time, and the memory that takes. A row is a query and one of
 // `group` heads that share the keys, the heads of a query side by side.
 struct RowPlan {

@@ -16,24 +16,17 @@ constexpr std::int64_t kWorkPerThread = 400000;
 // A task is some queries of the heads that share one of k and v; it packs that head for itself.
 struct Plan {
   IsaMask isas;
-  int threads;
-  std::int64_t parts, part_queries;
+  QuerySplit split;
   ScratchLayout memory;
   std::int64_t packed_at;
   RowPlan rows;
 
-  Plan(const GroupedShape& grouped, int threads_, bool has_bias)
+  Plan(const GroupedShape& grouped, int most, bool has_bias)
       : isas(active_isas()),
-        threads(threads_),
-        parts(query_parts(threads, grouped.heads.batch * grouped.kv_heads, grouped.heads.queries)),
-        part_queries(ceil_div(grouped.heads.queries, parts)),
+        split(most, grouped.heads.batch * grouped.kv_heads, grouped.heads.queries),
         packed_at(memory.add(PackedHead::bytes(grouped.heads.keys, grouped.heads.d, isas), 1)),
-        rows(isas, grouped.heads.heads / grouped.kv_heads, part_queries, grouped.heads.keys,
-             grouped.heads.d, has_bias, memory) {
-    parts = ceil_div(grouped.heads.queries, part_queries);
-    const std::int64_t tasks = grouped.heads.batch * grouped.kv_heads * parts;
-    threads = static_cast<int>(std::min<std::int64_t>(threads, tasks));
-  }
+        rows(isas, grouped.heads.heads / grouped.kv_heads, split.part_queries, grouped.heads.keys,
+             grouped.heads.d, has_bias, memory) {}
 };
 
 }  // namespace
@@ -45,15 +38,17 @@ void attention_s8(const GroupedShape& grouped, TokenRows q, TokenRows k, TokenRo
   const Plan plan(grouped, threads_for(shape.work(), kWorkPerThread), extras.bias.data != nullptr);
   const RowPlan& rows = plan.rows;
   const std::int64_t thread_bytes = plan.memory.bytes();
-  std::uint8_t* memory = scratch(static_cast<std::size_t>(checked_mul(thread_bytes, plan.threads)));
-  const std::int64_t tasks = shape.batch * grouped.kv_heads * plan.parts;
-  parallel_for(tasks, plan.threads, [&](std::int64_t task, int worker) {
-    const std::int64_t pair = task / plan.parts, q0 = task % plan.parts * plan.part_queries;
+  std::uint8_t* memory =
+      scratch(static_cast<std::size_t>(checked_mul(thread_bytes, plan.split.threads)));
+  const std::int64_t tasks = shape.batch * grouped.kv_heads * plan.split.parts;
+  parallel_for(tasks, plan.split.threads, [&](std::int64_t task, int worker) {
+    const std::int64_t pair = task / plan.split.parts,
+                       q0 = task % plan.split.parts * plan.split.part_queries;
     const std::int64_t b = pair / grouped.kv_heads, kv_head = pair % grouped.kv_heads;
     const std::int64_t width = shape.heads * shape.d, column = kv_head * rows.group * shape.d;
     std::uint8_t* own = memory + worker * thread_bytes;
     const std::int64_t queries = shape.length(b, shape.queries);
-    const std::int64_t end = std::min(q0 + plan.part_queries, queries);
+    const std::int64_t end = std::min(q0 + plan.split.part_queries, queries);
     if (q0 >= end) return;
     const std::int64_t row0 = shape.begin(b, shape.queries);
     PackedHead head(shape.length(b, shape.keys), shape.d, own + plan.packed_at, plan.isas);
