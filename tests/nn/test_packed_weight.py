@@ -39,6 +39,18 @@ def weights(shape: tuple[int, int]) -> list[Any]:
     return [*int8, Int4Weight.from_float(values), FloatWeight(values)]
 
 
+@pytest.mark.parametrize("shape", SHAPES[1:])
+def test_rows_of_a_packed_weight(shape: tuple[int, int]) -> None:
+    ids = np.array([[0, shape[0] - 1], [shape[0] // 2, 0]])
+    for weight in weights(shape):
+        table = nn.Embedding.of(weight)
+        before = table(ids)
+        layer = nn.Linear.of(weight)
+        layer(np.ones(shape[1], np.float32))
+        assert_same_bits(table(ids), before)
+        assert_same_bits(table(ids[:0]), before[:0])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_bits(shape: tuple[int, int]) -> None:
     for weight in weights(shape):

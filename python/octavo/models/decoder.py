@@ -86,11 +86,6 @@ class Decoder(Generating):
         """The class's name in transformers."""
         return self.config.architecture
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all parameters, and of the second form that a tied table has for the logits."""
-        return super().nbytes + (0 if self._tied is None else self._tied.head.nbytes)
-
     @classmethod
     def prefixes(cls) -> tuple[str, ...]:
         """Beginnings of the names of all tensors that belong to the model."""
@@ -227,10 +222,7 @@ class Decoder(Generating):
             return self.lm_head
         table: Any = self.model.embed_tokens
         if self._tied is None or self._tied.table is not table:
-            held = table.held_weight
-            # A weight of its own: one that a layer computes with is packed, and slow to look up.
-            own = type(held).from_tensors(held.tensors(), **held.form())
-            self._tied = _Tied(table, nn.Linear.of(own))
+            self._tied = _Tied(table, nn.Linear.of(table.held_weight))
         return self._tied.head
 
 

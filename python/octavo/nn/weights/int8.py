@@ -281,8 +281,21 @@ class Int8Weight(Weight):
 
     def lookup(self, ids: Array, out: Array) -> None:
         """Write rows as float32."""
-        rows = out.reshape(ids.size, self.shape[1])
-        _backend.backend.embedding(self.codes, self.scale, ids.reshape(-1), rows)
+        index, rows = ids.reshape(-1), out.reshape(ids.size, self.shape[1])
+        codes, scale = self._codes, self.scale
+        if codes is None:
+            codes, scale = self._unpacked(index), scale[index]
+            index = np.arange(index.size)
+        _backend.backend.embedding(codes, scale, index, rows)
+
+    def _unpacked(self, index: Array) -> Array:
+        """Return the codes of some rows, out of the panels that a layer computes with."""
+        panels = None if self._bound is None else self._bound.memory()[0]
+        if panels is None:
+            return self.codes[index]
+        _, groups, width, group = panels.shape
+        rows = panels[index // width, :, index % width].reshape(index.size, groups * group)
+        return np.ascontiguousarray(rows[:, : self.shape[1]])
 
     def described(self) -> dict[str, str]:
         """Return zeros and format, of a weight that leaves zeros out."""
