@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octavo.bench import linear, model, pays, quantize, report, roofline
+from octavo.bench import decoder, linear, model, pays, quantize, report, roofline
 from octavo.bench.options import Options
 from octavo.bench.peers.worker import Request, launch, merge
 
@@ -18,9 +18,12 @@ Tell = Callable[[Sequence[report.Row], float], None]
 
 @dataclass(frozen=True)
 class Kind:
-    """One benchmark: its run function, the rank of its shapes, the usual and the quick ones."""
+    """One benchmark: its run function, the rank of its shapes, the usual and the quick ones.
 
-    run: Callable[[Options], Iterator[report.Row]]
+    `run` is None of one that runs in processes of its own, with peers, alone.
+    """
+
+    run: Callable[[Options], Iterator[report.Row]] | None
     rank: int
     usual: tuple[tuple[int, ...], ...]
     quick: tuple[tuple[int, ...], ...]
@@ -32,6 +35,7 @@ KINDS = {
     "linear": Kind(linear.run, 3, linear.SHAPES, ((1, 384, 384), (32, 384, 384), (128, 768, 768))),
     "quantize": Kind(quantize.run, 2, quantize.SHAPES, ((512, 768),), cases=5),
     "model": Kind(model.run, 2, model.SHAPES, ((1, 16),)),
+    "decoder": Kind(None, 2, decoder.SHAPES, ((1, 64), (1, 1))),
 }
 
 
@@ -44,6 +48,7 @@ def _finish(document: dict[str, Any]) -> dict[str, Any]:
 def run_here(kind: str, options: Options, tell: Tell) -> dict[str, Any]:
     """Run a benchmark in this process; return its document."""
     chosen = KINDS[kind]
+    assert chosen.run is not None
     shapes = options.shapes or chosen.usual
     total = len(shapes) * chosen.cases * max(1, len(options.threads)) * max(1, len(options.isas))
     limits = roofline.measure(nbytes=(4 if options.quick else 64) << 20)

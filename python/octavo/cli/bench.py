@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from octavo.bench import compare as comparison
-from octavo.bench import machine, pays, report
+from octavo.bench import decoder, machine, pays, report
 from octavo.bench.device.document import is_device
 from octavo.bench.files import check_target
 from octavo.bench.layers import layer_shapes
@@ -30,6 +30,7 @@ EXAMPLES = (
     "octavo bench --peers --shapes 32x1024x1024 --json mine.json --plot mine.svg",
     "octavo bench --peers --layers-of path/to/model --rows 1,64",
     "octavo bench model path/to/bert --peers",
+    "octavo bench --model path/to/llama.gguf --threads 1,2",
     "octavo bench --compare before.json after.json --fail-above 1.1",
     "octavo bench --device --json phone.json --plot phone.png",
 )
@@ -48,9 +49,13 @@ Folder = Annotated[
     Path | None,
     typer.Argument(
         metavar="[PATH]",
-        help="Model folder, for 'model' (default: that of octavo demo).",
+        help="Model folder or GGUF file, for 'model' (default: that of octavo demo).",
         show_default=False,
     ),
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="The same as: model PATH.", show_default=False),
 ]
 Shapes = Annotated[
     str | None,
@@ -95,6 +100,7 @@ FailAbove = Annotated[
 def command(
     kind: Name = KindName.linear,
     path: Folder = None,
+    model: Model = None,
     shapes: Shapes = None,
     layers_of: LayersOf = None,
     rows: Rows = "1,128",
@@ -116,6 +122,10 @@ def command(
     """
     if compare is not None:
         return _compare(compare, json_file, fail_above)
+    if model is not None:
+        if path is not None or kind is KindName.quantize:
+            raise typer.BadParameter("--model stands for KIND and PATH")
+        kind, path = KindName.model, model
     name = kind.value
     if device:
         if name != "linear" or peers or any((path, shapes, layers_of, threads, isa)):
@@ -127,6 +137,9 @@ def command(
     if layers_of is not None and (shapes is not None or name != "linear"):
         raise typer.BadParameter("--layers-of is for 'linear', without --shapes")
     _check_outputs(json_file, plot)
+    if path is not None and decoder.is_decoder(path):
+        # llama.cpp takes part where it is installed.
+        name, peers = "decoder", True
     try:
         options = _options(name, shapes, threads, isa, quick, peers)
         counts = parse_threads(rows)
@@ -217,6 +230,10 @@ def _explain(name: str, document: dict[str, Any], peers: bool, stream: Any) -> N
         )
     if document["busy"]:
         put(paint(document["busy"], "bad", stream), stream)
+    if name == "decoder":
+        put("", stream)
+        put(decoder.summary(document["rows"]), stream)
+        return
     found = pays.verdicts(document["rows"])
     if not found:
         return

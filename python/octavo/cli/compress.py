@@ -113,13 +113,20 @@ def command(
         put_json(result)
     else:
         put(
-            f"{out}: {after / 1e6:.1f} MB, was {before / 1e6:.1f} MB "
-            f"({before / max(1, after):.2f}x smaller), {seconds:.1f} s"
+            f"{out}: {after / 1e6:.1f} MB, was {before / 1e6:.1f} MB ({_change(before, after)}), "
+            f"{seconds:.1f} s"
         )
         reached = (applied or {}).get("target")
         if reached is not None:
             put(f"{reached['metric']} {reached['reached']:.6g}, {_kept(reached['kept'])}")
     return 0
+
+
+def _change(before: int, after: int) -> str:
+    """Return how sizes differ: a file of 4 bits, say, is smaller than int8."""
+    if after > before:
+        return f"{after / max(1, before):.2f}x larger"
+    return f"{before / max(1, after):.2f}x smaller"
 
 
 def _kept(names: list[str]) -> str:

@@ -24,7 +24,16 @@ BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE")
 """Settings of the machine's own that change NumPy's speed: recorded with the results."""
 
 _LIBRARIES = (
-    *("torch", "onnxruntime", "openvino", "ctranslate2", "deepsparse", "transformers", "onnx"),
+    *(
+        "torch",
+        "onnxruntime",
+        "openvino",
+        "ctranslate2",
+        "deepsparse",
+        "transformers",
+        "onnx",
+        "llama_cpp",
+    ),
 )
 
 

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``octavo bench --model`` on decoders. Nothing here depends on a time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import decoder_files
+import decoder_gguf
+import model_files
+from bench_rows import row_json
+from octavo import cli
+from octavo.bench import decoder
+from octavo.bench.peers import llama_cpp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# llama.cpp's blocks of 32 values want widths that are multiples.
+BLOCKS = {"hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 256}
+
+
+def test_decoders_are_told_from_encoders(tmp_path: Path) -> None:
+    assert decoder.is_decoder(decoder_files.write_random(tmp_path / "llama"))
+    assert decoder.is_decoder(tmp_path / "absent.gguf")
+    assert not decoder.is_decoder(model_files.write_random(tmp_path / "bert"))
+    assert not decoder.is_decoder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (1, 1), (3, 1), (2, 9)])
+def test_steps_repeat_their_result(tmp_path: Path, shape: tuple[int, int]) -> None:
+    path = decoder_files.write_random(tmp_path / "llama", max_position_embeddings=192)
+    small, full = decoder.load(str(path))
+    step = decoder.step_of(small, *shape)
+    first = step()
+    np.testing.assert_array_equal(step(), first)
+    before, new = decoder.make_ids(*shape, small.config.vocab_size)
+    ids = new if shape[1] > 1 else np.concatenate([before, new], 1)
+    np.testing.assert_array_equal(small(ids)[:, -1], first)
+    assert full is not None
+
+
+def test_work_counts_the_logits_of_one_token(tmp_path: Path) -> None:
+    small = decoder.load(str(decoder_files.write_random(tmp_path / "llama"))).small
+    head, layers = 100 * 32, 2 * (32 * 32 * 2 + 2 * 16 * 32 + 3 * 32 * 48)
+    assert decoder.work(small, 2, 5) == (2 * 2 * (5 * layers + head), layers + head)
+
+
+def test_the_program_prints_and_writes_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = decoder_files.write_random(tmp_path / "llama", max_position_embeddings=192)
+    result = tmp_path / "found.json"
+    more = ["--quick", "--threads", "1", "--shapes", "1x4,2x1", "--json", str(result)]
+    assert cli.main(["bench", "--model", str(path), *more]) == 0
+    printed = capsys.readouterr().out
+    assert "tokens/s" in printed
+    assert "llama.cpp: left out" in printed
+    rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
+    assert {(row["case"], row["engine"]) for row in rows} == {
+        (case, engine)
+        for case in ("prompt 1x4", "decode 2x1")
+        for engine in ("octavo int8", "octavo float32")
+    }
+    assert cli.main(["bench", "--model", str(path), "--shapes", "1x500"]) == 1
+    assert "the model has 192 positions" in capsys.readouterr().err
+    assert cli.main(["bench", "quantize", "--model", str(path)]) == 2
+
+
+def test_targets(script: Any) -> None:
+    def rows(case: str, ours: float, peer: float) -> list[dict[str, Any]]:
+        more = {"isa": "avx512vnni", "share": 0.7}
+        made = [row_json("1x1x1", "octavo int8", ours, **more)]
+        made.append(row_json("1x1x1", "llama.cpp Q8_0", peer, **more))
+        return [{**row, "case": case} for row in made]
+
+    listed = [
+        *rows("prompt 1x512", 1.0, 5.0),
+        *rows("decode 1x1", 1.0, 2.0),
+        *rows("decode 8x1", 1.6, 4.0),
+    ]
+    made = {target.target: target for target in script("decoder").decoder_targets(listed)}
+    assert [(target.measured, target.met) for target in made.values()] == [
+        ("2.00x", False),
+        ("5.00x", True),
+        ("70%", True),
+        ("5.00x", True),
+    ]
+
+
+def test_llama_cpp_gives_the_same_logits(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    path = decoder_gguf.write(tmp_path / "llama.gguf", {**decoder_files.LLAMA, **BLOCKS})
+    found, absent = llama_cpp.find(path, tmp_path, 1)
+    assert (sorted(found), absent) == (["llama.cpp Q4_0", "llama.cpp Q8_0"], {})
+    small = decoder.load(str(path)).small
+    for shape in ((1, 9), (3, 1)):
+        ours = decoder.step_of(small, *shape)()
+        step = found["llama.cpp Q8_0"].step(*shape)
+        for _ in range(2):
+            np.testing.assert_allclose(step(), ours, atol=0.05 * np.abs(ours).max())
