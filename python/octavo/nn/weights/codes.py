@@ -145,3 +145,10 @@ def scale_of_rows(scale: ArrayLike, n: int) -> Array:
         raise ValueError(f"scale: expected shape ({n},) or ({n}, 1), got {array.shape}")
     _checks.check_scale(array, "scale")
     return np.array(np.broadcast_to(array.reshape(-1), (n,)))
+
+
+def rows_of_panels(panels: Array, index: Array, k: int) -> Array:
+    """Return some rows of codes (N, k) that lie as (panels, groups, width, group)."""
+    _, groups, width, group = panels.shape
+    rows = panels[index // width, :, index % width].reshape(index.size, groups * group)
+    return np.ascontiguousarray(rows[:, :k])

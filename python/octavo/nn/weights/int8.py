@@ -23,6 +23,7 @@ from octavo.nn.weights.codes import (
     is_smaller,
     largest_code,
     quantized_weight,
+    rows_of_panels,
     scale_of_rows,
 )
 from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
@@ -213,9 +214,7 @@ class Int8Weight(Weight):
         if not n:
             codes: Array = np.empty(shape, np.int8)
         elif "packed" in parts:
-            panels, groups, width, group = parts["packed"].shape
-            rows = parts["packed"].transpose(0, 2, 1, 3).reshape(panels * width, groups * group)
-            codes = rows[:n, :k]
+            codes = rows_of_panels(parts["packed"], np.arange(n), k)
         else:
             codes = from_bitmap(parts, shape) if "weight_bitmap" in parts else parts["weight"]
         if codes.shape != shape:
@@ -283,19 +282,11 @@ class Int8Weight(Weight):
         """Write rows as float32."""
         index, rows = ids.reshape(-1), out.reshape(ids.size, self.shape[1])
         codes, scale = self._codes, self.scale
-        if codes is None:
-            codes, scale = self._unpacked(index), scale[index]
+        panels = self._bound.memory()[0] if codes is None and self._bound is not None else None
+        if panels is not None:
+            codes, scale = rows_of_panels(panels, index, self.shape[1]), scale[index]
             index = np.arange(index.size)
-        _backend.backend.embedding(codes, scale, index, rows)
-
-    def _unpacked(self, index: Array) -> Array:
-        """Return the codes of some rows, out of the panels that a layer computes with."""
-        panels = None if self._bound is None else self._bound.memory()[0]
-        if panels is None:
-            return self.codes[index]
-        _, groups, width, group = panels.shape
-        rows = panels[index // width, :, index % width].reshape(index.size, groups * group)
-        return np.ascontiguousarray(rows[:, : self.shape[1]])
+        _backend.backend.embedding(self.codes if codes is None else codes, scale, index, rows)
 
     def described(self) -> dict[str, str]:
         """Return zeros and format, of a weight that leaves zeros out."""
