@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 import decoder_files
-from octavo.models import Cache
+from octavo.models import Cache, cached_attention
+from octavo.models.cached_attention import FloatKeyValues
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,31 @@ def test_forks_go_their_own_ways(model: Any, precision: str) -> None:
     assert cache.ids == IDS
     assert len(cache) == 6
     assert repr(cache) == f"Cache(tokens=6, precision='{precision}')"
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+@pytest.mark.parametrize("window", [None, 4])
+def test_float_rows_see_what_they_may(
+    monkeypatch: pytest.MonkeyPatch, window: int | None, spoilt: bool, isa: str
+) -> None:
+    """Bit for bit what they give alone, also where a later token is not finite."""
+    rng = np.random.default_rng(0)
+    keys, values = rng.standard_normal((2, 11, 6)).astype(np.float32)
+    query = rng.standard_normal((9, 18)).astype(np.float32)
+    if spoilt:
+        keys[9, 1], values[9, 4] = np.nan, np.inf
+    alone, together = FloatKeyValues(1, 2, 3), FloatKeyValues(1, 2, 3)
+    alone.append(0, keys[:2], values[:2])
+    together.append(0, keys, values)
+    wanted, got = np.empty((2, *query.shape), np.float32)
+    for row in range(9):
+        alone.append(0, keys[row + 2 : row + 3], values[row + 2 : row + 3])
+        alone.attend(query[row : row + 1], 0, 6, window, 0.5, wanted[row : row + 1])
+    for most in (1 << 20, 100, 1):
+        monkeypatch.setattr(cached_attention, "_AT_ONCE", most)
+        together.attend(query, 0, 6, window, 0.5, got)
+        np.testing.assert_array_equal(got, wanted)
+    assert np.isfinite(got[:7]).all()
 
 
 def test_truncated(model: Any, precision: str) -> None:

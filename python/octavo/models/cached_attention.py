@@ -12,6 +12,9 @@ import numpy as np
 from octavo import _backend, functional
 from octavo._types import Float32, Int64
 
+_AT_ONCE = 1 << 21
+"""Pairs of queries and keys whose biases are in memory together."""
+
 
 class FloatKeyValues:
     """Keys and values in float32; what `KeyValueCache` of the backends is in int8."""
@@ -65,18 +68,33 @@ class FloatKeyValues:
     def attend(
         self, q: Float32, layer: int, heads: int, window: int | None, scale: float, out: Float32
     ) -> None:
-        """Attend of the newest tokens: row by row, so that each depends on what it sees alone."""
-        count, (keys, values) = self._counts[layer], self._layers[layer]
-        shape = (self._heads, heads // self._heads, -1)
-        for row, query in enumerate(q):
-            stop = count - len(q) + row + 1
-            seen = slice(0 if window is None else max(0, stop - window), stop)
+        """Attend of the newest tokens; each row depends on what it sees alone."""
+        count = self._counts[layer]
+        keys, values = (held[:count] for held in self._layers[layer])
+        last = count - len(q) + np.arange(len(q))
+        first = np.zeros_like(last) if window is None else np.maximum(0, last + 1 - window)
+        group = heads // self._heads
+        step = max(1, _AT_ONCE // (group * max(1, count)))
+        if len(q) > 1 and not (np.isfinite(keys).all() and np.isfinite(values).all()):
+            step = 1  # only of finite numbers what is hidden adds exact zeros
+        for start in range(0, len(q), step):
+            rows = slice(start, start + step)
+            seen = slice(first[start], last[rows][-1] + 1)
+            place = np.arange(seen.start, seen.stop)
+            hidden = (place < first[rows, None]) | (place > last[rows, None])
+            bias = np.where(hidden, np.float32(-np.inf), np.float32(0))
             # Heads that share keys stand one below the other, as queries of one head.
-            asked = query.reshape(shape).swapaxes(0, 1).reshape(1, shape[1], -1)
+            asked = q[rows].reshape(len(bias), self._heads, group, -1).swapaxes(1, 2)
             mixed = functional.attention(
-                asked, keys[None, seen], values[None, seen], heads=self._heads, scale=scale
+                asked.reshape(1, len(bias) * group, -1),
+                keys[None, seen],
+                values[None, seen],
+                bias=bias.repeat(group, axis=0)[None] if len(bias) > 1 else None,
+                heads=self._heads,
+                scale=scale,
             )
-            out[row] = mixed.reshape(shape[1], self._heads, -1).swapaxes(0, 1).reshape(-1)
+            parts = mixed.reshape(len(bias), group, self._heads, -1).swapaxes(1, 2)
+            out[rows] = parts.reshape(len(bias), -1)
 
 
 def attend(
