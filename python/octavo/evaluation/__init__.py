@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model is worth: accuracy on labelled data, nearness to the model it was made from."""
+"""What a model is worth: accuracy on labelled data, nearness to the model it was made from.
+
+Of encoders that is; `perplexity` measures decoders.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from octavo._float_mode import in_default_mode
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.data.labelled import Data, read_data
 from octavo.evaluation.layers import LayerError, layer_errors
+from octavo.evaluation.perplexity import Measured, Perplexity, perplexity
 from octavo.models.config import SEQUENCE
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load_encoder
@@ -23,7 +27,15 @@ from octavo.models.loader import load_encoder
 Model = Encoder | str | os.PathLike[str]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
-__all__ = ["Evaluation", "LayerError", "evaluate", "layer_errors"]
+__all__ = [
+    "Evaluation",
+    "LayerError",
+    "Measured",
+    "Perplexity",
+    "evaluate",
+    "layer_errors",
+    "perplexity",
+]
 
 
 @dataclass(frozen=True)
