@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from octavo.lora.fitting import fitting_modules, fitting_pairs
 from octavo.lora.heads import NoHead
 from octavo.lora.layer import AdaptedLayer
 from octavo.lora.merging import merged
-from octavo.lora.switch import Switch
+from octavo.lora.switch import ByRows, Switch
 
 Model = TypeVar("Model", bound="Adapted")
 
@@ -104,7 +104,13 @@ class Adapted(nn.Module):
     @property
     def active_adapter(self) -> str | None:
         """The adapter that a call made here and now uses; None is the base alone."""
-        return self._switch.current()
+        choice = self._switch.current()
+        return None if isinstance(choice, ByRows) else choice
+
+    @property
+    def adapter_key(self) -> Hashable:
+        """What programs made of the layers depend on: which adapter is in use, or several."""
+        return self._switch.key()
 
     def set_adapter(self, name: str | None) -> None:
         """Say which adapter all calls use outside of `use_adapter`; None is the base alone."""
@@ -149,10 +155,10 @@ class Adapted(nn.Module):
                 " its weights, unload_adapter removes them"
             )
 
-    def _require(self, name: str) -> None:
+    def _require(self, name: str, argument: str = "name") -> None:
         if name not in self._adapters:
             known = ", ".join(map(repr, self._adapters)) or "none is loaded"
-            raise ValueError(f"name: expected an adapter ({known}), got {shown(name)}")
+            raise ValueError(f"{argument}: expected an adapter ({known}), got {shown(name)}")
 
     def _adapted(self, path: str) -> AdaptedLayer:
         """Return the layer at a path as one that takes adapters, made so now if it was not."""
@@ -186,7 +192,7 @@ def merge(
 
     Parameters
     ----------
-    model : Encoder
+    model : Encoder or Decoder
         Left as it is, its own adapters too; layers that do not change are shared.
     adapter : Adapter, or path of its folder
     on_layer : callable, optional
@@ -195,13 +201,13 @@ def merge(
 
     Returns
     -------
-    Encoder
+    Encoder or Decoder
         Without adapters.
 
     Raises
     ------
     TypeError
-        If `model` is no encoder.
+        If `model` is no model.
     ValueError
         If the adapter is of another base, or its sum with the base is not finite.
 
@@ -211,10 +217,10 @@ def merge(
     >>> octavo.lora.merge("no/such/folder", "some/adapter")
     Traceback (most recent call last):
     ...
-    TypeError: model: expected an octavo.models encoder, got str
+    TypeError: model: expected one of octavo.models, got str
     """
     if not isinstance(model, Adapted):
-        raise TypeError(f"model: expected an octavo.models encoder, got {type(model).__name__}")
+        raise TypeError(f"model: expected one of octavo.models, got {type(model).__name__}")
     source = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
     made = merged(model, source, on_layer)
     for name in ("_adapters", "_switch"):

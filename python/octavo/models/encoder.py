@@ -196,8 +196,8 @@ class Encoder(TextVectors):
         self._fused()
 
     def _fused(self) -> Fused:
-        blocks = [block for _, block in self.blocks()]
-        return fused(self, blocks, self.config.hidden_size, self.block_options)
+        blocks, key = [block for _, block in self.blocks()], self.adapter_key
+        return fused(self, blocks, self.config.hidden_size, self.block_options, key)
 
     def embed(self, ids: Int64, types: Int64 | None) -> Float32:
         """Compute what goes into the first block."""

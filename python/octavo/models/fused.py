@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -106,7 +106,7 @@ def _together(blocks: list[nn.Module], trace: Trace) -> Sequence[FusedBlocks | n
 
 
 # Not an attribute of the model, with which copies would keep the layers of another alive.
-_of_models: WeakKeyDictionary[nn.Module, Fused] = WeakKeyDictionary()
+_of_models: WeakKeyDictionary[nn.Module, dict[Hashable, Fused]] = WeakKeyDictionary()
 
 
 def fused(
@@ -114,6 +114,7 @@ def fused(
     blocks: Sequence[nn.Module],
     width: int,
     options: Callable[[int], tuple[Any, ...]],
+    adapter: Hashable,
 ) -> Fused:
     """Return what runs the blocks of a model, made anew where one of them has changed.
 
@@ -126,8 +127,13 @@ def fused(
         Of the states they read.
     options : callable
         What they are called with beside states and mask, for rows of so many tokens.
+    adapter : hashable
+        `Adapted.adapter_key` of the model: layers write down what the one in use adds.
     """
-    found = _of_models.get(model)
+    held = _of_models.get(model, {})
+    found = held.get(adapter)
     if found is None or not found.holds(blocks):
-        found = _of_models[model] = Fused(blocks, width, options(1))
+        found = Fused(blocks, width, options(1))
+        others = {name: one for name, one in held.items() if one.holds(blocks)}
+        _of_models[model] = {**others, adapter: found}
     return found

@@ -123,8 +123,7 @@ class OutlierLinear(Linear):
 
     ``activation(int8 product + bias + x[..., columns] @ outlier_weight.T) + residual``: the rows of
     `x` are quantized without the outlier columns, so that these do not widen the range of all
-    others. The float product is a `SidePath`: it runs in NumPy's BLAS, so the last bits of a result
-    may depend on the machine and on the number of rows.
+    others. The float product is a `SidePath`, computed as a `FloatLinear` is.
 
     LLM.int8() looks for columns that reach 6.0 while it runs; here they are fixed when the layer is
     made, from calibration data (`octavo.algorithms.smoothing.outlier_columns`).

@@ -13,10 +13,13 @@ from numpy.typing import ArrayLike
 from octavo import _checks
 from octavo._types import Array
 from octavo.nn import _state
+from octavo.nn.options import LinearOptions
+from octavo.nn.traced import NotTraceableError, Traced
+from octavo.nn.weights.float32 import FloatWeight
 
 
 class SidePath:
-    """``x[..., columns] @ steps[0] @ steps[1] ... + bias``, in float32 by NumPy's BLAS.
+    """``x[..., columns] @ steps[0] @ steps[1] ... + bias``, in float32 as `FloatLinear` is.
 
     With columns and one step it is what outlier columns are (Dettmers et al. 2022): the layer's own
     weight does not see them.  With two small steps it is a low-rank adapter (Hu et al. 2021).
@@ -44,46 +47,62 @@ class SidePath:
     def __init__(
         self, steps: Sequence[Array], columns: Array | None = None, bias: Array | None = None
     ) -> None:
-        self.steps, self.columns, self.bias = tuple(steps), columns, bias
+        self.columns, self.bias = columns, bias
+        self._weights = [FloatWeight(np.ascontiguousarray(step.T)) for step in steps]
+        *first, last = self._weights
+        plain = LinearOptions()
+        self._products = [*(step.bind(None, plain) for step in first), last.bind(bias, plain)]
+
+    @property
+    def steps(self) -> tuple[Array, ...]:
+        """What it multiplies by, one after the other; made on every access."""
+        return tuple(weight.values.T for weight in self._weights)
 
     @property
     def out_features(self) -> int:
         """N, the width of the result."""
-        return int(self.steps[-1].shape[1])
+        return self._weights[-1].shape[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        held = (*self.steps, self.columns, self.bias)
+        held = (*self._weights, self.columns, self.bias)
         return sum(array.nbytes for array in held if array is not None)
 
-    def __call__(self, x: Array, addend: Array | None = None) -> Array:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.steps, self.columns, self.bias)
+
+    def __call__(self, x: Any, addend: Any = None) -> Any:
         """Return (..., N) float32 of (..., K) float32; with an addend (..., N), the sum of both.
 
         Small results without an addend lie in memory that this thread's next call uses again.
         """
+        if isinstance(x, Traced):
+            return self._traced(x, addend)
+        *first, last = self._products
         rows = _checks.rows_of(x)
-        with np.errstate(all="ignore"):
-            # One product over all rows: NumPy would loop over small ones along leading axes.
-            shape = (len(rows), self.out_features)
-            # An addend may be what another path has left in the memory that is used again.
-            y = _scratch(*shape) if addend is None else np.empty(shape, np.float32)
-            if self.columns is not None:
-                rows = rows[:, self.columns]
-            *first, last = self.steps
-            for step in first:
-                rows = np.matmul(rows, step)
-            np.matmul(rows, last, out=y)
-            if self.bias is not None:
-                y += self.bias
-            if addend is not None:
-                y += addend.reshape(shape)
+        # An addend may be what another path has left in the memory that is used again.
+        shape = (len(rows), self.out_features)
+        y = _scratch(*shape) if addend is None else np.empty(shape, np.float32)
+        if self.columns is not None:
+            rows = np.take(rows, self.columns, axis=1)
+        for product in first:
+            rows = product.run(rows)
+        last.run(rows, None, None if addend is None else _checks.rows_of(addend), y)
         return y.reshape(*x.shape[:-1], y.shape[1])
+
+    def _traced(self, x: Traced, addend: Any) -> Traced:
+        if self.columns is not None:
+            raise NotTraceableError("no step takes columns of what it reads")
+        for product, weight in zip(self._products, self._weights, strict=True):
+            is_last = product is self._products[-1]
+            x = x.product(product, weight.shape, addend if is_last else None)
+        return x
 
     def delta(self, k: int) -> Array:
         """Return what the layer's weight of K inputs changes by, (N, K) float32."""
-        product = self.steps[0]
-        for step in self.steps[1:]:
+        product, *rest = self.steps
+        for step in rest:
             product = product @ step
         if self.columns is None:
             return np.ascontiguousarray(product.T)
@@ -101,10 +120,9 @@ class SidePath:
 
     def tensors(self) -> dict[str, Array]:
         """Return what a state dict holds of it, in arrays of its own."""
-        if self.columns is not None and len(self.steps) == 1 and self.bias is None:
-            weight = np.ascontiguousarray(self.steps[0].T)
-            owned = weight.copy() if weight.base is not None else weight
-            return {"outlier_columns": self.columns.copy(), "outlier_weight": owned}
+        if self.columns is not None and len(self._weights) == 1 and self.bias is None:
+            weight = np.array(self._weights[0].values)
+            return {"outlier_columns": self.columns.copy(), "outlier_weight": weight}
         raise ValueError("side_path: expected outlier columns, an adapter has files of its own")
 
     @classmethod
@@ -128,7 +146,7 @@ class SidePath:
         """Return what the repr of a layer tells of it."""
         if self.columns is not None:
             return {"outliers": str(len(self.columns))}
-        return {"rank": str(self.steps[0].shape[1])}
+        return {"rank": str(self._weights[0].shape[0])}
 
 
 def checked_columns(values: ArrayLike, k: int) -> Array:

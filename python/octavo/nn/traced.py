@@ -44,11 +44,17 @@ class Traced:
         """Write down a linear layer that reads this."""
         if layer.side_path is not None or out is not None or layer.options.output_scale is not None:
             raise NotTraceableError("only plain linear layers are steps")
-        if self.width != layer.in_features:
+        return self.product(layer.bound, layer.shape, addend, residual)
+
+    def product(
+        self, bound: Any, shape: tuple[int, int], addend: Any, residual: Any = None
+    ) -> Traced:
+        """Write down what a weight (N, K) is bound to, of rows of this."""
+        n, k = shape
+        if self.width != k:
             raise NotTraceableError("the layer reads another width")
-        n = layer.out_features
         added = (self._index_of(addend, n), self._index_of(residual, n))
-        return self.trace.add("linear", (_native(layer), self.index, *added), n)
+        return self.trace.add("linear", (_native(bound), self.index, *added), n)
 
     def layer_norm(self, norm: LayerNorm, residual: Any, out: Any) -> Traced:
         """Write down a norm that reads this."""
@@ -115,14 +121,13 @@ class Trace:
         return made
 
 
-def _native(layer: Linear) -> Any:
-    """Return what the native module computes a layer with."""
-    bound: Any = layer.bound
+def _native(bound: Any) -> Any:
+    """Return what the native module computes a bound weight with."""
     if isinstance(bound, NativeProduct):
         return bound.native()
     if isinstance(bound, getattr(_backend.backend, "PackedLinear", ())):
         return bound
-    raise NotTraceableError(f"no step has a weight of kind {layer.kind!r}")
+    raise NotTraceableError(f"no step is a product of a {type(bound).__name__}")
 
 
 def _is_own(module: Module) -> bool:
