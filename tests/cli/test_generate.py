@@ -40,6 +40,10 @@ def test_generate(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert {"reason", "tokens_per_second", "first_seconds"} <= found.keys()
     out = run("generate", folder, "Hi", "--chat", "--max-new-tokens", 3)[1]
     assert out == f"{model.generate('u:Hi;a:', 3).text}\n"
+    model.load_adapter(decoder_files.adapter(model)).save(folder / "adapter")
+    out = run("generate", folder, "Hello", "--max-new-tokens", 12, "--adapter", folder / "adapter")
+    assert (out[1], out[2]) == (f"{model.generate('Hello', 12).text}\n", "")
+    assert out[1] != f"{wanted.text}\n"
 
 
 def test_chat(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,11 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with small models that the pages call path/to/bert and path/to/llama."""
+    """A working directory with what the pages call path/to/bert, path/to/llama, path/to/adapter."""
     model = model_files.write_random(tmp_path / "path" / "to" / "bert")
     model_files.write_tokenizer(model)
-    decoder_files.write_chat(tmp_path / "path" / "to" / "llama")
+    llama = octavo.models.load(decoder_files.write_chat(tmp_path / "path" / "to" / "llama"))
+    decoder_files.adapter(llama).save(tmp_path / "path" / "to" / "adapter")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

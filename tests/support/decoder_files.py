@@ -10,6 +10,8 @@ import numpy as np
 import safetensors.numpy
 
 import octavo
+from octavo.lora import Adapter, LowRank
+from octavo.lora.layer import base_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +91,21 @@ def loaded(folder: Path, seed: int = 0, recipe: str = "", **changes: Any) -> Any
     """Return such a model, compressed by a recipe if one is named."""
     write_random(folder, seed, **changes)
     return octavo.compress(folder, recipe) if recipe else octavo.models.load(folder)
+
+
+PARTS = ("self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+
+
+def adapter(model: Any, seed: int = 0, parts: tuple[str, ...] = PARTS) -> Adapter:
+    """Return a random adapter of rank 4 for some layers of a model."""
+    rng = np.random.default_rng(seed)
+    sides = {}
+    for name, layer in model.named_modules():
+        if name.endswith(parts):
+            n, k = base_of(layer).shape  # type: ignore[attr-defined]
+            a, b = (0.5 * rng.standard_normal(shape) for shape in ((4, k), (n, 4)))
+            sides[name] = LowRank(a.astype("f4"), b.astype("f4"), 2.0)
+    return Adapter({"peft_type": "LORA", "r": 4, "lora_alpha": 8}, sides)
 
 
 CHAT = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}a:"

@@ -10,6 +10,7 @@ import typer
 
 from octavo.cli.console import put
 from octavo.cli.generate import (
+    Adapter,
     MinP,
     Model,
     Most,
@@ -43,6 +44,7 @@ def command(
     top_p: TopP = None,
     min_p: MinP = None,
     seed: Seed = 0,
+    adapter: Adapter = None,
 ) -> int:
     """Talk to a decoder, by its chat template.
 
@@ -50,7 +52,7 @@ def command(
     """
     from octavo.models import Cache
 
-    decoder = load_decoder(model)
+    decoder = load_decoder(model, adapter)
     cache = Cache(decoder)
     said: list[dict[str, str]] = []
     if system is not None:

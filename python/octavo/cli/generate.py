@@ -33,6 +33,9 @@ MinP = Annotated[
     float | None, typer.Option(help="Draw from those so many times as likely as the likeliest.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tokens.")]
+Adapter = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="A LoRA adapter, which runs beside the model.")
+]
 
 
 def command(
@@ -47,6 +50,7 @@ def command(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Where the text ends; repeatable.")
     ] = None,
+    adapter: Adapter = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Put PROMPT as a question, by the chat template.")
     ] = False,
@@ -54,7 +58,7 @@ def command(
 ) -> int:
     """Continue a text with a decoder, as it comes."""
     text = sys.stdin.read() if prompt == "-" else prompt
-    decoder = load_decoder(model)
+    decoder = load_decoder(model, adapter)
     found = decoder.generate(
         [{"role": "user", "content": text}] if chat else text,
         max_new_tokens,
@@ -74,8 +78,8 @@ def command(
     return 0
 
 
-def load_decoder(name: str) -> Decoder:
-    """Load a model that has to be a decoder."""
+def load_decoder(name: str, adapter: str | None) -> Decoder:
+    """Load a model that has to be a decoder, and an adapter of it if one is named."""
     from octavo.models import Decoder, load
 
     with Progress() as progress:
@@ -83,6 +87,8 @@ def load_decoder(name: str) -> Decoder:
         model: Any = load(name)
     if not isinstance(model, Decoder):
         raise ValueError(f"{name}: expected a decoder, got a {model.architecture}")
+    if adapter is not None:
+        model.load_adapter(adapter)
     return model
 
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from octavo.lora.low_rank import LowRank
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 # What save_embedding_layers of peft adds.
-_TABLES = (".word_embeddings.weight", ".tok_embeddings.weight")
+_TABLES = (".embed_tokens.weight", ".tok_embeddings.weight", ".word_embeddings.weight")
+_BASE = ".base_layer.weight"
 _PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_B.bias")
 
 
@@ -126,6 +128,16 @@ class Adapter:
         """What its head is for, as transformers calls it; "" if the config does not say."""
         return TASKS.get(self.config.get("task_type") or "", "")
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of what it does to layers."""
+        found = hashlib.sha256()
+        for name, side in sorted(self.layers.items()):
+            found.update(f"{name}:{side.scale!r}:{side.shape}:{side.rank};".encode())
+            for values in (side.a, side.b, side.bias):
+                found.update(b"" if values is None else np.ascontiguousarray(values).data)
+        return found.hexdigest()
+
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
@@ -199,6 +211,8 @@ def _sorted_tensors(
         layer, _, key = name.rpartition(".")
         if part is not None:
             pairs[name.removesuffix(part)][part] = values
+        elif name.removesuffix(_BASE) + _PARTS[0] in tensors:
+            continue  # of a last layer peft saves what the base had
         elif name.endswith(_TABLES) or any(f".{module}." in f".{layer}." for module in wanted):
             modules[layer][key] = values
         else:

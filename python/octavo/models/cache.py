@@ -17,10 +17,12 @@ from octavo import _backend, _checks
 from octavo._files import replaced_file
 from octavo._text import shown
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
+from octavo.lora.layer import base_of
 from octavo.models.cached_attention import FloatKeyValues
 
 if TYPE_CHECKING:
     from octavo._types import Array
+    from octavo.lora.adapter import Adapter
     from octavo.models.decoder import Decoder
     from octavo.models.decoder_config import DecoderConfig
 
@@ -48,6 +50,8 @@ class Cache:
     ids : list of int
         The tokens.
     precision : str
+    adapter : octavo.lora.Adapter or None
+        What keys and values were computed with, beside the base; at first the one in use.
 
     Examples
     --------
@@ -63,6 +67,7 @@ class Cache:
             precision = "float32" if model.attention_precision == "float32" else "int8"
         self.precision = _checks.choice(precision, "precision", PRECISIONS)
         self.ids: list[int] = []
+        self.adapter = model.adapters.get(model.active_adapter or "")
         self._model = model
         config = model.config
         make = FloatKeyValues
@@ -107,6 +112,21 @@ class Cache:
         if self._model is not model:
             _check_fingerprint(_fingerprint(self._model), _fingerprint(model), "cache")
 
+    def belong_to(self, adapter: Adapter | None) -> None:
+        """Take tokens of an adapter, or with None the base, from now on.
+
+        Raises
+        ------
+        ValueError
+            If there are some of another.
+        """
+        if self.ids and _print_of(adapter) != _print_of(self.adapter):
+            raise ValueError(
+                f"cache: expected one of {_named(adapter)}, which is in use, got one of"
+                f" {_named(self.adapter)}"
+            )
+        self.adapter = adapter
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokens, keys and values to a safetensors file; the same bytes on every machine."""
         tensors: dict[str, Array] = {"ids": np.array(self.ids, np.int64)}
@@ -119,6 +139,7 @@ class Cache:
         ]
         model = _fingerprint(self._model)
         metadata = {"format": _FORMAT, "model": model, "precision": self.precision}
+        metadata["adapter"] = _print_of(self.adapter)
         with replaced_file(Path(path)) as file:
             write_tensor_file(file.name, plans, metadata)
 
@@ -129,7 +150,8 @@ class Cache:
         Raises
         ------
         ValueError
-            If it is no such file, or the cache of another model.
+            If it is no such file, or the cache of another model, or of an adapter that is not
+            loaded.
         OSError
             If it cannot be read.
         """
@@ -139,6 +161,7 @@ class Cache:
             raise ValueError(f"{path}: not a cache of keys and values that octavo wrote")
         made = cls(model, precision)
         _check_fingerprint(file.metadata.get("model", ""), _fingerprint(model), str(path))
+        made.adapter = _adapter_of(model, file.metadata.get("adapter", ""), path)
         ids = _read(file, "ids", np.int64, (None,))
         if ids.size and not 0 <= ids.min() <= ids.max() < model.config.vocab_size:
             raise ValueError(f"{path}: tensor 'ids' has tokens that the model does not know")
@@ -162,6 +185,24 @@ def check_caches(caches: Sequence[Any], model: Decoder) -> None:
         raise ValueError("cache: expected all of one precision, got int8 and float32")
 
 
+def _print_of(adapter: Adapter | None) -> str:
+    return "" if adapter is None else adapter.fingerprint
+
+
+def _named(adapter: Adapter | None) -> str:
+    return "the base" if adapter is None else f"the adapter {adapter.fingerprint[:12]}"
+
+
+def _adapter_of(model: Decoder, wanted: str, path: Any) -> Adapter | None:
+    for adapter in (None, *model.adapters.values()):
+        if _print_of(adapter) == wanted:
+            return adapter
+    raise ValueError(
+        f"{path}: expected a cache of the base or a loaded adapter, got one of the adapter"
+        f" {shown(wanted[:12])}; load_adapter it first"
+    )
+
+
 def _fingerprint(model: Decoder) -> str:
     """Return a hash of what tells a model from others.
 
@@ -170,7 +211,8 @@ def _fingerprint(model: Decoder) -> str:
     """
     known = {k: v for k, v in model.config.raw.items() if not k.startswith("_")}
     found = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    for name, layer in model.named_modules():
+    for name, module in model.named_modules():
+        layer = base_of(module)
         found.update(f"{name}:{layer.kind};".encode())
         if layer.role == "rms_norm":
             found.update(layer.state_dict()["weight"].tobytes())

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo._types import Float32, Int64
+from octavo.models.adapters import AdaptedDecoder
 from octavo.models.cache import Cache, check_caches
 from octavo.models.decoder_config import DecoderConfig
 from octavo.models.decoder_parts import DecoderSource, DecoderStack, Tokens
@@ -31,16 +32,16 @@ class _Tied:
     head: nn.Module
 
 
-class Decoder(Generating):
+class Decoder(Generating, AdaptedDecoder):
     """A decoder: LLaMA, Mistral, Gemma 3, Phi-3, Qwen2, Qwen3 and what has their form.
 
     The layers are attributes under the names of the checkpoint, so that a layer is swapped by
     assigning another: ``model.model.layers[0].mlp.down_proj = other``.
 
     A row of logits depends on the tokens before it alone, bit for bit: not on what was cached, on
-    how a text was cut, on other sequences, the number of threads or the CPU.  Only what BLAS
-    multiplies is an exception: weights of 16 bits, side paths, and float32 weights on the NumPy
-    backend and the tier "scalar".
+    how a text was cut, on other sequences and their adapters, the number of threads or the CPU.
+    Only what BLAS multiplies is an exception: weights of 16 bits, and float32 weights, those of
+    adapters too, on the NumPy backend and the tier "scalar".
 
     Attributes
     ----------
@@ -103,9 +104,6 @@ class Decoder(Generating):
             return "attention_bias"
         return "mlp_bias" if self.config.model_type == "llama" and ".mlp." in name else ""
 
-    def require_no_adapters(self) -> None:
-        """Do nothing: a decoder has no adapters."""
-
     def __call__(
         self, input_ids: npt.ArrayLike, cache: Cache | Sequence[Cache] | None = None
     ) -> Float32:
@@ -116,7 +114,8 @@ class Decoder(Generating):
         input_ids : array_like of int, shape (tokens,) or (batch, tokens)
             Token ids.
         cache : Cache, or one for each row of a batch, optional
-            Of the tokens before these, which are then kept there too.
+            Of the tokens before these, which are then kept there too; computed with the adapter in
+            use, if there is one.
 
         Returns
         -------
@@ -141,6 +140,9 @@ class Decoder(Generating):
             caches = [cache] if isinstance(cache, Cache) else list(cache)
         if len(caches) != len(rows):
             raise ValueError(f"cache: expected {len(rows)}, one for each row, got {len(caches)}")
+        check_caches(caches, self)
+        for one in caches:
+            one.belong_to(self.adapters.get(self.active_adapter or ""))
         found = self.advance(list(rows), caches, [rows.shape[1]] * len(rows))
         logits = np.concatenate(found) if found else np.empty((0, self.config.vocab_size), "f4")
         return logits.reshape(*ids.shape, self.config.vocab_size)
@@ -155,8 +157,8 @@ class Decoder(Generating):
         rows : sequence of int64 arrays
             The next tokens of each sequence, checked.
         caches : sequence of Cache
-            Of what comes before them; they keep the tokens too.  An exception leaves those of
-            before, and of passes that were done.
+            Of what comes before them; they keep the tokens too, and say which adapter is used.  An
+            exception leaves those of before, and of passes that were done.
         wanted : sequence of int
             Of how many tokens, the last ones, logits are computed.
 
@@ -168,7 +170,9 @@ class Decoder(Generating):
         states: list[list[Float32]] = [[] for _ in rows]
         for part in _passes([len(ids) for ids in rows]):
             ids = [rows[index][start:stop] for index, start, stop in part]
-            hidden = self._run(ids, [caches[index] for index, _, _ in part])
+            held = [caches[index] for index, _, _ in part]
+            with self.using(held, [len(row) for row in ids]):
+                hidden = self._run(ids, held)
             end = 0
             for index, start, stop in part:
                 end += stop - start
@@ -178,7 +182,8 @@ class Decoder(Generating):
         together = [piece for pieces in states for piece in pieces]
         if not together:
             return [np.empty((0, self.config.vocab_size), np.float32) for _ in rows]
-        logits = self._head()(self.model.norm(np.concatenate(together)))
+        with self.using(caches, wanted):
+            logits = self._head()(self.model.norm(np.concatenate(together)))
         return np.split(logits, np.cumsum(wanted)[:-1])
 
     def save(self, folder: str | os.PathLike[str]) -> None:

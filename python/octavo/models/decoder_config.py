@@ -133,7 +133,7 @@ class DecoderConfig:
     is_gemma: bool
     end_ids: tuple[int, ...]
     raw: dict[str, Any]
-    prefix = ""
+    prefix = task = ""
 
     @property
     def positions(self) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Generating(DecoderTexts):
         prompt_lookup_num_tokens: int = 0,
         cache: Cache | Sequence[Cache] | None = None,
         return_log_probs: bool = False,
+        adapter: str | Sequence[str | None] | EllipsisType | None = ...,
     ) -> Any:
         """Continue a text, or several.
 
@@ -88,6 +90,9 @@ class Generating(DecoderTexts):
             As many tokens of the prompt as the cache begins with are not run again; it then keeps
             the text, but for its last token.
         return_log_probs : bool
+        adapter : str or None, or one for each prompt, optional
+            The name of a loaded adapter; None is the base alone. By default the one in use, see
+            `set_adapter`.
 
         Returns
         -------
@@ -102,7 +107,7 @@ class Generating(DecoderTexts):
         options = Options(
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop,
             eos_token_id, streamer, logits_processor, prompt_lookup_num_tokens, cache,
-            return_log_probs,
+            return_log_probs, adapter,
         )  # fmt: skip
         prompts, is_list = _prompts(prompt)
         sink = _sink(streamer, prompts)
@@ -143,8 +148,11 @@ class Generating(DecoderTexts):
         if strings:
             _ = self.tokenizer
         rows = [self.prompt_ids(prompt) for prompt in prompts]
+        adapters = model.adapters_named(options.adapters(len(rows), model.active_adapter))
         caches = options.caches(len(rows)) or [Cache(model) for _ in rows]
         check_caches(caches, model)
+        for cache, adapter in zip(caches, adapters, strict=True):
+            cache.belong_to(adapter)
         has_text = self.has_tokenizer
         return [
             Continuation(

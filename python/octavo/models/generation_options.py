@@ -64,6 +64,7 @@ class Options:
     prompt_lookup_num_tokens: int = 0
     cache: Cache | Sequence[Cache] | None = None
     return_log_probs: bool = False
+    adapter: Any = ...
 
     def sampling(self) -> Sampling:
         """Return how tokens are chosen."""
@@ -121,6 +122,21 @@ class Options:
         if len(given) != count:
             raise ValueError(f"seed: expected one, or one for each of {count} prompts, got {given}")
         return [_checks.integer(one, "seed", 0, _MOST_SEED) for one in given]
+
+    def adapters(self, count: int, active: str | None) -> list[str | None]:
+        """Return the name of each prompt's adapter, of those in use where nothing is said."""
+        given = active if self.adapter is ... else self.adapter
+        names: list[Any] = (
+            [given] * count if given is None or isinstance(given, str) else _listed(given)
+        )
+        for name in names:
+            if name is not None and not isinstance(name, str):
+                raise TypeError(f"adapter: expected names or None, got {shown(name)}")
+        if len(names) != count:
+            raise ValueError(
+                f"adapter: expected one, or one for each of {count} prompts, got {len(names)}"
+            )
+        return names
 
     def caches(self, count: int) -> list[Cache] | None:
         """Return the cache of each prompt, if there are any."""
