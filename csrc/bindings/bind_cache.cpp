@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <string>
+#include <vector>
 
+#include "bindings/caches.h"
 #include "bindings/gil.h"
 #include "bindings/offsets.h"
 #include "bindings/register.h"
@@ -17,23 +16,6 @@
 
 namespace octavo {
 namespace {
-
-constexpr std::int64_t kMostTokens = std::numeric_limits<std::int32_t>::max() - kKeysPerBlock;
-constexpr std::int64_t kMostParts = 1 << 16;  // layers, heads
-
-// A cache serves one call at a time: a second one is refused, not kept waiting for what may be its
-// own thread.
-class InUse {
- public:
-  explicit InUse(const KvCache& cache, const char* name = "self")
-      : lock_(cache.sole_use(), std::try_to_lock) {
-    if (lock_.owns_lock()) return;
-    throw std::runtime_error(std::string(name) + ": another call uses this cache");
-  }
-
- private:
-  std::unique_lock<SoleUse> lock_;
-};
 
 // What work() gives while nobody else uses the cache.
 template <class Work>
@@ -53,10 +35,6 @@ std::unique_ptr<KvCache> make_cache(std::int64_t layers, std::int64_t kv_heads, 
 
 void check_layer(const KvCache& self, std::int64_t layer) {
   if (layer < 0 || layer >= self.layers()) bad_argument("layer", "one that the cache has");
-}
-
-void check_room(std::int64_t held, std::int64_t more, const char* name) {
-  if (more > kMostTokens - held) bad_argument(name, "fewer tokens");
 }
 
 void append(KvCache& self, std::int64_t layer, const py::array& k, const py::array& v) {
@@ -158,31 +136,10 @@ void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::ar
   });
 }
 
-// The caches of a call, none of them twice.
-struct Caches {
-  std::vector<const KvCache*> list;
-  std::vector<InUse> uses;
-
-  explicit Caches(const std::vector<std::shared_ptr<KvCache>>& given) {
-    for (const auto& cache : given) {
-      if (cache == nullptr) bad_argument("caches", "no None");
-      list.push_back(cache.get());
-    }
-  }
-  void take() {
-    for (const KvCache* cache : list) uses.emplace_back(*cache, "caches");
-  }
-};
-
-void check_caches(const CachedQueries& call, py::ssize_t width) {
+void check_queries(const CachedQueries& call, py::ssize_t width) {
   const KvCache& any = *call.caches[0];
   for (std::int64_t s = 0; s < call.count; ++s) {
-    const KvCache& cache = *call.caches[s];
-    if (cache.d() != any.d() || cache.kv_heads() != any.kv_heads() ||
-        cache.layers() != any.layers() || cache.isas() != any.isas()) {
-      bad_argument("caches", "caches of one shape, made with one tier");
-    }
-    if (call.offsets[s + 1] - call.offsets[s] > cache.length(call.layer)) {
+    if (call.offsets[s + 1] - call.offsets[s] > call.caches[s]->length(call.layer)) {
       bad_argument("offsets", "rows whose keys the caches hold");
     }
   }
@@ -213,11 +170,12 @@ void attend(const py::array& q, const py::array& offsets,
   check_apart(out, q, "q");
   const CachedQueries call = {
       queries.data, queries.stride, starts.data(), caches.list.data(),
-      count,        layer,          heads,         window.value_or(kMostTokens + kKeysPerBlock)};
+      count,        layer,          heads,         window.value_or(kNoWindow)};
   const py::ssize_t width = q.shape(1);
   without_gil([&] {
     caches.take();
-    check_caches(call, width);
+    caches.check_alike();
+    check_queries(call, width);
     attention_cached(call, sm_scale, result);
   });
 }

@@ -5,6 +5,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,10 @@
 #include "ops/linear.h"
 
 namespace octavo {
+
+constexpr std::int64_t kMostParts = 1 << 16;  // layers, heads
+constexpr std::int64_t kMostTokens = std::numeric_limits<std::int32_t>::max() - kKeysPerBlock;
+constexpr std::int64_t kNoWindow = kMostTokens + kKeysPerBlock;
 
 // The codes of one head of some tokens, and their scales; canonical, the same on every tier.
 struct HeadCodes {

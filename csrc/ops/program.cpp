@@ -9,11 +9,6 @@
 #include "ops/attention_s8.h"
 
 namespace octavo {
-namespace {
-
-constexpr std::int64_t kAlign = 16;  // columns, so that rows of blocks begin at 64 bytes
-
-}  // namespace
 
 Program::Program(std::int64_t width) {
   if (width < 1) throw std::invalid_argument("width: expected at least 1");
@@ -34,6 +29,12 @@ void Program::expect_width(Value value, std::int64_t width, const char* expected
   if (width == 0 || width_of(value) != width) throw std::invalid_argument(expected);
 }
 
+// What is added to what a step makes, if anything is.
+void Program::expect_added(Value value, std::int64_t width) const {
+  if (value == kNone) return;
+  expect_width(value, width, "residual: expected a value as wide as the step's output");
+}
+
 void Program::expect_no_result() const {
   if (result_ != kNone) throw std::invalid_argument("self: expected no result yet");
 }
@@ -43,8 +44,10 @@ Program::Value Program::add(Step step, std::int64_t width) {
   const auto index = static_cast<std::int64_t>(steps_.size());
   step.out = made;
   values_.push_back({width, index, index});
-  for (const Value read : {step.x, step.addend, step.residual}) {
-    if (read != kNone) values_[read].last_use = index;
+  for (const Value read : {step.x, step.second, step.third}) {
+    if (read == kNone) continue;
+    const Value whole = values_[read].whole;
+    values_[whole == kNone ? read : whole].last_use = index;
   }
   steps_.push_back(std::move(step));
   return made;
@@ -60,24 +63,59 @@ Program::Value Program::add_linear(std::shared_ptr<const LinearLayer> layer, Val
     throw std::invalid_argument("layer: expected one with float32 outputs");
   }
   expect_width(x, layer->k(), "x: expected a value with as many columns as the layer has inputs");
-  for (const Value added : {addend, residual}) {
-    if (added != kNone) {
-      expect_width(added, n, "residual: expected a value as wide as the layer's output");
-    }
-  }
+  expect_added(addend, n);
+  expect_added(residual, n);
   row_work_ = checked_add(row_work_, checked_mul(n, layer->k()));
   weight_bytes_ = checked_add(weight_bytes_, static_cast<std::int64_t>(layer->nbytes()));
-  return add({Kind::kLinear, x, addend, residual, kNone, std::move(layer)}, n);
+  return add({std::move(layer), x, addend, residual}, n);
 }
 
-Program::Value Program::add_layer_norm(const Norm& norm, std::int64_t n, Value x, Value residual) {
+Program::Value Program::add_layer_norm(const LayerNorm& norm, std::int64_t n, Value x,
+                                       Value residual) {
   const std::lock_guard<std::mutex> guard(mutex_);
   expect_no_result();
   expect_width(x, n, "x: expected a value as wide as the weight");
-  if (residual != kNone) {
-    expect_width(residual, n, "residual: expected a value as wide as the weight");
+  expect_added(residual, n);
+  return add({norm, x, kNone, residual}, n);
+}
+
+Program::Value Program::add_rms_norm(const RmsNorm& norm, Value x, Value addend) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
+  const std::int64_t width = width_of(x);
+  if (norm.n < 1 || width == 0 || width % norm.n != 0) {
+    throw std::invalid_argument("x: expected a value as wide as the weight, or a multiple");
   }
-  return add({Kind::kNorm, x, kNone, residual, kNone, nullptr, norm}, n);
+  expect_added(addend, width);
+  return add({norm, x, kNone, addend}, width);
+}
+
+Program::Value Program::add_rotary(const Rotary& rotary, Value x) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
+  const std::int64_t width = width_of(x);
+  expect_width(x, width, "x: expected a value");
+  if (rotary.heads < 1 || width % rotary.heads != 0) {
+    throw std::invalid_argument("heads: expected a divisor of the width");
+  }
+  std::vector<std::int64_t>& heads = needs_.table_heads;
+  const auto tables = static_cast<std::int64_t>(heads.size());
+  if (rotary.table < 0 || rotary.table > tables) {
+    throw std::invalid_argument("table: expected one of those before, or the next");
+  }
+  const std::int64_t head = width / rotary.heads;
+  if (rotary.table == tables) heads.push_back(head);
+  heads[rotary.table] = std::min(heads[rotary.table], head);
+  return add({rotary, x, kNone, kNone}, width);
+}
+
+Program::Value Program::add_gated(Activation activation, Value gate, Value x) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
+  const std::int64_t width = width_of(gate);
+  expect_width(gate, width, "gate: expected a value");
+  expect_width(x, width, "x: expected a value as wide as the gate");
+  return add({activation, gate, x, kNone}, width);
 }
 
 Program::Value Program::add_attention(const Attention& attention, Value q, Value k, Value v) {
@@ -95,95 +133,53 @@ Program::Value Program::add_attention(const Attention& attention, Value q, Value
                                 " values in each");
   }
   if (attention.biased) {
-    if (biased_heads_ != 0 && biased_heads_ != attention.heads) {
+    if (needs_.biased_heads != 0 && needs_.biased_heads != attention.heads) {
       throw std::invalid_argument("heads: expected as many as the other biased steps have");
     }
-    biased_heads_ = attention.heads;
+    needs_.biased_heads = attention.heads;
   }
-  return add({Kind::kAttention, q, k, v, kNone, nullptr, {}, attention}, width);
+  return add({attention, q, k, v}, width);
 }
 
-void Program::finish(Value result) {
+Program::Value Program::add_cached_attention(const CachedAttention& attention, Value q, Value k,
+                                             Value v) {
   const std::lock_guard<std::mutex> guard(mutex_);
   expect_no_result();
-  if (result <= kInput || result >= static_cast<Value>(values_.size())) {
-    throw std::invalid_argument("result: expected a value that a step makes");
+  const std::int64_t width = width_of(q), heads = attention.heads, kv_heads = attention.kv_heads;
+  expect_width(q, width, "q: expected a value");
+  if (heads < 1 || width % heads != 0 || width / heads > kLargestHead) {
+    throw std::invalid_argument("heads: expected a divisor of the width, and at most " +
+                                std::to_string(kLargestHead) + " values in each");
   }
-  find_stretches();
-  find_linears_together();
-  const auto stretch_of = [&](std::int64_t step) {
-    return std::find_if(stretches_.begin(), stretches_.end(),
-                        [&](const Stretch& one) { return step < one.end; });
-  };
-  for (ValueInfo& value : values_) {
-    if (value.made_by < 0) continue;
-    const bool by_rows = steps_[value.made_by].kind != Kind::kAttention;
-    const bool stays = stretch_of(value.made_by) == stretch_of(value.last_use);
-    value.where = by_rows && stays ? Where::kBlock : Where::kSlice;
+  if (kv_heads < 1 || heads % kv_heads != 0) {
+    throw std::invalid_argument("kv_heads: expected a divisor of heads");
   }
-  values_[kInput].where = Where::kInput;
-  values_[result].where = Where::kResult;
-  slice_columns_ = place_values(Where::kSlice);
-  block_columns_ = place_values(Where::kBlock);
-  result_ = result;  // last: what throws leaves none
+  const std::int64_t head_size = width / heads;
+  expect_width(k, kv_heads * head_size, "k: expected a value of kv_heads heads as wide as q's");
+  expect_width(v, kv_heads * head_size, "v: expected a value as wide as k");
+  if (attention.layer < 0 || attention.layer >= kMostParts) {
+    throw std::invalid_argument("layer: expected 0 to 65535");
+  }
+  if (needs_.layers != 0 && (needs_.kv_heads != kv_heads || needs_.head_size != head_size)) {
+    throw std::invalid_argument("kv_heads: expected the heads of the other steps with caches");
+  }
+  needs_.layers = std::max(needs_.layers, attention.layer + 1);
+  needs_.kv_heads = kv_heads;
+  needs_.head_size = head_size;
+  return add({attention, q, k, v}, width);
 }
 
-void Program::find_stretches() {
-  stretches_.clear();
-  for (std::int64_t i = 0; i < static_cast<std::int64_t>(steps_.size()); ++i) {
-    const bool alone = steps_[i].kind == Kind::kAttention;
-    const bool joins = !alone && i > 0 && steps_[i - 1].kind != Kind::kAttention;
-    if (joins) {
-      stretches_.back().end = i + 1;
-    } else {
-      stretches_.push_back({i, i + 1});
-    }
+Program::Value Program::add_columns(Value x, std::int64_t begin, std::int64_t end) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  expect_no_result();
+  if (begin < 0 || begin >= end || end > width_of(x)) {
+    throw std::invalid_argument("columns: expected some that the value has");
   }
-}
-
-void Program::find_linears_together() {
-  const auto coded = [](const Step& step) { return dynamic_cast<const Linear*>(step.layer.get()); };
-  for (std::size_t i = 0; i < steps_.size();) {
-    Step& first = steps_[i];
-    const Linear* const layer = coded(first);
-    std::size_t j = i + 1;
-    for (; layer != nullptr && j < steps_.size() && j - i < kMostLinears; ++j) {
-      const Step& next = steps_[j];
-      const Linear* const other = coded(next);
-      const bool reads_same = other != nullptr && next.x == first.x && next.addend < first.out &&
-                              next.residual < first.out;
-      if (!reads_same || !layer->reads_like(*other)) break;
-    }
-    first.together = static_cast<std::int64_t>(j - i);
-    while (++i < j) steps_[i].together = 0;
-  }
-}
-
-// Gives the values of a kind their columns; returns how many there are. Columns that nobody reads
-// any more are used again by values as wide, of which each row takes the place of the same row:
-// that is safe also while blocks of rows are at different steps.
-std::int64_t Program::place_values(Where where) {
-  struct Slot {
-    std::int64_t at, width, free_from;  // steps
-  };
-  std::vector<Slot> slots;
-  std::int64_t columns = 0;
-  for (ValueInfo& value : values_) {
-    if (value.where != where) continue;
-    // Layers that run together write before the last of them has read.
-    std::int64_t made = value.made_by;
-    while (steps_[made].together == 0) --made;
-    auto slot = std::find_if(slots.begin(), slots.end(), [&](const Slot& one) {
-      return one.width == value.width && one.free_from <= made;
-    });
-    if (slot == slots.end()) {
-      slot = slots.insert(slot, {columns, value.width, 0});
-      columns = checked_add(columns, round_up(value.width, kAlign));
-    }
-    slot->free_from = value.last_use + 1;
-    value.at = slot->at;
-  }
-  return columns;
+  ValueInfo made = {end - begin, -1, -1};
+  made.whole = values_[x].whole == kNone ? x : values_[x].whole;
+  made.first_column = values_[x].first_column + begin;
+  values_.push_back(made);
+  return static_cast<Value>(values_.size()) - 1;
 }
 
 }  // namespace octavo

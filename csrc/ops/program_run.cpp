@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "memory/result_cache.h"
 #include "ops/attention_s8.h"
@@ -28,7 +29,7 @@ constexpr std::int64_t kSliceRows = 256;
 struct Slice {
   std::int64_t begin, rows;     // of the input
   const std::int64_t* offsets;  // of its sequences, from its own beginning on
-  std::int64_t sequences, longest;
+  std::int64_t first, sequences, longest;
 };
 
 // The sequences in slices of at most so many rows, or of one sequence that has any; empty ones go
@@ -41,7 +42,7 @@ class Slices {
       const std::int64_t length = offsets[s + 1] - offsets[s];
       const std::int64_t before = list_.empty() ? 0 : list_.back().rows;
       if (list_.empty() || (before > 0 && length > 0 && before + length > most)) {
-        list_.push_back({offsets[s], 0, offsets_.data() + offsets_.size(), 0, 0});
+        list_.push_back({offsets[s], 0, offsets_.data() + offsets_.size(), s, 0, 0});
         offsets_.push_back(0);
       }
       Slice& slice = list_.back();
@@ -80,13 +81,14 @@ class Arena {
 
 class Program::Call {
  public:
-  Call(const Program& program, const ScoreBias& bias, const float* x, float* out)
-      : program_(program), bias_(bias), x_(x), out_(out) {
+  Call(const Program& program, const Arguments& arguments, const float* x, float* out)
+      : program_(program), arguments_(arguments), x_(x), out_(out) {
     const std::int64_t work = std::max<std::int64_t>(program.row_work_, 1);
     rows_per_thread_ = std::max(kRowUnit, kRowsPerByte * program.weight_bytes_ / work);
   }
 
-  void run(const std::int64_t* offsets, std::int64_t count) {
+  void run() {
+    const std::int64_t *offsets = arguments_.offsets, count = arguments_.count;
     const std::int64_t rows = offsets[count];
     const int threads = threads_for(checked_mul(rows, program_.row_work_), kWorkPerThread);
     const std::int64_t share = ceil_div(rows, threads * ceil_div(rows, threads * kSliceRows));
@@ -108,6 +110,12 @@ class Program::Call {
     float* blocks;  // one for each worker
     int workers;
   };
+  // Rows [m0, m0 + m) of a slice, and where values of its steps are.
+  struct Part {
+    const Slice& slice;
+    float *slice_memory, *block_memory;
+    std::int64_t m0, m;
+  };
 
   // Slices on so many threads, each with so many workers.
   void run_slices(const Slices& slices, int threads, int workers) {
@@ -128,12 +136,11 @@ class Program::Call {
   void run_slice(const Slice& slice, const Memory& memory) const {
     for (const Stretch& stretch : program_.stretches_) {
       if (interrupted()) return;
-      if (program_.steps_[stretch.begin].kind == Kind::kAttention) {
-        attend(program_.steps_[stretch.begin], slice, memory);
-      } else if (memory.workers > 1 && slice.rows < memory.workers * rows_per_thread_) {
-        run_rows(stretch, slice, memory.slice, memory.blocks, 0, slice.rows);
-      } else {
+      const bool by_rows = program_.steps_[stretch.begin].by_rows();
+      if (by_rows && (memory.workers == 1 || slice.rows >= memory.workers * rows_per_thread_)) {
         run_blocks(stretch, slice, memory);
+      } else {
+        run_steps_of(stretch, {slice, memory.slice, memory.blocks, 0, slice.rows});
       }
     }
   }
@@ -145,95 +152,142 @@ class Program::Call {
     parallel_for(ceil_div(slice.rows, rows), memory.workers, [&](std::int64_t task, int worker) {
       float* block = memory.blocks + worker * block_rows_ * program_.block_columns_;
       const std::int64_t m0 = task * rows;
-      run_rows(stretch, slice, memory.slice, block, m0, std::min(rows, slice.rows - m0));
+      run_steps_of(stretch, {slice, memory.slice, block, m0, std::min(rows, slice.rows - m0)});
     });
   }
 
-  // Rows [m0, m0 + m) of a slice.
-  void run_rows(const Stretch& stretch, const Slice& slice, float* slice_memory,
-                float* block_memory, std::int64_t m0, std::int64_t m) const {
-    const auto rows = [&](Value value) {
-      return rows_of(value, slice, slice_memory, block_memory, m0);
-    };
+  void run_steps_of(const Stretch& stretch, const Part& part) const {
     for (std::int64_t i = stretch.begin; i < stretch.end && !interrupted();) {
       const Step& step = program_.steps_[i];
-      const auto added = [&](const Step& one) {
-        return Added{read(rows(one.addend)), read(rows(one.residual))};
-      };
-      const auto out = [&](const Step& one) {
-        const Rows<float> made = rows(one.out);
-        return Rows<void>{made.data, made.stride};
-      };
-      if (step.kind == Kind::kNorm) {
-        layer_norm(m, program_.values_[step.x].width, read(rows(step.x)), step.norm.weight,
-                   step.norm.bias, step.norm.eps, read(rows(step.residual)), rows(step.out));
-      } else if (step.together == 1) {
-        step.layer->run(m, read(rows(step.x)), added(step), out(step));
+      if (step.together > 1) {
+        run_together(i, part);
       } else {
-        LinearCall calls[kMostLinears];
-        for (std::int64_t j = 0; j < step.together; ++j) {
-          const Step& one = program_.steps_[i + j];
-          calls[j] = {static_cast<const Linear*>(one.layer.get()), added(one), out(one)};
-        }
-        run_linears(m, read(rows(step.x)), calls, step.together);
+        std::visit([&](const auto& work) { run(work, step, part); }, step.work);
       }
       i += step.together;
     }
   }
 
-  void attend(const Step& step, const Slice& slice, const Memory& memory) const {
-    const auto entry = [&](Value value) {
-      const Rows<float> rows = rows_of(value, slice, memory.slice, nullptr, 0);
-      return TokenRows{rows.data, 0, rows.stride};
-    };
-    const std::int64_t heads = step.attention.heads;
-    const AttentionShape shape = {slice.sequences,
-                                  slice.longest,
-                                  slice.longest,
-                                  heads,
-                                  program_.values_[step.out].width / heads,
-                                  slice.offsets};
-    const TokenRows q = entry(step.x), k = entry(step.addend), v = entry(step.residual);
-    const ScoreBias bias = step.attention.biased ? bias_ : ScoreBias{nullptr, 0, 0};
-    float* out = rows_of(step.out, slice, memory.slice, nullptr, 0).data;
-    if (step.attention.int8) {
-      AttentionExtras extras;
-      extras.bias = bias;
-      attention_s8({shape, heads}, q, k, v, extras, step.attention.scale, out);
-    } else {
-      attention(shape, q, k, v, nullptr, bias, step.attention.scale, out);
+  void run_together(std::int64_t first, const Part& part) const {
+    const Step* const steps = &program_.steps_[first];
+    LinearCall calls[kMostLinears];
+    for (std::int64_t j = 0; j < steps->together; ++j) {
+      const auto* layer = static_cast<const Linear*>(steps[j].layer());
+      calls[j] = {layer, added(steps[j], part), untyped(rows_of(steps[j].out, part))};
+    }
+    run_linears(part.m, read(steps->x, part), calls, steps->together);
+  }
+
+  void run(const Layer& layer, const Step& step, const Part& part) const {
+    layer->run(part.m, read(step.x, part), added(step, part), untyped(rows_of(step.out, part)));
+  }
+
+  void run(const LayerNorm& norm, const Step& step, const Part& part) const {
+    layer_norm(part.m, width_of(step.out), read(step.x, part), norm.weight, norm.bias, norm.eps,
+               read(step.third, part), rows_of(step.out, part));
+  }
+
+  void run(const RmsNorm& norm, const Step& step, const Part& part) const {
+    const Rows<const float> x = read(step.x, part), addend = read(step.third, part);
+    const Rows<float> out = rows_of(step.out, part);
+    for (std::int64_t at = 0; at < width_of(step.out); at += norm.n) {
+      rms_norm(part.m, norm.n, columns_from(at, x), norm.weight, norm.eps, columns_from(at, addend),
+               columns_from(at, out));
     }
   }
 
-  static Rows<const float> read(const Rows<float>& rows) { return {rows.data, rows.stride}; }
+  void run(const Rotary& turn, const Step& step, const Part& part) const {
+    rotary(part.m, turn.heads, width_of(step.out) / turn.heads, read(step.x, part),
+           arguments_.tables[turn.table], arguments_.positions + part.slice.begin + part.m0,
+           rows_of(step.out, part));
+  }
 
-  // Where row m0 of a slice is; kNone is nowhere.
-  Rows<float> rows_of(Value value, const Slice& slice, float* slice_memory, float* block_memory,
-                      std::int64_t m0) const {
+  void run(const Activation& activation, const Step& step, const Part& part) const {
+    gated(activation, part.m, width_of(step.out), read(step.x, part), read(step.second, part),
+          rows_of(step.out, part));
+  }
+
+  void run(const Attention& step_attention, const Step& step, const Part& part) const {
+    const auto entry = [&](Value value) {
+      const Rows<const float> rows = read(value, part);
+      return TokenRows{rows.data, 0, rows.stride};
+    };
+    const Slice& slice = part.slice;
+    const std::int64_t heads = step_attention.heads;
+    const AttentionShape shape = {
+        slice.sequences, slice.longest, slice.longest, heads, width_of(step.out) / heads,
+        slice.offsets};
+    const TokenRows q = entry(step.x), k = entry(step.second), v = entry(step.third);
+    const ScoreBias bias = step_attention.biased ? arguments_.bias : ScoreBias{nullptr, 0, 0};
+    float* out = rows_of(step.out, part).data;
+    if (step_attention.int8) {
+      AttentionExtras extras;
+      extras.bias = bias;
+      attention_s8({shape, heads}, q, k, v, extras, step_attention.scale, out);
+    } else {
+      attention(shape, q, k, v, nullptr, bias, step_attention.scale, out);
+    }
+  }
+
+  void run(const CachedAttention& cached, const Step& step, const Part& part) const {
+    const Slice& slice = part.slice;
+    KvCache* const* const caches = arguments_.caches + slice.first;
+    const Rows<const float> q = read(step.x, part);
+    const Rows<const float> k = read(step.second, part), v = read(step.third, part);
+    for (std::int64_t s = 0; s < slice.sequences; ++s) {
+      const std::int64_t begin = slice.offsets[s], count = slice.offsets[s + 1] - begin;
+      caches[s]->append(cached.layer, rows_from(begin, k), rows_from(begin, v), count);
+    }
+    attention_cached({q.data, q.stride, slice.offsets, caches, slice.sequences, cached.layer,
+                      cached.heads, cached.window},
+                     cached.scale, rows_of(step.out, part).data);
+  }
+
+  Added added(const Step& step, const Part& part) const {
+    return {read(step.second, part), read(step.third, part)};
+  }
+  static Rows<void> untyped(const Rows<float>& rows) { return {rows.data, rows.stride}; }
+  template <class T>
+  static Rows<T> columns_from(std::int64_t column, const Rows<T>& rows) {
+    return {rows.data == nullptr ? nullptr : rows.data + column, rows.stride};
+  }
+  template <class T>
+  static Rows<T> rows_from(std::int64_t row, const Rows<T>& rows) {
+    return {rows.data + row * rows.stride, rows.stride};
+  }
+  std::int64_t width_of(Value value) const { return program_.values_[value].width; }
+
+  Rows<const float> read(Value value, const Part& part) const {
+    const Rows<float> rows = rows_of(value, part);
+    return {rows.data, rows.stride};
+  }
+
+  // Where the rows of a part are; kNone is nowhere.
+  Rows<float> rows_of(Value value, const Part& part) const {
     if (value == kNone) return {};
     const ValueInfo& info = program_.values_[value];
-    const std::int64_t width = info.width;
+    if (info.whole != kNone) return columns_from(info.first_column, rows_of(info.whole, part));
+    const std::int64_t width = info.width, row = part.slice.begin + part.m0;
     switch (info.where) {
-      case Where::kInput:  // read alone
-        return {const_cast<float*>(x_) + (slice.begin + m0) * width, width};
-      case Where::kResult: return {out_ + (slice.begin + m0) * width, width};
-      case Where::kSlice: return {slice_memory + info.at * slice_rows_ + m0 * width, width};
+      case Where::kInput: return {const_cast<float*>(x_) + row * width, width};  // read alone
+      case Where::kResult: return {out_ + row * width, width};
+      case Where::kSlice:
+        return {part.slice_memory + info.at * slice_rows_ + part.m0 * width, width};
       case Where::kBlock: break;
     }
-    return {block_memory + info.at * block_rows_, width};
+    return {part.block_memory + info.at * block_rows_, width};
   }
 
   const Program& program_;
-  const ScoreBias& bias_;
+  const Arguments& arguments_;
   const float* x_;
   float* out_;
   std::int64_t rows_per_thread_, slice_rows_ = 0, block_rows_ = 0;
 };
 
-void Program::run(const std::int64_t* offsets, std::int64_t count, const ScoreBias& bias,
-                  const float* x, float* out) const {
-  if (count == 0 || offsets[count] == 0) return;
-  Call(*this, bias, x, out).run(offsets, count);
+void Program::run(const Arguments& arguments, const float* x, float* out) const {
+  if (arguments.count == 0 || arguments.offsets[arguments.count] == 0) return;
+  Call(*this, arguments, x, out).run();
 }
 
 }  // namespace octavo

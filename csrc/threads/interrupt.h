@@ -38,7 +38,7 @@ class InterruptibleCall {
 // the clock; for others a flag.
 bool interrupted() noexcept;
 
-// For what must not be left half made: throws where interrupted() is true. Not inside a task.
+// For what must not be left half made: throws where interrupted() is true.
 struct Interrupted {};
 inline void interruption_point() {
   if (interrupted()) throw Interrupted{};

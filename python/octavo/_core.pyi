@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -159,15 +160,35 @@ class Program:
         x: int,
         residual: int | None,
     ) -> int: ...
+    def rms_norm(
+        self, weight: NDArray[np.float32], eps: float, x: int, addend: int | None
+    ) -> int: ...
+    def rotary(self, x: int, heads: int, table: int) -> int: ...
+    def gated(self, gate: int, x: int, name: str) -> int: ...
+    def columns(self, x: int, begin: int, end: int) -> int: ...
     def attention(
         self, q: int, k: int, v: int, heads: int, sm_scale: float, int8: bool, biased: bool
+    ) -> int: ...
+    def attention_cached(
+        self,
+        q: int,
+        k: int,
+        v: int,
+        layer: int,
+        heads: int,
+        kv_heads: int,
+        window: int | None,
+        sm_scale: float,
     ) -> int: ...
     def finish(self, result: int) -> None: ...
     def run(
         self,
         x: NDArray[np.float32],
         offsets: NDArray[np.int64],
-        bias: NDArray[np.float32] | None,
+        bias: NDArray[np.float32] | None = None,
+        positions: NDArray[np.int64] | None = None,
+        tables: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]] = (),
+        caches: Sequence[KeyValueCache] = (),
     ) -> NDArray[np.float32]: ...
 
 class SparseF32:

@@ -100,7 +100,7 @@ OpCase model_case(const std::string& name, int blocks, const std::vector<std::in
              out = shared_floats(offsets.back() * kWidth);
   const auto count = static_cast<std::int64_t>(lengths.size());
   return {"model " + name, out,
-          [=] { program->run(offsets.data(), count, {nullptr, 0, 0}, in->data(), out->data()); }};
+          [=] { program->run({offsets.data(), count}, in->data(), out->data()); }};
 }
 
 }  // namespace octavo_test

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <new>
 #include <numeric>
@@ -262,6 +263,7 @@ void test_linear(std::int64_t m, std::int64_t n, std::int64_t k) {
 void test_program(const std::vector<std::int64_t>& offsets) {
   constexpr std::int64_t kWidth = 64, kNone = Program::kNone;
   const std::vector<float> ones(kWidth, 1.0f), x = random_rows(offsets.back(), kWidth);
+  const RotaryTable table = {ones.data(), ones.data(), 8};
   Program program(kWidth);
   const auto narrow = [&](Program::Value x, Program::Value addend, Program::Value residual) {
     return program.add_linear(make_linear(kWidth, kWidth), x, addend, residual);
@@ -269,16 +271,23 @@ void test_program(const std::vector<std::int64_t>& offsets) {
   const auto q = narrow(Program::kInput, kNone, kNone), k = narrow(Program::kInput, kNone, kNone);
   const auto v = narrow(Program::kInput, q, kNone);  // not together with them
   const auto heads = program.add_attention({4, 0.25f, true, false}, q, k, v);
-  const auto mixed = narrow(heads, kNone, Program::kInput);
-  const auto norm = program.add_layer_norm({ones.data(), nullptr, 1e-5f}, kWidth, mixed, kNone);
+  const auto turned = program.add_rotary({4, 0}, heads);
+  const auto seen = program.add_cached_attention({0, 4, 4, kNoWindow, 0.25f}, turned, turned, v);
+  const auto mixed = narrow(seen, kNone, Program::kInput);
+  const auto norm = program.add_rms_norm({ones.data(), 16, 1e-5f}, mixed, kNone);
   // Together: what the first alone reads must not become the second's.
   const auto gate = narrow(norm, kNone, mixed), up = narrow(norm, kNone, kNone);
-  const auto wide = program.add_linear(make_linear(200, kWidth), up, kNone, kNone);
-  program.finish(program.add_linear(make_linear(kWidth, 200), wide, gate, norm));
+  const auto gated = program.add_gated(Activation::kSilu, gate, up);
+  program.finish(program.add_linear(make_linear(200, kWidth), gated, kNone, kNone));
   test_threads("program", [&] {
-    std::vector<float> out(x.size());
-    const auto count = static_cast<std::int64_t>(offsets.size()) - 1;
-    program.run(offsets.data(), count, {nullptr, 0, 0}, x.data(), out.data());
+    const std::vector<std::int64_t> places(x.size() / kWidth, 0);
+    std::vector<float> out(places.size() * 200);
+    std::deque<KvCache> caches;
+    std::vector<KvCache*> list;
+    for (std::size_t s = 1; s < offsets.size(); ++s) list.push_back(&caches.emplace_back(1, 4, 16));
+    const auto count = static_cast<std::int64_t>(list.size());
+    program.run({offsets.data(), count, {}, places.data(), &table, list.data()}, x.data(),
+                out.data());
     return out;
   });
 }

@@ -13,116 +13,10 @@ from grids import slow
 from guard import guarded
 from native import core, needs_core
 from octavo import functional, runtime
+from program_draft import Draft, packed_linear
 from reference import assert_same_bits
 
 pytestmark = needs_core
-
-HEADS = 4
-WIDTHS = (28, 32, 80)
-
-
-def packed_linear(rng: np.random.Generator, n: int, k: int, **options: Any) -> Any:
-    codes = rng.integers(-127, 128, (n, k), np.int8)
-    if options.get("format", "dense") != "dense":
-        codes[rng.random((n, k)) < 0.8] = 0
-    settings: dict[str, Any] = dict.fromkeys(("input_scale", "output_scale"))
-    settings |= dict.fromkeys(("input_zero_point", "output_zero_point"), 0)
-    settings |= {"activation": "none", "symmetric": False} | options
-    scale = rng.uniform(0.001, 0.01, n).astype(np.float32)
-    return core.PackedLinear(codes, scale, rng.normal(0, 1, n).astype(np.float32), **settings)
-
-
-def float_linear(rng: np.random.Generator, n: int, k: int) -> Any:
-    weight = core.PackedF32(rng.normal(0, 0.3, (n, k)).astype(np.float32))
-    multiplier = rng.uniform(0.5, 2, k).astype(np.float32) if rng.random() < 0.2 else None
-    return core.LinearF32(weight, rng.normal(0, 1, n).astype(np.float32), "gelu", multiplier)
-
-
-def random_options(rng: np.random.Generator, k: int) -> dict[str, Any]:
-    """Mostly the same, so that neighbours read the same codes."""
-    options: dict[str, Any] = {"activation": rng.choice(["none", "gelu", "relu"])}
-    kind = rng.integers(0, 6)
-    if kind == 0:
-        options["symmetric"] = True
-    elif kind == 1:
-        options |= {"input_scale": 0.05, "input_zero_point": 3}
-    elif kind == 2:
-        options["input_multiplier"] = np.full(k, 0.5, np.float32)
-    return options
-
-
-class Draft:
-    """A program, and the calls that it stands for."""
-
-    def __init__(self, rng: np.random.Generator, rows: int, offsets: Any, bias: Any) -> None:
-        self.rng, self.offsets, self.bias, self.attends = rng, offsets, bias, False
-        x = rng.normal(0, 1, (rows, WIDTHS[0])).astype(np.float32)
-        self.program, self.values = core.Program(WIDTHS[0]), [x]
-
-    def some(self, width: int | None = None) -> int:
-        """A value, of this width if one is given; mostly a late one, so that memory is reused."""
-        fitting = [i for i, v in enumerate(self.values) if width in (None, v.shape[1])]
-        return fitting[-1 - min(int(self.rng.exponential(2)), len(fitting) - 1)]
-
-    def maybe(self, width: int) -> int | None:
-        there = any(value.shape[1] == width for value in self.values)
-        return self.some(width) if there and self.rng.random() < 0.5 else None
-
-    def value(self, index: int | None) -> Any:
-        return None if index is None else self.values[index]
-
-    def last(self) -> int:
-        """A value that a step makes, mostly the last."""
-        return max(1, self.some())
-
-    def step(self) -> None:
-        getattr(self, self.rng.choice(["linears", "linears", "norm", "attention"]))()
-
-    def linears(self) -> None:
-        """Some layers that read the same value, some of them each other's results too."""
-        x = self.some()
-        k = self.values[x].shape[1]
-        options = random_options(self.rng, k)
-        for _ in range(self.rng.integers(1, 7)):
-            n = int(self.rng.choice(WIDTHS))
-            own = random_options(self.rng, k) if self.rng.random() < 0.4 else options
-            layer, addend, residual = (
-                packed_linear(self.rng, n, k, **own),
-                self.maybe(n),
-                self.maybe(n),
-            )
-            made = self.program.linear(layer, x, addend, residual)
-            assert made == len(self.values)
-            self.values.append(layer.run(self.values[x], self.value(residual), self.value(addend)))
-
-    def norm(self) -> None:
-        x = self.some()
-        n = self.values[x].shape[1]
-        weight = self.rng.normal(1, 0.1, n).astype(np.float32)
-        bias = self.rng.normal(0, 0.1, n).astype(np.float32) if self.rng.random() < 0.7 else None
-        residual = self.maybe(n)
-        self.program.layer_norm(weight, bias, 1e-5, x, residual)
-        self.values.append(
-            functional.layer_norm(self.values[x], weight, bias, 1e-5, self.value(residual))
-        )
-
-    def attention(self) -> None:
-        q = self.some()
-        width = self.values[q].shape[1]
-        k, v = self.some(width), self.some(width)
-        int8, biased = bool(self.rng.random() < 0.7), self.bias is not None
-        self.program.attention(q, k, v, HEADS, 0.25, int8, biased)
-        self.attends = True
-        attend: Any = functional.attention_int8 if int8 else functional.attention
-        made = attend(
-            *(self.values[one][None] for one in (q, k, v)),
-            bias=self.bias,
-            heads=HEADS,
-            scale=0.25,
-            offsets=self.offsets,
-        )
-        self.values.append(made[0])
-
 
 _SLOWEST = ("sse41", "scalar")
 TIERS = [
@@ -144,33 +38,20 @@ LENGTHS = [
 ]
 
 
-def run_on_threads(program: Any, x: Any, offsets: Any, bias: Any, threads: int) -> Any:
-    before = core.get_num_threads()
-    core.set_num_threads(threads)
-    try:
-        return program.run(x, offsets, bias)
-    finally:
-        core.set_num_threads(before)
-
-
 @pytest.mark.parametrize("isa", TIERS, indirect=True)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("biased", [False, True])
 def test_programs_equal_calls_one_by_one(lengths: tuple[int, ...], biased: bool, isa: str) -> None:
     assert runtime.get_isa() == isa
-    offsets, longest = np.concatenate([[0], np.cumsum(lengths)]), max(lengths)
     for seed in range(4):
-        rng = np.random.default_rng([seed, *lengths])
-        bias = rng.normal(0, 1, (HEADS, longest, longest)).astype(np.float32) if biased else None
-        draft = Draft(rng, int(offsets[-1]), offsets, bias)
-        for _ in range(rng.integers(1, 20)):
+        draft = Draft(np.random.default_rng([seed, *lengths]), lengths, biased)
+        for _ in range(draft.rng.integers(1, 20)):
             draft.step()
-        result = draft.last()
-        draft.program.finish(result)
-        used = bias if draft.attends else None
+        if not draft.made:
+            draft.linears()
+        expected = draft.finish()
         for threads in (1, 2, 3):
-            made = run_on_threads(draft.program, draft.values[0], offsets, used, threads)
-            assert_same_bits(made, draft.values[result])
+            assert_same_bits(draft.run(draft.values[0], threads), expected)
 
 
 @pytest.mark.parametrize("isa", runtime.isa_tiers(), indirect=True)
@@ -178,20 +59,21 @@ def test_programs_equal_calls_one_by_one(lengths: tuple[int, ...], biased: bool,
 @pytest.mark.parametrize("lengths", [(1,), (5, 0, 12), (130, 3)], ids=str)
 def test_guard_pages(lengths: tuple[int, ...], front: bool, isa: str) -> None:
     """Nothing is read beside the arguments."""
-    offsets, longest = np.concatenate([[0], np.cumsum(lengths)]), max(lengths)
-    rng = np.random.default_rng(longest)
-    bias = guarded(rng.normal(0, 1, (1, longest, longest)).astype(np.float32), front=front)
-    draft = Draft(rng, int(offsets[-1]), offsets, bias)
-    draft.attention()
+    draft = Draft(np.random.default_rng(max(lengths)), lengths, True)
+    draft.bias = guarded(draft.bias, front=front)
+    draft.linears()
+    for step in (draft.attention, draft.turn, draft.turn, draft.cached):
+        step()
     for _ in range(6):
         draft.step()
+    draft.tables = [tuple(guarded(part, front=front) for part in pair) for pair in draft.tables]
     weight = guarded(np.ones(draft.values[-1].shape[1], np.float32), front=front)
     made = draft.program.layer_norm(weight, weight, 1e-5, len(draft.values) - 1, None)
     draft.program.finish(made)
     expected = functional.layer_norm(draft.values[-1], weight, weight, 1e-5)
     x = guarded(draft.values[0], front=front)
     for threads in (1, 2):
-        assert_same_bits(run_on_threads(draft.program, x, offsets, bias, threads), expected)
+        assert_same_bits(draft.run(x, threads), expected)
 
 
 def one_step() -> tuple[Any, Any]:
@@ -225,6 +107,29 @@ def test_steps_that_do_not_fit() -> None:
         lambda: program.attention(0, 0, 0, 0, 1.0, True, False),
         lambda: program.attention(0, 0, 0, 4, float("nan"), True, False),
         lambda: wide.attention(0, 0, 0, 1, 1.0, True, False),
+        lambda: program.rms_norm(norm[:5], 1e-5, 0, None),
+        lambda: program.rms_norm(norm[:0], 1e-5, 0, None),
+        lambda: program.rms_norm(norm, 1e-5, 0, 1),
+        lambda: program.rms_norm(norm, 1e-5, 7, None),
+        lambda: program.rotary(0, 5, 0),
+        lambda: program.rotary(0, 0, 0),
+        lambda: program.rotary(0, 4, 1),
+        lambda: program.rotary(0, 4, -1),
+        lambda: program.rotary(9, 4, 0),
+        lambda: program.gated(0, 1, "silu"),
+        lambda: program.columns(0, 3, 3),
+        lambda: program.columns(0, -1, 3),
+        lambda: program.columns(0, 30, 33),
+        lambda: program.columns(9, 0, 1),
+        lambda: program.attention_cached(0, 0, 0, 0, 4, 3, None, 1.0),
+        lambda: program.attention_cached(0, 0, 0, 0, 4, 2, None, 1.0),
+        lambda: program.attention_cached(0, 0, 1, 0, 4, 4, None, 1.0),
+        lambda: program.attention_cached(0, 0, 0, 0, 5, 5, None, 1.0),
+        lambda: program.attention_cached(0, 0, 0, -1, 4, 4, None, 1.0),
+        lambda: program.attention_cached(0, 0, 0, 1 << 16, 4, 4, None, 1.0),
+        lambda: program.attention_cached(0, 0, 0, 0, 4, 4, 0, 1.0),
+        lambda: program.attention_cached(0, 0, 0, 0, 4, 4, None, float("nan")),
+        lambda: wide.attention_cached(0, 0, 0, 0, 1, 1, None, 1.0),
         lambda: program.finish(0),
         lambda: program.finish(2),
         lambda: program.run(np.ones((3, 32), np.float32), np.array([0, 3]), None),
@@ -232,12 +137,15 @@ def test_steps_that_do_not_fit() -> None:
     for call in wrong:
         with pytest.raises(ValueError, match="expected"):
             call()
+    with pytest.raises(ValueError, match="unknown name 'mish'"):
+        program.gated(0, 0, "mish")
     program.finish(1)
     late = [
         lambda: program.finish(1),
         lambda: program.linear(layer, 0, None, None),
         lambda: program.layer_norm(norm, None, 1e-5, 0, None),
         lambda: program.attention(0, 0, 0, 4, 1.0, True, True),
+        lambda: program.columns(0, 0, 1),
     ]
     for call in late:
         with pytest.raises(ValueError, match="no result yet"):
@@ -285,6 +193,69 @@ def test_calls_that_do_not_fit() -> None:
         with pytest.raises(ValueError, match="bias: expected"):
             biased.run(x, ends, wrong)
     assert biased.run(x, ends, bias).shape == (3, 32)
+
+
+def decoding() -> Any:
+    """A program of one step with a table, and one with caches of two layers."""
+    program = core.Program(32)
+    program.attention_cached(program.rotary(0, 4, 0), 0, 0, 1, 4, 4, None, 1.0)
+    with pytest.raises(ValueError, match="the heads of the other steps with caches"):
+        program.attention_cached(0, 0, 0, 0, 2, 2, None, 1.0)
+    program.finish(2)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"caches": []}, "caches: expected one for each sequence"),
+        ({"caches": [(2, 4, 8)]}, "caches: expected one for each sequence"),
+        ({"caches": [(1, 4, 8)] * 2}, "caches: expected the layers and heads"),
+        ({"caches": [(2, 2, 8)] * 2}, "caches: expected the layers and heads"),
+        ({"caches": [(2, 4, 9)] * 2}, "caches: expected the layers and heads"),
+        ({"caches": [(2, 4, 8), (3, 4, 8)]}, "caches: expected caches of one shape"),
+        ({"caches": [(2, 4, 8), None]}, "caches: expected no None"),
+        ({"positions": None}, "positions: expected a position for each row"),
+        ({"positions": np.array([0, 1])}, "positions: expected a row of the tables"),
+        ({"positions": np.array([0, 1, 7])}, "positions: expected a row of the tables"),
+        ({"positions": np.array([0, -1, 1])}, "positions: expected a row of the tables"),
+        ({"positions": np.array([0, 1, 2], np.int32)}, "positions: expected"),
+        ({"tables": []}, "tables: expected as many as the program reads"),
+        ({"tables": [(7, 4)] * 2}, "tables: expected as many as the program reads"),
+        ({"tables": [(7, 5)]}, "tables: expected pairs that a head has"),
+        ({"tables": [(7, 4, 6)]}, "tables: expected sines of the shape"),
+    ],
+    ids=str,
+)
+def test_decoding_calls_that_do_not_fit(wrong: dict[str, Any], message: str) -> None:
+    program, x = decoding(), np.ones((3, 32), np.float32)
+
+    def table(rows: int, pairs: int, sines: int | None = None) -> Any:
+        return np.ones((rows, pairs), np.float32), np.ones((sines or rows, pairs), np.float32)
+
+    given: dict[str, Any] = {"positions": np.arange(3), "tables": [(7, 4)]}
+    given |= {"caches": [(2, 4, 8)] * 2} | wrong
+    given["tables"] = [table(*shape) for shape in given["tables"]]
+    caches = [shape and core.KeyValueCache(*shape) for shape in given["caches"]]
+    with pytest.raises(ValueError, match=message):
+        program.run(x, np.array([0, 1, 3]), None, **given | {"caches": caches})
+    assert all(not any(cache.lengths()) for cache in caches if cache)
+
+
+def test_a_cache_serves_one_sequence() -> None:
+    program, x = decoding(), np.ones((2, 32), np.float32)
+    cache, table = core.KeyValueCache(2, 4, 8), (np.ones((2, 4), np.float32),) * 2
+    with pytest.raises(RuntimeError, match="caches: another call uses this cache"):
+        program.run(x, np.arange(3), None, np.arange(2), [table], [cache, cache])
+    assert cache.lengths() == [0, 0]
+    program.run(x, np.array([0, 2]), None, np.arange(2), [table], [cache])
+    assert cache.lengths() == [0, 2]
+    plain, _ = one_step()
+    plain.finish(1)
+    with pytest.raises(ValueError, match="positions: expected none"):
+        plain.run(x, np.array([0, 2]), None, np.arange(2))
+    with pytest.raises(ValueError, match="caches: expected"):
+        plain.run(x, np.array([0, 2]), None, None, (), [cache])
 
 
 def test_a_program_keeps_what_it_reads() -> None:

@@ -46,8 +46,16 @@ def program(m: int = 512) -> Callable[[], Any]:
     for step in range(4):
         made.linear(layer, step, None, 0)
     made.attention(4, 4, 4, 16, 1.0, True, False)
-    made.finish(5)
-    return lambda: made.run(x, offsets, None)
+    made.attention_cached(5, 5, 5, 0, 16, 16, None, 1.0)
+    made.finish(6)
+    caches = [core.KeyValueCache(1, 16, 64) for _ in range(8)]
+
+    def call() -> Any:
+        for cache in caches:
+            cache.truncate(0)
+        return made.run(x, offsets, None, None, (), caches)
+
+    return call
 
 
 def matmul() -> Callable[[], Any]:

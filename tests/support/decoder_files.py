@@ -35,7 +35,7 @@ LLAMA: dict[str, Any] = {
 
 
 def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """All tensors of a model of type gemma3_text, llama, mistral, qwen2 or qwen3."""
+    """All tensors of a model."""
     rng = np.random.default_rng(seed)
     size, wide, heads = (
         config[f"{key}"] for key in ("hidden_size", "intermediate_size", "num_attention_heads")
@@ -57,12 +57,19 @@ def random_tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarra
     linear("model.embed_tokens", config["vocab_size"], size)
     for index in range(config["num_hidden_layers"]):
         layer = f"model.layers.{index}"
-        linear(f"{layer}.self_attn.q_proj", heads * width, size)
-        linear(f"{layer}.self_attn.k_proj", outer, size)
-        linear(f"{layer}.self_attn.v_proj", outer, size)
+        is_joined = config["model_type"] == "phi3"
+        if is_joined:
+            linear(f"{layer}.self_attn.qkv_proj", heads * width + 2 * outer, size)
+        else:
+            linear(f"{layer}.self_attn.q_proj", heads * width, size)
+            linear(f"{layer}.self_attn.k_proj", outer, size)
+            linear(f"{layer}.self_attn.v_proj", outer, size)
         linear(f"{layer}.self_attn.o_proj", size, heads * width)
-        linear(f"{layer}.mlp.gate_proj", wide, size)
-        linear(f"{layer}.mlp.up_proj", wide, size)
+        if is_joined:
+            linear(f"{layer}.mlp.gate_up_proj", 2 * wide, size)
+        else:
+            linear(f"{layer}.mlp.gate_proj", wide, size)
+            linear(f"{layer}.mlp.up_proj", wide, size)
         linear(f"{layer}.mlp.down_proj", size, wide)
         norm(f"{layer}.input_layernorm", size)
         norm(f"{layer}.post_attention_layernorm", size)

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention to keys and values that are kept, and those of float32; int8 ones are a backend's."""
+"""Keys and values that are kept in float32, and attention to them; int8 ones are a backend's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 
-from octavo import _backend, functional
-from octavo._types import Float32, Int64
+from octavo import functional
+from octavo._types import Float32
 
 _AT_ONCE = 1 << 21
 """Pairs of queries and keys whose biases are in memory together."""
@@ -95,48 +91,3 @@ class FloatKeyValues:
             )
             parts = mixed.reshape(len(bias), group, self._heads, -1).swapaxes(1, 2)
             out[rows] = parts.reshape(len(bias), -1)
-
-
-def attend(
-    query: Float32,
-    key: Float32,
-    value: Float32,
-    offsets: Int64,
-    caches: Sequence[Any],
-    layer: int,
-    heads: int,
-    window: int | None,
-    scale: float,
-) -> Float32:
-    """Keep keys and values of new rows, and attend of them to all that is kept.
-
-    Parameters
-    ----------
-    query : float32 array, shape (rows, heads * D)
-    key, value : float32 arrays, shape (rows, kv_heads * D)
-    offsets : int64 array, shape (sequences + 1,)
-    caches : sequence of KeyValueCache or of FloatKeyValues
-        Of each sequence.
-    layer, heads : int
-    window : int, optional
-        How many tokens each sees, itself among them.
-    scale : float
-        What products of queries and keys are multiplied by.
-
-    Returns
-    -------
-    float32 array, shape (rows, heads * D)
-    """
-    out = np.empty(query.shape, np.float32)
-    ends = list(pairwise(offsets.tolist()))
-    for cache, (start, stop) in zip(caches, ends, strict=True):
-        rows = slice(start, stop)
-        cache.append(layer, key[rows], np.ascontiguousarray(value[rows]))
-    if not isinstance(caches[0], FloatKeyValues):
-        _backend.backend.attention_cached(
-            query, offsets, list(caches), layer, heads, window, scale, out
-        )
-        return out
-    for cache, (start, stop) in zip(caches, ends, strict=True):
-        cache.attend(query[start:stop], layer, heads, window, scale, out[start:stop])
-    return out

@@ -17,8 +17,10 @@ from octavo._types import Float32, Int64
 from octavo.models.adapters import AdaptedDecoder
 from octavo.models.cache import Cache, check_caches
 from octavo.models.decoder_config import DecoderConfig
-from octavo.models.decoder_parts import DecoderSource, DecoderStack, Tokens
+from octavo.models.decoder_parts import DecoderSource, DecoderStack
+from octavo.models.fused import Fused, FusedLayers, fused
 from octavo.models.generate import Generating
+from octavo.models.tokens import Tokens
 
 PASS_TOKENS = 512
 """Rows that run through the layers together; more, and what lies between them leaves the caches."""
@@ -212,7 +214,9 @@ class Decoder(Generating, AdaptedDecoder):
         )
         tokens = Tokens(offsets, places, [cache.held for cache in caches])
         try:
-            states: Float32 = self.model(np.concatenate(rows), tokens)
+            states: Float32 = self.model.embed(np.concatenate(rows))
+            for part in self._fused().parts:
+                states = part(states, tokens)
         except BaseException:
             for cache in caches:
                 cache.settle()
@@ -220,6 +224,10 @@ class Decoder(Generating, AdaptedDecoder):
         for cache, ids in zip(caches, rows, strict=True):
             cache.ids += ids.tolist()
         return states
+
+    def _fused(self) -> Fused:
+        layers, width = self.model.layers, self.config.hidden_size
+        return fused(self, layers, width, lambda _: (), self.adapter_key, FusedLayers)
 
     def _head(self) -> nn.Module:
         """Return the layer that gives the logits; of a tied table one of the same numbers."""

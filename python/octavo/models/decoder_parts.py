@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from octavo import nn
 from octavo._types import Float32, Int64
-from octavo.functional import gated, rotary_embedding
 from octavo.models.build import LayerSource
-from octavo.models.cached_attention import attend
 from octavo.models.decoder_config import DecoderConfig
-from octavo.models.rotary import scaled_table
+from octavo.models.tokens import Tokens
+from octavo.nn.traced import Traced, gated
 
 
 class DecoderSource(LayerSource, Protocol):
@@ -22,24 +20,6 @@ class DecoderSource(LayerSource, Protocol):
 
     def rms_norm(self, name: str, size: int, epsilon: float, offset: float = 0.0) -> Any:
         """Return a norm by the root mean square, whose weight is what a file has and `offset`."""
-
-
-class Tokens(NamedTuple):
-    """Rows of several sequences side by side: what blocks get beside the states.
-
-    Attributes
-    ----------
-    offsets : int64 array, shape (sequences + 1,)
-        Where each begins, and where the last ends.
-    places : int64 array, shape (rows,)
-        The position of each row in its sequence.
-    caches : sequence of KeyValueCache or FloatKeyValues
-        Of each sequence, where keys and values are kept; of one type.
-    """
-
-    offsets: Int64
-    places: Int64
-    caches: Sequence[Any]
 
 
 def _norm(name: str, size: int, config: DecoderConfig, source: DecoderSource) -> Any:
@@ -74,31 +54,23 @@ class DecoderAttention(nn.Module):
         query, key, value = self._projected(states)
         if self.has_norms:
             query, key = self._normalised(query, self.q_norm), self._normalised(key, self.k_norm)
-        longest = int(tokens.places.max()) + 1
-        table = scaled_table(longest, self.rope.frequencies, self.rope.scale)
-        query = rotary_embedding(query, *table, tokens.places, self.heads)
-        key = rotary_embedding(key, *table, tokens.places, self.kv_heads)
-        mixed = attend(
-            query,
-            key,
-            value,
-            tokens.offsets,
-            tokens.caches,
-            self.index,
-            self.heads,
-            self.window,
-            self.scale,
-        )
+        query = tokens.turned(query, self.rope, self.heads)
+        key = tokens.turned(key, self.rope, self.kv_heads)
+        options = (self.index, self.heads, self.window, self.scale)
+        mixed = tokens.attend(query, key, value, *options)
         return self.o_proj(mixed, residual)
 
     def _projected(self, states: Float32) -> tuple[Float32, Float32, Float32]:
         if not self.is_joined:
             return self.q_proj(states), self.k_proj(states), self.v_proj(states)
-        ends = np.cumsum([self.heads, self.kv_heads]) * self.head_size
-        query, key, value = np.split(self.qkv_proj(states), ends, axis=1)
-        return query, key, value
+        joined = self.qkv_proj(states)
+        keys = self.heads * self.head_size
+        values = keys + self.kv_heads * self.head_size
+        return joined[..., :keys], joined[..., keys:values], joined[..., values:]
 
     def _normalised(self, rows: Float32, norm: nn.Module) -> Float32:
+        if isinstance(rows, Traced):
+            return norm(rows)
         heads: Float32 = norm(rows.reshape(len(rows), -1, self.head_size))
         return heads.reshape(rows.shape)
 
@@ -108,7 +80,7 @@ class DecoderMLP(nn.Module):
 
     def __init__(self, name: str, config: DecoderConfig, source: DecoderSource) -> None:
         size, wide, has_bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        self.activation, self.is_joined = config.activation, config.joined
+        self.activation, self.is_joined, self.wide = config.activation, config.joined, wide
         if self.is_joined:
             self.gate_up_proj = source.linear(
                 f"{name}.gate_up_proj", 2 * wide, size, has_bias=has_bias
@@ -121,7 +93,8 @@ class DecoderMLP(nn.Module):
     def __call__(self, states: Float32, residual: Float32 | None) -> Float32:
         """Compute the part's result for normalised states, and add what went around it."""
         if self.is_joined:
-            gate, wide = np.split(self.gate_up_proj(states), 2, axis=1)
+            joined = self.gate_up_proj(states)
+            gate, wide = joined[..., : self.wide], joined[..., self.wide :]
         else:
             gate, wide = self.gate_proj(states), self.up_proj(states)
         return self.down_proj(gated(gate, wide, self.activation), residual)
@@ -177,11 +150,9 @@ class DecoderStack(nn.Module):
         ]
         self.norm = _norm(f"{name}.norm", config.hidden_size, config, source)
 
-    def __call__(self, ids: Int64, tokens: Tokens) -> Float32:
-        """Compute the states of rows, before the norm."""
+    def embed(self, ids: Int64) -> Float32:
+        """Compute the states that the first layer reads."""
         states: Float32 = self.embed_tokens(ids)
         if self.scale is not None:
             states *= self.scale
-        for layer in self.layers:
-            states = layer(states, tokens)
         return states

@@ -127,9 +127,11 @@ class RMSNorm(Norm):
 
     def __call__(
         self, x: ArrayLike, addend: ArrayLike | None = None, *, out: Array | None = None
-    ) -> Array:
+    ) -> Any:
         """Apply the layer, then add: x and addend (..., features) to float32 (..., features).
 
         `out` takes the result as in `octavo.functional.rms_norm`.
         """
+        if isinstance(x, Traced):
+            return x.rms_norm(self, addend, out)
         return rms_norm(x, self.weight, self.eps, addend, out=out)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from octavo import _backend, _checks
+from octavo import _backend, _checks, functional
 from octavo.nn.hooks import handles_of
 from octavo.nn.module import Module
 from octavo.nn.weights.float32 import NativeProduct
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from octavo.nn.linear import Linear
-    from octavo.nn.norm import LayerNorm
+    from octavo.nn.norm import LayerNorm, RMSNorm
 
 
 class NotTraceableError(TypeError):
@@ -39,6 +41,16 @@ class Traced:
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise NotTraceableError("a traced value is no array")
+
+    def __getitem__(self, index: Any) -> Traced:
+        """Return some columns, ``[..., begin:end]``."""
+        columns = index[1] if isinstance(index, tuple) and len(index) == 2 else None
+        if not isinstance(columns, slice) or index[0] is not ... or columns.step is not None:
+            raise NotTraceableError("only columns are values of their own")
+        begin, end, _ = columns.indices(self.width)
+        if begin >= end:
+            raise NotTraceableError("no columns are no value")
+        return self.trace.add("columns", (self.index, begin, end), end - begin)
 
     def linear(self, layer: Linear, residual: Any, addend: Any, out: Any) -> Traced:
         """Write down a linear layer that reads this."""
@@ -66,6 +78,40 @@ class Traced:
         arguments = (norm.weight, norm.bias, norm.eps, self.index, added)
         return self.trace.add("layer_norm", arguments, self.width)
 
+    def rms_norm(self, norm: RMSNorm, addend: Any, out: Any) -> Traced:
+        """Write down a norm that reads this, or each of the heads that this is made of."""
+        if out is not None:
+            raise NotTraceableError("a step has no out")
+        if self.width % norm.weight.size:
+            raise NotTraceableError("the norm reads another width")
+        arguments = (norm.weight, norm.eps, self.index, self._index_of(addend, self.width))
+        return self.trace.add("rms_norm", arguments, self.width)
+
+    def rotary(self, table: Hashable, heads: int) -> Traced:
+        """Write down that heads are turned by the table that a call has for this key."""
+        if heads < 1 or self.width % heads:
+            raise NotTraceableError("heads do not divide the width")
+        if table not in self.trace.tables:
+            self.trace.tables.append(table)
+        place = self.trace.tables.index(table)
+        return self.trace.add("rotary", (self.index, heads, place), self.width)
+
+    def gated(self, x: Any, activation: str) -> Traced:
+        """Write down that this is the gate of another value."""
+        arguments = (self.index, self._index_of(x, self.width), activation)
+        return self.trace.add("gated", arguments, self.width)
+
+    def attention_cached(
+        self, k: Any, v: Any, layer: int, heads: int, window: int | None, scale: float
+    ) -> Traced:
+        """Write down that keys and values are kept, and attention of these queries to all."""
+        if heads < 1 or self.width % heads or not isinstance(k, Traced):
+            raise NotTraceableError("heads do not divide the width")
+        kv_heads = k.width // (self.width // heads)
+        keys, values = self._index_of(k, k.width), self._index_of(v, k.width)
+        arguments = (self.index, keys, values, layer, heads, kv_heads, window, scale)
+        return self.trace.add("attention_cached", arguments, self.width)
+
     def attention(self, k: Any, v: Any, *, heads: int, int8: bool, biased: bool) -> Traced:
         """Write down attention of these queries; `biased` by what the program is called with."""
         keys, values = self._index_of(k, self.width), self._index_of(v, self.width)
@@ -85,10 +131,18 @@ class Traced:
 
 
 class Trace:
-    """Steps, and the numbers of the values that they make; value 0 is the input."""
+    """Steps, and the numbers of the values that they make; value 0 is the input.
+
+    Attributes
+    ----------
+    result : Traced
+    tables : list of hashable
+        Keys of the tables of rotary positions that a call has, in their order.
+    """
 
     def __init__(self, width: int) -> None:
         self.result = Traced(self, 0, width)
+        self.tables: list[Hashable] = []
         self._width = width
         self._steps: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -101,13 +155,13 @@ class Trace:
         """Write down what a module makes of the result; whether that was possible."""
         if not all(_is_own(part) for _, part in module.named_modules()):
             return False
-        before = len(self._steps)
+        steps, tables = len(self._steps), len(self.tables)
         try:
             made = module(self.result, *arguments)
         except (TypeError, ValueError, AttributeError):
             made = None
         if not isinstance(made, Traced) or made.trace is not self:
-            del self._steps[before:]
+            del self._steps[steps:], self.tables[tables:]
             return False
         self.result = made
         return True
@@ -119,6 +173,13 @@ class Trace:
             getattr(made, step)(*arguments)
         made.finish(self.result.index)
         return made
+
+
+def gated(gate: Any, x: Any, activation: str) -> Any:
+    """Compute `octavo.functional.gated`, or write it down."""
+    if isinstance(gate, Traced):
+        return gate.gated(x, activation)
+    return functional.gated(gate, x, activation)
 
 
 def _native(bound: Any) -> Any:
