@@ -77,15 +77,21 @@ def test_ctrl_c_stops_the_answer_alone(
     assert (code, out) == (0, f"{first} [stopped]\n{second}\n")
 
 
-def test_what_does_not_fit_is_forgotten(
-    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_context(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chat goes on with what stands before the first question; generate does where told to."""
     model = octavo.models.load(folder)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{'w' * 200}\nshort\n"))
-    code, out, err = run("chat", folder, "--max-new-tokens", 4)
-    assert code == 0
-    assert "205 tokens, the model has 160 positions" in err
-    assert out == f"{model.generate('u:short;a:', 4).text}\n"
+    asked = "w" * 200
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{asked}\nshort\n"))
+    code, out, err = run("chat", folder, "--system", "be", "--max-new-tokens", 4)
+    options = {"context_shift": True, "n_keep": len("s:be;u:")}
+    first = model.generate(f"s:be;u:{asked};a:", 4, **options).text
+    second = model.generate(f"s:be;u:{asked};a:{first};u:short;a:", 4, **options).text
+    assert (code, out, err) == (0, f"{first}\n{second}\n", "")
+    code, out, err = run("generate", folder, asked)
+    assert (code, out) == (1, "")
+    assert "200 tokens, the model has 160 positions" in err
+    out = run("generate", folder, asked, "--context-shift", "--max-new-tokens", 4)[1]
+    assert out == f"{model.generate(asked, 4, context_shift=True).text}\n"
 
 
 def test_errors(folder: Path, tmp_path: Path, run: Run) -> None:

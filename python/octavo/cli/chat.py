@@ -48,6 +48,7 @@ def command(
 ) -> int:
     """Talk to a decoder, by its chat template.
 
+    Where its context is full, it goes on with what it was told first and the last half of the rest.
     Ctrl-C stops an answer, and at the prompt the program, as the end of the input does.
     """
     from octavo.models import Cache
@@ -59,6 +60,7 @@ def command(
         said.append({"role": "system", "content": system})
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     options |= {"seed": seed, "max_new_tokens": max_new_tokens}
+    options |= {"context_shift": True, "n_keep": _tokens_to_keep(decoder, said)}
     while (question := _ask()) is not None:
         if not question.strip():
             continue
@@ -71,6 +73,16 @@ def command(
             continue
         said.append({"role": "assistant", "content": answer})
     return 0
+
+
+def _tokens_to_keep(decoder: Decoder, said: list[dict[str, str]]) -> int:
+    """Return how many tokens come before what the user says first, half of the context at most."""
+    one, other = (
+        decoder.prompt_ids([*said, {"role": "user", "content": text}], any_length=True)
+        for text in "ab"
+    )
+    same = [a == b for a, b in zip(one, other, strict=False)]
+    return min([*same, False].index(False), decoder.config.positions // 2)
 
 
 def _ask() -> str | None:

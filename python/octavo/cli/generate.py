@@ -33,6 +33,12 @@ MinP = Annotated[
     float | None, typer.Option(help="Draw from those so many times as likely as the likeliest.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tokens.")]
+ContextShift = Annotated[
+    bool,
+    typer.Option(
+        "--context-shift", help="Go on beyond the context, with the last half of what is there."
+    ),
+]
 Adapter = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="A LoRA adapter, which runs beside the model.")
 ]
@@ -51,6 +57,7 @@ def command(
         list[str] | None, typer.Option(metavar="TEXT", help="Where the text ends; repeatable.")
     ] = None,
     adapter: Adapter = None,
+    context_shift: ContextShift = False,
     chat: Annotated[
         bool, typer.Option("--chat", help="Put PROMPT as a question, by the chat template.")
     ] = False,
@@ -68,6 +75,7 @@ def command(
         min_p=min_p,
         seed=seed,
         stop=stop or (),
+        context_shift=context_shift,
         streamer=None if as_json else write,
     )
     if as_json:

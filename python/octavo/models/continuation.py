@@ -70,7 +70,7 @@ class Continuation:
     ids : list of int
         Prompt and new tokens.
     cache : Cache
-        Holds the first of them; those behind are `pending`.
+        Holds the first of those that the model sees; the ones behind are run next.
     """
 
     ids: list[int]
@@ -88,7 +88,9 @@ class Continuation:
         self._begun = time.perf_counter()
         self._times = 0.0, 0.0
         self.prompt_tokens = len(self.ids)
+        self._dropped = self.limits.window.dropped(len(self.ids))
         self._keep_common_beginning()
+        self.cached_tokens = len(self.cache)
         self._drafted: list[int] = []
         # Where the token behind some tokens stood last; of how many tokens that is noted.
         self._grams: dict[tuple[int, ...], int] = {}
@@ -97,12 +99,12 @@ class Continuation:
             self.reason = "length"
 
     def _keep_common_beginning(self) -> None:
-        """Forget what the cache holds beyond the prompt, whose last token is always run."""
+        """Forget what the cache holds beyond what is seen, whose last token is always run."""
         self.cache.settle()
-        held = self.cache.ids[: len(self.ids) - 1]
-        same = np.array(held) == np.array(self.ids[: len(held)])
-        self.cached_tokens = len(held) if same.all() else int(same.argmin())
-        self.cache.truncate(self.cached_tokens)
+        seen = self.limits.window.seen(self.ids, self._dropped)
+        held = self.cache.ids[: len(seen) - 1]
+        same = np.array(held) == np.array(seen[: len(held)])
+        self.cache.truncate(len(held) if same.all() else int(same.argmin()))
 
     @property
     def new_ids(self) -> list[int]:
@@ -111,7 +113,12 @@ class Continuation:
 
     def next_rows(self) -> tuple[Int64, int]:
         """Return the tokens to run next, and of how many, the last ones, logits are needed."""
-        pending = self.ids[len(self.cache) :]
+        window = self.limits.window
+        dropped = window.dropped(len(self.ids))
+        if dropped != self._dropped:
+            self._dropped = dropped
+            self._keep_common_beginning()
+        pending = window.seen(self.ids, dropped, len(self.cache))
         self._drafted = self._draft()
         return np.array(pending + self._drafted, np.int64), 1 + len(self._drafted)
 
@@ -127,7 +134,7 @@ class Continuation:
             self._append(token, row)
             if self.reason or token != drafted:
                 break
-        self.cache.truncate(min(len(self.cache), len(self.ids) - 1))
+        self.cache.truncate(min(len(self.cache), len(self.ids) - self._dropped - 1))
         now = time.perf_counter() - self._begun
         self._times = (self._times[0] or now, now)
         return self.ids[before:]
@@ -144,8 +151,12 @@ class Continuation:
             self.running.add(token)
         if token in limits.stop_ids or (self.running is not None and self.running.stopped):
             self.reason = "stop"
-        elif len(self.new_ids) >= limits.most or len(self.ids) > limits.positions:
+        elif len(self.new_ids) >= limits.most or self._is_full():
             self.reason = "length"
+
+    def _is_full(self) -> bool:
+        positions, kept = self.limits.window
+        return kept is None and len(self.ids) > positions
 
     def _draft(self) -> list[int]:
         """Guess tokens: those that came where the last ones stood before, again and again."""
@@ -153,7 +164,7 @@ class Continuation:
         room = min(
             limits.drafts,
             limits.most - len(self.new_ids) - 1,
-            limits.positions - len(self.ids),
+            limits.window.positions - (len(self.ids) - self._dropped),
         )
         if room <= 0:
             return []

@@ -60,7 +60,9 @@ class DecoderTexts(nn.Module):
                 return found
         raise ValueError("messages need a chat template, and the model's folder had none")
 
-    def prompt_ids(self, prompt: Any, name: str = "prompt") -> list[int]:
+    def prompt_ids(
+        self, prompt: Any, name: str = "prompt", *, any_length: bool = False
+    ) -> list[int]:
         """Return the tokens of a text, of messages, or of token ids, checked.
 
         Parameters
@@ -68,6 +70,8 @@ class DecoderTexts(nn.Module):
         prompt : str, sequence of dict, or array_like of int, shape (tokens,)
         name : str
             What errors call it.
+        any_length : bool
+            Whether it may be longer than the model's context.
         """
         if isinstance(prompt, str):
             check_texts([prompt], name)
@@ -82,7 +86,7 @@ class DecoderTexts(nn.Module):
             ids = array.tolist()
         if not ids:
             raise ValueError(f"{name}: expected at least one token, got none")
-        if len(ids) > self.config.positions:
+        if len(ids) > self.config.positions and not any_length:
             raise ValueError(
                 f"{name}: {len(ids)} tokens, the model has {self.config.positions} positions"
             )

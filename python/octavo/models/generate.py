@@ -49,6 +49,8 @@ class Generating(DecoderTexts):
         cache: Cache | Sequence[Cache] | None = None,
         return_log_probs: bool = False,
         adapter: str | Sequence[str | None] | EllipsisType | None = ...,
+        context_shift: bool = False,
+        n_keep: int | None = None,
     ) -> Any:
         """Continue a text, or several.
 
@@ -93,6 +95,12 @@ class Generating(DecoderTexts):
         adapter : str or None, or one for each prompt, optional
             The name of a loaded adapter; None is the base alone. By default the one in use, see
             `set_adapter`.
+        context_shift : bool
+            Whether a text may be longer than the model's context. Where it is full, the model goes
+            on with the first `n_keep` tokens and the last half of the others, which are run anew:
+            logits are those of a prompt of just these tokens.
+        n_keep : int, optional
+            By default 1, the token that begins texts.
 
         Returns
         -------
@@ -102,12 +110,12 @@ class Generating(DecoderTexts):
         ------
         TypeError, ValueError
             If an argument is not as expected: the message names it. So for an empty prompt, and
-            for one of more tokens than the model has positions.
+            without `context_shift` for one of more tokens than the model has positions.
         """
         options = Options(
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop,
             eos_token_id, streamer, logits_processor, prompt_lookup_num_tokens, cache,
-            return_log_probs, adapter,
+            return_log_probs, adapter, context_shift, n_keep,
         )  # fmt: skip
         prompts, is_list = _prompts(prompt)
         sink = _sink(streamer, prompts)
@@ -147,7 +155,8 @@ class Generating(DecoderTexts):
         sampling, strings = options.sampling(), options.stop_strings()
         if strings:
             _ = self.tokenizer
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
+        any_length = limits.window.kept is not None
+        rows = [self.prompt_ids(prompt, any_length=any_length) for prompt in prompts]
         adapters = model.adapters_named(options.adapters(len(rows), model.active_adapter))
         caches = options.caches(len(rows)) or [Cache(model) for _ in rows]
         check_caches(caches, model)

@@ -11,6 +11,7 @@ import numpy as np
 
 from octavo import _checks
 from octavo._text import shown
+from octavo.models.context_window import ContextWindow
 from octavo.models.sampling import Processor, Sampling
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Limits:
     ----------
     most : int
         New tokens of a text.
-    positions : int
-        Tokens that the model can read.
+    window : ContextWindow
+        What the model sees of them.
     end_ids, stop_ids : frozenset of int
         Tokens that end texts, and those that the caller wants to.
     drafts : int
@@ -39,7 +40,7 @@ class Limits:
     """
 
     most: int
-    positions: int
+    window: ContextWindow
     end_ids: frozenset[int]
     stop_ids: frozenset[int]
     drafts: int
@@ -65,6 +66,8 @@ class Options:
     cache: Cache | Sequence[Cache] | None = None
     return_log_probs: bool = False
     adapter: Any = ...
+    context_shift: bool = False
+    n_keep: int | None = None
 
     def sampling(self) -> Sampling:
         """Return how tokens are chosen."""
@@ -99,7 +102,7 @@ class Options:
         stops = [one for one in _listed(self.stop) if not isinstance(one, str)]
         return Limits(
             _checks.integer(self.max_new_tokens, "max_new_tokens", 0),
-            positions,
+            ContextWindow(positions, self._kept(positions)),
             frozenset(end_ids),
             frozenset(_ids(stops, "stop", vocab_size)),
             _checks.integer(
@@ -107,6 +110,15 @@ class Options:
             ),
             _checks.boolean(self.return_log_probs, "return_log_probs"),
         )
+
+    def _kept(self, positions: int) -> int | None:
+        """Return how many tokens stay where a text is longer than the context; None: an error."""
+        if _checks.boolean(self.context_shift, "context_shift"):
+            kept = min(1, positions - 1) if self.n_keep is None else self.n_keep
+            return _checks.integer(kept, "n_keep", 0, positions - 1)
+        if self.n_keep is not None:
+            raise ValueError(f"n_keep: expected none without context_shift, got {self.n_keep!r}")
+        return None
 
     def stop_strings(self) -> list[str]:
         """Return the strings at which texts end."""
