@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IDS = np.random.default_rng(0).integers(3, 100, (2, 20))
+# All positions there are, beyond the 16 that frequencies are made longer from.
+LONG = np.random.default_rng(0).integers(3, 100, (2, 64))
 PLAIN = {"rope_theta": 1000.0, "factor": 4.0}
 SCALED = {**PLAIN, "original_max_position_embeddings": 16}
 LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, **SCALED}
+LONGROPE = {**PLAIN, "rope_type": "longrope", "short_factor": [1.0, 1.1, 1.3, 1.5]}
+LONGROPE |= {"long_factor": [1.5, 2.5, 3.5, 5.0]}
 GEMMA = {"full_attention": {**PLAIN, "rope_type": "linear"}}
 GEMMA |= {"sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}
 BIASES = {"attention_bias": True, "mlp_bias": True}
@@ -44,6 +48,18 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}),
     "qwen3": ("Qwen3", {"head_dim": 16, "attention_bias": True}),
     "phi3": ("Phi3", {"sliding_window": 7, "pad_token_id": 0}),
+    "longrope": (
+        "Phi3",
+        {"pad_token_id": 0, "rope_parameters": LONGROPE, "original_max_position_embeddings": 16},
+    ),
+    "longrope, short": (
+        "Llama",
+        {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 64}}
+    ),
+    "longrope, told": (
+        "Qwen2",
+        {"rope_parameters": {**LONGROPE, **SCALED, "attention_factor": 1.3}},
+    ),
     "phi3, partly turned": (
         "Phi3",
         {"pad_token_id": 0, "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0}
@@ -82,21 +98,24 @@ def test_logits_are_those_of_transformers(tmp_path: Path, case: str) -> None:
     """To 1e-4 with keys and values in float32. In int8 logits lose 1.2 to 2.6%, as measured."""
     model = random_model(*CASES[case])
     model.save_pretrained(tmp_path, max_shard_size="20KB" if case == "llama" else "1GB")
-    ours, wanted = octavo.models.load(tmp_path), reference(model, IDS)
-    precise = ours(IDS, [Cache(ours, "float32") for _ in IDS])
+    ours, wanted = octavo.models.load(tmp_path), reference(model, LONG)
+    precise = ours(LONG, [Cache(ours, "float32") for _ in LONG])
     np.testing.assert_allclose(precise, wanted, rtol=0, atol=1e-4)
-    coarse = ours(IDS) - wanted
+    coarse = ours(LONG) - wanted
     assert np.sqrt((coarse**2).mean() / (wanted**2).mean()) < 0.04
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_config_of_transformers_4_says_the_same(tmp_path: Path) -> None:
-    model = random_model(*CASES["llama3"])
+@pytest.mark.parametrize("case", ["llama3", "longrope"])
+def test_a_config_of_transformers_4_says_the_same(tmp_path: Path, case: str) -> None:
+    model = random_model(*CASES[case])
     model.save_pretrained(tmp_path)
     file = tmp_path / "config.json"
     config = octavo.io.folder.read_json(file)
     scaling = config.pop("rope_parameters")
     theta = scaling.pop("rope_theta")
+    if case == "longrope":  # as Phi-3's first files call it
+        scaling = {"type": "su", **{key: scaling[key] for key in ("short_factor", "long_factor")}}
     octavo.io.folder.write_json(file, {**config, "rope_theta": theta, "rope_scaling": scaling})
     ours = octavo.models.load(tmp_path)
     precise = ours(IDS, [Cache(ours, "float32") for _ in IDS])
@@ -218,7 +237,22 @@ def test_float_weights_keep_the_promise_where_octavo_multiplies(tmp_path: Path) 
         ({"num_hidden_layers": 1 << 30}, "num_hidden_layers is 1073741824, expected at most"),
         ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
         ({"eos_token_id": "2"}, "eos_token_id is '2', expected integers"),
-        ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type is 'longrope'"),
+        ({"rope_parameters": {"rope_type": "proportional"}}, "rope_type is 'proportional'"),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, r"rope_type is \['yarn'\], expected one of"),
+        (
+            {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 16}}
+            | {"head_dim": 16},
+            r"long_factor is \[1.5, 2.5, 3.5, 5.0\], expected a list of 8 positive numbers",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "longrope", "short_factor": [1, 1, 1, "1"]}}
+            | {"original_max_position_embeddings": 64},
+            "short_factor is .*, expected a list of 4",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "longrope"}},
+            "original_max_position_embeddings is None",
+        ),
         ({"rope_parameters": {"rope_type": "linear", "factor": 0}}, "factor is 0"),
         ({"rope_parameters": {"mrope_section": [1, 2]}}, "has 'mrope_section', which is not"),
         ({"rope_parameters": [1]}, r"rope_parameters is \[1\], expected an object"),

@@ -21,6 +21,11 @@ GEMMA |= {"sliding_window": 5, "num_hidden_layers": 7, "query_pre_attn_scalar": 
 GEMMA |= {"hidden_activation": "gelu_pytorch_tanh", "rope_parameters": None, "rope_theta": 1e6}
 QWEN2 = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
 QWEN3 = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "head_dim": 16}
+MISTRAL = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "head_dim": 16}
+PHI3 = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": 7}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1000.0, "partial_rotary_factor": 0.5}
+LONGROPE |= {"original_max_position_embeddings": 16, "short_factor": [1.0, 1.5]}
+LONGROPE |= {"long_factor": [1.25, 4.0], "attention_factor": 1.25}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1000.0, "factor": 8.0, "low_freq_factor": 1.0}
 LLAMA3 |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -33,6 +38,9 @@ LLAMA3 |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
         {"rope_parameters": LLAMA3},
         QWEN2,
         QWEN3,
+        MISTRAL,
+        PHI3,
+        {**PHI3, "tie_word_embeddings": False, "rope_parameters": LONGROPE},
         GEMMA,
     ],
     ids=str,
@@ -46,10 +54,15 @@ def test_it_is_the_model_of_its_folder(tmp_path: Path, changes: dict[str, Any]) 
     assert found.end_ids == (2,)
     # As float weights, and saved as a folder.
     kept = octavo.models.loader.load_with(file, lambda _, layer: layer)
-    assert kept.model.layers[0].mlp.up_proj.kind == "float32"
+    assert kept.model.layers[0].mlp.down_proj.kind == "float32"
     kept.save(tmp_path / "out")
     again = octavo.compress(tmp_path / "out", "int8")
     np.testing.assert_array_equal(again(IDS), wanted(IDS))
+    # Adapters were trained beside rows in the order of the folder.
+    for model in (found, wanted):
+        model.load_adapter(decoder_files.adapter(wanted))
+    np.testing.assert_array_equal(found(IDS), wanted(IDS))
+    assert np.abs(again(IDS) - found(IDS)).max() > 0.5
     assert {"tokenizer.json", "config.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 

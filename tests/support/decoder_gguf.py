@@ -29,7 +29,11 @@ NAMES = {
     "gate_proj": "ffn_gate",
     "up_proj": "ffn_up",
     "down_proj": "ffn_down",
+    "qkv_proj": "attn_qkv",
+    "gate_up_proj": "ffn_up",
 }
+# Mistral's files have the other's name, and its order of rows.
+KINDS = {"gemma3_text": "gemma3", "mistral": "llama"}
 GEMMA_NAMES = {
     **NAMES,
     "post_attention_layernorm": "post_attention_norm",
@@ -39,7 +43,8 @@ GEMMA_NAMES = {
 
 
 def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    kind = config["model_type"].removesuffix("_text")
+    kind = KINDS.get(config["model_type"], config["model_type"])
+    rope = config["rope_parameters"] or config
     own = {
         "embedding_length": config["hidden_size"],
         "feed_forward_length": config["intermediate_size"],
@@ -48,7 +53,9 @@ def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "attention.head_count_kv": config["num_key_value_heads"],
         "block_count": config["num_hidden_layers"],
         "attention.layer_norm_rms_epsilon": float(np.float32(config["rms_norm_eps"])),
-        "rope.freq_base": (config["rope_parameters"] or config)["rope_theta"],
+        "rope.freq_base": rope["rope_theta"],
+        "rope.scaling.original_context_length": rope.get("original_max_position_embeddings"),
+        "rope.scaling.attn_factor": rope.get("attention_factor"),
     }
     if "sliding_window" in config:
         own["attention.sliding_window"] = config["sliding_window"]
@@ -64,6 +71,9 @@ def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "tokenizer.ggml.eos_token_id": 2,
         **changes,
     }
+    if "partial_rotary_factor" in rope:
+        width = config["hidden_size"] // config["num_attention_heads"]
+        given[f"{kind}.rope.dimension_count"] = int(width * rope["partial_rotary_factor"])
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -76,7 +86,7 @@ def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
     tensors = []
     for name, values in decoder_files.random_tensors(config).items():
         parts = name.split(".")
-        if config["model_type"] == "llama" and parts[-2] in ("q_proj", "k_proj"):
+        if config["model_type"] in ("llama", "mistral") and parts[-2] in ("q_proj", "k_proj"):
             heads = "num_attention_heads" if parts[-2] == "q_proj" else "num_key_value_heads"
             values = turned(values, config[heads])
         block = f"blk.{parts[2]}." if parts[1] == "layers" else ""
@@ -90,5 +100,9 @@ def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
             for given in (config["rope_parameters"], {"rope_theta": 1000.0})
         )
         tensors.append(float_tensor("rope_freqs.weight", plain / slow))
+    for length in ("long", "short"):
+        if f"{length}_factor" in (config["rope_parameters"] or {}):
+            factors = np.array(config["rope_parameters"][f"{length}_factor"], np.float32)
+            tensors.append(float_tensor(f"rope_factors_{length}.weight", factors))
     file.write_bytes(gguf_bytes(keys(config, **changes), tuple(tensors)))
     return file

@@ -72,6 +72,9 @@ _OTHER_PARTS = {
 }
 _LAYERS_OF_27B = 62
 _FACTORS = "rope_freqs.weight"
+_ORIGINAL = "original_max_position_embeddings"
+_LONGROPE = {"long_factor": "rope_factors_long.weight", "short_factor": "rope_factors_short.weight"}
+_OF_ROPE = {_FACTORS, *_LONGROPE.values()}
 # How LLaMA 3 tells its factors; files have what comes of them.
 _LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _LLAMA3_POSITIONS = 8192
@@ -162,7 +165,10 @@ def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
     raw["use_sliding_window"] = "sliding_window" in raw
     raw["max_window_layers"] = 0
     width = raw.get("head_dim", raw["hidden_size"] // max(1, raw["num_attention_heads"]))
-    raw["rope_parameters"] = _rope(keys, file, raw, width)
+    raw["rope_parameters"] = rope = _rope(keys, file, raw, width)
+    if rope["rope_type"] == "longrope":
+        # Where Phi-3's config.json has it.
+        raw[_ORIGINAL] = rope.pop(_ORIGINAL)
     return raw if keys.architecture != _GEMMA else _as_gemma(keys, raw, width)
 
 
@@ -190,14 +196,17 @@ def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[
     turned = keys.get("rope.dimension_count", width)
     if turned != width:
         given["partial_rotary_factor"] = turned / width
-    if given["rope_type"] == "none":
+    if all(name in file for name in _LONGROPE.values()):
+        given |= {key: file.float32(name).tolist() for key, name in _LONGROPE.items()}
+        given["rope_type"] = "longrope"
+        if keys.get("rope.scaling.attn_factor") is not None:
+            given["attention_factor"] = float(keys.get("rope.scaling.attn_factor"))
+    elif given["rope_type"] == "none":
         given["rope_type"] = "default"
     else:
         given["factor"] = keys.require("rope.scaling.factor")
-    if given["rope_type"] == "yarn":
-        given["original_max_position_embeddings"] = keys.require(
-            "rope.scaling.original_context_length"
-        )
+    if given["rope_type"] in ("longrope", "yarn"):
+        given[_ORIGINAL] = keys.require("rope.scaling.original_context_length")
     if _FACTORS not in file:
         return given
     return _by_factors(file, raw, given, width)
@@ -212,7 +221,7 @@ def _by_factors(
         **plain,
         **_LLAMA3,
         "factor": float(divisors.max()),
-        "original_max_position_embeddings": _LLAMA3_POSITIONS,
+        _ORIGINAL: _LLAMA3_POSITIONS,
     }
     frequencies = [
         np.array(read_rope({**raw, "rope_parameters": fields}, width).frequencies)
@@ -236,7 +245,7 @@ class GgufTensors:
         self.path, self._file = file.path, file
         kind = file.metadata["general.architecture"]
         parts = {**_PARTS, **_OTHER_PARTS.get(kind, {})}
-        self._names = {_name_of(name, parts): name for name in file.tensors if name != _FACTORS}
+        self._names = {_name_of(name, parts): name for name in file.tensors if name not in _OF_ROPE}
         # Files have the weights of Gemma's norms with the 1 that is added to them.
         self._offset = np.float32(kind == _GEMMA)
         self.tensors = {

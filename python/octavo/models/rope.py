@@ -24,19 +24,24 @@ _MOST_FACTOR = 1e6
 _MOST_POSITIONS = 1 << 20
 """Up to there angles are exact enough (`octavo._elementary.sin_cos`)."""
 _IGNORED = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+_ORIGINAL = "original_max_position_embeddings"
 # What each type is told beside its name.
 _KEYS = {
     "default": frozenset[str](),
     "linear": frozenset({"factor"}),
-    "dynamic": frozenset({"factor", "original_max_position_embeddings"}),
-    "llama3": frozenset(
-        {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
-    ),
+    "dynamic": frozenset({"factor", _ORIGINAL}),
+    "llama3": frozenset({"factor", "low_freq_factor", "high_freq_factor", _ORIGINAL}),
     "yarn": frozenset(
-        {"factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow"}
+        {"factor", _ORIGINAL, "attention_factor", "beta_fast", "beta_slow"}
         | {"mscale", "mscale_all_dim", "truncate"}
     ),
+    "longrope": frozenset({"factor", _ORIGINAL, "attention_factor", "long_factor", "short_factor"}),
 }
+_UNSCALED = ("default", "linear", "dynamic")
+_PHI3 = "phi3"
+_PHI3_POSITIONS = 4096
+_PHI3_NAMES = ("su", "yarn")
+"""What Phi-3's first files called longrope."""
 
 
 class Rope(NamedTuple):
@@ -60,12 +65,15 @@ class Rope(NamedTuple):
 def read_rope(raw: dict[str, Any], head_size: int) -> Rope:
     """Read ``rope_parameters``, or the ``rope_theta`` and ``rope_scaling`` of transformers 4.
 
-    Of type "dynamic" positions end where the frequencies would begin to change with the length of
-    the text: those of keys that are kept could not change with them.
+    Keys that are kept cannot change with the length of the text.  So of type "dynamic" positions
+    end where the frequencies would begin to; and type "longrope" has its long factors wherever the
+    config has more positions than the original ones, also for texts of fewer.
     """
     given = _given(raw)
     kind = given.get("rope_type", given.get("type", "default"))
-    if kind not in _KEYS:
+    if kind in _PHI3_NAMES and raw.get("model_type") == _PHI3:
+        kind = "longrope"
+    if not isinstance(kind, str) or kind not in _KEYS:
         raise fields.wrong("rope_type", kind, f"one of {', '.join(_KEYS)}")
     unknown = given.keys() - _IGNORED - _KEYS[kind]
     if unknown:
@@ -87,8 +95,10 @@ def read_rope(raw: dict[str, Any], head_size: int) -> Rope:
         plain = np.divide(plain, _F(_factor(given)))
     elif kind == "llama3":
         plain = _llama3(plain, given)
+    elif kind == "longrope":
+        plain, scale = _longrope(plain, positions, given)
     elif kind == "yarn":
-        original = fields.size(given, "original_max_position_embeddings", positions)
+        original = fields.size(given, _ORIGINAL, positions)
         plain, scale = _yarn(plain, theta, original, given)
         positions = max(positions, int(original * _factor(given)))
     if positions > _MOST_POSITIONS:
@@ -117,7 +127,12 @@ def _given(raw: dict[str, Any]) -> dict[str, Any]:
     given = {
         key: raw[key] for key in ("rope_theta", "partial_rotary_factor") if raw.get(key) is not None
     }
-    return {**given, **(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
+    given |= {**(raw.get("rope_scaling") or {}), **(raw.get("rope_parameters") or {})}
+    # Beside the others, it goes before what stands among them.
+    known = _PHI3_POSITIONS if raw.get("model_type") == _PHI3 else None
+    original = raw.get(_ORIGINAL, given.get(_ORIGINAL, known))
+    is_scaled = given.get("rope_type", given.get("type", "default")) not in _UNSCALED
+    return {**given, _ORIGINAL: original} if is_scaled and original is not None else given
 
 
 def _factor(given: dict[str, Any], key: str = "factor", default: Any = None) -> float:
@@ -130,12 +145,28 @@ def _llama3(plain: Float32, given: dict[str, Any]) -> Float32:
     low, high = (_factor(given, key) for key in ("low_freq_factor", "high_freq_factor"))
     if low >= high:
         raise fields.wrong("high_freq_factor", high, f"more than low_freq_factor, {low:g}")
-    original = _F(fields.size(given, "original_max_position_embeddings"))
+    original = _F(fields.size(given, _ORIGINAL))
     waves = _F(2 * math.pi) / plain
     share = (original / waves - _F(low)) / _F(high - low)
     between = (_F(1) - share) * (plain / factor) + share * plain
     slowed = np.where(waves > original / _F(low), plain / factor, between)
     return np.where(waves < original / _F(high), plain, slowed)
+
+
+def _longrope(plain: Float32, positions: int, given: dict[str, Any]) -> tuple[Float32, float]:
+    """Divide by the factors that were found for texts of this length (Ding et al., 2024)."""
+    original = fields.size(given, _ORIGINAL)
+    key = "long_factor" if positions > original else "short_factor"
+    factors = given.get(key)
+    numbers = factors if isinstance(factors, list) else []
+    known = [isinstance(one, (int, float)) and 1e-6 <= one <= _MOST_FACTOR for one in numbers]
+    if len(known) != len(plain) or not all(known):
+        raise fields.wrong(key, factors, f"a list of {len(plain)} positive numbers")
+    factor = _factor(given, "factor", positions / original)
+    scale = math.sqrt(1 + _log(factor) / _log(original)) if factor > 1 < original else 1.0
+    if given.get("attention_factor") is not None:
+        scale = _factor(given, "attention_factor")
+    return _F(1) / (np.array(numbers, np.float32) * (_F(1) / plain)), scale
 
 
 def _yarn(
