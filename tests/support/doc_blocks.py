@@ -41,7 +41,7 @@ RUN_ELSEWHERE = {
     "cmake --build --preset release": ".ci/run builds the same for wheels",
     "build/release/tests/cpp/test_kernels --bench gemm_s8": "a time; .ci/run checks what is timed",
     "cmake --workflow --preset dev": ".ci/run builds and runs the same targets under sanitizers",
-    "cmake --workflow --preset emulate": ".ci/run, every x86 tier in pytest",
+    "cmake --workflow --preset emulate": "nox -s nightly, under sanitizers",
 }
 
 
@@ -132,11 +132,12 @@ def smaller(words: list[str]) -> list[str]:
     return words
 
 
-# `octavo tune`, with less time for each measurement.
+# `octavo tune`, with less time for each measurement, on smaller layers and reads.
 _TUNE = """
 import functools, sys
 import octavo.bench.tune as tune
 tune.measure_tier = functools.partial(tune.measure_tier, seconds=0.001)
+tune._LARGEST_SIZE, tune._TIMES_L2 = 128, (1, 2)
 from octavo.cli import main
 sys.exit(main(["tune"]))
 """
