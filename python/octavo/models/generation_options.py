@@ -58,7 +58,7 @@ class Options:
     min_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | Sequence[int] = 0
-    stop: str | int | Sequence[str | int] = ()
+    stop: str | int | Sequence[str | int] | None = None
     eos_token_id: int | Sequence[int] | None = None
     streamer: Any = None
     logits_processor: Processor | Sequence[Processor] | None = None
@@ -77,17 +77,18 @@ class Options:
                     raise ValueError(
                         f"{name}: expected none without a temperature, got {getattr(self, name)!r}"
                     )
-        given = self.logits_processor or ()
-        processors = (given,) if callable(given) else tuple(given)
+        given = self.logits_processor
+        processors = () if given is None else (given,) if callable(given) else tuple(_listed(given))
         for one in processors:
-            _checks.function(one, "logits_processor")
+            if not callable(one):
+                raise TypeError(f"logits_processor: expected a function, got {shown(one)}")
         plain = Sampling()
         return Sampling(
             self._real("temperature", plain.temperature, "[0, inf)"),
             plain.top_k if self.top_k is None else _checks.integer(self.top_k, "top_k", 0),
             self._real("top_p", plain.top_p, "(0, 1]"),
             self._real("min_p", plain.min_p, "[0, 1]"),
-            self._real("repetition_penalty", plain.repetition_penalty, "(0, inf)"),
+            self._real("repetition_penalty", plain.repetition_penalty, "[0.001, 1000]"),
             processors,
         )
 
@@ -99,12 +100,12 @@ class Options:
         """Return when texts end, of a model with these positions, ends and tokens."""
         if self.eos_token_id is not None:
             end_ids = _ids(self.eos_token_id, "eos_token_id", vocab_size)
-        stops = [one for one in _listed(self.stop) if not isinstance(one, str)]
+        stops = [one for one in self._stops() if not isinstance(one, str)]
         return Limits(
             _checks.integer(self.max_new_tokens, "max_new_tokens", 0),
             ContextWindow(positions, self._kept(positions)),
             frozenset(end_ids),
-            frozenset(_ids(stops, "stop", vocab_size)),
+            frozenset(_ids(stops, "stop", vocab_size, "strings or tokens")),
             _checks.integer(
                 self.prompt_lookup_num_tokens, "prompt_lookup_num_tokens", 0, _MOST_DRAFTS
             ),
@@ -122,10 +123,13 @@ class Options:
 
     def stop_strings(self) -> list[str]:
         """Return the strings at which texts end."""
-        found = [one for one in _listed(self.stop) if isinstance(one, str)]
+        found = [one for one in self._stops() if isinstance(one, str)]
         if "" in found:
             raise ValueError("stop: expected strings with a character, got an empty one")
         return found
+
+    def _stops(self) -> list[Any]:
+        return [] if self.stop is None else _listed(self.stop)
 
     def seeds(self, count: int) -> list[int]:
         """Return the seed of each prompt."""
@@ -164,8 +168,8 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
 
 
-def _ids(value: Any, name: str, vocab_size: int) -> list[int]:
+def _ids(value: Any, name: str, vocab_size: int, kinds: str = "tokens") -> list[int]:
     try:
         return [_checks.integer(one, name, 0, vocab_size - 1) for one in _listed(value)]
     except TypeError:
-        raise TypeError(f"{name}: expected tokens, got {shown(value)}") from None
+        raise TypeError(f"{name}: expected {kinds}, got {shown(value)}") from None
