@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import safetensors.numpy
 
 import decoder_files
+import octavo
 from octavo.models import Cache, cached_attention
 from octavo.models.cached_attention import FloatKeyValues
 
@@ -67,6 +70,68 @@ def test_float_rows_see_what_they_may(
     assert np.isfinite(got[:7]).all()
 
 
+def test_copies_are_forks(model: Any, precision: str) -> None:
+    cache = Cache(model, precision)
+    model(IDS, cache)
+    for other in (copy.copy(cache), copy.deepcopy(cache)):
+        model([1], other)
+        assert (len(other), cache.ids) == (7, IDS)
+    np.testing.assert_array_equal(model([7], cache), model([*IDS, 7], Cache(model, precision))[6:])
+
+
+def test_a_cache_serves_one_call_at_a_time(model: Any, precision: str) -> None:
+    """Others are refused, and what it was doing goes on as if they had not been."""
+    wanted = model.generate(IDS, 6, eos_token_id=[]).ids if precision == "int8" else None
+    cache = Cache(model, precision)
+    stream = model.stream(IDS, 6, cache=cache, eos_token_id=[])
+    found = [next(stream)]
+    calls = (
+        lambda: model.generate(IDS, 6, cache=cache),
+        lambda: model.stream([1], 6, cache=cache),
+        lambda: model([1], cache),
+        lambda: cache.truncate(1),
+        cache.fork,
+        lambda: cache.save("never"),
+    )
+    for call in calls:
+        with pytest.raises(RuntimeError, match="cache: expected one for each call, got one that"):
+            call()
+    found += stream
+    assert wanted in (None, found)
+    assert cache.ids == [*IDS, *found[:-1]]
+    # One that is given up lets go of it, begun or not.
+    for tokens in (0, 2):
+        stream = model.stream([1, 2], 6, cache=cache, eos_token_id=[])
+        assert len([next(stream) for _ in range(tokens)]) == tokens
+        del stream
+        assert len(cache.fork()) == (1 + tokens if tokens else 0)
+
+    def reentrant(_: Any, scores: Any) -> Any:
+        model([1], cache)
+        return scores
+
+    with pytest.raises(RuntimeError, match="cache: expected one for each call"):
+        model.generate(IDS, 6, cache=cache, logits_processor=reentrant)
+    assert model.generate(IDS, 6, cache=cache, eos_token_id=[]).ids == found
+
+
+def test_threads_with_one_cache(model: Any) -> None:
+    prompts = [IDS, [40, 41]]
+    wanted = [model.generate(prompt, 20, eos_token_id=[]).ids for prompt in prompts]
+    cache = Cache(model)
+
+    def run(prompt: list[int]) -> Any:
+        try:
+            return model.generate(prompt, 20, cache=cache, eos_token_id=[]).ids
+        except RuntimeError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(run, prompts * 10))
+    for index, one in enumerate(found):
+        assert one == wanted[index % 2] or one.startswith("cache: expected one for each call")
+
+
 def test_truncated(model: Any, precision: str) -> None:
     cache = Cache(model, precision)
     model(IDS, cache)
@@ -116,7 +181,12 @@ def test_caches_of_other_models(tmp_path: Path, model: Any) -> None:
         decoder_files.loaded(tmp_path / "b"),
         decoder_files.loaded(tmp_path / "c", recipe="int8", rms_norm_eps=1e-5),
     ]
+    # Another one in a single layer, whose norms are the same.
+    others.append(decoder_files.loaded(tmp_path / "d", recipe="int8"))
+    layer = others[0].model.layers[1].mlp.down_proj
+    others[-1].model.layers[1].mlp.down_proj = layer
     cache = Cache(model)
+    model([1, 2], cache)
     cache.save(tmp_path / "cache")
     for other in others:
         with pytest.raises(ValueError, match="cache: expected a cache of this model"):
@@ -125,8 +195,28 @@ def test_caches_of_other_models(tmp_path: Path, model: Any) -> None:
             Cache.load(tmp_path / "cache", other)
     # The same model loaded again is the same.
     same = decoder_files.loaded(tmp_path / "model", recipe="int8")
-    assert Cache.load(tmp_path / "cache", same).ids == []
+    assert Cache.load(tmp_path / "cache", same).ids == [1, 2]
     assert same([5], cache).shape == (1, 100)
+    # It is what it was when the tokens ran; a cache without any goes along.
+    empty = Cache(model)
+    model.model.layers[1].mlp.down_proj = layer
+    with pytest.raises(ValueError, match="cache: expected a cache of this model"):
+        model([5], cache)
+    cache.save(tmp_path / "again")
+    assert Cache.load(tmp_path / "again", same).ids == [1, 2, 5]
+    assert model([5], empty).shape == (1, 100)
+
+
+@pytest.mark.parametrize("recipe", ["", "fp16"])
+def test_caches_of_float_models(tmp_path: Path, recipe: str) -> None:
+    """Of which no scales tell that weights are others."""
+    model, other = (decoder_files.loaded(tmp_path / "in", recipe=recipe) for _ in range(2))
+    cache = Cache(model)
+    model([1], cache)
+    assert other([2], cache).shape == (1, 100)
+    other.model.layers[0].self_attn.q_proj = octavo.nn.FloatLinear(np.eye(32, dtype=np.float32))
+    with pytest.raises(ValueError, match="cache: expected a cache of this model"):
+        other([2], cache)
 
 
 @pytest.mark.parametrize(
@@ -163,12 +253,12 @@ def test_files_that_are_no_cache(tmp_path: Path, model: Any) -> None:
         Cache.load(tmp_path / "absent", model)
     with pytest.raises(ValueError, match="precision: expected one of int8, float32, got 'int4'"):
         Cache(model, "int4")
+    with pytest.raises(TypeError, match="model: expected a Decoder, got int"):
+        Cache(3)  # type: ignore[arg-type]
 
 
 def test_the_model_says_how_a_cache_holds(tmp_path: Path) -> None:
     recipe = {"quantize": {"attention": "float32"}}
     model = decoder_files.loaded(tmp_path / "in", recipe=recipe)  # type: ignore[arg-type]
     model.save(tmp_path / "out")
-    import octavo
-
     assert Cache(octavo.models.load(tmp_path / "out")).precision == "float32"

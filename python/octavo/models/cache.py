@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from octavo import _backend, _checks
 from octavo._files import replaced_file
 from octavo._text import shown
 from octavo.io.safetensors import TensorFile, TensorPlan, write_tensor_file
-from octavo.lora.layer import base_of
 from octavo.models.cached_attention import FloatKeyValues
+from octavo.models.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from octavo._types import Array
@@ -36,6 +36,8 @@ PRECISIONS = tuple(_PARTS)
 
 class Cache:
     """Keys and values of the tokens of one text; a `Decoder` computes with it what follows.
+
+    It serves one call at a time, and refuses a second one; of a text that branches off, `fork` it.
 
     Parameters
     ----------
@@ -63,12 +65,15 @@ class Cache:
     """
 
     def __init__(self, model: Decoder, precision: str | None = None) -> None:
+        if not hasattr(model, "attention_precision"):
+            raise TypeError(f"model: expected a Decoder, got {type(model).__name__}")
         if precision is None:
             precision = "float32" if model.attention_precision == "float32" else "int8"
         self.precision = _checks.choice(precision, "precision", PRECISIONS)
         self.ids: list[int] = []
         self.adapter = model.adapters.get(model.active_adapter or "")
-        self._model = model
+        self._model, self._fingerprint = model, fingerprint(model)
+        self._use = threading.Lock()
         config = model.config
         make = FloatKeyValues
         if precision == "int8":
@@ -91,26 +96,59 @@ class Cache:
         """Bytes of keys and values."""
         return int(self._held.nbytes)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the cache for oneself in a ``with`` block.
+
+        Raises
+        ------
+        RuntimeError
+            If somebody has it, be it in this thread: it is not waited for.
+        """
+        if not self._use.acquire(blocking=False):
+            raise RuntimeError(
+                "cache: expected one for each call, got one that another uses, or a stream that"
+                " has not ended"
+            )
+        try:
+            yield
+        finally:
+            self._use.release()
+
     def truncate(self, tokens: int) -> None:
         """Forget all tokens behind the first so many."""
-        _checks.integer(tokens, "tokens", 0, len(self.ids))
-        del self.ids[tokens:]
-        self.settle()
+        with self.alone():
+            _checks.integer(tokens, "tokens", 0, len(self.ids))
+            self.settle(tokens)
 
-    def settle(self) -> None:
-        """Forget what a call that was stopped has left in some layers."""
+    def settle(self, tokens: int | None = None) -> None:
+        """Do what `truncate` does, for who has the cache alone.
+
+        Without a number, forget what a call that was stopped has left in some layers.
+        """
+        if tokens is not None:
+            del self.ids[tokens:]
         self._held.truncate(len(self.ids))
 
     def fork(self) -> Cache:
         """Return a cache of the same tokens, to be continued apart from this one."""
         made = object.__new__(Cache)
-        vars(made).update(vars(self), ids=list(self.ids), _held=self._held.fork())
+        with self.alone():
+            vars(made).update(vars(self), ids=list(self.ids), _held=self._held.fork())
+        made._use = threading.Lock()
         return made
 
+    def __copy__(self) -> Cache:
+        return self.fork()
+
+    def __deepcopy__(self, _: Any) -> Cache:
+        return self.fork()
+
     def check_model(self, model: Decoder) -> None:
-        """Raise ValueError unless this is a cache of the model."""
-        if self._model is not model:
-            _check_fingerprint(_fingerprint(self._model), _fingerprint(model), "cache")
+        """Raise ValueError unless this is a cache of the model as it is now."""
+        if not self.ids and self._model is model:
+            self._fingerprint = fingerprint(model)
+        _check_fingerprint(self._fingerprint, fingerprint(model), "cache")
 
     def belong_to(self, adapter: Adapter | None) -> None:
         """Take tokens of an adapter, or with None the base, from now on.
@@ -129,16 +167,16 @@ class Cache:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write tokens, keys and values to a safetensors file; the same bytes on every machine."""
-        tensors: dict[str, Array] = {"ids": np.array(self.ids, np.int64)}
-        for layer in range(len(self._held.lengths())):
-            parts = zip(_PARTS[self.precision], self._held.codes(layer), strict=True)
-            tensors.update((f"layers.{layer}.{part}", values) for part, values in parts)
+        with self.alone():
+            tensors: dict[str, Array] = {"ids": np.array(self.ids, np.int64)}
+            for layer in range(len(self._held.lengths())):
+                parts = zip(_PARTS[self.precision], self._held.codes(layer), strict=True)
+                tensors.update((f"layers.{layer}.{part}", values) for part, values in parts)
         plans = [
             TensorPlan(name, values.dtype, values.shape, partial(np.asarray, values))
             for name, values in tensors.items()
         ]
-        model = _fingerprint(self._model)
-        metadata = {"format": _FORMAT, "model": model, "precision": self.precision}
+        metadata = {"format": _FORMAT, "model": self._fingerprint, "precision": self.precision}
         metadata["adapter"] = _print_of(self.adapter)
         with replaced_file(Path(path)) as file:
             write_tensor_file(file.name, plans, metadata)
@@ -160,7 +198,7 @@ class Cache:
         if file.metadata.get("format") != _FORMAT or precision not in PRECISIONS:
             raise ValueError(f"{path}: not a cache of keys and values that octavo wrote")
         made = cls(model, precision)
-        _check_fingerprint(file.metadata.get("model", ""), _fingerprint(model), str(path))
+        _check_fingerprint(file.metadata.get("model", ""), made._fingerprint, str(path))
         made.adapter = _adapter_of(model, file.metadata.get("adapter", ""), path)
         ids = _read(file, "ids", np.int64, (None,))
         if ids.size and not 0 <= ids.min() <= ids.max() < model.config.vocab_size:
@@ -185,6 +223,15 @@ def check_caches(caches: Sequence[Any], model: Decoder) -> None:
         raise ValueError("cache: expected all of one precision, got int8 and float32")
 
 
+@contextlib.contextmanager
+def alone_with(caches: Sequence[Cache]) -> Iterator[None]:
+    """Have caches for oneself in a ``with`` block, or none of them; see `Cache.alone`."""
+    with contextlib.ExitStack() as held:
+        for cache in caches:
+            held.enter_context(cache.alone())
+        yield
+
+
 def _print_of(adapter: Adapter | None) -> str:
     return "" if adapter is None else adapter.fingerprint
 
@@ -201,22 +248,6 @@ def _adapter_of(model: Decoder, wanted: str, path: Any) -> Adapter | None:
         f"{path}: expected a cache of the base or a loaded adapter, got one of the adapter"
         f" {shown(wanted[:12])}; load_adapter it first"
     )
-
-
-def _fingerprint(model: Decoder) -> str:
-    """Return a hash of what tells a model from others.
-
-    Those are its config, the kinds of its layers, and the weights of its norms, of which there are
-    few and which training changes.
-    """
-    known = {k: v for k, v in model.config.raw.items() if not k.startswith("_")}
-    found = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
-    for name, module in model.named_modules():
-        layer = base_of(module)
-        found.update(f"{name}:{layer.kind};".encode())
-        if layer.role == "rms_norm":
-            found.update(layer.state_dict()["weight"].tobytes())
-    return found.hexdigest()
 
 
 def _check_fingerprint(found: str, own: str, where: str) -> None:

@@ -13,6 +13,7 @@ from octavo.models.sampling import Sampling, log_probability
 
 if TYPE_CHECKING:
     from octavo._types import Float32, Int64
+    from octavo.lora.adapter import Adapter
     from octavo.models.cache import Cache
     from octavo.models.generation_options import Limits
     from octavo.models.running_text import RunningText
@@ -70,11 +71,13 @@ class Continuation:
     ids : list of int
         Prompt and new tokens.
     cache : Cache
-        Holds the first of those that the model sees; the ones behind are run next.
+        Holds the first of those that the model sees; the ones behind are run next. It is this
+        text's alone from `begin` on.
     """
 
     ids: list[int]
     cache: Cache
+    adapter: Adapter | None
     sampling: Sampling
     seed: int
     limits: Limits
@@ -85,12 +88,9 @@ class Continuation:
     log_probs: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._begun = time.perf_counter()
         self._times = 0.0, 0.0
         self.prompt_tokens = len(self.ids)
         self._dropped = self.limits.window.dropped(len(self.ids))
-        self._keep_common_beginning()
-        self.cached_tokens = len(self.cache)
         self._drafted: list[int] = []
         # Where the token behind some tokens stood last; of how many tokens that is noted.
         self._grams: dict[tuple[int, ...], int] = {}
@@ -98,18 +98,24 @@ class Continuation:
         if not self.limits.most:
             self.reason = "length"
 
+    def begin(self) -> None:
+        """Find what the cache holds of the prompt, and forget what it holds beyond."""
+        self._begun = time.perf_counter()
+        self._keep_common_beginning()
+        self.cached_tokens = len(self.cache)
+
     def _keep_common_beginning(self) -> None:
         """Forget what the cache holds beyond what is seen, whose last token is always run."""
         self.cache.settle()
         seen = self.limits.window.seen(self.ids, self._dropped)
         held = self.cache.ids[: len(seen) - 1]
         same = np.array(held) == np.array(seen[: len(held)])
-        self.cache.truncate(len(held) if same.all() else int(same.argmin()))
+        self.cache.settle(len(held) if same.all() else int(same.argmin()))
 
     @property
-    def new_ids(self) -> list[int]:
-        """Tokens behind the prompt."""
-        return self.ids[self.prompt_tokens :]
+    def made(self) -> int:
+        """How many tokens are behind the prompt."""
+        return len(self.ids) - self.prompt_tokens
 
     def next_rows(self) -> tuple[Int64, int]:
         """Return the tokens to run next, and of how many, the last ones, logits are needed."""
@@ -130,11 +136,11 @@ class Continuation:
         """
         before = len(self.ids)
         for row, drafted in zip(logits, [*self._drafted, None], strict=True):
-            token = self.sampling.choose(row, self.ids, self.seed, len(self.new_ids))
+            token = self.sampling.choose(row, self.ids, self.seed, self.made)
             self._append(token, row)
             if self.reason or token != drafted:
                 break
-        self.cache.truncate(min(len(self.cache), len(self.ids) - self._dropped - 1))
+        self.cache.settle(len(self.ids) - self._dropped - 1)
         now = time.perf_counter() - self._begun
         self._times = (self._times[0] or now, now)
         return self.ids[before:]
@@ -151,7 +157,7 @@ class Continuation:
             self.running.add(token)
         if token in limits.stop_ids or (self.running is not None and self.running.stopped):
             self.reason = "stop"
-        elif len(self.new_ids) >= limits.most or self._is_full():
+        elif self.made >= limits.most or self._is_full():
             self.reason = "length"
 
     def _is_full(self) -> bool:
@@ -163,7 +169,7 @@ class Continuation:
         limits = self.limits
         room = min(
             limits.drafts,
-            limits.most - len(self.new_ids) - 1,
+            limits.most - self.made - 1,
             limits.window.positions - (len(self.ids) - self._dropped),
         )
         if room <= 0:
@@ -188,7 +194,7 @@ class Continuation:
             self.running.finish()
             text = self.running.text
         return Generated(
-            self.new_ids,
+            self.ids[self.prompt_tokens :],
             text,
             self.reason,
             self.log_probs if self.limits.has_log_probs else None,

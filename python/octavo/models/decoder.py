@@ -15,7 +15,7 @@ import numpy.typing as npt
 from octavo import _checks, nn
 from octavo._types import Float32, Int64
 from octavo.models.adapters import AdaptedDecoder
-from octavo.models.cache import Cache, check_caches
+from octavo.models.cache import Cache, alone_with, check_caches
 from octavo.models.decoder_config import DecoderConfig
 from octavo.models.decoder_parts import DecoderSource, DecoderStack
 from octavo.models.fused import Fused, FusedLayers, fused
@@ -143,9 +143,10 @@ class Decoder(Generating, AdaptedDecoder):
         if len(caches) != len(rows):
             raise ValueError(f"cache: expected {len(rows)}, one for each row, got {len(caches)}")
         check_caches(caches, self)
-        for one in caches:
-            one.belong_to(self.adapters.get(self.active_adapter or ""))
-        found = self.advance(list(rows), caches, [rows.shape[1]] * len(rows))
+        with alone_with(caches):
+            for one in caches:
+                one.belong_to(self.adapters.get(self.active_adapter or ""))
+            found = self.advance(list(rows), caches, [rows.shape[1]] * len(rows))
         logits = np.concatenate(found) if found else np.empty((0, self.config.vocab_size), "f4")
         return logits.reshape(*ids.shape, self.config.vocab_size)
 
@@ -160,7 +161,8 @@ class Decoder(Generating, AdaptedDecoder):
             The next tokens of each sequence, checked.
         caches : sequence of Cache
             Of what comes before them; they keep the tokens too, and say which adapter is used.  An
-            exception leaves those of before, and of passes that were done.
+            exception leaves those of before, and of passes that were done.  The caller has them
+            alone (`Cache.alone`).
         wanted : sequence of int
             Of how many tokens, the last ones, logits are computed.
 

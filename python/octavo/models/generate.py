@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from octavo import _checks
 from octavo._types import Float32, Int64
-from octavo.models.cache import Cache, check_caches
+from octavo.models.cache import Cache, alone_with, check_caches
 from octavo.models.continuation import Continuation
 from octavo.models.decoder_texts import DecoderTexts, is_conversation
 from octavo.models.generation_options import Options
@@ -41,7 +41,7 @@ class Generating(DecoderTexts):
         min_p: float | None = None,
         repetition_penalty: float | None = None,
         seed: int | Sequence[int] = 0,
-        stop: str | int | Sequence[str | int] = (),
+        stop: str | int | Sequence[str | int] | None = None,
         eos_token_id: int | Sequence[int] | None = None,
         streamer: Any = None,
         logits_processor: Processor | Sequence[Processor] | None = None,
@@ -119,9 +119,12 @@ class Generating(DecoderTexts):
         )  # fmt: skip
         prompts, is_list = _prompts(prompt)
         sink = _sink(streamer, prompts)
-        texts = self._texts(prompts, options)
-        for _ in self._steps(texts, sink):
-            pass
+        try:
+            texts = self._texts(prompts, options)
+            for _ in self._steps(texts, sink):
+                pass
+        finally:  # who waits for more in another thread need not
+            sink.end()
         found = [text.result() for text in texts]
         return found if is_list else found[0]
 
@@ -138,14 +141,16 @@ class Generating(DecoderTexts):
         Yields
         ------
         str or int
-            Pieces of whole characters of a prompt that is text or messages, else token ids.
+            Pieces of whole characters of a prompt that is text or messages, else token ids. A cache
+            is in use until the last one, or until the iterator is closed or deleted.
         """
         prompts, is_list = _prompts(prompt)
         if is_list or "streamer" in options:
             raise ValueError("stream: expected one prompt, and no streamer; see generate")
         sink = _Sink(None, _is_text(prompts[0]))
-        texts = self._texts(prompts, Options(max_new_tokens, **options))
-        return (piece for news in self._steps(texts, sink) for piece in news)
+        steps = self._steps(self._texts(prompts, Options(max_new_tokens, **options)), sink)
+        next(steps)
+        return (piece for news in steps for piece in news)
 
     def _texts(self, prompts: list[Any], options: Options) -> list[Continuation]:
         """Return texts that are about to go on, all arguments checked."""
@@ -160,33 +165,39 @@ class Generating(DecoderTexts):
         adapters = model.adapters_named(options.adapters(len(rows), model.active_adapter))
         caches = options.caches(len(rows)) or [Cache(model) for _ in rows]
         check_caches(caches, model)
-        for cache, adapter in zip(caches, adapters, strict=True):
-            cache.belong_to(adapter)
-        has_text = self.has_tokenizer
+        has_text, seeds = self.has_tokenizer, options.seeds(len(rows))
         return [
             Continuation(
-                ids, cache, sampling, seed, limits,
+                ids, cache, adapter, sampling, seed, limits,
                 RunningText(self.text_of, strings) if has_text else None,
             )
-            for ids, cache, seed in zip(rows, caches, options.seeds(len(rows)), strict=True)
+            for ids, cache, adapter, seed in zip(rows, caches, adapters, seeds, strict=True)
         ]  # fmt: skip
 
     def _steps(self, texts: list[Continuation], sink: _Sink) -> Iterator[list[Any]]:
-        """Run all texts to their ends; yield what is new of the first one after each step."""
+        """Run all texts to their ends; yield nothing at the beginning, and what each step brings.
+
+        That is what is new of the first text.
+        """
         model: Decoder = self  # type: ignore[assignment]
-        for text in texts[:1]:
-            sink.begin(text.ids)
-        while going := [text for text in texts if not text.reason]:
-            rows: list[tuple[Int64, int]] = [text.next_rows() for text in going]
-            logits: list[Float32] = model.advance(
-                [ids for ids, _ in rows],
-                [text.cache for text in going],
-                [wanted for _, wanted in rows],
-            )
-            taken = [text.take(of) for text, of in zip(going, logits, strict=True)]
-            if going[0] is texts[0]:
-                yield sink.take(texts[0], taken[0])
-        sink.end()
+        with alone_with([text.cache for text in texts]):
+            for text in texts:
+                text.cache.belong_to(text.adapter)
+            for text in texts:
+                text.begin()
+            for text in texts[:1]:
+                sink.begin(text.ids)
+            yield []
+            while going := [text for text in texts if not text.reason]:
+                rows: list[tuple[Int64, int]] = [text.next_rows() for text in going]
+                logits: list[Float32] = model.advance(
+                    [ids for ids, _ in rows],
+                    [text.cache for text in going],
+                    [wanted for _, wanted in rows],
+                )
+                taken = [text.take(of) for text, of in zip(going, logits, strict=True)]
+                if going[0] is texts[0]:
+                    yield sink.take(texts[0], taken[0])
 
 
 class _Sink:

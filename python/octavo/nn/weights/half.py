@@ -136,6 +136,10 @@ class HalfWeight(Weight):
         """Return the matrix as float32, which is exact."""
         return self._widened(0, self.shape[0])
 
+    def rows(self, start: int, stop: int) -> Array:
+        """Return some rows as float32; the others are not widened."""
+        return self._widened(start, stop)
+
     def like(self: H, values: ArrayLike) -> H:
         """Round other numbers to the same type."""
         return type(self).from_float(values)
