@@ -10,7 +10,8 @@ import pytest
 
 import decoder_files
 import octavo
-from decoder_gguf import write
+from decoder_gguf import write, write_adapter
+from octavo.lora import LowRank
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +59,10 @@ def test_it_is_the_model_of_its_folder(tmp_path: Path, changes: dict[str, Any]) 
     kept.save(tmp_path / "out")
     again = octavo.compress(tmp_path / "out", "int8")
     np.testing.assert_array_equal(again(IDS), wanted(IDS))
-    # Adapters were trained beside rows in the order of the folder.
-    for model in (found, wanted):
-        model.load_adapter(decoder_files.adapter(wanted))
+    # Adapters are trained beside rows in the order of the folder; their own files have the other.
+    adapter = decoder_files.adapter(wanted)
+    found.load_adapter(adapter)
+    wanted.load_adapter(write_adapter(tmp_path / "lora.gguf", config, adapter))
     np.testing.assert_array_equal(found(IDS), wanted(IDS))
     assert np.abs(again(IDS) - found(IDS)).max() > 0.5
     assert {"tokenizer.json", "config.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
@@ -90,6 +92,39 @@ def test_what_is_missing_or_not_supported(
     file = write(tmp_path / "model.gguf", decoder_files.LLAMA, **changes)
     with pytest.raises(ValueError, match=message):
         octavo.models.load(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"general.type": "model"}, "'general.type' is 'model', expected 'adapter'"),
+        ({"general.architecture": "qwen2"}, "architecture' is 'qwen2', expected 'llama'"),
+        ({"adapter.type": None}, "'adapter.type' is None, expected 'lora'"),
+        ({"adapter.alora.invocation_tokens": np.ones(2, "u4")}, "invocation_tokens' is .*None"),
+        ({"adapter.lora.alpha": 0.0}, "lora_alpha: expected a positive number, got 0.0"),
+    ],
+)
+def test_adapters_that_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    model = decoder_files.loaded(tmp_path / "in")
+    adapter = decoder_files.adapter(model)
+    file = write_adapter(tmp_path / "lora.gguf", decoder_files.LLAMA, adapter, **changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        model.load_adapter(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_adapters_of_another_base(tmp_path: Path) -> None:
+    whole = write(tmp_path / "model.gguf", decoder_files.LLAMA, **{"general.type": "adapter"})
+    with pytest.raises(ValueError, match="a LoRA adapter; load its base and use load_adapter"):
+        octavo.models.load(whole)
+    model = decoder_files.loaded(tmp_path / "in")
+    adapter = decoder_files.adapter(model, parts=("0.self_attn.q_proj",))
+    side = adapter.layers["model.layers.0.self_attn.q_proj"]
+    # Not as many rows as heads, so that they are not turned.
+    adapter.layers["model.layers.0.self_attn.q_proj"] = LowRank(side.a, side.b[:6], side.scale)
+    config = {**decoder_files.LLAMA, "num_attention_heads": 1}
+    with pytest.raises(ValueError, match="adapter of another base: layer"):
+        model.load_adapter(write_adapter(tmp_path / "lora.gguf", config, adapter))
 
 
 def test_calls(tmp_path: Path) -> None:

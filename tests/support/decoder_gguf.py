@@ -82,6 +82,25 @@ def turned(rows: np.ndarray, heads: int) -> np.ndarray:
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
+def write_adapter(file: Path, config: dict[str, Any], source: Any, **changes: Any) -> Path:
+    """Write an adapter beside a model of a config."""
+    kind = KINDS.get(config["model_type"], config["model_type"])
+    given = {"general.type": "adapter", "general.architecture": kind, "adapter.type": "lora"}
+    given |= {"adapter.lora.alpha": float(source.config["lora_alpha"]), **changes}
+    tensors = []
+    for name, side in source.layers.items():
+        parts, b = name.split("."), side.b
+        if kind == "llama" and parts[-1] in ("q_proj", "k_proj"):
+            heads = "num_attention_heads" if parts[-1] == "q_proj" else "num_key_value_heads"
+            b = turned(b, config[heads])
+        block = f"blk.{parts[2]}." if parts[1] == "layers" else ""
+        for part, values in (("lora_a", side.a), ("lora_b", b)):
+            tensors.append(float_tensor(f"{block}{NAMES[parts[-1]]}.weight.{part}", values))
+    kept = {key: value for key, value in given.items() if value is not None}
+    file.write_bytes(gguf_bytes(kept, tuple(tensors)))
+    return file
+
+
 def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
     tensors = []
     for name, values in decoder_files.random_tensors(config).items():

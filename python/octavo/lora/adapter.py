@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -80,10 +81,33 @@ class Adapter:
         path = Path(folder)
         config, file = read_consistently(folder, _read)
         try:
-            return cls(config, *_sorted_tensors(_floats(file), config))
+            return cls.from_tensors(config, _floats(file))
         except ValueError as error:
             known = str(error).startswith(str(path))
             raise ValueError(str(error) if known else f"{path / TENSORS}: {error}") from None
+
+    @classmethod
+    def from_tensors(cls, config: dict[str, Any], tensors: Mapping[str, Array]) -> Adapter:
+        """Make one of what the two files hold.
+
+        Parameters
+        ----------
+        config : dict
+        tensors : mapping of str to float32 array
+            By their names in the base model (``"encoder.query.lora_A.weight"``).
+
+        Raises
+        ------
+        ValueError
+            As `load` does.
+        """
+        check_config(config)
+        for name, values in tensors.items():
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"tensor {shown(name)}: expected finite values, got NaN or infinity"
+                )
+        return cls(config, *_sorted_tensors(tensors, config))
 
     def save(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Write the adapter as peft reads it, whole or not at all.
@@ -192,15 +216,12 @@ def _floats(file: TensorFile) -> dict[str, Array]:
             raise ValueError(f"tensor {shown(name)}: expected floats, got {kind}")
         widened = (raw.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else raw
         with np.errstate(over="ignore"):
-            values = np.array(widened, np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError(f"tensor {shown(name)}: expected finite values, got NaN or infinity")
-        tensors[name.removeprefix(_PREFIX)] = values
+            tensors[name.removeprefix(_PREFIX)] = np.array(widened, np.float32)
     return tensors
 
 
 def _sorted_tensors(
-    tensors: dict[str, Array], config: dict[str, Any]
+    tensors: Mapping[str, Array], config: dict[str, Any]
 ) -> tuple[dict[str, LowRank], dict[str, dict[str, Array]]]:
     """Tell low-rank pairs from layers that are stored whole."""
     pairs: defaultdict[str, dict[str, Array]] = defaultdict(dict)

@@ -12,6 +12,9 @@ from octavo._text import shown
 from octavo.lora.adapted import Adapted
 from octavo.lora.adapter import Adapter
 from octavo.lora.switch import choice_of
+from octavo.models.decoder_config import DecoderConfig
+from octavo.models.gguf import is_gguf
+from octavo.models.gguf_adapter import read_gguf_adapter
 
 if TYPE_CHECKING:
     from octavo.models.cache import Cache
@@ -20,17 +23,26 @@ if TYPE_CHECKING:
 class AdaptedDecoder(Adapted):
     """A decoder with adapters; see `Decoder`."""
 
+    config: DecoderConfig
+
     def load_adapter(
         self, adapter: str | os.PathLike[str] | Adapter, name: str = "default"
     ) -> Adapter:
         """Do what `Encoder.load_adapter` does, but for adapters that replace whole layers.
+
+        The adapter may also be a GGUF file, as llama.cpp converts those of peft.
 
         Raises
         ------
         ValueError
             Also if the adapter has such (``modules_to_save``).
         """
-        loaded = adapter if isinstance(adapter, Adapter) else Adapter.load(adapter)
+        if isinstance(adapter, Adapter):
+            loaded = adapter
+        elif is_gguf(adapter):
+            loaded = read_gguf_adapter(adapter, self.config)
+        else:
+            loaded = Adapter.load(adapter)
         if loaded.modules:
             raise ValueError(
                 "adapter: expected low-rank changes alone, got a whole layer"

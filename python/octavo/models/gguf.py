@@ -1,32 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A GGUF file as a decoder's folder would be: its config, its tensors by transformers' names."""
+"""A GGUF file as a decoder's folder would be: its config.json, tensors and side files."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from octavo._text import shown
-from octavo._types import Array
 from octavo.io.gguf import GgufFile, open_gguf, tokenizer_files
-from octavo.io.header import TensorInfo
+from octavo.models.gguf_tensors import FACTORS, GEMMA, LONGROPE, GgufTensors
 from octavo.models.rope import read_rope
 
 SUFFIX = ".gguf"
-_GEMMA = "gemma3"
 _ARCHITECTURES = {
-    _GEMMA: "Gemma3",
+    GEMMA: "Gemma3",
     "llama": "Llama",
     "phi3": "Phi3",
     "qwen2": "Qwen2",
     "qwen3": "Qwen3",
 }
-_TURNED = {"llama"}
-"""Whose rows of queries and keys stand in pairs, as llama.cpp turns them."""
 _SIZES = {
     "hidden_size": "embedding_length",
     "intermediate_size": "feed_forward_length",
@@ -41,40 +35,9 @@ _OPTIONS = {
 }
 # Keys that would change results.
 _UNSUPPORTED = ("expert_count", "attention.scale", "logit_scale", "residual_scale")
-_WHOLE = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-}
-_PARTS = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_qkv": "self_attn.qkv_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
 _VOCABULARY = "tokenizer.ggml."
-# What other names mean in some architectures.
-_OTHER_PARTS = {
-    _GEMMA: {
-        "ffn_norm": "pre_feedforward_layernorm",
-        "post_attention_norm": "post_attention_layernorm",
-        "post_ffw_norm": "post_feedforward_layernorm",
-    },
-    "phi3": {"ffn_up": "mlp.gate_up_proj"},
-}
 _LAYERS_OF_27B = 62
-_FACTORS = "rope_freqs.weight"
 _ORIGINAL = "original_max_position_embeddings"
-_LONGROPE = {"long_factor": "rope_factors_long.weight", "short_factor": "rope_factors_short.weight"}
-_OF_ROPE = {_FACTORS, *_LONGROPE.values()}
 # How LLaMA 3 tells its factors; files have what comes of them.
 _LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _LLAMA3_POSITIONS = 8192
@@ -118,6 +81,8 @@ class _Keys:
             raise ValueError(
                 f"{file.path}: key 'general.architecture' is {shown(kind)}, supported: {known}"
             )
+        if file.metadata.get("general.type") == "adapter":
+            raise ValueError(f"{file.path}: a LoRA adapter; load its base and use load_adapter")
         self.architecture = kind
         for key in _UNSUPPORTED:
             if self.get(key):
@@ -169,7 +134,7 @@ def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
     if rope["rope_type"] == "longrope":
         # Where Phi-3's config.json has it.
         raw[_ORIGINAL] = rope.pop(_ORIGINAL)
-    return raw if keys.architecture != _GEMMA else _as_gemma(keys, raw, width)
+    return raw if keys.architecture != GEMMA else _as_gemma(keys, raw, width)
 
 
 def _as_gemma(keys: _Keys, raw: dict[str, Any], width: int) -> dict[str, Any]:
@@ -196,8 +161,8 @@ def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[
     turned = keys.get("rope.dimension_count", width)
     if turned != width:
         given["partial_rotary_factor"] = turned / width
-    if all(name in file for name in _LONGROPE.values()):
-        given |= {key: file.float32(name).tolist() for key, name in _LONGROPE.items()}
+    if all(name in file for name in LONGROPE.values()):
+        given |= {key: file.float32(name).tolist() for key, name in LONGROPE.items()}
         given["rope_type"] = "longrope"
         if keys.get("rope.scaling.attn_factor") is not None:
             given["attention_factor"] = float(keys.get("rope.scaling.attn_factor"))
@@ -207,7 +172,7 @@ def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[
         given["factor"] = keys.require("rope.scaling.factor")
     if given["rope_type"] in ("longrope", "yarn"):
         given[_ORIGINAL] = keys.require("rope.scaling.original_context_length")
-    if _FACTORS not in file:
+    if FACTORS not in file:
         return given
     return _by_factors(file, raw, given, width)
 
@@ -216,7 +181,7 @@ def _by_factors(
     file: GgufFile, raw: dict[str, Any], plain: dict[str, Any], width: int
 ) -> dict[str, Any]:
     """Return the fields of LLaMA 3 that give the divisors of frequencies that a file has."""
-    divisors = file.float32(_FACTORS)
+    divisors = file.float32(FACTORS)
     given = {
         **plain,
         **_LLAMA3,
@@ -232,63 +197,7 @@ def _by_factors(
     )
     if plain["rope_type"] != "default" or not is_llama3:
         raise ValueError(
-            f"{file.path}: tensor {_FACTORS!r} has other divisors than those of LLaMA 3, which are"
+            f"{file.path}: tensor {FACTORS!r} has other divisors than those of LLaMA 3, which are"
             " not supported"
         )
     return given
-
-
-class GgufTensors:
-    """The tensors of a file by the names that transformers has for them, all as float32."""
-
-    def __init__(self, file: GgufFile, raw: Mapping[str, Any]) -> None:
-        self.path, self._file = file.path, file
-        kind = file.metadata["general.architecture"]
-        parts = {**_PARTS, **_OTHER_PARTS.get(kind, {})}
-        self._names = {_name_of(name, parts): name for name in file.tensors if name not in _OF_ROPE}
-        # Files have the weights of Gemma's norms with the 1 that is added to them.
-        self._offset = np.float32(kind == _GEMMA)
-        self.tensors = {
-            name: TensorInfo("F32", file.tensors[own].shape, 0, 0)
-            for name, own in self._names.items()
-        }
-        self._heads: dict[str, int] = {}
-        if raw["model_type"] in _TURNED:
-            heads = raw["num_attention_heads"]
-            counts = {"q_proj": heads, "k_proj": raw.get("num_key_value_heads", heads)}
-            for name in self._names:
-                kind = name.split(".")[-2]
-                if kind in counts:
-                    self._heads[name] = counts[kind]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def array(self, name: str, rows: tuple[int, int] | None = None) -> Array:
-        """Return a tensor, or some of its rows, in the order of transformers."""
-        heads, own = self._heads.get(name), self._names[name]
-        if heads is None:
-            found = self._file.float32(own, rows=rows)
-            return found - self._offset if found.ndim == 1 and self._offset else found
-        count = self.tensors[name].shape[0]
-        start, stop, _ = slice(*(rows or (None, None))).indices(count)
-        size = max(1, count // heads)
-        first, last = start // size * size, -(-stop // size) * size
-        found = self._file.float32(own, rows=(first, min(last, count)))
-        # Rows 2 i and 2 i + 1 of a head are a pair there, i and i + size / 2 here.
-        pairs = found.reshape(-1, size // 2, 2, *found.shape[1:])
-        halves = pairs.swapaxes(1, 2).reshape(found.shape)
-        return np.ascontiguousarray(halves[start - first : stop - first])
-
-
-def _name_of(name: str, parts: Mapping[str, str]) -> str:
-    """Return transformers' name of a tensor; one that is not known keeps its own."""
-    head, _, kind = name.rpartition(".")
-    block = re.fullmatch(r"blk\.(\d+)\.(\w+)", head)
-    if block is None:
-        return f"{_WHOLE[head]}.{kind}" if head in _WHOLE else name
-    part = parts.get(block[2])
-    return name if part is None else f"model.layers.{block[1]}.{part}.{kind}"
