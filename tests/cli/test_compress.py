@@ -299,6 +299,19 @@ def test_adapter_is_merged_first(folder: Path, tmp_path: Path, run: Run) -> None
     assert not (tmp_path / "no").exists()
 
 
+def test_adapter_of_a_decoder(tmp_path: Path, run: Run) -> None:
+    config = {**decoder_files.LLAMA, "rms_norm_eps": float(np.float32(1e-6))}
+    model = decoder_files.loaded(tmp_path / "folder", **config)
+    decoder_gguf.write(tmp_path / "file.gguf", config)
+    adapter = decoder_files.adapter(model)
+    adapter.save(tmp_path / "adapter")
+    wanted = octavo.compress(octavo.lora.merge(model, adapter))([5, 6, 7])
+    for name in ("folder", "file.gguf"):
+        words = ("compress", tmp_path / name, tmp_path / "out", "--adapter", tmp_path / "adapter")
+        assert run(*words, "--overwrite")[0] == 0
+        np.testing.assert_array_equal(octavo.models.load(tmp_path / "out")([5, 6, 7]), wanted)
+
+
 def test_a_gguf_file(tmp_path: Path, run: Run) -> None:
     file = decoder_gguf.write(tmp_path / "model.gguf", decoder_files.LLAMA)
     code, out, err = run("compress", file, tmp_path / "out", "--recipe", "int8", "--json")

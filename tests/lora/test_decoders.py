@@ -175,3 +175,6 @@ def test_adapters_that_are_refused(tmp_path: Path, model: Any) -> None:
         with pytest.raises(error, match=message):
             call()
     assert list(model.adapters) == ["a", "b"]
+    untied = decoder_files.loaded(tmp_path / "untied", tie_word_embeddings=False)
+    merged = octavo.lora.merge(untied, Adapter(**{**vars(adapter(untied, 0)), "modules": head}))
+    assert not merged(IDS).any()

@@ -19,7 +19,7 @@ from octavo.io.side_files import weight_bytes
 
 if TYPE_CHECKING:
     from octavo.compression import Target
-    from octavo.models.encoder import Encoder
+    from octavo.models import Decoder, Encoder
 
 EXAMPLES = (
     "octavo compress path/to/bert out",
@@ -195,16 +195,18 @@ def _weight_bytes(model: Path) -> int:
         return sum(tensor.nbytes for tensor in file.tensors.values())
 
 
-def _merged(folder: Path, adapter: Path) -> Encoder:
+def _merged(folder: Path, adapter: Path) -> Encoder | Decoder:
     """Return the model of `folder` with an adapter in its weights."""
     from octavo.lora import Adapter, merge
-    from octavo.models.loader import load_encoder
+    from octavo.models.loader import load_with
 
-    return merge(load_encoder(folder), Adapter.load(adapter))
+    # Layers as they are read: those of a GGUF file are float then.
+    model: Encoder | Decoder = load_with(folder, lambda _, layer: layer)
+    return merge(model, Adapter.load(adapter))
 
 
 def _compress(
-    source: Path | Encoder,
+    source: Path | Encoder | Decoder,
     recipe: str,
     calibration: Path | None,
     target: Target | None,
@@ -246,7 +248,7 @@ def _compress(
             done += sizes.get(layer, 0) / 4
         progress(f"writing {name}", share())
 
-    model: Encoder = compress(
+    model: Encoder | Decoder = compress(
         source,
         recipe,
         calibration=calibration,

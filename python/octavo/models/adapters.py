@@ -46,8 +46,8 @@ class AdaptedDecoder(Adapted):
         if loaded.modules:
             raise ValueError(
                 "adapter: expected low-rank changes alone, got a whole layer"
-                f" {shown(min(loaded.modules))}, which a decoder does not switch; merge it with"
-                " peft (merge_and_unload)"
+                f" {shown(min(loaded.modules))}, which a decoder does not switch; merge it"
+                " (octavo.lora.merge)"
             )
         return super().load_adapter(loaded, name)
 
