@@ -106,10 +106,10 @@ def test_a_vector_comes_in_whole_blocks(tmp_path: Path) -> None:
 
 
 def test_other_types_are_named_when_they_are_asked_for(tmp_path: Path) -> None:
-    other = Stored("x", (256,), TYPES["IQ4_XS"], bytes(136))
+    other = Stored("x", (256,), TYPES["IQ2_XXS"], bytes(66))
     file = open_gguf(written(tmp_path / "a.gguf", gguf_bytes({}, (other,))))
-    assert file.packed("x").shape == (136,)
-    with pytest.raises(ValueError, match=r"a\.gguf: tensor 'x' has the type IQ4_XS, which is not"):
+    assert file.packed("x").shape == (66,)
+    with pytest.raises(ValueError, match=r"a\.gguf: tensor 'x' has the type IQ2_XXS, which is not"):
         file.float32("x")
 
 

@@ -12,7 +12,7 @@ NUMBERS = {
     **{np.dtype(code): n for n, code in enumerate(("u1", "i1", "u2", "i2", "u4", "i4", "f4", "?"))},
     **{np.dtype(code): n for n, code in ((10, "u8"), (11, "i8"), (12, "f8"))},
 }
-TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 8, "Q4_K": 12, "IQ4_XS": 23}
+TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 8, "Q4_K": 12, "IQ2_XXS": 16}
 
 
 class Stored(NamedTuple):

@@ -19,6 +19,9 @@ from octavo.io.gguf.formats import LAYOUTS
 _UNEVEN = np.array(
     (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), np.float32
 )
+# What one of MXFP4 does: a float of 4 bits, twice as large. Scales are powers of two, halved.
+_FLOATS4 = np.array((0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12), np.float32)
+_POWERS = np.ldexp(np.float32(1), np.arange(256) - 128)
 # float16 by its bits
 _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
@@ -115,6 +118,25 @@ def _iq4_nl(blocks: Array, out: Float32) -> None:
     out *= _float32(blocks["d"])
 
 
+def _mxfp4(blocks: Array, out: Float32) -> None:
+    np.take(_FLOATS4, _four_bits(blocks), out=out, mode="clip")
+    out *= _POWERS[blocks["d"]][:, None]
+
+
+def _trits(packed: Array, count: int) -> Array:
+    """Return so many digits of base 3 of each of (blocks, n) bytes, first digits first.
+
+    A byte is a fraction, whose digits come out on top as it is multiplied by 3.
+    """
+    shifted = packed[:, None] * (3 ** np.arange(count)).astype(np.uint8)[:, None]
+    return ((shifted * np.uint16(3)) >> 8).reshape(len(packed), -1)
+
+
+def _ternary(blocks: Array) -> Array:
+    of_bytes, rest = blocks["q"], _trits(blocks["h"], 4)
+    return np.concatenate([_trits(of_bytes[:, :32], 5), _trits(of_bytes[:, 32:], 5), rest], axis=1)
+
+
 def _in_parts(codes: Array, scales: Float32, minima: Float32 | None, out: Float32) -> None:
     """Write scale times code, less the minimum, for the parts of each block."""
     parts = out.reshape(*scales.shape, -1)
@@ -122,6 +144,13 @@ def _in_parts(codes: Array, scales: Float32, minima: Float32 | None, out: Float3
     parts *= scales[..., None]
     if minima is not None:
         parts -= minima[..., None]
+
+
+def _iq4_xs(blocks: Array, out: Float32) -> None:
+    low = _nibbles(blocks["s"]).swapaxes(1, 2).reshape(-1, 8)
+    high = (blocks["h"][:, None] >> np.arange(0, 16, 2, dtype=np.uint16)) & 3
+    scales = (low | (high << 4)).astype(np.float32) - 32
+    _in_parts(_UNEVEN[_nibbles(blocks["q"])], _float32(blocks["d"]) * scales, None, out)
 
 
 def _q2_k(blocks: Array, out: Float32) -> None:
@@ -183,4 +212,8 @@ _DECODERS: dict[str, Callable[[Array, Float32], Any]] = {
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
     "IQ4_NL": _iq4_nl,
+    "IQ4_XS": _iq4_xs,
+    "TQ1_0": _symmetric(_ternary, 1),
+    "TQ2_0": _symmetric(lambda blocks: _pairs(blocks["q"]).reshape(-1, 256), 1),
+    "MXFP4": _mxfp4,
 }

@@ -72,5 +72,9 @@ LAYOUTS: dict[str, np.dtype[Any]] = {
     ),
     "Q6_K": np.dtype([("q", "u1", (2, 64)), ("h", "u1", (2, 32)), ("s", "i1", 16), ("d", "<f2")]),
     "IQ4_NL": np.dtype([("d", "<f2"), ("q", "u1", 16)]),
+    "IQ4_XS": np.dtype([("d", "<f2"), ("h", "<u2"), ("s", "u1", 4), ("q", "u1", (8, 16))]),
+    "TQ1_0": np.dtype([("q", "u1", 48), ("h", "u1", 4), ("d", "<f2")]),
+    "TQ2_0": np.dtype([("q", "u1", (2, 32)), ("d", "<f2")]),
+    "MXFP4": np.dtype([("d", "u1"), ("q", "u1", 16)]),
 }
 """A block of each type that is read."""

@@ -208,8 +208,8 @@ def open_gguf(path: str | os.PathLike[str]) -> GgufFile:
     Returns
     -------
     GgufFile
-        Tensors of the types F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K and IQ4_NL
-        are read as float32.
+        Tensors of the types F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL,
+        IQ4_XS, TQ1_0, TQ2_0 and MXFP4 are read as float32.
 
     Raises
     ------
