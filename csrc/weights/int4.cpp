@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "threads/interrupt.h"
 
 namespace octavo {
 namespace {
-
-constexpr std::int64_t kRowsAtOnce = 64;
 
 // Where the code of an input of a column is within its panel, and whether in the high half.
 struct Place {
@@ -76,16 +75,32 @@ void Int4Weight::unpack_scales(float* out) const {
 }
 
 Schedule Int4Weight::schedule(std::int64_t m, IsaMask mask) const {
+  const GemmS4Row& kernel = select<GemmS4Args>(mask);
   Schedule schedule = {};
   schedule.rows = m;
   schedule.mask = mask;
   schedule.work = n() * k();
   schedule.form = ActivationEncoding::kS8;
   schedule.row_unit = 1;
-  schedule.block_rows = kRowsAtOnce;
+  schedule.block_rows = kernel.block_rows;
   schedule.panels_at_once = panels();
   schedule.groups = groups();
+  schedule.tile_bytes = 4 * std::min<std::int64_t>(m, kernel.block_rows) * groups();
+  if (m > kernel.mr) schedule.scratch_bytes = kUnpackedBytes;
   return schedule;
+}
+
+void Int4Weight::prepare(const Schedule&, const CodeBlock& block, std::int64_t /*rows*/,
+                         std::int64_t begin, std::int64_t end) const {
+  auto* base = reinterpret_cast<std::int32_t*>(block.tile);
+  for (std::int64_t m = begin; m < end; ++m) {
+    const auto* codes = reinterpret_cast<const std::int8_t*>(block.codes) + m * block.stride;
+    for (std::int64_t g = 0; g < groups(); ++g) {
+      const std::int8_t* first = codes + g * group_;
+      const std::int64_t count = std::min(group_, padded_k(k()) - g * group_);
+      base[g * block.scale_stride + m] = -8 * std::accumulate(first, first + count, 0);
+    }
+  }
 }
 
 void Int4Weight::multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
@@ -95,11 +110,13 @@ void Int4Weight::multiply(const Schedule& schedule, const CodeBlock& block, std:
   args.a = block.codes;
   args.a_stride = block.stride;
   args.a_scale = block.row_scale;
+  args.a_base = reinterpret_cast<const std::int32_t*>(block.tile);
   args.a_scale_stride = block.scale_stride;
   args.b = at<std::uint8_t>(p * panel_bytes());
   args.b_panel_stride = panel_bytes();
   args.b_scale = at<float>(code_bytes()) + p * panel_scales();
   args.b_scale_stride = panel_scales();
+  args.scratch = block.scratch;
   args.c = reinterpret_cast<float*>(sums);
   args.c_stride = stride;
   args.m = static_cast<std::int32_t>(rows);

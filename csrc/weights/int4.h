@@ -30,6 +30,9 @@ class Int4Weight final : public Weight {
   void unpack_scales(float* out) const;
 
   Schedule schedule(std::int64_t m, IsaMask mask) const override;
+  // The sums of each group's codes.
+  void prepare(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
+               std::int64_t begin, std::int64_t end) const override;
   // Writes float32.
   void multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows, std::int64_t p,
                 std::int64_t panels, std::int32_t* sums, std::int64_t stride) const override;

@@ -111,6 +111,10 @@ void check_kernel(const GemmS4Row& row, const Problem& p, Edge edge) {
   block.stride = k_pad;
   block.row_scale = scale.data();
   block.scale_stride = p.m;
+  Guarded<std::uint8_t> base(schedule.tile_bytes, edge), scratch(schedule.scratch_bytes, edge);
+  block.tile = base.data();
+  block.scratch = scratch.data();
+  weight.prepare(schedule, block, p.m, 0, p.m);
   const auto run = [&] {
     weight.multiply(schedule, block, p.m, 0, weight.panels(),
                     reinterpret_cast<std::int32_t*>(c.data()), width);

@@ -20,8 +20,13 @@
 // none.
 //
 // a has one row of signed codes per output row (ActivationEncoding::kS8), zero-padded to a multiple
-// of 64 bytes whatever the group: a last group of 128 may end behind them. c is written for m rows
-// and whole panels. Sums of a group are at most 128 * 8 * 128 = 2^17.
+// of 64 bytes whatever the group: a last group of 128 may end behind them. a_base[g][m] is -8 times
+// the sum of a group's codes in a row: a kernel that starts with it multiplies halves of bytes as
+// they are, from 0 to 15. c is written for m rows and whole panels. Sums of a group are at most
+// 128 * 15 * 128 < 2^18 on the way; in int16, of 16 inputs 16 * 15 * 128 = 30720.
+//
+// scratch has kUnpackedBytes where there are more rows than the kernel's mr: it then unpacks a part
+// of a panel, or of some, once for all rows.
 #pragma once
 #include <stdint.h>
 
@@ -34,11 +39,13 @@ struct GemmS4Args {
   const uint8_t* a;
   int64_t a_stride;  // bytes
   const float* a_scale;
-  int64_t a_scale_stride;  // from group to group
+  const int32_t* a_base;
+  int64_t a_scale_stride;  // from group to group, of both
   const uint8_t* b;
   int64_t b_panel_stride;  // bytes
   const float* b_scale;
   int64_t b_scale_stride;  // from panel to panel
+  uint8_t* scratch;
   float* c;
   int64_t c_stride;  // elements
   int32_t m;
@@ -47,6 +54,14 @@ struct GemmS4Args {
   int32_t group;
 };
 
+template <>
+struct KernelColumns<GemmS4Args> : PlainColumns {
+  int mr;          // rows per block
+  int block_rows;  // rows that read one panel after another
+};
 using GemmS4Row = KernelRow<GemmS4Args>;
+
+// Stays in L1 beside that part of the rows.
+constexpr int kUnpackedBytes = 16384;
 
 }  // namespace octavo

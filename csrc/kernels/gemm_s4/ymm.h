@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// gemm_s4 with ymm registers, eight columns in each. A tier's file says in a struct Dot how four
+// products are added, 32 inputs at a time:
+//   part = Dot::begin(sum); part = Dot::add(part, halves of bytes, codes of a row); ...
+//   sum = Dot::end(sum, part)
+// Outputs stay in c between groups: registers are for the sums. Many rows unpack a panel first.
+#pragma once
+#include "kernels/common/compiler.h"
+#include "kernels/common/x86.h"
+#include "kernels/gemm_s4/kernel.h"
+
+namespace octavo {
+namespace {
+
+static inline __m256i load(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
+static inline __m256i broadcast4(const uint8_t* p) {
+  return _mm256_castps_si256(_mm256_broadcast_ss((const float*)p));
+}
+// The low halves of bytes, or the high ones.
+static inline __m256i halves(__m256i v, int high) {
+  return _mm256_and_si256(high ? _mm256_srli_epi16(v, 4) : v, _mm256_set1_epi8(15));
+}
+
+// Part of the inputs, whole groups of them, but for the last.
+struct Part {
+  int begin, end;
+};
+
+// Rows x 16 outputs; b is at the panel's part, as in args or with a byte for each code. The sums
+// are local arrays of one function: behind a reference GCC keeps them in memory.
+template <class Dot, int Rows, bool Unpacked>
+static inline void block(const GemmS4Args& args, Part inputs, int m0, int p, const uint8_t* b) {
+  const uint8_t* a = args.a + m0 * args.a_stride + inputs.begin;
+  const int g = inputs.begin / args.group;
+  const float* b_scale = args.b_scale + p * args.b_scale_stride + 16 * g;
+  const float* a_scale = args.a_scale + g * args.a_scale_stride + m0;
+  const int32_t* a_base = args.a_base + g * args.a_scale_stride + m0;
+  float* c = args.c + m0 * args.c_stride + 16 * p;
+  for (int first = inputs.begin; first < inputs.end; first += args.group) {
+    __m256i sum[Rows][2];
+    OCTAVO_UNROLL
+    for (int i = 0; i < Rows; ++i) sum[i][0] = sum[i][1] = _mm256_set1_epi32(a_base[i]);
+    const int end = inputs.end - first < args.group ? inputs.end : first + args.group;
+    for (int k = first; k < end; k += 32) {
+      __m256i part[Rows][2];
+      OCTAVO_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        part[i][0] = Dot::begin(sum[i][0]);
+        part[i][1] = Dot::begin(sum[i][1]);
+      }
+      for (int eight = 0; eight < 4; ++eight) {
+        const __m256i b0 = load(b), b1 = load(b + 32);
+        OCTAVO_UNROLL
+        for (int half = 0; half < 2; ++half) {
+          const __m256i w0 = Unpacked ? load(b + 64 * half) : halves(b0, half);
+          const __m256i w1 = Unpacked ? load(b + 64 * half + 32) : halves(b1, half);
+          OCTAVO_UNROLL
+          for (int i = 0; i < Rows; ++i) {
+            const __m256i x = broadcast4(a + i * args.a_stride + 4 * half);
+            part[i][0] = Dot::add(part[i][0], w0, x);
+            part[i][1] = Dot::add(part[i][1], w1, x);
+          }
+        }
+        a += 8;
+        b += Unpacked ? 128 : 64;
+      }
+      OCTAVO_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        sum[i][0] = Dot::end(sum[i][0], part[i][0]);
+        sum[i][1] = Dot::end(sum[i][1], part[i][1]);
+      }
+    }
+    OCTAVO_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const __m256 scale = _mm256_loadu_ps(b_scale + 8 * j);
+      OCTAVO_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        float* y = c + i * args.c_stride + 8 * j;
+        const __m256 before = first == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(y);
+        const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(a_scale[i]));
+        _mm256_storeu_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i][j]), both, before));
+      }
+    }
+    b_scale += 16;
+    a_scale += args.a_scale_stride;
+    a_base += args.a_scale_stride;
+  }
+}
+
+// All rows from m0 on, Rows at a time.
+template <class Dot, int Rows, bool Unpacked>
+static inline void all_rows(const GemmS4Args& args, Part inputs, int m0, int p, const uint8_t* b) {
+  for (; m0 + Rows <= args.m; m0 += Rows) block<Dot, Rows, Unpacked>(args, inputs, m0, p, b);
+  if constexpr (Rows > 1) {
+    if (m0 < args.m) all_rows<Dot, Rows - 1, Unpacked>(args, inputs, m0, p, b);
+  }
+}
+
+static inline void unpack(const uint8_t* b, int inputs, uint8_t* out) {
+  for (int k = 0; k < inputs; k += 8) {
+    for (int j = 0; j < 2; ++j) {
+      const __m256i v = load(b + 8 * k + 32 * j);
+      _mm256_storeu_si256((__m256i*)(out + 16 * k + 32 * j), halves(v, 0));
+      _mm256_storeu_si256((__m256i*)(out + 16 * k + 32 * j + 64), halves(v, 1));
+    }
+  }
+}
+
+// Rows at a time of a packed panel, and of an unpacked one, which wants no registers for that.
+template <class Dot, int Rows, int UnpackedRows>
+static inline void gemm(const GemmS4Args& args) {
+  constexpr int kInputs = kUnpackedBytes / 16;
+  for (int p = 0; p < args.panels; ++p) {
+    const uint8_t* b = args.b + p * args.b_panel_stride;
+    if (args.m <= Rows) {
+      all_rows<Dot, Rows, false>(args, {0, args.k}, 0, p, b);
+      continue;
+    }
+    for (int begin = 0; begin < args.k; begin += kInputs) {
+      const Part inputs = {begin, args.k - begin < kInputs ? args.k : begin + kInputs};
+      unpack(b + 8 * (int64_t)begin, inputs.end - begin, args.scratch);
+      all_rows<Dot, UnpackedRows, true>(args, inputs, 0, p, args.scratch);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace octavo
