@@ -71,10 +71,10 @@ def test_the_float_model_stays_what_it_was(
     assert len(pairs) == (15 if kind == "modernbert" else 4 if activation == "relu" else 2)
     if step == "equalize":
         linear = [pair for pair in pairs if pair.first in before]
-        assert set(changed) == {name for pair in linear for name in pair[:2]}
+        assert set(changed) == {name for pair in linear for name in (pair.first, *pair.readers)}
         assert not multiplied
     else:
-        assert multiplied == set(before) - {pair.second for pair in pairs}
+        assert multiplied == set(before) - {name for pair in pairs for name in pair.readers}
     for name, layer in linears(model).items():
         assert_same_bits(layer.weight, before[name])
 
@@ -82,9 +82,9 @@ def test_the_float_model_stays_what_it_was(
 def test_equalized_channels_have_one_range(tmp_path: Path) -> None:
     work = work_of(loaded(tmp_path / "m", hidden_act="relu"), {"equalize": True}, None)
     equalize(work)
-    for first, second, _ in work.model.pairs():
-        made: Any = work.model.get_submodule(first)
-        read: Any = work.model.get_submodule(second)
+    for pair in work.model.pairs():
+        made: Any = work.model.get_submodule(pair.first)
+        read: Any = work.model.get_submodule(pair.readers[0])
         ranges = np.abs(made.weight).max(axis=1), np.abs(read.weight).max(axis=0)
         np.testing.assert_allclose(*ranges, rtol=1e-4)
 

@@ -55,13 +55,14 @@ def command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Typical inputs, for what looks at them: .txt (a sentence a line), .jsonl, .npz.",
+            help="Typical inputs, for what looks at them: .txt (a sentence a line; of a decoder, a "
+            "text), .jsonl, .npz.",
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="cosine=X|sqnr=DB",
+            metavar="cosine=X|sqnr=DB|perplexity=RATIO",
             help="What the result must reach on the calibration data; layers stay float for it.",
         ),
     ] = None,
@@ -135,14 +136,16 @@ def _kept(names: list[str]) -> str:
 
 def _target(text: str) -> Target:
     """Return the target that an option's text stands for."""
-    from octavo.compression import Target
+    from octavo.compression.target import read_target
 
     name, _, number = text.partition("=")
     try:
         bound = float(number)
     except ValueError:
-        raise ValueError(f"--target: expected cosine=0.998 or sqnr=30, got {text!r}") from None
-    return Target(name, bound)
+        raise ValueError(
+            f"--target: expected cosine=0.998, sqnr=30 or perplexity=1.015, got {text!r}"
+        ) from None
+    return read_target({name: bound})
 
 
 def _refuse_own_source(model: str, out: Path) -> None:

@@ -37,8 +37,8 @@ def compress(
     Parameters
     ----------
     model : Encoder, Decoder or path
-        A loaded model, which is left as it is, or a model folder. A decoder takes recipes that need
-        no data.
+        A loaded model, which is left as it is, or a model folder, or a decoder's GGUF file. To a
+        decoder all is done but pruning and rounding by data, and correcting biases.
     recipe : str, dict, path of a YAML file, or Recipe
         ``"int8"``: int8 weights with a scale per output channel, activations quantized per token
         while running; embeddings int8 with a scale per row; norms stay float32.
@@ -50,7 +50,8 @@ def compress(
         of a dict or file are those of `Recipe`, `Prune`, `Quantize` and `Share`, the pattern as
         ``"2:4"``.
     calibration : optional
-        Inputs for what looks at them. A file: ``.txt`` with a sentence a line, ``.jsonl`` with
+        Inputs for what looks at them. A file: ``.txt`` with a sentence a line, or, for a decoder,
+        a text, which it reads in windows of 512 tokens; ``.jsonl`` with
         ``{"text": ...}`` or ``{"input_ids": ...}`` a line, ``.npz`` with input_ids and perhaps
         attention_mask and token_type_ids. Or a dict of such arrays. Or items: in a list or any
         other iterable (a PyTorch ``DataLoader``, an `octavo.data.Dataset`), yielded by a function,
@@ -62,9 +63,11 @@ def compress(
         by magnitude.
     target : optional
         What the result has to reach: ``{"cosine": 0.998}`` or ``{"sqnr": 30}`` (decibels), of the
-        sentence vectors of the calibration data against the float model's; or
-        ``{"metric": callable, "at_least": 0.85}``, or ``(callable, 0.85)``, where the callable
-        gets the compressed model and returns a number. As few layers as possible, the most
+        sentence vectors of the calibration data against the float model's; of a decoder
+        ``{"perplexity": 1.015}``, at most so many times the float model's on the calibration data;
+        or ``{"metric": callable, "at_least": 0.85}``, or ``"at_most"``, or ``(callable, 0.85)``,
+        where the callable gets the compressed model and returns a number. As few layers as
+        possible, the most
         sensitive ones, are then kept as the recipe's `Quantize.keep` says; the model's `recipe`
         tells which, and what was reached.
     on_layer : callable, optional
@@ -120,7 +123,7 @@ def compress(
 
 @in_default_mode
 def sensitivity(
-    model: Encoder | str | os.PathLike[str],
+    model: Encoder | Decoder | str | os.PathLike[str],
     calibration: Calibration,
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
@@ -130,10 +133,11 @@ def sensitivity(
 
     Parameters
     ----------
-    model : Encoder or path
+    model : Encoder, Decoder or path
         A loaded float model, which is left as it is, or a model folder.
     calibration
-        Inputs, as `compress` takes them; of more than 4096 tokens, a sample of the rows is run.
+        Inputs, as `compress` takes them; of more than 4096 tokens, or 1024 of a decoder, a sample
+        of the rows is run.
     recipe : str, dict, path of a YAML file, or Recipe
         How layers are quantized. What it does to float weights before (pruning, say) is done to
         all layers first.
@@ -158,7 +162,7 @@ def sensitivity(
     ...
     FileNotFoundError: no such folder: no/such/folder
     """
-    if not isinstance(model, (Encoder, str, os.PathLike)):
+    if not isinstance(model, (Encoder, Decoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     plan = read_recipe(recipe).resolved(has_calibration=True)
     work = prepared(model, plan, calibration, on_progress or (lambda _, __: None))

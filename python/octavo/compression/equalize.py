@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from octavo import nn
 from octavo.algorithms.smoothing import equalizing_scale
+from octavo.algorithms.smoothing.fold import geometric_means
 from octavo.compression.smooth import fold_pair
 from octavo.compression.work import Work
 
@@ -14,12 +19,16 @@ def equalize(work: Work) -> None:
     if not work.recipe.quantize.equalize:
         return
     for pair in work.model.pairs():
-        before, after = (work.model.get_submodule(name) for name in (pair.first, pair.second))
-        if not nn.is_linear(before, "float32") or not nn.is_linear(after, "float32"):
+        before: Any = work.model.get_submodule(pair.first)
+        readers: list[Any] = [work.model.get_submodule(name) for name in pair.readers]
+        if not all(nn.is_linear(layer, "float32") for layer in (before, *readers)):
             continue
-        rows = slice(pair.start, pair.start + after.in_features)
+        weight = np.concatenate([layer.weight for layer in readers])
+        inputs = weight.shape[1]
         try:
-            scale = equalizing_scale(before.weight[rows], after.weight)
+            scale = equalizing_scale(before.weight[pair.outputs(inputs)], weight)
         except ValueError as error:
-            raise ValueError(f"layers {pair.first!r} and {pair.second!r}: {error}") from None
-        fold_pair(work, pair, scale)
+            names = " and ".join(map(repr, (pair.first, *pair.readers)))
+            raise ValueError(f"layers {names}: {error}") from None
+        alike = pair.alike(inputs)
+        fold_pair(work, pair, scale if alike is None else geometric_means(scale, alike))

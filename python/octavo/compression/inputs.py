@@ -9,24 +9,26 @@ from octavo._types import Float32
 from octavo.compression.ranges import token_rows
 from octavo.data.batches import Batch, Batches
 from octavo.models.config import SEQUENCE
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.hooks import See
 
 
-def run_with_heads(model: Encoder, batch: Batch) -> None:
+def run_with_heads(model: Encoder | Decoder, batch: Batch) -> None:
     """Call every layer of a model."""
     hidden = model.forward(*batch)
-    if model.task:
-        model.logits_of(hidden, batch.mask)
-    if model.task == SEQUENCE and not model.head_activation:
-        return  # it has called the pooler
+    if isinstance(model, Encoder):
+        if model.task:
+            model.logits_of(hidden, batch.mask)
+        if model.task == SEQUENCE and not model.head_activation:
+            return  # it has called the pooler
     for _, head in model.heads():
         head(hidden)
 
 
 def see_inputs(
-    model: Encoder,
+    model: Encoder | Decoder,
     batches: Batches,
     names: Collection[str],
     see: See,

@@ -91,9 +91,9 @@ class Forms:
             return layer
         return self.form(name, layer)
 
-    def model(self, model: Encoder, kept: frozenset[str] = frozenset()) -> Encoder:
+    def model(self, model: Model, kept: frozenset[str] = frozenset()) -> Any:
         """Return a copy of a model in its final form, with some layers kept."""
-        made = map_layers(model, lambda name, layer: self.form(name, layer, name in kept))
+        made: Any = map_layers(model, lambda name, layer: self.form(name, layer, name in kept))
         set_attention(made, self._quantize)
         return made
 

@@ -26,9 +26,10 @@ from octavo.compression.target import Target, meet
 from octavo.compression.work import Progress, Work
 from octavo.data.batches import Batches, batches_of
 from octavo.data.sources import CalibrationData
+from octavo.data.text_windows import is_text, text_batches
 from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load, load_encoder, load_with
+from octavo.models.loader import load, load_with
 from octavo.nn.tree import map_layers
 
 Model = Encoder | Decoder | str | os.PathLike[str]
@@ -61,7 +62,7 @@ def run(
         return made
     once = recipe.passes == 1 and target is None
     as_pruned = recipe.quantize.is_plain and target is None
-    work = _begun(model, recipe, calibration, progress, once, on_layer, as_pruned)
+    work = _begun(model, recipe, calibration, progress, once, on_layer, as_pruned, target)
     _go_through_stages(work)
     if work.silent:
         applied["silent_layers"] = sorted(work.silent)
@@ -103,18 +104,42 @@ def _begun(
     once: bool,
     on_layer: OnLayer = None,
     as_pruned: bool = False,
+    target: Target | None = None,
 ) -> Work:
     """Open model and data, and plan every layer."""
-    if isinstance(model, Decoder):
-        raise ValueError(
-            "model: expected an encoder for a recipe that looks at data or at other layers, got a "
-            f"{model.architecture}"
-        )
-    loaded = model if isinstance(model, Encoder) else load_encoder(model)
+    # Without a transform a GGUF file's weights are float32, as compression wants them.
+    loaded = model if isinstance(model, (Encoder, Decoder)) else load_with(model, None)
+    _refuse(loaded, recipe, target)
     batches = Batches([])
-    if calibration is not None:
+    if isinstance(loaded, Decoder) and is_text(calibration):
+        batches = text_batches(calibration, loaded)
+    elif calibration is not None:
         batches = batches_of(calibration, loaded, once=once)
     return Work(recipe, loaded, batches, progress, on_layer, as_pruned)
+
+
+def _refuse(model: Encoder | Decoder, recipe: Recipe, target: Target | None) -> None:
+    """Refuse what is not done to models of this kind."""
+    metric = None if target is None else target.metric
+    if isinstance(model, Encoder):
+        if metric == "perplexity":
+            raise ValueError(
+                "target: perplexity: expected a decoder, which gives tokens probabilities, got a "
+                f"{model.architecture}"
+            )
+        return
+    of = f"of a {model.architecture}"
+    if metric in ("cosine", "sqnr"):
+        raise ValueError(f"target: expected perplexity or a callable {of}, got {metric}")
+    method, quantize = recipe.prune and recipe.prune.method, recipe.quantize
+    if method not in (None, "magnitude"):
+        raise ValueError(f"recipe: prune.method: expected magnitude {of}, got {method}")
+    if quantize.rounding != "nearest":
+        raise ValueError(
+            f"recipe: quantize.rounding: expected nearest {of}, got {quantize.rounding}"
+        )
+    if quantize.correct_bias:
+        raise ValueError(f"recipe: quantize.correct_bias: expected false {of}, got true")
 
 
 def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Any:

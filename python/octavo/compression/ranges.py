@@ -57,8 +57,11 @@ class InputObservers:
 
 
 def token_rows(x: Float32, mask: Any) -> Float32:
-    """Return the rows of tokens: of (batch, tokens, K), or of (batch, K) from the first token."""
-    if mask is None:
+    """Return the rows of tokens: of (batch, tokens, K), or of (batch, K) from the first token.
+
+    Other rows are of tokens alone.
+    """
+    if mask is None or (x.ndim == 2 and len(x) != len(mask)):
         return x
     if x.ndim == 3:
         # Of another shape they are packed, or a slice without padding: see octavo.models.packing.

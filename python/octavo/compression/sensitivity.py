@@ -13,13 +13,15 @@ import numpy as np
 from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.measures import cosines, sqnr_db
-from octavo.compression.work import Work
+from octavo.compression.work import Model, Work
 from octavo.data.batches import Batch
 from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers
 
 MOST_TOKENS = 4096
 """More calibration tokens than these would take longer, and hardly change the order."""
+MOST_OF_DECODERS = 1024
+"""The same of decoders, which have more layers of more weights."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class LayerSensitivity:
         Of the sentence vectors with those of the float model: mean and least.
     sqnr_db : float
         Signal-to-quantization-noise ratio of the sentence vectors, in decibels. For a layer of a
-        head, which they do not pass, all three are those of the head's output.
+        head, which they do not pass, all three are those of the head's output. A decoder has a
+        vector for each token, behind the last norm.
     float_bytes, nbytes : int
         Size of the layer in float32, and quantized.
     """
@@ -135,9 +138,13 @@ def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
     return float(cosine.mean()), float(cosine.min()), sqnr_db(wanted, got)
 
 
-def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
-    """Return the sentence vectors of batches, (rows, size)."""
-    return np.concatenate([model.sentence(model.forward(*batch), batch.mask) for batch in batches])
+def vectors_of(model: Model, batches: Iterable[Batch]) -> Float32:
+    """Return the vectors of batches, (rows, size): of sentences, or of a decoder of tokens."""
+    return np.concatenate([_vectors(model, model.forward(*batch), batch) for batch in batches])
+
+
+def _vectors(model: Model, hidden: Float32, batch: Batch) -> Float32:
+    return model.sentence(hidden, batch.mask) if isinstance(model, Encoder) else hidden
 
 
 def work_sensitivity(work: Work) -> Sensitivity:
@@ -146,7 +153,8 @@ def work_sensitivity(work: Work) -> Sensitivity:
     What comes out of the blocks before a layer's is computed once; only its own block and those
     behind it run again.
     """
-    batches = _sample(list(work.batches))
+    most = MOST_TOKENS if isinstance(work.model, Encoder) else MOST_OF_DECODERS
+    batches = _sample(list(work.batches), most)
     probe = _Probe(work.model, batches)
     names = [name for name, layer in work.model.named_modules() if _kind(layer)]
     rows = []
@@ -171,10 +179,10 @@ def _kind(layer: nn.Module) -> str:
     return layer.role if layer.kind == "float32" else ""
 
 
-def _sample(batches: Iterable[Batch]) -> list[Batch]:
-    """Return every n-th row of the batches, so that at most `MOST_TOKENS` are left."""
+def _sample(batches: Iterable[Batch], most: int) -> list[Batch]:
+    """Return every n-th row of the batches, so that at most so many tokens are left."""
     total = sum(int(batch.mask.sum()) for batch in batches)
-    step = -(-total // MOST_TOKENS)
+    step = -(-total // most)
     if step <= 1:
         return list(batches)
     chosen = []
@@ -191,7 +199,7 @@ def _sample(batches: Iterable[Batch]) -> list[Batch]:
 class _Probe:
     """A float model and what goes into each of its blocks."""
 
-    def __init__(self, model: Encoder, batches: Sequence[Batch]) -> None:
+    def __init__(self, model: Model, batches: Sequence[Batch]) -> None:
         self._model, self._batches = model, batches
         self._blocks = model.blocks()
         self._heads = dict(model.heads())
@@ -206,8 +214,8 @@ class _Probe:
     def measure(self, name: str, layer: nn.Module) -> tuple[float, float, float] | None:
         """Return the agreement with one layer replaced; None if no output depends on it."""
         for head, module in self._heads.items():
-            if name.startswith(f"{head}."):
-                changed = _with(module, name.removeprefix(f"{head}."), layer)
+            if f"{name}.".startswith(f"{head}."):
+                changed = _with(module, name[len(head) + 1 :], layer)
                 return agreement(self._headed(module), self._headed(changed))
         for index, (block, module) in enumerate(self._blocks):
             if name.startswith(f"{block}."):
@@ -220,14 +228,14 @@ class _Probe:
         return self._rest(0, states, model)
 
     def _rest(
-        self, start: int, states: list[Float32], model: Encoder | None = None
+        self, start: int, states: list[Float32], model: Model | None = None
     ) -> tuple[float, float, float]:
         for _, block in self._blocks[start:]:
             states = self._through(block, states, model)
         return agreement(self._wanted, self._vectors(states))
 
     def _through(
-        self, block: Any, states: list[Float32], model: Encoder | None = None
+        self, block: Any, states: list[Float32], model: Model | None = None
     ) -> list[Float32]:
         of = self._model if model is None else model
         return [
@@ -238,7 +246,7 @@ class _Probe:
     def _vectors(self, states: list[Float32]) -> Float32:
         return np.concatenate(
             [
-                self._model.sentence(self._model.finish(hidden), batch.mask)
+                _vectors(self._model, self._model.finish(hidden), batch)
                 for hidden, batch in zip(states, self._batches, strict=True)
             ]
         )

@@ -3,79 +3,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from octavo import nn
 from octavo._types import Float32
-from octavo.algorithms.smoothing import InputRanges, best_multiplier, fold, outlier_columns
+from octavo.algorithms.smoothing import InputRanges, best_multiplier, outlier_columns
 from octavo.algorithms.smoothing.migrate import smoothing_multiplier
 from octavo.compression.inputs import see_inputs
 from octavo.compression.sequential import require_finite
 from octavo.compression.work import Work
 from octavo.models.specs import Pair
 
+NORMS = ("layer_norm", "rms_norm")
+
 
 def smooth(work: Work) -> None:
     """Move scale from what int8 layers read to their weights, if the recipe says so.
 
-    With ``smooth: auto`` each layer gets the multiplier with which its own int8 output comes
-    closest to the float one on the calibration data; with a number, SmoothQuant's with that alpha.
-    Where the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight,
-    and costs nothing; elsewhere the layer itself has it.
+    With ``smooth: auto`` a layer gets the multiplier with which its own int8 output comes closest
+    to the float one on the calibration data; with a number, SmoothQuant's with that alpha. Where
+    the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight, is one
+    for all layers that read the same, and costs nothing; elsewhere the layer itself has it.
     """
-    wanted = work.recipe.quantize.smooth
-    if wanted is None:
+    if work.recipe.quantize.smooth is None:
         return
-    ranges = _ranges(work)
-    found: dict[str, Float32] = {}
-    for index, (name, inputs) in enumerate(ranges.items()):
-        work.progress(f"smoothing {name}", (1 + index / len(ranges)) / 2)
-        multiplier = _multiplier(work, name, inputs)
-        if multiplier is not None:
-            found[name] = multiplier
-    for pair in work.model.pairs():
-        if pair.second in found:
-            fold_pair(work, pair, np.reciprocal(found.pop(pair.second)))
-    for name, multiplier in found.items():
-        layer = work.linear(name)
-        weight = layer.held_weight.like(layer.weight / multiplier)
-        work.replace(name, layer.replace(weight=weight, input_multiplier=multiplier))
+    ranges = _ranges(work, work.int8_linears())
+    pairs = [pair for pair in work.model.pairs() if _can_fold(work, pair, ranges)]
+    behind = {name for pair in pairs for name in pair.readers}
+    steps: list[tuple[tuple[str, ...], Pair | None]] = [(pair.readers, pair) for pair in pairs]
+    steps += [((name,), None) for name in ranges if name not in behind]
+    found = []
+    for index, (names, pair) in enumerate(steps):
+        work.progress(f"smoothing {names[0]}", (1 + index / len(steps)) / 2)
+        found.append(_multiplier(work, names, pair, ranges[names[0]]))
+    for (names, pair), multiplier in zip(steps, found, strict=True):
+        if multiplier is None:
+            continue
+        if pair is not None:
+            fold_pair(work, pair, np.reciprocal(multiplier))
+        else:
+            layer = work.linear(names[0])
+            weight = layer.held_weight.like(layer.weight / multiplier)
+            work.replace(names[0], layer.replace(weight=weight, input_multiplier=multiplier))
+
+
+def _can_fold(work: Work, pair: Pair, ranges: Mapping[str, InputRanges]) -> bool:
+    """Whether a multiplier of what readers read, all of them int8 later, can go into `first`."""
+    before = work.model.get_submodule(pair.first)
+    is_float = before.role in NORMS or nn.is_linear(before, "float32")
+    return is_float and all(name in ranges for name in pair.readers)
 
 
 def fold_pair(work: Work, pair: Pair, scale: Float32) -> None:
-    """Divide what one of a pair gives by a scale; make up for it in the other."""
+    """Divide what the first of a pair gives by a scale, alike for equal outputs; make up for it."""
     before: Any = work.model.get_submodule(pair.first)
-    after = work.model.get_submodule(pair.second)
-    if not nn.is_linear(after, "float32"):
-        return
-    rows = slice(pair.start, pair.start + after.in_features)
-    if before.role == "layer_norm":
-        bias = None if before.bias is None else before.bias / scale
-        work.replace(pair.first, nn.LayerNorm(before.weight / scale, bias, before.eps))
-        read = after.weight * scale
-    elif nn.is_linear(before, "float32"):
-        weight = before.weight.copy()
-        bias = None if before.bias is None else before.bias.copy()
-        part = None if bias is None else bias[rows]
-        weight[rows], part, read = fold(weight[rows], part, after.weight, scale)
-        if bias is not None:
-            bias[rows] = part
-        work.replace(pair.first, before.replace(weight=before.held_weight.like(weight), bias=bias))
-        plan = work.plans[pair.first]
-        whole = np.ones(before.out_features, np.float32)
-        whole[rows] = scale
-        plan.output_scale = whole if plan.output_scale is None else plan.output_scale * whole
+    readers: list[Any] = [work.model.get_submodule(name) for name in pair.readers]
+    if before.role in NORMS:
+        if before.role == "rms_norm":
+            norm: nn.Module = nn.RMSNorm(before.weight / scale, before.eps)
+        else:
+            bias = None if before.bias is None else before.bias / scale
+            norm = nn.LayerNorm(before.weight / scale, bias, before.eps)
+        work.replace(pair.first, norm)
     else:
-        return
-    work.replace(pair.second, after.replace(weight=after.held_weight.like(read)))
+        whole = np.ones(before.out_features, np.float32)
+        whole[pair.outputs(len(scale))] = scale
+        weight = before.held_weight.like(before.weight / whole[:, None])
+        bias = None if before.bias is None else before.bias / whole
+        work.replace(pair.first, before.replace(weight=weight, bias=bias))
+        plan = work.plans[pair.first]
+        plan.output_scale = whole if plan.output_scale is None else plan.output_scale * whole
+    for name, after in zip(pair.readers, readers, strict=True):
+        weight = after.held_weight.like(after.weight * scale)
+        work.replace(name, after.replace(weight=weight))
 
 
-def _ranges(work: Work) -> dict[str, InputRanges]:
-    """Look at what the layers read that will be int8."""
-    layers = {name: work.linear(name) for name in work.int8_linears()}
+def _ranges(work: Work, names: Iterable[str]) -> dict[str, InputRanges]:
+    """Look at what layers read."""
+    layers = {name: work.linear(name) for name in names}
     ranges = {
         name: InputRanges(layer.in_features, seed=work.recipe.seed)
         for name, layer in layers.items()
@@ -96,23 +104,27 @@ def _ranges(work: Work) -> dict[str, InputRanges]:
     return ranges
 
 
-def _multiplier(work: Work, name: str, inputs: InputRanges) -> NDArray[np.float32] | None:
+def _multiplier(
+    work: Work, names: Sequence[str], pair: Pair | None, inputs: InputRanges
+) -> Float32 | None:
+    """Return what layers that read the same multiply it by."""
     quantize = work.recipe.quantize
-    layer = work.model.get_submodule(name)
-    assert nn.is_linear(layer, "float32")
+    weight = np.concatenate([work.linear(name).weight for name in names])
+    alike = None if pair is None else pair.alike(inputs.width)
     try:
         if quantize.smooth == "auto":
             return best_multiplier(
-                layer.weight,
+                weight,
                 inputs,
                 symmetric=quantize.symmetric,
                 static=quantize.activations == "static",
                 bits=quantize.bits,
+                alike=alike,
             )
         assert isinstance(quantize.smooth, (int, float))
-        return smoothing_multiplier(layer.weight, inputs, quantize.smooth)
+        return smoothing_multiplier(weight, inputs, quantize.smooth, alike=alike)
     except ValueError as error:
-        raise ValueError(f"layer {name!r}: {error}") from None
+        raise ValueError(f"layer {names[0]!r}: {error}") from None
 
 
 def find_outliers(work: Work) -> None:
@@ -123,7 +135,7 @@ def find_outliers(work: Work) -> None:
     threshold = work.recipe.quantize.outliers
     if threshold is None:
         return
-    for name, inputs in _ranges(work).items():
+    for name, inputs in _ranges(work, work.int8_linears()).items():
         multiplier = work.linear(name).input_multiplier
         if multiplier is not None:
             inputs.scale(multiplier)

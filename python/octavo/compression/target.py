@@ -3,21 +3,30 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from octavo import _checks
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.sensitivity import agreement, vectors_of, work_sensitivity
-from octavo.compression.work import Work
+from octavo.compression.work import Model, Work
+from octavo.data.batches import Batch
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
+from octavo.models.likelihood import token_losses
 
-METRICS = ("cosine", "sqnr")
-_FORMS = '{"cosine": 0.998}, {"sqnr": 30}, {"metric": callable, "at_least": 0.85} or a pair of both'
+METRICS = ("cosine", "sqnr", "perplexity")
+AT_MOST = ("perplexity",)
+_FORMS = (
+    '{"cosine": 0.998}, {"sqnr": 30}, {"perplexity": 1.015}, {"metric": callable, "at_least": 0.85}'
+    " or a pair of both"
+)
 
 
 class TargetNotMetError(ValueError):
@@ -42,28 +51,61 @@ class Target:
 
     Parameters
     ----------
-    metric : "cosine", "sqnr" or callable
-        Of the sentence vectors of the calibration data, against those of the float model: their
-        mean cosine, or their signal-to-quantization-noise ratio in decibels. Or a function of the
-        compressed model that returns a number, the larger the better: accuracy on labelled data,
-        say.
-    at_least : float
+    metric : "cosine", "sqnr", "perplexity" or callable
+        Of an encoder's sentence vectors of the calibration data, against those of the float model:
+        their mean cosine, or their signal-to-quantization-noise ratio in decibels. Of a decoder,
+        its perplexity on the calibration data over that of the float model, which attends in
+        float32. Or a function of the compressed model that returns a number: accuracy on labelled
+        data, say.
+    at_least : float, optional
+    at_most : float, optional
+        Of a perplexity, this; of a callable, one of the two.
 
     Examples
     --------
     >>> from octavo.compression import Target
     >>> Target("cosine", 0.998).name
     'cosine'
+    >>> Target("perplexity", at_most=1.015).holds(1.01)
+    True
     """
 
     metric: str | Callable[[Any], float]
-    at_least: float
+    at_least: float | None = None
+    at_most: float | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.metric):
             _checks.choice(self.metric, "target: metric", METRICS)
-        where = f"target: {self.name if self.metric == self.name else 'at_least'}"
-        _checks.real(self.at_least, where, "(0, 1)" if self.metric == "cosine" else "")
+        if (self.at_least is None) == (self.at_most is None):
+            which = "both" if self.at_least is not None else "neither"
+            raise ValueError(f"target: expected at_least or at_most, got {which}")
+        if isinstance(self.metric, str) and (self.metric in AT_MOST) != self.is_most:
+            wanted = "at_most" if self.metric in AT_MOST else "at_least"
+            raise ValueError(f"target: {self.metric}: expected {wanted}, got {self.side}")
+        where = f"target: {self.name if self.metric == self.name else self.side}"
+        bounds = {"cosine": "(0, 1)", "perplexity": "(0, inf)"}
+        named = isinstance(self.metric, str)
+        _checks.real(self.bound, where, bounds.get(self.name, "") if named else "")
+
+    @property
+    def is_most(self) -> bool:
+        """Whether smaller is better."""
+        return self.at_most is not None
+
+    @property
+    def side(self) -> str:
+        """Which of the two bounds there is."""
+        return "at_most" if self.is_most else "at_least"
+
+    @property
+    def bound(self) -> float:
+        """The bound."""
+        return getattr(self, self.side)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value reaches the target."""
+        return value <= self.bound if self.is_most else value >= self.bound
 
     @property
     def name(self) -> str:
@@ -78,23 +120,23 @@ def read_target(target: object) -> Target:
     if isinstance(target, Target):
         return target
     if isinstance(target, Mapping):
-        if set(target) == {"metric", "at_least"}:
-            return Target(target["metric"], target["at_least"])
+        if set(target) in ({"metric", "at_least"}, {"metric", "at_most"}):
+            return Target(**target)
         if len(target) == 1 and (key := next(iter(target))) in METRICS:
-            return Target(key, target[key])
+            return Target(key, **{"at_most" if key in AT_MOST else "at_least": target[key]})
         raise ValueError(f"target: expected {_FORMS}, got the keys {sorted(map(str, target))}")
     if isinstance(target, tuple) and len(target) == 2:
         return Target(*target)
     raise TypeError(f"target: expected {_FORMS}, got {type(target).__name__}")
 
 
-def meet(work: Work, target: Target) -> tuple[Encoder, dict[str, Any]]:
+def meet(work: Work, target: Target) -> tuple[Model, dict[str, Any]]:
     """Return the compressed model with the fewest layers in float that reaches a target.
 
     Layers are kept in the order of their sensitivity, but tables of embeddings larger than any
     linear layer come last. How many are needed is found by doubling and then halving. What is
-    returned is what was measured, with the record for the model's recipe: metric, at_least,
-    reached, kept.
+    returned is what was measured, with the record for the model's recipe: metric, at_least or
+    at_most, reached, kept.
     """
     search = _Search(work, target)
     if not search.holds(0):
@@ -118,10 +160,10 @@ class _Search:
         self._work, self._forms, self._target = work, work.forms, target
         self._order: list[str] = []
         self._tried: dict[int, float] = {}
-        self._best: tuple[int, Encoder] | None = None
+        self._best: tuple[int, Model] | None = None
         self._reference: Any = None
         if isinstance(target.metric, str):
-            self._reference = vectors_of(work.original, work.batches)
+            self._reference = _reference(work, target.metric)
             if not np.isfinite(self._reference).all():
                 raise ValueError(
                     "model: expected finite outputs on the calibration data, got NaN or infinity"
@@ -135,7 +177,7 @@ class _Search:
     def rank(self) -> None:
         """Find the order in which layers are kept."""
         rows = list(work_sensitivity(self._work))
-        if isinstance(self._target.metric, str):
+        if isinstance(self._work.model, Encoder) and isinstance(self._target.metric, str):
             heads = tuple(f"{name}." for name, _ in self._work.model.heads())
             rows = [row for row in rows if not heads or not row.name.startswith(heads)]
         widest = max((row.float_bytes for row in rows if row.kind == "linear"), default=0)
@@ -149,25 +191,24 @@ class _Search:
         made = correct_biases(self._work, made)
         value = self._measure(made, count)
         self._tried[count] = value
-        bound = self._target.at_least
         self._work.progress(
-            f"{self._target.name} {value:.5g} of {bound:.5g} with {_layers(count)} in "
+            f"{self._target.name} {value:.5g} of {self._target.bound:.5g} with {_layers(count)} in "
             f"{self._forms.keep}",
             min(1.0, len(self._tried) / 12),
         )
-        if value < bound:
+        if not self._target.holds(value):
             return False
         if self._best is None or count < self._best[0]:
             self._best = count, made
         return True
 
-    def result(self) -> tuple[Encoder, dict[str, Any]]:
+    def result(self) -> tuple[Model, dict[str, Any]]:
         """Return the model with the fewest layers in float that reached the target."""
         assert self._best is not None
         count, made = self._best
         record = {
             "metric": self._target.name,
-            "at_least": self._target.at_least,
+            self._target.side: self._target.bound,
             "reached": self._tried[count],
             "kept": self._order[:count],
         }
@@ -175,21 +216,27 @@ class _Search:
 
     def failure(self) -> TargetNotMetError:
         """Return the error of a target that even the most layers did not reach."""
-        count = max(self._tried, key=lambda tried: (self._tried[tried], -tried))
+        sign, words = (-1, ("most", "least")) if self._target.is_most else (1, ("least", "most"))
+        count = max(self._tried, key=lambda tried: (sign * self._tried[tried], -tried))
         value = self._tried[count]
         return TargetNotMetError(
-            f"target: expected a {self._target.name} of at least {self._target.at_least:g}, got "
-            f"at most {value:.6g}, with {_layers(count)} of {self.most} in {self._forms.keep}; "
-            f"{self._tried[0]:.6g} with none",
+            f"target: expected a {self._target.name} of at {words[0]} {self._target.bound:g}, "
+            f"got at {words[1]} {value:.6g}, with {_layers(count)} of {self.most} in "
+            f"{self._forms.keep}; {self._tried[0]:.6g} with none",
             value,
             self._order[:count],
         )
 
-    def _measure(self, made: Encoder, count: int) -> float:
+    def _measure(self, made: Model, count: int) -> float:
         metric = self._target.metric
         if isinstance(metric, str):
-            cosine, _, sqnr = agreement(self._reference, vectors_of(made, self._work.batches))
-            value: Any = cosine if metric == "cosine" else sqnr
+            value: Any
+            if isinstance(made, Decoder):
+                losses = losses_of(made, self._work.batches)
+                value = math.exp(float((losses - self._reference).mean()))
+            else:
+                cosine, _, sqnr = agreement(self._reference, vectors_of(made, self._work.batches))
+                value = cosine if metric == "cosine" else sqnr
             if math.isnan(value):
                 raise ValueError(
                     f"model: expected finite outputs, got NaN (with {_layers(count)} in "
@@ -205,6 +252,27 @@ class _Search:
                 ) from error
             value = _checks.real(value, f"target: result of {self._target.name}")
         return float(value)
+
+
+def _reference(work: Work, metric: str) -> Any:
+    """Return what the float model gives, for a metric of what a compressed one gives."""
+    if not isinstance(work.original, Decoder):
+        return vectors_of(work.original, work.batches)
+    exact = copy.copy(work.original)
+    exact.attention_precision = "float32"
+    losses = losses_of(exact, work.batches)
+    if not losses.size:
+        raise ValueError(f"calibration: expected texts of at least 2 tokens for a {metric}")
+    return losses
+
+
+def losses_of(model: Decoder, batches: Iterable[Batch]) -> npt.NDArray[np.float64]:
+    """Return minus the logarithms of the probabilities of the tokens of texts, but the first."""
+    found = [np.empty(0)]
+    for batch in batches:
+        texts = [ids[kept] for ids, kept in zip(batch.ids, batch.mask, strict=True)]
+        found += [token_losses(model, ids) for ids in texts if len(ids) > 1]
+    return np.concatenate(found)
 
 
 def _layers(count: int) -> str:

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from octavo import nn
 from octavo.compression.materialize import Forms
 from octavo.compression.plan import LayerPlan, Planner
 from octavo.compression.recipe import Recipe
 from octavo.data.batches import Batches
+from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
 from octavo.nn.tree import map_layers, untied
 
+Model = Encoder | Decoder
 Progress = Callable[[str, float], None]
 """Gets what is going on and the share that is done."""
 
@@ -25,7 +27,7 @@ class Work:
     ----------
     recipe : Recipe
         Resolved.
-    model : Encoder
+    model : Encoder or Decoder
         Left as it is, as `original`; a float copy of it is the attribute `model`.
     batches : Batches
         The calibration data; each iteration is a pass over it.
@@ -41,7 +43,7 @@ class Work:
     def __init__(
         self,
         recipe: Recipe,
-        model: Encoder,
+        model: Model,
         batches: Batches,
         progress: Progress = lambda _, __: None,
         on_layer: Callable[[str], None] | None = None,
@@ -51,7 +53,7 @@ class Work:
         # Layers of whose weights the data says nothing: what they read is alike in all rows.
         self.silent: set[str] = set()
         self.as_pruned = as_pruned
-        self.original = untied(model)
+        self.original: Any = untied(model)
         self.plans: dict[str, LayerPlan] = {}
         planner = Planner(recipe)
 
@@ -59,7 +61,7 @@ class Work:
             self.plans[name] = planner(name, layer)
             return layer
 
-        self.model = map_layers(self.original, planned)
+        self.model: Any = map_layers(self.original, planned)
         planner.check()
         self.forms = Forms(self.plans, recipe.quantize, on_layer)
 

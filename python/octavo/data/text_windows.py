@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from octavo import _checks
 from octavo._files import read_bytes
 from octavo._text import decoded
 from octavo._types import Int64
+from octavo.data.batches import Batch, Batches
 
 CONTEXT = 512
 
@@ -101,6 +103,17 @@ def read_windows(text: Any, model: LanguageModel, context: int | None, name: str
     rows = [np.concatenate([start, part]) for part in parts]
     # A single token that follows nothing is not predicted.
     return Windows([row for row in rows if len(row) > 1], len(before), context)
+
+
+def is_text(calibration: object) -> bool:
+    """Whether calibration data is a file of text."""
+    return isinstance(calibration, (str, os.PathLike)) and Path(calibration).suffix == ".txt"
+
+
+def text_batches(path: str | os.PathLike[str], model: LanguageModel) -> Batches:
+    """Return the windows of a text, one a batch: calibration data of a decoder."""
+    rows = read_windows(path, model, None, "calibration").rows
+    return Batches([Batch(row[None], np.ones((1, len(row)), np.bool_), None) for row in rows])
 
 
 def _tokens(path: str | os.PathLike[str], model: LanguageModel) -> tuple[list[int], Int64]:

@@ -91,3 +91,27 @@ class FloatKeyValues:
             )
             parts = mixed.reshape(len(bias), group, self._heads, -1).swapaxes(1, 2)
             out[rows] = parts.reshape(len(bias), -1)
+
+
+class PassingKeyValues(FloatKeyValues):
+    """Keys and values of one layer at a time: those of whole texts, which are not continued."""
+
+    def __init__(self, kv_heads: int, head_size: int) -> None:
+        super().__init__(1, kv_heads, head_size)
+
+    def append(self, layer: int, k: Float32, v: Float32) -> None:  # noqa: ARG002
+        """Take rows in the place of those of before."""
+        self.truncate(0)
+        super().append(0, k, v)
+
+    def attend(
+        self,
+        q: Float32,
+        layer: int,  # noqa: ARG002
+        heads: int,
+        window: int | None,
+        scale: float,
+        out: Float32,
+    ) -> None:
+        """Attend of each row to those that it sees."""
+        super().attend(q, 0, heads, window, scale, out)

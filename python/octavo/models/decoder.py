@@ -16,6 +16,7 @@ from octavo import _checks, nn
 from octavo._types import Float32, Int64
 from octavo.models.adapters import AdaptedDecoder
 from octavo.models.cache import Cache, alone_with, check_caches
+from octavo.models.decoder_blocks import DecoderBlocks
 from octavo.models.decoder_config import DecoderConfig
 from octavo.models.decoder_parts import DecoderSource, DecoderStack
 from octavo.models.fused import Fused, FusedLayers, fused
@@ -34,7 +35,7 @@ class _Tied:
     head: nn.Module
 
 
-class Decoder(Generating, AdaptedDecoder):
+class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
     """A decoder: LLaMA, Mistral, Gemma 3, Phi-3, Qwen2, Qwen3 and what has their form.
 
     The layers are attributes under the names of the checkpoint, so that a layer is swapped by

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from octavo import nn
-from octavo._checks import as_array, as_bool, as_ids, check_shape, choice
+from octavo._checks import as_ids, check_shape, choice
 from octavo._types import Float32, Int64, Mask
 from octavo.io.segment import Segment
 from octavo.models.config import EncoderConfig
 from octavo.models.fused import Fused, fused
-from octavo.models.packing import Packed, packed, slices
+from octavo.models.packing import Packed, checked_mask, packed, slices
 from octavo.models.self_attention import ATTENTION_PRECISIONS, SelfAttention
 from octavo.models.sentence import SentenceModules, read_modules
 from octavo.models.specs import Pair
@@ -139,7 +139,7 @@ class Encoder(TextVectors):
             raise ValueError(
                 f"input_ids: {ids.shape[1]} tokens, the model has {self.config.positions} positions"
             )
-        mask = None if attention_mask is None else _mask(attention_mask, ids.shape)
+        mask = None if attention_mask is None else checked_mask(attention_mask, ids.shape)
         types: Int64 | None = None
         if token_type_ids is not None:
             if self.config.token_types == 0:
@@ -233,7 +233,7 @@ class Encoder(TextVectors):
         if self.config.activation == "relu":
             inside.append(self.feed_forward_pair)
         return [
-            Pair(f"{name}.{first}", f"{name}.{second}")
+            Pair(f"{name}.{first}", (f"{name}.{second}",))
             for name, _ in self.blocks()
             for first, second in inside
         ]
@@ -288,13 +288,3 @@ class Encoder(TextVectors):
                 bad = low if low < 0 else high
                 raise ValueError(f"{name}: expected values in [0, {limit - 1}], got {bad}")
         return ids
-
-
-def _mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:
-    mask: npt.NDArray[Any] = as_array(values, "attention_mask")
-    check_shape(mask, shape, "attention_mask")
-    if mask.dtype.kind not in "biuf":
-        raise TypeError(f"attention_mask: expected bool or 0/1, got {mask.dtype}")
-    if mask.dtype.kind != "b" and not ((mask == 0) | (mask == 1)).all():
-        raise ValueError("attention_mask: expected only 0 and 1")
-    return as_bool(mask)

@@ -170,10 +170,10 @@ class ModernBertModel(Encoder):
         found = []
         for name, block in self.blocks():
             if getattr(block, "attn_norm", None) is not None:
-                found.append(Pair(f"{name}.attn_norm", f"{name}.attn.Wqkv"))
-            found.append(Pair(f"{name}.attn.Wqkv", f"{name}.attn.Wo", 2 * size))
-            found.append(Pair(f"{name}.mlp_norm", f"{name}.mlp.Wi"))
-            found.append(Pair(f"{name}.mlp.Wi", f"{name}.mlp.Wo", wide))
+                found.append(Pair(f"{name}.attn_norm", (f"{name}.attn.Wqkv",)))
+            found.append(Pair(f"{name}.attn.Wqkv", (f"{name}.attn.Wo",), 2 * size))
+            found.append(Pair(f"{name}.mlp_norm", (f"{name}.mlp.Wi",)))
+            found.append(Pair(f"{name}.mlp.Wi", (f"{name}.mlp.Wo",), wide))
         return found
 
     def bias_switch(self, name: str) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from octavo._checks import as_array, as_bool, check_shape
 from octavo._types import Int64, Mask
 
 SLICE_TOKENS = 512
@@ -70,3 +72,14 @@ def slices(lengths: Int64, most: int) -> Iterator[slice]:
         total += length
     if start < len(lengths):
         yield slice(start, len(lengths))
+
+
+def checked_mask(values: npt.ArrayLike, shape: tuple[int, ...]) -> Mask:
+    """Return an attention mask as bool, or raise."""
+    mask: npt.NDArray[Any] = as_array(values, "attention_mask")
+    check_shape(mask, shape, "attention_mask")
+    if mask.dtype.kind not in "biuf":
+        raise TypeError(f"attention_mask: expected bool or 0/1, got {mask.dtype}")
+    if mask.dtype.kind != "b" and not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("attention_mask: expected only 0 and 1")
+    return as_bool(mask)

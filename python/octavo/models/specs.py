@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from octavo._types import Int64
     from octavo.models.decoder import Decoder
     from octavo.models.encoder import Encoder
 
@@ -23,15 +26,38 @@ class LayerSpec(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two layers between which a positive factor of a channel just passes.
+    """A layer and its readers, between which a positive factor of a channel just passes.
 
-    Channel i of what `second` reads is channel ``start + i`` of what `first` gives: as it is,
-    through ReLU, as a weighted mean over tokens, or times something else. It reaches nothing else.
+    Channel i of what each of the readers reads is channel ``outputs(n)[i]`` of what `first` gives:
+    as it is, through ReLU, as a weighted mean over tokens, or times something else. It reaches
+    nothing else.
+
+    Attributes
+    ----------
+    first : str
+    readers : tuple of str
+        Layers that read the same.
+    start : int
+        The first channel that is read.
+    shared_by : int
+        How many heads of what is read are one of what is given, each of `head_size` channels.
+    head_size : int
     """
 
     first: str
-    second: str
+    readers: tuple[str, ...]
     start: int = 0
+    shared_by: int = 1
+    head_size: int = 1
+
+    def outputs(self, inputs: int) -> Int64:
+        """Return which channel of what `first` gives each of so many is."""
+        head, place = np.divmod(np.arange(inputs), self.head_size)
+        return self.start + head // self.shared_by * self.head_size + place
+
+    def alike(self, inputs: int) -> Int64 | None:
+        """Return `outputs` where some are equal, which have one factor; None where none are."""
+        return self.outputs(inputs) if self.shared_by > 1 else None
 
 
 class _SpecBuilder:

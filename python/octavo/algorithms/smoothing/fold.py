@@ -92,3 +92,11 @@ def fold(
     _checks.check_scale(factors, "scale")
     shifted = None if bias is None else floats(bias, (n,), "bias") / factors
     return rows / factors[:, None], shifted, columns * factors
+
+
+def geometric_means(values: Array, alike: Array) -> Array:
+    """Return for each positive value the geometric mean of those with its number in `alike`."""
+    numbers, counts = np.unique(alike, return_inverse=True, return_counts=True)[1:]
+    log = np.log(values.astype(np.float64))
+    means: Array = np.exp(np.bincount(numbers, log) / counts)[numbers]
+    return means.astype(np.float32)

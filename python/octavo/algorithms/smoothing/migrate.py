@@ -11,6 +11,7 @@ from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.algorithms.observers import MinMax
 from octavo.algorithms.rounding import nearest_rows
+from octavo.algorithms.smoothing.fold import geometric_means
 from octavo.algorithms.smoothing.statistics import InputRanges, floats
 
 STATISTICS = ("max", "rms")
@@ -24,7 +25,12 @@ _WIDEST = np.float32(2.0**20)
 
 
 def smoothing_multiplier(
-    weight: ArrayLike, inputs: InputRanges, alpha: float = 0.5, statistic: str = "max"
+    weight: ArrayLike,
+    inputs: InputRanges,
+    alpha: float = 0.5,
+    statistic: str = "max",
+    *,
+    alike: ArrayLike | None = None,
 ) -> Array:
     """Return what to multiply each input channel by, so that less is lost in quantizing it.
 
@@ -43,6 +49,8 @@ def smoothing_multiplier(
     statistic : "max" or "rms"
         What stands for the size of a channel: its largest magnitude, as published, or its root mean
         square, which a few large values move less.
+    alike : int array, shape (K,), optional
+        Channels of equal numbers get the same multiplier: the geometric mean of their own.
 
     Returns
     -------
@@ -75,8 +83,12 @@ def smoothing_multiplier(
         of_weight = np.sqrt(np.square(values, dtype=np.float64).mean(axis=0))
     # In float64: neither power can overflow there.
     log = share * _log_sizes(of_inputs) - (1 - share) * _log_sizes(of_weight)
-    multiplier = np.exp(log.mean() - log)
-    return np.clip(multiplier, 1 / _WIDEST, _WIDEST).astype(np.float32)
+    multiplier = np.clip(np.exp(log.mean() - log), 1 / _WIDEST, _WIDEST).astype(np.float32)
+    if alike is None:
+        return multiplier
+    numbers = _checks.as_ids(alike, "alike")
+    _checks.check_shape(numbers, (inputs.width,), "alike")
+    return geometric_means(multiplier, numbers)
 
 
 @in_default_mode
@@ -87,6 +99,7 @@ def best_multiplier(
     symmetric: bool = False,
     static: bool = False,
     bits: int = 8,
+    alike: ArrayLike | None = None,
 ) -> Array | None:
     """Return the smoothing multiplier with which the int8 layer comes closest to the float one.
 
@@ -105,6 +118,8 @@ def best_multiplier(
         Whether it will quantize them with one scale for all rows.
     bits : int
         Of the layer's weight, 2 to 8.
+    alike
+        As in `smoothing_multiplier`.
 
     Returns
     -------
@@ -133,7 +148,7 @@ def best_multiplier(
     trial = _Trial(x, wanted, _checks.integer(bits, "bits", 2, 8), **options)
     best, least = None, trial.error(values, None)
     for statistic, alpha in _TRIED:
-        multiplier = smoothing_multiplier(values, inputs, alpha, statistic)
+        multiplier = smoothing_multiplier(values, inputs, alpha, statistic, alike=alike)
         error = trial.error(values / multiplier, multiplier)
         if error < least:
             best, least = multiplier, error
