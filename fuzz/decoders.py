@@ -31,11 +31,13 @@ _LLAMA: dict[str, Any] = {
 _LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _YARN = {"rope_type": "yarn", "beta_fast": 8, "mscale": 0.7, "mscale_all_dim": 1.3}
 _FACTORS = {"rope_theta": 50.0, "factor": 4.0, "original_max_position_embeddings": 8}
+_LONGROPE = {"rope_type": "longrope", "long_factor": [1.5, 4.0], "short_factor": [1.0, 1.0]}
 _CONFIGS: tuple[dict[str, Any], ...] = (
     {"rope_parameters": {**_FACTORS, **_LLAMA3}},
-    {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False},
+    {"attention_bias": True, "mlp_bias": True, "rope_parameters": {**_FACTORS, **_YARN}},
     {"model_type": "gemma3_text", "sliding_window": 2, "hidden_activation": "gelu_pytorch_tanh"},
-    {"model_type": "phi3", "rope_parameters": {**_FACTORS, **_YARN}, "sliding_window": 3},
+    {"model_type": "phi3", "rope_parameters": _LONGROPE, "sliding_window": 3}
+    | {"original_max_position_embeddings": 8, "tie_word_embeddings": False},
     {"model_type": "qwen2", "rope_scaling": {"type": "linear", "factor": 2.0}},
     {"model_type": "qwen3", "head_dim": 6, "use_sliding_window": True, "sliding_window": 2},
 )
