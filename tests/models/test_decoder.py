@@ -223,6 +223,14 @@ def test_float_weights_keep_the_promise_where_octavo_multiplies(tmp_path: Path) 
             np.testing.assert_array_equal(found, whole)
 
 
+def test_a_window_may_be_wider_than_any_text(tmp_path: Path) -> None:
+    changes = {"model_type": "mistral", "architectures": None, "recipe": "int8"}
+    none, wide = (
+        decoder_files.loaded(tmp_path, **changes, sliding_window=window) for window in (None, 2**63)
+    )
+    np.testing.assert_array_equal(wide([1, 2, 3]), none([1, 2, 3]))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -75,6 +75,7 @@ def test_it_is_the_model_of_its_folder(tmp_path: Path, changes: dict[str, Any]) 
             {"general.architecture": "gemma2"},
             "general.architecture' is 'gemma2', supported: gemma3, llama",
         ),
+        ({"llama.attn_logit_softcapping": 50.0}, "attn_logit_softcapping' is 50.0, which is not"),
         ({"llama.expert_count": 8}, "key 'llama.expert_count' is 8, which is not supported"),
         ({"llama.block_count": None}, "no key 'llama.block_count'"),
         ({"llama.block_count": 3}, "missing tensor 'model.layers.2"),
@@ -92,6 +93,37 @@ def test_what_is_missing_or_not_supported(
     file = write(tmp_path / "model.gguf", decoder_files.LLAMA, **changes)
     with pytest.raises(ValueError, match=message):
         octavo.models.load(file)
+
+
+KEYS = (
+    "attention.head_count attention.head_count_kv attention.key_length attention.sliding_window"
+    " attention.layer_norm_rms_epsilon block_count context_length embedding_length expert_count"
+    " feed_forward_length rope.dimension_count rope.freq_base rope.freq_base_swa"
+    " rope.scaling.factor"
+)
+
+
+@pytest.mark.parametrize("key", KEYS.split())
+def test_values_of_other_types(tmp_path: Path, key: str) -> None:
+    for value in ("", "x", True, ["a"], np.array([1, 2], np.uint32), np.array([], np.float32)):
+        config, changes = {**decoder_files.LLAMA, **GEMMA}, {f"gemma3.{key}": value}
+        file = write(tmp_path / "x.gguf", config, **changes)
+        with pytest.raises(ValueError, match=rf"x\.gguf: key 'gemma3\.{key}' is .*, "):
+            octavo.models.load(file)
+
+
+def test_factors_without_a_type_are_linear(tmp_path: Path) -> None:
+    """As llama.cpp reads them; older files have another key."""
+    wanted = decoder_files.loaded(
+        tmp_path / "folder",
+        recipe="int8",
+        rms_norm_eps=float(np.float32(1e-6)),
+        rope_parameters={"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0},
+    )
+    for key in ("rope.scaling.factor", "rope.scale_linear"):
+        config = {**decoder_files.LLAMA, "rms_norm_eps": float(np.float32(1e-6))}
+        found = octavo.models.load(write(tmp_path / "x.gguf", config, **{f"llama.{key}": 4.0}))
+        np.testing.assert_array_equal(found(IDS), wanted(IDS))
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def _windows(raw: dict[str, Any], layers: int, kind: _ModelType) -> tuple[int | 
     is_off = kind.window_switch and not fields.flag(raw, "use_sliding_window")
     if not kind.windows or is_off or raw.get("sliding_window") is None:
         return none
-    window = fields.size(raw, "sliding_window")
+    window = min(fields.size(raw, "sliding_window"), 1 << 30)  # more than any context
     types = raw.get("layer_types")
     if types is None and kind.is_gemma:
         every = fields.size(raw, "sliding_window_pattern", _GEMMA_PATTERN)

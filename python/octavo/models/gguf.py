@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -34,7 +34,15 @@ _OPTIONS = {
     "sliding_window": "attention.sliding_window",
 }
 # Keys that would change results.
-_UNSUPPORTED = ("expert_count", "attention.scale", "logit_scale", "residual_scale")
+_UNSUPPORTED = (
+    "attention.scale",
+    "attn_logit_softcapping",
+    "expert_count",
+    "final_logit_softcapping",
+    "logit_scale",
+    "residual_scale",
+    "rope.scaling.yarn_log_multiplier",
+)
 _VOCABULARY = "tokenizer.ggml."
 _LAYERS_OF_27B = 62
 _ORIGINAL = "original_max_position_embeddings"
@@ -85,25 +93,32 @@ class _Keys:
             raise ValueError(f"{file.path}: a LoRA adapter; load its base and use load_adapter")
         self.architecture = kind
         for key in _UNSUPPORTED:
-            if self.get(key):
-                raise ValueError(
-                    f"{file.path}: key '{kind}.{key}' is {shown(self.get(key))}, which is not "
-                    "supported"
-                )
+            if self.number(key):
+                self._fail(key, "which is not supported")
 
     def get(self, key: str, default: Any = None) -> Any:
         return self._file.metadata.get(f"{self.architecture}.{key}", default)
 
+    def number(self, key: str, default: Any = None) -> Any:
+        """Return a number; it is checked by whoever knows the field of a config.json."""
+        value = self.get(key, default)
+        if isinstance(value, (list, np.ndarray)):
+            self._fail(key, "a value for each layer, expected one")
+        if isinstance(value, (bool, str)):
+            self._fail(key, "expected a number")
+        return value
+
     def require(self, key: str) -> Any:
-        value = self.get(key)
+        """Return a number that has to be there."""
+        value = self.number(key)
         if value is None:
             raise ValueError(f"{self._file.path}: no key '{self.architecture}.{key}'")
-        if isinstance(value, (list, np.ndarray)):
-            raise ValueError(
-                f"{self._file.path}: key '{self.architecture}.{key}' has a value for each layer, "
-                "expected one"
-            )
         return value
+
+    def _fail(self, key: str, why: str) -> NoReturn:
+        raise ValueError(
+            f"{self._file.path}: key '{self.architecture}.{key}' is {shown(self.get(key))}, {why}"
+        )
 
 
 def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
@@ -126,10 +141,11 @@ def _config(keys: _Keys, file: GgufFile) -> dict[str, Any]:
         "eos_token_id": sorted(ends),
     }
     raw |= {name: keys.require(key) for name, key in _SIZES.items()}
-    raw |= {name: keys.get(key) for name, key in _OPTIONS.items() if keys.get(key) is not None}
+    options = {name: keys.number(key) for name, key in _OPTIONS.items()}
+    raw |= {name: value for name, value in options.items() if value is not None}
     raw["use_sliding_window"] = "sliding_window" in raw
     raw["max_window_layers"] = 0
-    width = raw.get("head_dim", raw["hidden_size"] // max(1, raw["num_attention_heads"]))
+    width = raw.get("head_dim", _head_size(raw))
     raw["rope_parameters"] = rope = _rope(keys, file, raw, width)
     if rope["rope_type"] == "longrope":
         # Where Phi-3's config.json has it.
@@ -141,8 +157,9 @@ def _as_gemma(keys: _Keys, raw: dict[str, Any], width: int) -> dict[str, Any]:
     """Return the fields of a Gemma 3, of which files leave some to the reader."""
     queries = width
     if raw["num_hidden_layers"] == _LAYERS_OF_27B:
-        queries = raw["hidden_size"] // raw["num_attention_heads"]
-    local = {"rope_type": "default", "rope_theta": float(keys.get("rope.freq_base_swa", 10_000.0))}
+        queries = _head_size(raw)
+    theta = float(keys.number("rope.freq_base_swa", 10_000.0))
+    local = {"rope_type": "default", "rope_theta": theta}
     given = {"full_attention": raw["rope_parameters"], "sliding_attention": local}
     return {
         **raw,
@@ -153,23 +170,30 @@ def _as_gemma(keys: _Keys, raw: dict[str, Any], width: int) -> dict[str, Any]:
     }
 
 
+def _head_size(raw: dict[str, Any]) -> Any:
+    return raw["hidden_size"] // max(1, raw["num_attention_heads"])
+
+
 def _rope(keys: _Keys, file: GgufFile, raw: dict[str, Any], width: int) -> dict[str, Any]:
+    # Without a type, a factor is that of linear scaling, which older files had under another key.
+    kind = keys.get("rope.scaling.type", "linear")
+    factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear"))
     given: dict[str, Any] = {
-        "rope_type": keys.get("rope.scaling.type", "none"),
-        "rope_theta": float(keys.get("rope.freq_base", 10_000.0)),
+        "rope_type": kind,
+        "rope_theta": float(keys.number("rope.freq_base", 10_000.0)),
     }
-    turned = keys.get("rope.dimension_count", width)
+    turned = keys.number("rope.dimension_count", width)
     if turned != width:
-        given["partial_rotary_factor"] = turned / width
+        given["partial_rotary_factor"] = turned / max(1, width)
     if all(name in file for name in LONGROPE.values()):
         given |= {key: file.float32(name).tolist() for key, name in LONGROPE.items()}
         given["rope_type"] = "longrope"
-        if keys.get("rope.scaling.attn_factor") is not None:
-            given["attention_factor"] = float(keys.get("rope.scaling.attn_factor"))
-    elif given["rope_type"] == "none":
+        if keys.number("rope.scaling.attn_factor") is not None:
+            given["attention_factor"] = float(keys.number("rope.scaling.attn_factor"))
+    elif kind == "none" or (kind == "linear" and not factor):
         given["rope_type"] = "default"
     else:
-        given["factor"] = keys.require("rope.scaling.factor")
+        given["factor"] = factor or keys.require("rope.scaling.factor")
     if given["rope_type"] in ("longrope", "yarn"):
         given[_ORIGINAL] = keys.require("rope.scaling.original_context_length")
     if FACTORS not in file:
