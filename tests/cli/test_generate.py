@@ -49,11 +49,12 @@ def test_generate(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 def test_chat(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers become part of what is said; lines without a word are passed over."""
     model = octavo.models.load(folder)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\ntwo\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n\udcff\ntwo\n"))
     code, out, err = run("chat", folder, "--system", "be", "--max-new-tokens", 5)
     first = model.generate("s:be;u:one;a:", 5).text
     second = model.generate(f"s:be;u:one;a:{first};u:two;a:", 5).text
-    assert (code, out, err) == (0, f"{first}\n{second}\n", "")
+    assert (code, out) == (0, f"{first}\n{second}\n")
+    assert "got half a surrogate pair" in err
 
 
 def test_ctrl_c_stops_the_answer_alone(
@@ -100,6 +101,9 @@ def test_errors(folder: Path, tmp_path: Path, run: Run) -> None:
         (("generate", encoder, "x"), "expected a decoder, got a BertModel"),
         (("chat", tmp_path / "absent.gguf"), "No such file"),
         (("generate", folder, "x", "--top-p", 2, "--temperature", 1), "top_p: expected a value"),
+        (("generate", folder, "x", "--top-p", 0.5), "top_p: expected none without a temperature"),
+        (("chat", folder, "--min-p", 0.5), "min_p: expected none without a temperature"),
+        (("chat", folder, "--repetition-penalty", 0), "repetition_penalty: expected a value"),
         (("generate", folder, ""), "prompt: expected at least one token"),
     ]:
         code, out, err = run(*words)

@@ -14,6 +14,7 @@ from octavo.cli.generate import (
     MinP,
     Model,
     Most,
+    Penalty,
     Seed,
     Temperature,
     TopK,
@@ -39,10 +40,11 @@ def command(
         str | None, typer.Option(metavar="TEXT", help="What the model is told first.")
     ] = None,
     max_new_tokens: Most = 1024,
-    temperature: Temperature = 0.0,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
+    repetition_penalty: Penalty = None,
     seed: Seed = 0,
     adapter: Adapter = None,
 ) -> int:
@@ -58,13 +60,16 @@ def command(
     said: list[dict[str, str]] = []
     if system is not None:
         said.append({"role": "system", "content": system})
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    options |= {"seed": seed, "max_new_tokens": max_new_tokens}
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k}
+    options |= {"top_p": top_p, "min_p": min_p}
+    options |= {"repetition_penalty": repetition_penalty, "seed": seed}
     options |= {"context_shift": True, "n_keep": _tokens_to_keep(decoder, said)}
+    decoder.generate([*said, _question("a")], 0, **options)  # wrong ones are told at once
+    options["max_new_tokens"] = max_new_tokens
     while (question := _ask()) is not None:
         if not question.strip():
             continue
-        said.append({"role": "user", "content": question})
+        said.append(_question(question))
         try:
             answer = _answer(decoder, said, cache, options)
         except ValueError as error:
@@ -77,12 +82,13 @@ def command(
 
 def _tokens_to_keep(decoder: Decoder, said: list[dict[str, str]]) -> int:
     """Return how many tokens come before what the user says first, half of the context at most."""
-    one, other = (
-        decoder.prompt_ids([*said, {"role": "user", "content": text}], any_length=True)
-        for text in "ab"
-    )
+    one, other = (decoder.prompt_ids([*said, _question(text)], any_length=True) for text in "ab")
     same = [a == b for a, b in zip(one, other, strict=False)]
     return min([*same, False].index(False), decoder.config.positions // 2)
+
+
+def _question(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
 
 
 def _ask() -> str | None:

@@ -25,12 +25,17 @@ Model = Annotated[
 ]
 Most = Annotated[int, typer.Option("--max-new-tokens", min=0, help="Tokens of an answer, at most.")]
 Temperature = Annotated[
-    float, typer.Option(min=0, help="0: the likeliest token each time; above: one is drawn.")
+    float | None,
+    typer.Option(min=0, help="Draw tokens; without, or at 0, it is the likeliest each time."),
 ]
 TopK = Annotated[int | None, typer.Option(min=0, help="Draw from so many tokens.")]
 TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest with this share.")]
 MinP = Annotated[
     float | None, typer.Option(help="Draw from those so many times as likely as the likeliest.")
+]
+Penalty = Annotated[
+    float | None,
+    typer.Option("--repetition-penalty", help="Above 1: what is there already is less likely."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same tokens.")]
 ContextShift = Annotated[
@@ -48,10 +53,11 @@ def command(
     model: Model,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="A text; - reads stdin.")],
     max_new_tokens: Most = 256,
-    temperature: Temperature = 0.0,
+    temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
     min_p: MinP = None,
+    repetition_penalty: Penalty = None,
     seed: Seed = 0,
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Where the text ends; repeatable.")
@@ -73,8 +79,9 @@ def command(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
-        stop=stop or (),
+        stop=stop,
         context_shift=context_shift,
         streamer=None if as_json else write,
     )

@@ -79,6 +79,7 @@ class DecoderTexts(nn.Module):
         elif is_conversation(prompt):
             values = {key: _token(self._json(_SETTINGS).get(key)) for key in _NAMED}
             text = render_chat(self.chat_template, prompt, **values)
+            check_texts([text], name)
             ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         else:
             array = _checks.as_ids(prompt, name)
