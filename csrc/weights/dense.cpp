@@ -224,6 +224,7 @@ void DenseWeight::multiply(const Schedule& schedule, const CodeBlock& block, std
   args.c_stride = stride;
   args.m = static_cast<std::int32_t>(rows);
   args.panels = static_cast<std::int32_t>(panels);
+  args.panels_behind = static_cast<std::int32_t>(this->panels() - p - panels);
   std::int64_t k0 = 0;
   do {  // once even for k = 0, which writes the zeros
     args.a = block.codes + k0;

@@ -2,8 +2,8 @@
 // gemm_s8 for AVX-512 VNNI (vpdpbusd, zmm): uint8 codes times int8 weights, exact in int32.
 // Registers: 8 rows x 3 panels = 24 sums, 3 of b, 1 broadcast of a: 28 of 32. A group costs 24 dot
 // products against 11 loads, so two loads a cycle never bind.
-// One row (decode) takes four panels at a time: with eight chains of loads the hardware keeps
-// enough lines in flight to run at the speed of memory.
+// One row (decode) takes four panels at a time, so that enough lines are in flight to run at the
+// speed of memory.
 #include "kernels/common/compiler.h"
 #include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
@@ -12,11 +12,12 @@
 namespace octavo {
 namespace {
 
-constexpr int kPanels = 3;  // at once, but for the last ones
+constexpr int kPanels = 3;     // at once, but for the last ones
+constexpr int kRowPanels = 4;  // of one row
 
-// Ahead: as many panels behind these are brought into L2. The hardware stops at each page, so that
+// Ahead: so many panels behind these are brought into L2. The hardware stops at each page, so that
 // rows which meet a weight from memory waited: BERT-base, 1x16 6.3 ms without, 5.2 with (Zen 5).
-template <int Rows, int Panels, bool Ahead>
+template <int Rows, int Panels, int Ahead>
 static inline void block(const GemmS8Args& args, int m0, int p) {
   const uint8_t* a = args.a + m0 * args.a_stride;
   const int8_t* b = args.b + p * args.b_panel_stride;
@@ -34,10 +35,8 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
     __m512i w[Panels];
     OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) w[j] = _mm512_loadu_si512(b + j * args.b_panel_stride);
-    if (Ahead) {
-      OCTAVO_UNROLL
-      for (int j = 0; j < Panels; ++j) OCTAVO_PREFETCH(b + (Panels + j) * args.b_panel_stride);
-    }
+    OCTAVO_UNROLL
+    for (int j = 0; j < Ahead; ++j) OCTAVO_PREFETCH(b + (Panels + j) * args.b_panel_stride);
     b += 64;
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
@@ -56,28 +55,36 @@ static inline void block(const GemmS8Args& args, int m0, int p) {
 }
 
 // The rows from m0 on, at most 8.
-template <int Panels, bool Ahead, int Rows = 8>
+template <int Panels, int Ahead, int Rows = 8>
 static inline void some_rows(const GemmS8Args& args, int m0, int p) {
   if (args.m - m0 >= Rows) return block<Rows, Panels, Ahead>(args, m0, p);
   if constexpr (Rows > 1) some_rows<Panels, Ahead, Rows - 1>(args, m0, p);
 }
 
+static inline bool has_behind(const GemmS8Args& args, int p, int panels) {
+  return p + panels <= args.panels + args.panels_behind;
+}
+
 template <int Panels>
 static inline void columns(const GemmS8Args& args, int p) {
-  if (Panels == kPanels && p + 2 * Panels <= args.panels) {
-    some_rows<Panels, Panels == kPanels>(args, 0, p);
+  if (has_behind(args, p, Panels + kPanels)) {
+    some_rows<Panels, kPanels>(args, 0, p);
   } else {
-    some_rows<Panels, false>(args, 0, p);
+    some_rows<Panels, 0>(args, 0, p);
   }
-  for (int m = 8; m < args.m; m += 8) some_rows<Panels, false>(args, m, p);
+  for (int m = 8; m < args.m; m += 8) some_rows<Panels, 0>(args, m, p);
 }
 
 }  // namespace
 
 void gemm_u8s8s32_8x48x4_avx512vnni(const GemmS8Args& args) noexcept {
   int p = 0;
-  if (args.m == 1) {
-    for (; p + 4 <= args.panels; p += 4) block<1, 4, false>(args, 0, p);
+  for (; args.m == 1 && p + kRowPanels <= args.panels; p += kRowPanels) {
+    if (has_behind(args, p, 2 * kRowPanels)) {
+      block<1, kRowPanels, kRowPanels>(args, 0, p);
+    } else {
+      block<1, kRowPanels, 0>(args, 0, p);
+    }
   }
   for (; p + kPanels <= args.panels; p += kPanels) columns<kPanels>(args, p);
   if (args.panels - p == 2) columns<2>(args, p);

@@ -55,6 +55,7 @@ struct GemmS8Args {
   int64_t c_stride;  // elements
   int32_t m;
   int32_t panels;
+  int32_t panels_behind = 0;  // of b, whose bytes kernels may prefetch
   int32_t k_groups;
   bool accumulate;
 };
