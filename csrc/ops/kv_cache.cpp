@@ -165,14 +165,25 @@ void KvCache::put_rows(const Part& to, std::int64_t row, Rows<const float> k, Ro
   }
 }
 
-// One row into a panel that others are in, by way of a panel of its own.
+// One row into a panel that others are in, by way of a panel of its own, whose first row it is.
 void KvCache::put_row(const Part& to, std::int64_t row, const float* k, const float* v,
                       const Part& panel) const {
   quantize(AttentionOperand::kKeys, k, d_, 1, panel, 0);
   quantize(AttentionOperand::kValues, v, d_, 1, panel, 0);
-  for (std::int64_t column = 0; column < d_; ++column) {
-    put_code(key_slot(to, row, column), code_at(key_slot(panel, 0, column)));
-    put_code(value_slot(to, row, column), code_at(value_slot(panel, 0, column)));
+  if (quantize_.key_rows) {
+    std::memcpy(key_slot(to, row, 0), panel.keys, static_cast<std::size_t>(d_pad_));
+  } else {
+    std::int32_t* groups = to.keys + row / kPanel * key_stride_ + row % kPanel;
+    for (std::int64_t i = 0; i < key_stride_; i += kPanel) groups[i] = panel.keys[i];
+  }
+  for (std::int64_t column = 0; column < d_pad_; column += kPanel) {
+    const char* from = value_slot(panel, 0, column);
+    char* slots = value_slot(to, row, column);
+    if (code_bytes_ == 1) {
+      for (std::int64_t i = 0; i < kPanel; ++i) slots[4 * i] = from[4 * i];
+    } else {
+      for (std::int64_t i = 0; i < kPanel; ++i) std::memcpy(slots + 4 * i, from + 4 * i, 2);
+    }
   }
   to.key_scale[row] = panel.key_scale[0];
   to.value_scale[row] = panel.value_scale[0];
