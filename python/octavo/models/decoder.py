@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
             return [np.empty((0, self.config.vocab_size), np.float32) for _ in rows]
         with self.using(caches, wanted):
             logits = self._head()(self.model.norm(np.concatenate(together)))
-        return np.split(logits, np.cumsum(wanted)[:-1])
+        return [logits[start:stop] for start, stop in pairwise(accumulate(wanted, initial=0))]
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a Hugging Face folder, as `Encoder.save` does."""
@@ -210,12 +211,15 @@ class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
 
     def _run(self, rows: Sequence[Int64], caches: Sequence[Cache]) -> Float32:
         """Compute the states of one pass, before the last norm; caches keep its tokens."""
-        counts = [len(ids) for ids in rows]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        places = np.concatenate(
-            [len(cache) + np.arange(count) for cache, count in zip(caches, counts, strict=True)]
-        )
-        tokens = Tokens(offsets, places, [cache.held for cache in caches])
+        # Of plain lists: after a step hardly anything of NumPy's code is in the CPU's caches.
+        places = [
+            len(cache) + index
+            for cache, ids in zip(caches, rows, strict=True)
+            for index in range(len(ids))
+        ]
+        offsets = [0, *accumulate(len(ids) for ids in rows)]
+        held = [cache.held for cache in caches]
+        tokens = Tokens(np.array(offsets, np.int64), np.array(places, np.int64), held)
         try:
             states: Float32 = self.model.embed(np.concatenate(rows))
             for part in self._fused().parts:
