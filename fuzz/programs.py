@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Callable
 from concurrent import futures
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +21,8 @@ import numpy as np
 
 from fuzz.arguments import JUNK, Spec, array, build, spoil
 from fuzz.engine import Target
-from fuzz.native import OBJECTS, TIERS, draw, make, same
+from fuzz.native import OBJECTS, TIERS, draw, same
+from fuzz.program_steps import Call, Step, add_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +37,7 @@ _KINDS = ("PackedLinear",) * 5 + ("packed_int4", "LinearF32", "LinearF32")
 _LENGTHS = (0, 0, 1, 2, 5, 17, 40, 120, 130, 300)
 _MOST_ROWS, _MOST_BIASED = 450, 120  # arguments are of some 10,000 elements
 _NORM = "weight=f4:n bias?=f4:n eps=float"
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Step = Callable[[list[Any], Any, Any], Any]
-"""Computes a value of the values before it, offsets and a bias."""
+_PLACES, _MOST_HELD, _HEAD = 40, 30, 8
 
 
 class Run(NamedTuple):
@@ -48,7 +45,7 @@ class Run(NamedTuple):
 
     steps: list[Step]
     result: int
-    arguments: list[Any]
+    call: Call
     found: list[Any]
 
 
@@ -62,7 +59,7 @@ class _Draft:
         lengths = [rng.choice(_LENGTHS) for _ in range(rng.choice((0, 1, 1, 2, 3, 9)))]
         while sum(lengths) > _MOST_ROWS:
             lengths.pop()
-        self.lengths = lengths
+        self.lengths, self.tables, self.layers = lengths, 0, 0
 
     def some(self, width: int | None = None) -> int:
         """A value, of this width if there is one; mostly a late one, whose memory is reused."""
@@ -114,12 +111,70 @@ class _Draft:
         self.biased |= values["biased"]
         self.add("attention", {name: {"value": value} for name, value in values.items()}, width)
 
+    def root(self) -> None:
+        """A norm by the root mean square, of rows or of heads."""
+        x = self.some()
+        width = self.widths[x]
+        n = width // self.rng.choice([count for count in (1, 1, 2, 4) if width % count == 0])
+        args = draw(self.rng, "weight=f4:n eps=float", {"n": n})
+        self.add("rms_norm", {**args, "x": {"value": x}, "addend": self.added(width)}, width)
+
+    def turn(self) -> None:
+        x, table = self.some(), self.rng.choice((0, 1))
+        table = min(table, self.tables)
+        self.tables = max(self.tables, table + 1)
+        heads = self.rng.choice([count for count in (1, 2, 4) if self.widths[x] % count == 0])
+        args: dict[str, Spec] = {"x": {"value": x}, "heads": {"value": heads}}
+        self.add("rotary", {**args, "table": {"value": table}}, self.widths[x])
+
+    def gate(self) -> None:
+        gate = self.some()
+        width = self.widths[gate]
+        args = {"gate": {"value": gate}, "x": {"value": self.some(width)}}
+        self.add("gated", {**args, **draw(self.rng, "name=activation", {})}, width)
+
+    def columns(self, width: int) -> int:
+        """So many columns of a value that has them."""
+        x = self.rng.choice([i for i, wide in enumerate(self.widths) if wide >= width])
+        begin = self.rng.randint(0, self.widths[x] - width)
+        values = {"x": x, "begin": begin, "end": begin + width}
+        self.add("columns", {name: {"value": value} for name, value in values.items()}, width)
+        return len(self.widths) - 1
+
+    def cached(self) -> None:
+        """Attention to caches, of two heads of keys and four of queries."""
+        if max(self.widths) < 4 * _HEAD:
+            return
+        q, k, v = (self.columns(heads * _HEAD) for heads in (4, 2, 2))
+        layer, window = self.rng.randrange(3), self.rng.choice((None, None, 1, 5))
+        self.layers = max(self.layers, layer + 1)
+        values = {"q": q, "k": k, "v": v, "layer": layer, "heads": 4, "kv_heads": 2}
+        values |= {"window": window, "sm_scale": self.rng.choice((1.0, 0.125, 0.0))}
+        args = {name: {"value": value} for name, value in values.items()}
+        self.add("attention_cached", args, 4 * _HEAD)
+
+    def decoding(self) -> dict[str, Spec]:
+        """What calls of decoders have beside the rest."""
+        places = [self.rng.randrange(_PLACES) for _ in range(sum(self.lengths))]
+        there = array("i8", (len(places),), "given", places) if self.tables else {"value": None}
+        args: dict[str, Spec] = {"positions": there}
+        for table in range(self.tables):
+            pairs = self.rng.choice((0, 0, 1))
+            for name in ("cosine", "sine"):
+                args[f"{name}{table}"] = array("f4", (_PLACES, pairs))
+        held = [self.rng.randint(0, _MOST_HELD) for _ in self.lengths if self.layers]
+        shapes = [[self.layers, 2, _HEAD, count] for count in held]
+        return {**args, "caches": {"value": shapes}}
+
     def case(self) -> dict[str, Any]:
         """A program that runs."""
         rng, rows = self.rng, sum(self.lengths)
+        steps = (self.linears, self.linears, self.norm, self.attention)
+        more = (self.root, self.turn, self.gate, self.cached)
         for _ in range(rng.choice((1, 2, 4, 8))):
-            rng.choice((self.linears, self.linears, self.norm, self.attention))()
-        result = max(1, self.some())
+            rng.choice((*steps, *more) if rng.random() < 0.7 else steps)()
+        made = [i for i, call in enumerate(self.calls, 1) if call["call"] != "columns"]
+        result = made[-1 - min(int(rng.expovariate(0.6)), len(made) - 1)] if made else 1
         self.calls.append({"call": "finish", "args": {"result": {"value": result}}})
         longest = max(self.lengths, default=0) + rng.choice((0, 0, 2))
         starts = list(itertools.accumulate(self.lengths, initial=0))
@@ -128,6 +183,7 @@ class _Draft:
             "x": array("f4", (rows, self.widths[0])),
             "offsets": array("i8", (len(self.lengths) + 1,), "given", starts),
             "bias": bias if self.biased else {"value": None},
+            **self.decoding(),
         }
         self.calls.append({"call": "run", "args": args})
         threads, callers = rng.choice((2, 3, 5)), rng.choice((1,) * 9 + (3,))
@@ -162,55 +218,23 @@ def seeds(_: Path) -> list[Files]:
     return [{"program.json": json.dumps(_Draft(rng).case()).encode()} for _ in range(20)]
 
 
-def _step(program: Any, call: dict[str, Any]) -> Step:
-    """Add a step; return what computes the same."""
-    name, arguments = call["call"], list(build(call["args"]).values())
-    if name == "linear":
-        layer = make(core, call["kind"], call["make"]) if call["kind"] in OBJECTS else None
-        program.linear(layer, *arguments)
-        x, addend, residual = arguments
-        return lambda v, *_: layer.run(v[index(x)], _at(v, residual), _at(v, addend), None)
-    getattr(program, name)(*arguments)
-    if name == "layer_norm":
-        *options, x, residual = arguments
-        return lambda v, *_: _norm(v[index(x)], options, _at(v, residual))
-    places, options = [index(one) for one in arguments[:3]], arguments[3:]
-    return lambda v, *more: _attention([v[place][None] for place in places], options, *more)
+def _outcome(program: Any, call: Call) -> list[Any]:
+    """Return the result, and what caches hold then."""
+    call = call.with_caches()
+    return [program.run(*call), *call.held()]
 
 
-def _at(values: list[Any], place: Any) -> Any:
-    return None if place is None else values[index(place)]
-
-
-def _norm(x: Array, options: list[Any], residual: Any) -> Any:
-    out = np.empty_like(x)
-    core.layer_norm(x, *options, residual, out)
-    return out
-
-
-def _attention(qkv: list[Array], options: list[Any], offsets: Array, bias: Any) -> Any:
-    heads, scale, int8, biased = options
-    longest = int(np.diff(offsets).max(initial=0))
-    added = np.ascontiguousarray(bias[:, :longest, :longest]) if biased else None
-    out = np.empty_like(qkv[0])
-    if int8:
-        core.attention_int8(*qkv, None, added, None, offsets, heads, heads, scale, out)
-    else:
-        core.attention(*qkv, None, added, offsets, heads, scale, out)
-    return out[0]
-
-
-def _run(program: Any, arguments: list[Any], threads: int, callers: int) -> list[Any]:
+def _run(program: Any, arguments: Call, threads: int, callers: int) -> list[Any]:
     """Return the results on each tier, and of callers at once, while tiers and threads change."""
     found = []
     for tier, count in itertools.product(TIERS, (1, threads)):
         core.set_isa(tier)
         core.set_num_threads(count)
-        found.append(program.run(*arguments))
+        found.append(_outcome(program, arguments))
     if callers == 1:
         return found
     with futures.ThreadPoolExecutor(callers) as pool:
-        calls = [pool.submit(program.run, *arguments) for _ in range(callers)]
+        calls = [pool.submit(_outcome, program, arguments) for _ in range(callers)]
         for tier in itertools.cycle(TIERS):
             core.set_isa(tier)
             core.set_num_threads(1 + core.get_num_threads() % threads)
@@ -235,13 +259,17 @@ class _Calls:
         """Make a call, which may be refused."""
         try:
             if call["call"] not in ("finish", "run"):
-                self.steps.append(_step(self.program, call))
+                self.steps.append(add_step(self.program, call))
                 return
-            arguments = list(build(call["args"]).values())
+            given = build(call["args"])
             if call["call"] == "finish":
-                self.program.finish(*arguments)
-                self.result = index(arguments[0])
+                self.program.finish(*given.values())
+                self.result = index(given["result"])
             else:
+                names = [name for name in given if name.startswith(("cosine", "sine"))]
+                parts = [given.pop(name) for name in names]
+                tables = list(zip(parts[::2], parts[1::2], strict=True))
+                arguments = Call(**given, tables=tables)
                 found = _run(self.program, arguments, self.case["threads"], self.case["callers"])
                 self.runs.append(Run(self.steps, self.result, arguments, found))
         except _REFUSALS as error:
@@ -268,14 +296,16 @@ def check(_: Path, runs: list[Run]) -> None:
     for run in runs:
         for found in run.found:
             same(found, run.found[0], "tiers and threads")
-        x, offsets, bias = (None if one is None else np.asarray(one) for one in run.arguments)
+        plain = [None if one is None else np.asarray(one) for one in run.call[:4]]
+        tables = [tuple(map(np.asarray, pair)) for pair in run.call.tables]
         try:
             for tier in TIERS:
                 core.set_isa(tier)
-                values = [x]
+                call = Call(*plain, tables, run.call.caches).with_caches()
+                values = [call.x]
                 for step in run.steps:
-                    values.append(step(values, offsets, bias))
-                same(run.found[0], values[run.result], f"one by one on {tier}")
+                    values.append(step(values, call))
+                same(run.found[0], [values[run.result], *call.held()], f"one by one on {tier}")
         finally:
             core.set_isa(None)
 
