@@ -73,8 +73,6 @@ class Perplexity:
     change_error : float or None
         The standard error of that, from the differences token by token, as if tokens did not
         depend on each other.
-    tokens_per_second : float
-        Of the model.
     """
 
     text: str
