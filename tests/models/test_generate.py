@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import decoder_files
+import octavo
 from octavo.models import Cache, Generated
 from octavo.models.running_text import RunningText
 from octavo.models.sampling import Sampling, log_probability, uniform
@@ -344,3 +346,17 @@ def test_text(tmp_path: Path) -> None:
     assert model.generate(messages, 30, logits_processor=says).text == found.text
     assert "".join(model.stream(messages, 30, logits_processor=says)) == found.text
     assert [one.text for one in model.generate(["hi", "hi"], 2, logits_processor=says)] == ["é"] * 2
+
+
+def test_ids_need_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy alone continues tokens, also those of a model that has a tokenizer."""
+    model = decoder_files.loaded(tmp_path)
+    decoder_files.write_tokenizer(tmp_path)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with_tokenizer = octavo.models.load(tmp_path)
+    found = with_tokenizer.generate([5, 6], 4)
+    assert (found.ids, found.text) == (model.generate([5, 6], 4).ids, None)
+    assert list(with_tokenizer.stream([5, 6], 4)) == found.ids
+    for options in ({"prompt": "text"}, {"prompt": [5], "stop": "a"}):
+        with pytest.raises(ModuleNotFoundError, match="need the 'tokenizers' package"):
+            with_tokenizer.generate(**options)

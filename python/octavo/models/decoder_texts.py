@@ -109,8 +109,11 @@ class DecoderTexts(nn.Module):
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether the model's folder has a tokenizer."""
-        return _TOKENIZER in self.files
+        """Whether tokens can be told as text: a tokenizer is there, and the library for it."""
+        try:
+            return self._tokenizer is not None
+        except ModuleNotFoundError:
+            return False
 
     def _json(self, name: str) -> dict[str, Any]:
         content = self.files.get(name)
