@@ -65,6 +65,8 @@ GELU_TO_FLOAT = (
 CASES = (
     Case("gemm_s8, many rows", "gemm_s8", INTEGER, INTEGER),
     Case("gemm_s8, one row", "gemm_s8", INTEGER, INTEGER, ONE_ROW),
+    Case("gemm_s4, many rows", "gemm_s4", INTEGER, INTEGER),
+    Case("gemm_s4, one row", "gemm_s4", INTEGER, INTEGER, ONE_ROW),
     Case("gemm_bsr16x4_s8", "gemm_bsr16x4_s8", INTEGER, INTEGER),
     Case("broadcast_bsr4x1_s8", "broadcast_bsr4x1_s8", INTEGER, INTEGER),
     Case("broadcast_bsr1x4_s8", "broadcast_bsr1x4_s8", INTEGER, INTEGER),
