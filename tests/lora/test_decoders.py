@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def test_logits_are_those_of_peft(tmp_path: Path, family: str) -> None:
     torch = pytest.importorskip("torch", reason="the reference adapters need PyTorch")
     transformers = pytest.importorskip("transformers", reason="the reference models need it")
     torch.manual_seed(0)
-    known = {k: v for k, v in decoder_files.LLAMA.items() if k != "model_type"}
+    known = copy.deepcopy({k: v for k, v in decoder_files.LLAMA.items() if k != "model_type"})
     known |= {"tie_word_embeddings": False, "initializer_range": 0.3, "pad_token_id": 0}
     config = getattr(transformers, f"{family}Config")(**known)
     base = getattr(transformers, f"{family}ForCausalLM")(config).eval()

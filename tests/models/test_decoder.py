@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,10 +74,11 @@ def random_model(family: str, changes: dict[str, Any]) -> Any:
     torch = pytest.importorskip("torch", reason="the reference models need PyTorch")
     transformers = pytest.importorskip("transformers", reason="the reference models need it")
     torch.manual_seed(0)
-    known = {k: v for k, v in decoder_files.LLAMA.items() if k not in ("model_type",)}
+    # transformers writes into what it is given.
+    known = copy.deepcopy({k: v for k, v in decoder_files.LLAMA.items() if k != "model_type"})
     plain = {**known, "tie_word_embeddings": False, "initializer_range": 0.3, "bos_token_id": 1}
     named = "Gemma3Text" if family == "Gemma3" else family
-    config = getattr(transformers, f"{named}Config")(**plain | changes)
+    config = getattr(transformers, f"{named}Config")(**plain | copy.deepcopy(changes))
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():
         for name, value in model.named_parameters():

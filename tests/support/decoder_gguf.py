@@ -72,7 +72,7 @@ def keys(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         **changes,
     }
     if "partial_rotary_factor" in rope:
-        width = config["hidden_size"] // config["num_attention_heads"]
+        width = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
         given[f"{kind}.rope.dimension_count"] = int(width * rope["partial_rotary_factor"])
     return {key: value for key, value in given.items() if value is not None}
 
