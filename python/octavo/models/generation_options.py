@@ -142,9 +142,7 @@ class Options:
     def adapters(self, count: int, active: str | None) -> list[str | None]:
         """Return the name of each prompt's adapter, of those in use where nothing is said."""
         given = active if self.adapter is ... else self.adapter
-        names: list[Any] = (
-            [given] * count if given is None or isinstance(given, str) else _listed(given)
-        )
+        names = list(given) if isinstance(given, (list, tuple)) else [given] * count
         for name in names:
             if name is not None and not isinstance(name, str):
                 raise TypeError(f"adapter: expected names or None, got {shown(name)}")
