@@ -163,6 +163,12 @@ def test_an_interrupted_call_leaves_a_whole_cache(model: Any) -> None:
         ({"prompt": []}, ValueError, "prompt: expected at least one token, got none"),
         ({"prompt": [5, 100]}, ValueError, r"prompt: expected values in \[0, 99\], got 100"),
         ({"prompt": [0.5]}, TypeError, "prompt: expected integers"),
+        (
+            {"prompt": {"role": "user"}},
+            TypeError,
+            "prompt: expected a text, a list of messages, or",
+        ),
+        ({"prompt": [[5], 5]}, TypeError, "prompt: expected a text, a list of messages, or .* int"),
         ({"prompt": np.zeros(65, int)}, ValueError, "65 tokens, the model has 64 positions"),
         ({"prompt": "text"}, ValueError, "text needs the tokenizer.json of the model's folder"),
         ({"stop": "a"}, ValueError, "text needs the tokenizer.json of the model's folder"),

@@ -81,6 +81,11 @@ class DecoderTexts(nn.Module):
             text = render_chat(self.chat_template, prompt, **values)
             check_texts([text], name)
             ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        elif prompt is None or isinstance(prompt, (Mapping, bytes, int)):
+            kind = type(prompt).__name__
+            raise TypeError(
+                f"{name}: expected a text, a list of messages, or token ids, got {kind}"
+            )
         else:
             array = _checks.as_ids(prompt, name)
             _checks.check_shape(array, (None,), name)

@@ -257,6 +257,6 @@ def _prompts(prompt: Any) -> tuple[list[Any], bool]:
     if isinstance(prompt, (list, tuple)):
         if prompt and not isinstance(prompt[0], (int, np.integer)):
             return list(prompt), True
-        return [prompt], False
-    array = _checks.as_array(prompt, "prompt")
-    return (list(array), True) if array.ndim == 2 else ([array], False)
+    elif getattr(prompt, "ndim", 1) == 2:
+        return list(_checks.as_array(prompt, "prompt")), True
+    return [prompt], False
