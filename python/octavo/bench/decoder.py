@@ -116,8 +116,8 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
     --------
     >>> row = {"case": "decode 8x1", "threads": 1, "engine": "octavo int8", "seconds": 0.1}
     >>> print(summary([{**row, "share": 0.5}]))
-    case        engine        T  tokens/s  octavo int8 is  of the limit
-    decode 8x1  octavo int8   1      80.0               -           50%
+    case        engine       T  tokens/s  octavo int8 is  of the limit
+    decode 8x1  octavo int8  1      80.0               -           50%
     """
     lines: list[Sequence[str]] = []
     listed = list(rows)
