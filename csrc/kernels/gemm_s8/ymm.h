@@ -18,9 +18,9 @@ namespace {
 
 constexpr int kRowsWithBase = 64;
 
-// The first rows of a call wait for b; a page ahead, one row of 4096x4096 takes 0.63x the time and
-// eight rows 0.85x. Later rows find b in L1.
-constexpr int64_t kPrefetch = 4096;
+// Bytes ahead, of all panels that are read together. The first rows of a call wait for b: eight
+// rows of 4096x4096 take 0.85x the time for it. Later rows find b in L1.
+constexpr int64_t kPrefetch = 8192;
 
 constexpr uint8_t kInOrder[GroupOrder::kGroups] = {
     0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
@@ -110,7 +110,7 @@ static inline void block(const GemmS8Args& args, int m0, int p, const int32_t* b
       const int64_t g = next[0];
       const int8_t* bg = b + 64 * g;
       for (int j = 0; m0 == 0 && j < Panels; ++j) {
-        _mm_prefetch((const char*)(bg + j * panel + kPrefetch), _MM_HINT_T0);
+        _mm_prefetch((const char*)(bg + j * panel + kPrefetch / Panels), _MM_HINT_T0);
       }
       OCTAVO_UNROLL
       for (int i = 0; i < Rows; ++i) {
@@ -154,6 +154,8 @@ static inline void gemm(const GemmS8Args& args) {
     const int rows = args.m - m0 < kRowsWithBase ? args.m - m0 : kRowsWithBase;
     negative_sums(args, m0, rows, base);
     int p = 0;
+    // One row (decode): a single stream of bytes. From memory it takes 0.75x the time of two.
+    for (; args.m == 1 && p < args.panels; ++p) block<1, 1>(args, 0, p, base);
     for (; p + 2 <= args.panels; p += 2) all_rows<Rows, 2>(args, m0, rows, p, base);
     if (p < args.panels) all_rows<Rows, 1>(args, m0, rows, p, base);
   }
