@@ -11,6 +11,7 @@ from octavo._elementary import power, sin_cos
 from octavo._types import Float32
 
 _LEAST_TOKENS = 64
+_STEP_TOKENS = 1024
 
 
 def rotary_table(tokens: int, width: int, theta: float) -> tuple[Float32, Float32]:
@@ -41,9 +42,14 @@ def rotary_frequencies(width: int, theta: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=8)
 def _table(tokens: int, frequencies: tuple[float, ...], scale: float) -> tuple[Float32, Float32]:
-    angles = np.arange(tokens, dtype=np.float32)[:, None] * np.array(frequencies, np.float32)
-    parts = sin_cos(angles.astype(np.float64))
-    sine, cosine = (part.astype(np.float32) * np.float32(scale) for part in parts)
+    factors = np.array(frequencies, np.float32)
+    cosine, sine = (np.empty((tokens, factors.size), np.float32) for _ in range(2))
+    for start in range(0, tokens, _STEP_TOKENS):
+        # Not all at once: of 32,768 tokens the float64 values between would take 100 MB.
+        rows = slice(start, min(tokens, start + _STEP_TOKENS))
+        angles = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] * factors
+        for part, values in zip((sine, cosine), sin_cos(angles.astype(np.float64)), strict=True):
+            np.multiply(values.astype(np.float32), np.float32(scale), out=part[rows])
     for part in (sine, cosine):
         part.setflags(write=False)
     return cosine, sine
