@@ -224,6 +224,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("text", {"sqnr": "30"}, "target: sqnr: expected"),
     ("nan", (len, math.nan), "target: at_least: expected a finite number, got nan"),
     ("metric", {"metric": "accuracy", "at_least": 0.9}, "target: metric: expected"),
+    ("decoders", {"perplexity": 1.01}, "target: perplexity: expected a decoder, .* got a BertM"),
 ]
 
 
@@ -240,6 +241,9 @@ def test_a_target_needs_data(folder: Path, data: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"quantize\.keep: expected quantize\.exclude or a target"):
         octavo.compress(folder, keep)
     assert read_target(Target("sqnr", 20)) == read_target({"sqnr": 20})
+    for bounds, which in (((), "neither"), ((20, 30), "both")):
+        with pytest.raises(ValueError, match=f"target: expected at_least or at_most, got {which}"):
+            Target("sqnr", *bounds)
     broken = octavo.models.load(folder)
     layer = broken.get_submodule(BAD)
     weight = np.where(np.arange(48) == 3, np.float32(3e38), layer.weight)  # type: ignore[attr-defined]
