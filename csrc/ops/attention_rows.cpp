@@ -43,11 +43,15 @@ RowPlan::RowPlan(IsaMask isas, std::int64_t group_, std::int64_t queries, std::i
   row_list_at = memory.add(rows, 8);
   q_at = memory.add(checked_mul(row_places / kLanes, q_stride), 4);
   factor_at = memory.add(row_places, 4);
-  work_at = memory.add(kAttentionBlockWork, 4);
   sums_at = memory.add(checked_mul(row_places, blocks, d_pad), 4);
   stats_at = memory.add(checked_mul(row_places, blocks, 3), 4);
-  seen_at = memory.add(checked_mul(row_places, 4), 4);
-  bias_at = memory.add(has_bias ? checked_mul(row_places, kKeysPerBlock) : 0, 4);
+  seen_at = memory.add(checked_mul(row_places, 2), 4);
+  ScratchLayout block;
+  work_at = block.add(kAttentionBlockWork, 4);
+  keys_at = block.add(checked_mul(row_places, 2), 4);
+  bias_at = block.add(has_bias ? checked_mul(row_places, kKeysPerBlock) : 0, 4);
+  block_bytes = block.bytes();
+  block_at = memory.add(block_bytes, 1);
 }
 
 RowBlock::RowBlock(const RowPlan& plan, const CodedHead& head, std::uint8_t* own)
@@ -56,11 +60,10 @@ RowBlock::RowBlock(const RowPlan& plan, const CodedHead& head, std::uint8_t* own
       row_list_(reinterpret_cast<std::int64_t*>(own + plan.row_list_at)),
       codes_(reinterpret_cast<std::int32_t*>(own + plan.q_at)),
       factor_(reinterpret_cast<float*>(own + plan.factor_at)),
-      work_(reinterpret_cast<float*>(own + plan.work_at)),
       sums_(reinterpret_cast<std::int32_t*>(own + plan.sums_at)),
       stats_(reinterpret_cast<float*>(own + plan.stats_at)),
       seen_(reinterpret_cast<std::int32_t*>(own + plan.seen_at)),
-      bias_(reinterpret_cast<float*>(own + plan.bias_at)) {}
+      block_memory_(own + plan.block_at) {}
 
 void RowBlock::run(const float* q, std::int64_t q_stride, std::int64_t queries,
                    const std::int64_t* key_ranges, const ScoreBias& bias, float scale, float* out,
@@ -69,7 +72,11 @@ void RowBlock::run(const float* q, std::int64_t q_stride, std::int64_t queries,
   row_places_ = round_up(rows_, kLanes);
   read_queries(q, q_stride, scale);
   if (key_ranges != nullptr) read_visible(key_ranges);
-  for (std::int64_t b = 0; b < head_.blocks(); ++b) attend(b, key_ranges != nullptr, bias);
+  // Of few rows that see much, blocks are what is shared with threads without a task.
+  run_steps(head_.blocks(), 1, [&](std::int64_t first, std::int64_t last, int worker) {
+    std::uint8_t* memory = scratch_of(worker, block_memory_, plan_.block_bytes);
+    for (std::int64_t b = first; b < last; ++b) attend(b, key_ranges != nullptr, bias, memory);
+  });
   // Biased scores are scaled already (kernels/attention_block/kernel.h).
   if (bias.data != nullptr) std::fill_n(factor_, rows_, 1.0f);
   write(queries, out, out_stride);
@@ -116,34 +123,36 @@ void RowBlock::read_seen(std::int64_t b, std::int32_t* first, std::int32_t* last
 }
 
 // The biases of a block's keys, sixteen rows side by side.
-void RowBlock::read_bias(std::int64_t b, const ScoreBias& bias) const {
+void RowBlock::read_bias(std::int64_t b, const ScoreBias& bias, float* biases) const {
   for (std::int64_t i = 0; i < row_places_; ++i) {
     const std::int64_t row = std::min(i, rows_ - 1);
     const float* of_row =
         bias.data + row / plan_.group * bias.row_stride + row % plan_.group * bias.head_stride;
-    float* out = bias_ + i / kLanes * kLanes * kKeysPerBlock + i % kLanes;
+    float* out = biases + i / kLanes * kLanes * kKeysPerBlock + i % kLanes;
     for (std::int64_t j = 0; j < head_.keys_of(b); ++j)
       out[kLanes * j] = of_row[head_.key_at(b, j)];
   }
 }
 
 // The statistics and sums of block b.
-void RowBlock::attend(std::int64_t b, bool has_ranges, const ScoreBias& bias) {
-  std::int32_t* first = seen_ + 2 * row_places_;
+void RowBlock::attend(std::int64_t b, bool has_ranges, const ScoreBias& bias,
+                      std::uint8_t* memory) const {
+  auto* first = reinterpret_cast<std::int32_t*>(memory + plan_.keys_at);
   std::int32_t* last = first + row_places_;
+  auto* biases = reinterpret_cast<float*>(memory + plan_.bias_at);
   if (has_ranges) read_seen(b, first, last);
-  if (bias.data != nullptr) read_bias(b, bias);
+  if (bias.data != nullptr) read_bias(b, bias, biases);
   AttentionBlockArgs args;
   head_.describe(b, args);
   args.m = static_cast<std::int32_t>(rows_);
   args.queries = codes_;
   args.query_stride = plan_.q_stride;
-  args.bias = bias.data != nullptr ? bias_ : nullptr;
+  args.bias = bias.data != nullptr ? biases : nullptr;
   args.bias_stride = kLanes * kKeysPerBlock;
   args.first = has_ranges ? first : nullptr;
   args.last = has_ranges ? last : nullptr;
   args.factor = factor_;
-  args.work = work_;
+  args.work = reinterpret_cast<float*>(memory + plan_.work_at);
   args.top = stats_ + b * plan_.row_places;
   args.sum = args.top + plan_.blocks * plan_.row_places;
   args.largest = args.sum + plan_.blocks * plan_.row_places;

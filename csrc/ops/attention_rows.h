@@ -62,7 +62,9 @@ struct RowPlan {
   std::int64_t unit;              // queries that may be shared with threads without a task
   std::int64_t rows, row_places;  // at a time; rounded up to whole panels
   std::int64_t blocks, d_pad, q_stride;
-  std::int64_t row_list_at, q_at, factor_at, work_at, sums_at, stats_at, seen_at, bias_at;
+  std::int64_t row_list_at, q_at, factor_at, sums_at, stats_at, seen_at;
+  std::int64_t block_at, block_bytes;  // what a block of keys needs: of that, the rest
+  std::int64_t work_at, keys_at, bias_at;
 
   // For at most so many queries and keys.
   RowPlan(IsaMask isas, std::int64_t group, std::int64_t queries, std::int64_t keys, std::int64_t d,
@@ -82,8 +84,8 @@ class RowBlock {
   void read_queries(const float* q, std::int64_t q_stride, float scale);
   void read_visible(const std::int64_t* key_ranges);
   void read_seen(std::int64_t b, std::int32_t* first, std::int32_t* last) const;
-  void read_bias(std::int64_t b, const ScoreBias& bias) const;
-  void attend(std::int64_t b, bool has_ranges, const ScoreBias& bias);
+  void read_bias(std::int64_t b, const ScoreBias& bias, float* biases) const;
+  void attend(std::int64_t b, bool has_ranges, const ScoreBias& bias, std::uint8_t* memory) const;
   void write(std::int64_t queries, float* out, std::int64_t out_stride) const;
 
   const RowPlan& plan_;
@@ -91,11 +93,10 @@ class RowBlock {
   std::int64_t* row_list_;  // where rows begin if heads share keys
   std::int32_t* codes_;
   float* factor_;  // the scales of q at first
-  float* work_;
   std::int32_t* sums_;
   float* stats_;  // top, sum and largest of all blocks
   std::int32_t* seen_;
-  float* bias_;
+  std::uint8_t* block_memory_;
   std::int64_t rows_ = 0, row_places_ = 0;
 };
 
