@@ -4,7 +4,7 @@
 // products against 11 loads, so two loads a cycle never bind.
 // One row (decode) takes the panels one by one: a single stream of bytes, which comes at the speed
 // of memory. In eight chains of sums it is as fast from L2 as four panels at a time, from L3 0.9
-// times.
+// times. So do up to seven rows of a weight that L2 cannot hold; from there they would be slower.
 #include "kernels/common/compiler.h"
 #include "kernels/common/four_bytes.h"
 #include "kernels/common/x86.h"
@@ -14,10 +14,11 @@ namespace octavo {
 namespace {
 
 constexpr int kPanels = 3;  // at once, but for the last ones
-constexpr int kChains = 8;  // of one row; groups behind the last are zeros of a
-// Bytes ahead of one row's. 135 MB on one thread: 39 GB/s of 41 that are read at best; 33 with four
-// panels at a time, which are four streams, and those behind them prefetched.
-constexpr int64_t kRowAhead = 8192;
+// Bytes ahead of a stream. One row of 135 MB on one thread: 39 GB/s of 41 that are read at best; 33
+// with four panels at a time, which are four streams, and those behind them prefetched.
+constexpr int64_t kStreamAhead = 8192;
+constexpr int64_t kLargeWeight = 4 << 20;
+constexpr int kStreamRows = 7;
 
 // Ahead: so many panels behind these are brought into L2. The hardware stops at each page, so that
 // rows which meet a weight from memory waited: BERT-base, 1x16 6.3 ms without, 5.2 with (Zen 5).
@@ -65,28 +66,50 @@ static inline void some_rows(const GemmS8Args& args, int m0, int p) {
   if constexpr (Rows > 1) some_rows<Panels, Ahead, Rows - 1>(args, m0, p);
 }
 
-static inline void one_row(const GemmS8Args& args, int p) {
+// All rows, with several chains of sums for each; groups behind the last are zeros of a.
+template <int Rows>
+static inline void stream(const GemmS8Args& args, int p) {
+  constexpr int kChains = Rows == 1 ? 8 : Rows < 4 ? 4 : 2;
   const int8_t* b = args.b + p * args.b_panel_stride;
   int32_t* c = args.c + 16 * p;
-  __m512i sum[kChains];
-  sum[0] = args.accumulate ? _mm512_loadu_si512(c) : _mm512_setzero_si512();
+  __m512i sum[Rows][kChains];
   OCTAVO_UNROLL
-  for (int j = 1; j < kChains; ++j) sum[j] = _mm512_setzero_si512();
+  for (int i = 0; i < Rows; ++i) {
+    int32_t* row = c + i * args.c_stride;
+    sum[i][0] = args.accumulate ? _mm512_loadu_si512(row) : _mm512_setzero_si512();
+    OCTAVO_UNROLL
+    for (int j = 1; j < kChains; ++j) sum[i][j] = _mm512_setzero_si512();
+  }
   for (int g = 0; g < args.k_groups; g += kChains) {
     OCTAVO_UNROLL
     for (int j = 0; j < kChains; ++j) {
-      OCTAVO_PREFETCH(b + 64 * j + kRowAhead);
-      const __m512i x = _mm512_set1_epi32(four_bytes(args.a + 4 * (g + j)));
-      sum[j] = _mm512_dpbusd_epi32(sum[j], x, _mm512_loadu_si512(b + 64 * j));
+      OCTAVO_PREFETCH(b + 64 * j + kStreamAhead);
+      const __m512i w = _mm512_loadu_si512(b + 64 * j);
+      OCTAVO_UNROLL
+      for (int i = 0; i < Rows; ++i) {
+        const uint8_t* a = args.a + i * args.a_stride + 4 * (g + j);
+        sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], _mm512_set1_epi32(four_bytes(a)), w);
+      }
     }
     b += 64 * kChains;
   }
   OCTAVO_UNROLL
-  for (int step = kChains / 2; step > 0; step /= 2) {
+  for (int i = 0; i < Rows; ++i) {
     OCTAVO_UNROLL
-    for (int j = 0; j < step; ++j) sum[j] = _mm512_add_epi32(sum[j], sum[j + step]);
+    for (int j = 1; j < kChains; ++j) sum[i][0] = _mm512_add_epi32(sum[i][0], sum[i][j]);
+    _mm512_storeu_si512(c + i * args.c_stride, sum[i][0]);
   }
-  _mm512_storeu_si512(c, sum[0]);
+}
+
+template <int Rows = kStreamRows>
+static inline void stream_rows(const GemmS8Args& args, int p) {
+  if (args.m == Rows) return stream<Rows>(args, p);
+  if constexpr (Rows > 1) stream_rows<Rows - 1>(args, p);
+}
+
+static inline bool streams(const GemmS8Args& args) {
+  const int64_t bytes = (args.panels + args.panels_behind) * args.b_panel_stride;
+  return args.m == 1 || (args.m <= kStreamRows && bytes >= kLargeWeight);
 }
 
 static inline bool has_behind(const GemmS8Args& args, int p, int panels) {
@@ -107,7 +130,7 @@ static inline void columns(const GemmS8Args& args, int p) {
 
 void gemm_u8s8s32_8x48x4_avx512vnni(const GemmS8Args& args) noexcept {
   int p = 0;
-  for (; args.m == 1 && p < args.panels; ++p) one_row(args, p);
+  for (; streams(args) && p < args.panels; ++p) stream_rows(args, p);
   for (; p + kPanels <= args.panels; p += kPanels) columns<kPanels>(args, p);
   if (args.panels - p == 2) columns<2>(args, p);
   if (args.panels - p == 1) columns<1>(args, p);
