@@ -173,6 +173,23 @@ def test_only_the_bad_layer_is_kept(tmp_path: Path) -> None:
     assert small.get_submodule(BAD).kind == "float32"
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_sensitivity_is_that_of_the_whole_model(tmp_path: Path, tied: bool) -> None:
+    """Of the logits of every eighth token; a tied table is measured as what gives them too."""
+    model = decoder_files.loaded(tmp_path / "m", tie_word_embeddings=tied)
+    small = octavo.compress(model)
+    table = octavo.compression.sensitivity(model, {"input_ids": IDS[:1]}).to_dict()
+    assert len(table) == (15 if tied else 16)
+    wanted = exactly(model)[::8]
+    for name in ("model.embed_tokens", BAD, *([] if tied else ["lm_head"])):
+        other = octavo.models.load(tmp_path / "m")
+        other.set_submodule(name, small.get_submodule(name))
+        noise = np.square(exactly(other)[::8] - wanted, dtype=np.float64).sum()
+        signal = np.square(wanted, dtype=np.float64).sum()
+        sqnr = 10 * np.log10(signal / noise)
+        assert table[name]["sqnr_db"] == pytest.approx(sqnr, abs=1e-3)
+
+
 def test_targets_that_cannot_be_met(tmp_path: Path) -> None:
     folder = write_bad(tmp_path / "m")
     with pytest.raises(TargetNotMetError, match=r"perplexity of at most 0.5, got at least") as e:

@@ -22,6 +22,8 @@ MOST_TOKENS = 4096
 """More calibration tokens than these would take longer, and hardly change the order."""
 MOST_OF_DECODERS = 1024
 """The same of decoders, which have more layers of more weights."""
+LOGITS_EACH = 8
+"""Of so many tokens, those of one are compared, which are as many as the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class LayerSensitivity:
         Of the sentence vectors with those of the float model: mean and least.
     sqnr_db : float
         Signal-to-quantization-noise ratio of the sentence vectors, in decibels. For a layer of a
-        head, which they do not pass, all three are those of the head's output. A decoder has a
-        vector for each token, behind the last norm.
+        head, which they do not pass, all three are those of the head's output. Of a decoder, of the
+        logits of every eighth token.
     float_bytes, nbytes : int
         Size of the layer in float32, and quantized.
     """
@@ -138,13 +140,15 @@ def agreement(wanted: Float32, got: Float32) -> tuple[float, float, float]:
     return float(cosine.mean()), float(cosine.min()), sqnr_db(wanted, got)
 
 
-def vectors_of(model: Model, batches: Iterable[Batch]) -> Float32:
-    """Return the vectors of batches, (rows, size): of sentences, or of a decoder of tokens."""
-    return np.concatenate([_vectors(model, model.forward(*batch), batch) for batch in batches])
+def vectors_of(model: Encoder, batches: Iterable[Batch]) -> Float32:
+    """Return the sentence vectors of batches, (rows, size)."""
+    return np.concatenate([model.sentence(model.forward(*batch), batch.mask) for batch in batches])
 
 
 def _vectors(model: Model, hidden: Float32, batch: Batch) -> Float32:
-    return model.sentence(hidden, batch.mask) if isinstance(model, Encoder) else hidden
+    if isinstance(model, Encoder):
+        return model.sentence(hidden, batch.mask)
+    return model.logits(hidden[::LOGITS_EACH])
 
 
 def work_sensitivity(work: Work) -> Sensitivity:
@@ -202,7 +206,7 @@ class _Probe:
     def __init__(self, model: Model, batches: Sequence[Batch]) -> None:
         self._model, self._batches = model, batches
         self._blocks = model.blocks()
-        self._heads = dict(model.heads())
+        self._heads = dict(model.heads()) if isinstance(model, Encoder) else {}
         states = [model.embed(batch.ids, batch.types) for batch in batches]
         self._inputs = []
         for _, block in self._blocks:
@@ -214,14 +218,14 @@ class _Probe:
     def measure(self, name: str, layer: nn.Module) -> tuple[float, float, float] | None:
         """Return the agreement with one layer replaced; None if no output depends on it."""
         for head, module in self._heads.items():
-            if f"{name}.".startswith(f"{head}."):
-                changed = _with(module, name[len(head) + 1 :], layer)
+            if name.startswith(f"{head}."):
+                changed = _with(module, name.removeprefix(f"{head}."), layer)
                 return agreement(self._headed(module), self._headed(changed))
         for index, (block, module) in enumerate(self._blocks):
             if name.startswith(f"{block}."):
                 changed = _with(module, name.removeprefix(f"{block}."), layer)
                 return self._rest(index + 1, self._through(changed, self._inputs[index]))
-        if not name.startswith(self._model.prefixes()):
+        if not f"{name}.".startswith(self._model.prefixes()):
             return None
         model = _with(self._model, name, layer)
         states = [model.embed(batch.ids, batch.types) for batch in self._batches]
@@ -232,7 +236,7 @@ class _Probe:
     ) -> tuple[float, float, float]:
         for _, block in self._blocks[start:]:
             states = self._through(block, states, model)
-        return agreement(self._wanted, self._vectors(states))
+        return agreement(self._wanted, self._vectors(states, model))
 
     def _through(
         self, block: Any, states: list[Float32], model: Model | None = None
@@ -243,10 +247,11 @@ class _Probe:
             for hidden, batch in zip(states, self._batches, strict=True)
         ]
 
-    def _vectors(self, states: list[Float32]) -> Float32:
+    def _vectors(self, states: list[Float32], model: Model | None = None) -> Float32:
+        of = self._model if model is None else model
         return np.concatenate(
             [
-                _vectors(self._model, self._model.finish(hidden), batch)
+                _vectors(of, of.finish(hidden), batch)
                 for hidden, batch in zip(states, self._batches, strict=True)
             ]
         )

@@ -134,9 +134,9 @@ def meet(work: Work, target: Target) -> tuple[Model, dict[str, Any]]:
     """Return the compressed model with the fewest layers in float that reaches a target.
 
     Layers are kept in the order of their sensitivity, but tables of embeddings larger than any
-    linear layer come last. How many are needed is found by doubling and then halving. What is
-    returned is what was measured, with the record for the model's recipe: metric, at_least or
-    at_most, reached, kept.
+    linear layer come last, if they do not give logits too. How many are needed is found by doubling
+    and then halving. What is returned is what was measured, with the record for the model's recipe:
+    metric, at_least or at_most, reached, kept.
     """
     search = _Search(work, target)
     if not search.holds(0):
@@ -180,9 +180,11 @@ class _Search:
         if isinstance(self._work.model, Encoder) and isinstance(self._target.metric, str):
             heads = tuple(f"{name}." for name, _ in self._work.model.heads())
             rows = [row for row in rows if not heads or not row.name.startswith(heads)]
-        widest = max((row.float_bytes for row in rows if row.kind == "linear"), default=0)
-        # The sort is stable: the most sensitive stay first.
-        rows.sort(key=lambda row: row.kind != "linear" and row.float_bytes > widest)
+        model = self._work.model
+        if not (isinstance(model, Decoder) and model.config.is_tied):
+            widest = max((row.float_bytes for row in rows if row.kind == "linear"), default=0)
+            # The sort is stable: the most sensitive stay first.
+            rows.sort(key=lambda row: row.kind != "linear" and row.float_bytes > widest)
         self._order = [row.name for row in rows]
 
     def holds(self, count: int) -> bool:

@@ -189,8 +189,12 @@ class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
         if not together:
             return [np.empty((0, self.config.vocab_size), np.float32) for _ in rows]
         with self.using(caches, wanted):
-            logits = self._head()(self.model.norm(np.concatenate(together)))
+            logits = self.logits(self.model.norm(np.concatenate(together)))
         return [logits[start:stop] for start, stop in pairwise(accumulate(wanted, initial=0))]
+
+    def logits(self, states: Float32) -> Float32:
+        """Compute the logits of states behind the last norm, (rows, hidden_size)."""
+        return self._head()(states)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a Hugging Face folder, as `Encoder.save` does."""
