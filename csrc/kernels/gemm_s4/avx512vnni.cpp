@@ -91,12 +91,16 @@ static inline void block(const GemmS4Args& args, Part part, int m0, int p, const
   }
 }
 
-// The rows from m0 on, at most kRows.
+// All rows from m0 on, Rows at a time, the last ones by halves of that.
 template <int Panels, bool Unpacked, int Rows = kRows>
-static inline void some_rows(const GemmS4Args& args, Part part, int m0, int p, const uint8_t* b,
-                             int64_t b_stride) {
-  if (args.m - m0 >= Rows) return block<Rows, Panels, Unpacked>(args, part, m0, p, b, b_stride);
-  if constexpr (Rows > 1) some_rows<Panels, Unpacked, Rows - 1>(args, part, m0, p, b, b_stride);
+static inline void all_rows(const GemmS4Args& args, Part part, int m0, int p, const uint8_t* b,
+                            int64_t b_stride) {
+  for (; m0 + Rows <= args.m; m0 += Rows) {
+    block<Rows, Panels, Unpacked>(args, part, m0, p, b, b_stride);
+  }
+  if constexpr (Rows > 1) {
+    if (m0 < args.m) all_rows<Panels, Unpacked, Rows / 2>(args, part, m0, p, b, b_stride);
+  }
 }
 
 static inline void unpack(const uint8_t* b, int inputs, uint8_t* out) {
@@ -111,7 +115,7 @@ template <int Panels>
 static inline void columns(const GemmS4Args& args, int p) {
   const uint8_t* b = args.b + p * args.b_panel_stride;
   if (args.m <= kRows) {
-    return some_rows<Panels, false>(args, {0, args.k}, 0, p, b, args.b_panel_stride);
+    return all_rows<Panels, false>(args, {0, args.k}, 0, p, b, args.b_panel_stride);
   }
   constexpr int kInputs = kUnpackedBytes / (16 * Panels);
   for (int begin = 0; begin < args.k; begin += kInputs) {
@@ -120,9 +124,7 @@ static inline void columns(const GemmS4Args& args, int p) {
       unpack(b + j * args.b_panel_stride + 8 * (int64_t)begin, part.end - begin,
              args.scratch + 16 * j * kInputs);
     }
-    for (int m = 0; m < args.m; m += kRows) {
-      some_rows<Panels, true>(args, part, m, p, args.scratch, 16 * kInputs);
-    }
+    all_rows<Panels, true>(args, part, 0, p, args.scratch, 16 * kInputs);
   }
 }
 

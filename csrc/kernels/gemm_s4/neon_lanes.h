@@ -87,7 +87,7 @@ static inline void block(const GemmS4Args& args, int m0, int p, int column) {
   }
 }
 
-// All rows from m0 on, Rows at a time.
+// All rows from m0 on, Rows at a time, the last ones by halves of that.
 template <class Dot, int Rows, int Vectors>
 static inline void all_rows(const GemmS4Args& args, int m0, int p) {
   for (; m0 + Rows <= args.m; m0 += Rows) {
@@ -96,7 +96,7 @@ static inline void all_rows(const GemmS4Args& args, int m0, int p) {
     }
   }
   if constexpr (Rows > 1) {
-    if (m0 < args.m) all_rows<Dot, Rows - 1, Vectors>(args, m0, p);
+    if (m0 < args.m) all_rows<Dot, Rows / 2, Vectors>(args, m0, p);
   }
 }
 

@@ -87,12 +87,12 @@ static inline void block(const GemmS4Args& args, Part inputs, int m0, int p, con
   }
 }
 
-// All rows from m0 on, Rows at a time.
+// All rows from m0 on, Rows at a time, the last ones by halves of that.
 template <class Dot, int Rows, bool Unpacked>
 static inline void all_rows(const GemmS4Args& args, Part inputs, int m0, int p, const uint8_t* b) {
   for (; m0 + Rows <= args.m; m0 += Rows) block<Dot, Rows, Unpacked>(args, inputs, m0, p, b);
   if constexpr (Rows > 1) {
-    if (m0 < args.m) all_rows<Dot, Rows - 1, Unpacked>(args, inputs, m0, p, b);
+    if (m0 < args.m) all_rows<Dot, Rows / 2, Unpacked>(args, inputs, m0, p, b);
   }
 }
 
