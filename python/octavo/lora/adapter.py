@@ -157,7 +157,7 @@ class Adapter:
         """A hash of what it does to layers."""
         found = hashlib.sha256()
         for name, side in sorted(self.layers.items()):
-            found.update(f"{name}:{side.scale!r}:{side.shape}:{side.rank};".encode())
+            found.update(repr((name, side.scale, side.shape, side.rank)).encode())
             for values in (side.a, side.b, side.bias):
                 found.update(b"" if values is None else np.ascontiguousarray(values).data)
         return found.hexdigest()
