@@ -106,6 +106,12 @@ void Int4Weight::prepare(const Schedule&, const CodeBlock& block, std::int64_t /
 void Int4Weight::multiply(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
                           std::int64_t p, std::int64_t panels, std::int32_t* sums,
                           std::int64_t stride) const {
+  if (k() == 0) {
+    auto* out = reinterpret_cast<float*>(sums);
+    for (std::int64_t m = 0; m < rows; ++m)
+      std::fill_n(out + m * stride, kPanelWidth * panels, 0.0f);
+    return;
+  }
   GemmS4Args args;
   args.a = block.codes;
   args.a_stride = block.stride;

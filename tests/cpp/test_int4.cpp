@@ -218,7 +218,7 @@ void test_gemm_s4() {
         for (const std::int64_t group : {32, 64, 128}) {
           for (const std::int64_t m : {1, 2, 9}) {
             for (const std::int64_t n : {1, 15, 16, 17, 50}) {
-              for (const std::int64_t k : {1, 31, 32, 33, 64, 65, 127, 128, 129, 300}) {
+              for (const std::int64_t k : {0, 1, 31, 32, 33, 64, 65, 127, 128, 129, 300}) {
                 const Edge edge = (m + n + k) % 2 == 0 ? Edge::kEnd : Edge::kFront;
                 check_kernel(row, {m, n, k, group, false, random}, edge);
               }

@@ -2,7 +2,7 @@
 // Kernel family gemm_s4: rows of int8 codes times a weight of 4-bit codes, both with a scale for
 // each group of inputs.
 //
-//   c[m][n] = 0;  for each group g of inputs, ascending:
+//   c[m][n] = 0;  for each group g of inputs, at least one, ascending:
 //     s = sum over the inputs k of g of a[m][k] * b[k][n]                     (exact, int32)
 //     c[m][n] = fma(float32(s), b_scale[g][n] * a_scale[g][m], c[m][n])       (float32)
 //
