@@ -19,7 +19,7 @@ from octavo.bench.peers.worker import Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OURS, Q8 = "octavo int8", "llama.cpp Q8_0"
+Q8 = "llama.cpp Q8_0"
 # Of tiers whose dot instruction is for int8, and of the others.
 WITH_DOT, WITHOUT = (3.0, 4.0), (1.5, 1.5)
 OF_LIMIT = 0.6
@@ -37,13 +37,13 @@ def decoder_targets(rows: Sequence[Row]) -> list[Target]:
     together: list[tuple[float, str]] = []
     cases = by_case(rows)
     for (case, threads), engines in cases.items():
-        ours, where = engines[OURS], f"{case}, {threads} threads"
+        ours, where = engines[decoder.OURS], f"{case}, {threads} threads"
         kind = case.split()[0]
         rivals = [row for name, row in engines.items() if name.startswith("llama.cpp")]
         if case == "decode 1x1":
             rivals = [engines[Q8]] if Q8 in engines else []
             shares.append((ours["share"], where))
-            eight = cases.get(("decode 8x1", threads), {}).get(OURS)
+            eight = cases.get(("decode 8x1", threads), {}).get(decoder.OURS)
             if eight is not None:
                 together.append((8 * ours["seconds"] / eight["seconds"], f"{threads} threads"))
         if rivals and case != "decode 8x1":

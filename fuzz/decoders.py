@@ -9,7 +9,7 @@ import numpy as np
 
 from fuzz.engine import Target
 from fuzz.mutate import Files, change_files
-from fuzz.weights import RandomLayers, files_of, load_weights, same
+from fuzz.weights import RandomLayers, check_saved, files_of, same
 from octavo import compress, models, nn
 from octavo.models.decoder_config import read_decoder_config
 
@@ -84,15 +84,10 @@ def _read(place: Path) -> tuple[models.Decoder, models.Cache]:
 def _check(place: Path, found: tuple[models.Decoder, models.Cache]) -> None:
     """Save both and read them again: the same results; and so cut in two."""
     model, cache = found
-    saved, room = place / "saved", model.config.positions
+    room = model.config.positions
     ids = _IDS[:room] % model.config.vocab_size
     expected = model(ids)
-    model.save(saved)
-    again = models.load(saved)
-    same(again(ids), expected, "output")
-    first = load_weights(saved)
-    again.save(saved)
-    assert load_weights(saved) == first, "saved again: other files"
+    check_saved(model, ids, expected, place / "saved")
     pieces = models.Cache(model)
     parts = [model(part, pieces) for part in np.split(ids, [len(ids) // 2])]
     if model.model.layers[0].mlp.down_proj.kind == "int8":

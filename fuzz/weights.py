@@ -292,13 +292,8 @@ def _read_model(place: Path) -> models.Encoder:
 def _check_model(place: Path, model: models.Encoder) -> None:
     """Save it and read it again: the same files, the same results; what is kept is kept."""
     ids = IDS[:, : model.config.positions] % model.config.vocab_size
-    expected, saved = model(ids), place / "saved"
-    model.save(saved)
-    again = models.load(saved)
-    same(again(ids), expected, "output")
-    first = load_weights(saved)
-    again.save(saved)
-    assert load_weights(saved) == first, "saved again: other files"
+    saved = place / "saved"
+    check_saved(model, ids, model(ids), saved)
     source, result = _read_folder(place), _read_folder(saved)
     for name, array in result.items():
         there = source.get(name, np.zeros(0))
@@ -306,6 +301,16 @@ def _check_model(place: Path, model: models.Encoder) -> None:
         # codes may be anything.
         if (there.size, there.dtype) == (array.size, array.dtype) and not name.endswith("_packed"):
             same(array, there.reshape(array.shape), name)
+
+
+def check_saved(model: Any, ids: Array, expected: Array, saved: Path) -> None:
+    """Save a model and what is read of it: the same result, the same weights."""
+    model.save(saved)
+    again = models.load(saved)
+    same(again(ids), expected, "output")
+    first = load_weights(saved)
+    again.save(saved)
+    assert load_weights(saved) == first, "saved again: other files"
 
 
 def load_weights(folder: Path) -> bytes:

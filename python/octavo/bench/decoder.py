@@ -16,6 +16,7 @@ from octavo.io.folder import read_json
 from octavo.models import decoder_config
 from octavo.models.gguf import is_gguf
 
+OURS = "octavo int8"
 SHAPES = ((1, 512), (1, 1), (8, 1))
 """Sequences, and new tokens of each: of more than one a prompt, of one what follows a text."""
 
@@ -122,14 +123,12 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
     lines: list[Sequence[str]] = []
     listed = list(rows)
     ours = {
-        (row["case"], row["threads"]): row["seconds"]
-        for row in listed
-        if row["engine"] == "octavo int8"
+        (row["case"], row["threads"]): row["seconds"] for row in listed if row["engine"] == OURS
     }
     for row in listed:
         batch, tokens = map(int, row["case"].split()[1].split("x"))
         own = ours.get((row["case"], row["threads"]))
-        is_own = own is None or row["engine"] == "octavo int8"
+        is_own = own is None or row["engine"] == OURS
         lines.append(
             (
                 row["case"],
@@ -140,5 +139,5 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
                 "-" if row["share"] is None else f"{row['share']:.0%}",
             )
         )
-    header = ("case", "engine", "T", "tokens/s", "octavo int8 is", "of the limit")
+    header = ("case", "engine", "T", "tokens/s", f"{OURS} is", "of the limit")
     return table(header, lines)

@@ -12,13 +12,13 @@ from typing import Any
 from octavo.bench import decoder
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
+from octavo.bench.decoder import OURS
 from octavo.bench.model import min_cosine
 from octavo.bench.peers import llama_cpp
 from octavo.bench.peers.base import attempt_all
 from octavo.bench.peers.worker import Request, Tell
 from octavo.bench.report import Row
 
-OURS = "octavo int8"
 MIN_COSINE = 0.9
 """Logits of weights of 4 bits are that near to those of 8; other tokens' are not."""
 

@@ -20,7 +20,7 @@ _FILE_TYPES = ("Q8_0", "Q4_0")
 
 
 class LlamaCpp:
-    """A file in llama.cpp, and what it computes with for one number of sequences."""
+    """A file in llama.cpp; each case has a context of its own."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self._library: Any = import_module("llama_cpp")
