@@ -89,7 +89,8 @@ def test_values_are_those_of_the_gguf_package(tmp_path: Path, kind: str) -> None
         expected = gguf.dequantize(packed, gguf.GGMLQuantizationType(number))
     found = file.float32("x")
     np.testing.assert_array_equal(found, expected, strict=True)
-    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+    known = ~np.isnan(found)
+    np.testing.assert_array_equal(np.signbit(found[known]), np.signbit(expected[known]))
     for most in (1, 2 * 4 * 5 * 512, 1 << 20):
         blocks = list(file.row_blocks("x", most))
         assert all(block.nbytes <= max(most, 4 * 5 * 512) for _, block in blocks)
