@@ -331,9 +331,13 @@ def test_another_device_is_named() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(TypeError, match=r"module: expected a torch\.nn\.Module, got Tensor"):
         ot.quantize_(torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="config: expected one of int8_dynamic, got 'int4'"):
+    with pytest.raises(
+        ValueError, match="config: expected one of int8_dynamic, int4_dynamic, got 'int4'"
+    ):
         ot.quantize_(nn.Linear(2, 2), "int4")
-    with pytest.raises(TypeError, match="config: expected an instance of Int8Dynamic"):
+    with pytest.raises(
+        TypeError, match="config: expected an instance of Int8Dynamic or Int4Dynamic"
+    ):
         ot.quantize_(nn.Linear(2, 2), ot.Int8Dynamic)
     with pytest.raises(TypeError, match="filter_fn: expected a function, got str"):
         ot.quantize_(nn.Linear(2, 2), None, "0")

@@ -54,7 +54,13 @@ def set_quantization(folder: Path, value: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"bits": 4}, TypeError, "unknown option 'bits'; there are symmetric, embeddings"),
+        ({"width": 4}, TypeError, "unknown option 'width'; there are symmetric, embeddings"),
+        ({"bits": 3}, ValueError, "bits: expected 8 or 4, got 3"),
+        ({"bits": "4"}, TypeError, "bits: expected an integer"),
+        ({"bits": 4, "group": 16}, ValueError, "group: expected 32, 64 or 128, got 16"),
+        ({"bits": 4, "symmetric": True}, ValueError, "symmetric: expected False with bits=4"),
+        ({"bits": 4, "sparse": "never"}, ValueError, "sparse: expected 'auto' with bits=4"),
+        ({"group": 32}, ValueError, "group: expected None with bits=8, got 32"),
         ({"quant_method": "gptq"}, ValueError, "quant_method: expected 'octavo', got 'gptq'"),
         ({"if_slower": "maybe"}, ValueError, "if_slower"),
         ({"symmetric": 1}, TypeError, "symmetric"),

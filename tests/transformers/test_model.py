@@ -113,6 +113,33 @@ def test_a_saved_model_loads_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(run(load(tmp_path / "b")), expected)
 
 
+@pytest.mark.parametrize("group", [None, 64])
+def test_4_bits(tmp_path: Path, group: int | None) -> None:
+    config = OctavoConfig(bits=4, group=group)
+    floats = write_bert(tmp_path / "bert")
+    model = load(floats, quantization_config=config)
+    twin = load(floats)
+    summary = ot.quantize_(twin, ot.Int4Dynamic(group or 32))
+    assert model.hf_quantizer.summary == summary
+    assert {layer.weight for layer in summary.converted} == {"int8", "int4"}
+    expected = run(model)
+    assert torch.equal(run(twin), expected)
+    model.save_pretrained(tmp_path / "a")
+    described = stored_config(tmp_path / "a")
+    assert described["format"] == "mixed-precision"
+    again = load(tmp_path / "a")
+    assert torch.equal(run(again), expected)
+    own = models.load(tmp_path / "a")
+    layer = own.get_submodule("encoder.layer.0.output.dense")
+    x = torch.randn(3, 256)
+    assert layer.kind == "int4"
+    assert layer.held_weight.group == (group or 32)
+    made = again.encoder.layer[0].output.dense(x)
+    assert torch.equal(made, torch.from_numpy(layer(x.numpy())))
+    half = load(tmp_path / "a", dtype=torch.bfloat16)
+    assert similarity(run(half), expected) > 0.99
+
+
 @pytest.mark.parametrize("sparse", ["auto", "never", "always"])
 def test_pruned_models_are_saved_with_their_zeros(tmp_path: Path, sparse: str) -> None:
     plain = load(write_bert(tmp_path / "bert"))

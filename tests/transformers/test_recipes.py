@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RECIPES: dict[str, Any] = {
     **{name: name for name in PRESETS},
     **{name: name for name in ("sparse50-int8", "2:4-int8", "sparse50", "2:4")},
+    "int4": {"quantize": {"dtype": "int4", "group": 64}},
     "4 bits": {"quantize": {"bits": 4, "rounding": "gptq"}},
     "4 bits, zstd": {"quantize": {"bits": 4}, "store": "zstd"},
     "symmetric": {"quantize": {"symmetric": True}},
@@ -44,32 +45,35 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+def quantizes(recipe: Any) -> bool:
+    return read_recipe(recipe).quantize.dtype in ("int8", "int4")
+
+
 def load(folder: Path, recipe: Any) -> Any:
     """The model, with OctavoConfig if the recipe quantizes: it would quantize what does not."""
-    int8 = read_recipe(recipe).quantize.dtype == "int8"
-    options = {"quantization_config": OctavoConfig()} if int8 else {}
+    options = {"quantization_config": OctavoConfig()} if quantizes(recipe) else {}
     auto = transformers.AutoModelForSequenceClassification
     return auto.from_pretrained(folder, dtype=torch.float32, **options)
 
 
 def assert_same_layers(own: Any, ours: Any) -> int:
-    """Compare all int8 layers; returns how many there are."""
+    """Compare all quantized layers; returns how many there are."""
     parts = {name.removeprefix("bert."): part for name, part in ours.named_modules()}
     count = 0
     rng = np.random.default_rng(3)
     for name, layer in own.named_modules():
-        if layer.kind != "int8":
+        if layer.kind not in ("int8", "int4"):
             continue
         part = parts[name]
         assert isinstance(part, ot.Linear if layer.role == "linear" else ot.Embedding), name
         count += 1
-        state = {key: value.numpy() for key, value in part.state_dict().items()}
-        assert_same_bits(state["weight_scale"], layer.weight_scale[:, None])
-        if layer.role == "embedding":
-            assert_same_bits(state["weight"], layer.weight_codes)
+        is_table = layer.role == "embedding"
+        held = part._held() if is_table else part._weight.layer.held_weight
+        for key, wanted in layer.held_weight.tensors().items():
+            assert_same_bits(held.tensors()[key], wanted)
+        if is_table:
             continue
         made = part._weight.layer
-        assert_same_bits(made.weight_codes, layer.weight_codes)
         assert made.state_beside_weight().keys() == layer.state_beside_weight().keys()
         assert (made.side_path is None) == (layer.side_path is None)
         x = rng.standard_normal((5, layer.in_features)).astype(np.float32)
@@ -91,14 +95,14 @@ def test_every_recipe_is_read(tmp_path: Path, name: str) -> None:
     own = octavo.models.load(out)
     before = len(compressed._UNPACKED)
     ours = load(out, recipe)
-    int8 = read_recipe(recipe).quantize.dtype == "int8"
-    assert bool(assert_same_layers(own, ours)) == int8
+    coarse = quantizes(recipe)
+    assert bool(assert_same_layers(own, ours)) == coarse
     with torch.inference_mode():
         logits = ours(torch.tensor(ids), torch.tensor(mask)).logits.numpy()
     wanted = own.logits(ids, mask)
     # The float parts round otherwise, which may move a value to the next code.
-    assert np.abs(logits - wanted).max() < (0.05 if int8 else 1e-4) * np.abs(wanted).max()
-    if int8:
+    assert np.abs(logits - wanted).max() < (0.05 if coarse else 1e-4) * np.abs(wanted).max()
+    if coarse:
         assert len(compressed._UNPACKED) == before
         ours.save_pretrained(tmp_path / "again")
         again = load(tmp_path / "again", recipe)

@@ -17,7 +17,6 @@ from octavo.lora.heads import NoHead, take_heads
 from octavo.lora.layer import base_of
 from octavo.lora.low_rank import LowRank
 from octavo.nn.tree import map_layers
-from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
     from octavo.lora.adapted import Adapted
@@ -45,10 +44,9 @@ def merged(model: Model, adapter: Adapter, on_layer: Callable[[str, float], None
     return made
 
 
-def rounding_error(weight: Array) -> float:
-    """Return what int8 loses of a float weight: norm of the error over norm of the weight."""
-    q = quantize(weight, axis=0)
-    return _relative(weight, q.dequantize())
+def rounding_error(layer: nn.Linear, weight: Array) -> float:
+    """Return what a layer loses of a weight that it takes: norm of the error over its norm."""
+    return _relative(weight, with_weight(layer, weight, None).weight)
 
 
 def _merged(name: str, layer: Any, side: LowRank) -> tuple[nn.Module, float]:

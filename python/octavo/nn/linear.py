@@ -15,7 +15,7 @@ from octavo.nn import _state
 from octavo.nn.linear_parts import LinearParts
 from octavo.nn.options import OPTIONS, LinearOptions
 from octavo.nn.traced import Traced
-from octavo.nn.weights import Int8Weight, weight_class
+from octavo.nn.weights import KINDS, Int8Weight, weight_class
 from octavo.qtensor import QTensor
 
 L = TypeVar("L", bound="Linear")
@@ -63,6 +63,7 @@ class Linear(LinearParts):
         bias: ArrayLike | None = None,
         *,
         kind: str | None = None,
+        bits: int | None = None,
         **options: Any,
     ) -> L:
         """Make a layer of a float weight.
@@ -74,13 +75,16 @@ class Linear(LinearParts):
         kind : str
             What becomes of the weight, one of `octavo.nn.weights.KINDS`; by default int8, and what
             the name of another class says.
+        bits : int
+            In the place of `kind`: 8 for "int8", 4 for "int4".
         **options
             activation, symmetric, input_scale, input_zero_point, output_scale, output_zero_point,
             input_multiplier as `LinearOptions` explains them; and what the weight's `from_float`
             takes.
         """
         own, form = _split(options)
-        return cls.of(weight_class(kind or cls.kinds[0]).from_float(weight, **form), bias, own)
+        kind = _kind(kind, bits) or cls.kinds[0]
+        return cls.of(weight_class(kind).from_float(weight, **form), bias, own)
 
     @classmethod
     def from_quantized(
@@ -191,6 +195,19 @@ def is_linear(layer: object, *kinds: str) -> TypeGuard[Linear]:
     False
     """
     return isinstance(layer, Linear) and (not kinds or layer.kind in kinds)
+
+
+def _kind(kind: str | None, bits: int | None) -> str | None:
+    """Return the kind of weight that was asked for by its name or its bits."""
+    if bits is None:
+        return kind
+    if kind is not None:
+        raise TypeError("bits: expected either kind or bits, got both")
+    name = f"int{_checks.integer(bits, 'bits', 1)}"
+    if name not in KINDS:
+        known = ", ".join(kind for kind in KINDS if kind.startswith("int"))
+        raise ValueError(f"bits: expected those of {known}, got {bits}")
+    return name
 
 
 def _split(options: dict[str, Any]) -> tuple[LinearOptions, dict[str, Any]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What merging into int8 layers costs."""
+"""What merging into quantized layers costs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 def requantization_error(
     model: torch.nn.Module, adapter_names: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Tell what merging adapters into an int8 base rounds away, layer by layer.
+    """Tell what merging adapters into a quantized base rounds away, layer by layer.
 
     Parameters
     ----------
     model : torch.nn.Module
-        With adapters of peft on int8 layers; it is left as it is.
+        With adapters of peft on quantized layers; it is left as it is.
     adapter_names : sequence of str, optional
         Default: each layer's active adapters.
 
     Returns
     -------
     dict of str to float
-        For each int8 layer with one of the adapters, the norm of what is lost when base and deltas
-        are quantized together, over the norm of their sum.
+        For each quantized layer with one of the adapters, the norm of what is lost when base and
+        deltas are quantized together, over the norm of their sum.
 
     Raises
     ------
     ValueError
-        If no int8 layer has the adapters, or their sum with the base is not finite.
+        If no quantized layer has the adapters, or their sum with the base is not finite.
 
     Examples
     --------
@@ -55,9 +55,11 @@ def requantization_error(
         names = [adapter for adapter in wanted if adapter in module.lora_A]
         if names:
             weight, _ = module.float_sum(names)
-            errors[name] = rounding_error(to_numpy(weight))
+            layer = module.base_layer._weight.layer
+            errors[name] = rounding_error(layer, to_numpy(weight))
     if not errors:
         raise ValueError(
-            f"adapter_names: expected adapters on int8 layers of the model, got {adapter_names!r}"
+            "adapter_names: expected adapters on quantized layers of the model, got"
+            f" {adapter_names!r}"
         )
     return errors

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """octavo under PyTorch: one call turns the layers of a model into int8 ones, in place.
 
-`quantize_` is the verb, `Int8Dynamic` says how, the `Summary` it returns says what became of each
-layer.  `Linear`, `SparseLinear` and `Embedding` are what a converted layer is; `int_mm` is the
-exact integer product, and `plug_in` puts it under libraries that compute with `torch._int_mm`.
+`quantize_` is the verb, `Int8Dynamic` or `Int4Dynamic` says how, the `Summary` it returns says what
+became of each layer.  `Linear`, `SparseLinear` and `Embedding` are what a converted layer is;
+`int_mm` is the exact integer product, and `plug_in` puts it under libraries that compute with
+`torch._int_mm`.
 `prune` holds pruning while training, `prune_` applies it to a whole model.  `distill` trains a
 small model to give what a large one gives, `student_of` makes one of its layers.
 
@@ -32,7 +33,7 @@ except ModuleNotFoundError as error:
 
 from octavo.torch import distillation, prune
 from octavo.torch.adaround import adaround_
-from octavo.torch.config import CONFIGS, AdaRound, Int8Dynamic, Int8Training
+from octavo.torch.config import CONFIGS, AdaRound, Int4Dynamic, Int8Dynamic, Int8Training
 from octavo.torch.convert import quantize_
 from octavo.torch.distillation import Distilled, distill, student_of
 from octavo.torch.dynamic import quantize_dynamic
@@ -54,6 +55,7 @@ __all__ = [
     "Converted",
     "Distilled",
     "Embedding",
+    "Int4Dynamic",
     "Int8Dynamic",
     "Int8Training",
     "Kept",

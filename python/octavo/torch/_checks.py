@@ -14,7 +14,7 @@ from octavo import timing
 from octavo._checks import LARGEST_PRODUCT, inner_bound
 from octavo.timing import geometric_mean
 from octavo.torch._pruned import stored_weight
-from octavo.torch.config import Int8Dynamic, Int8Training
+from octavo.torch.config import Dynamic, Int4Dynamic, Int8Training
 from octavo.torch.linear import Linear
 from octavo.torch.tensors import FLOATS, unusable
 
@@ -55,7 +55,7 @@ def rows_of(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
     return weight.t() if kind_of(module) == CONV1D else weight
 
 
-def reason_to_keep(name: str, module: nn.Module, config: Int8Dynamic) -> str | None:
+def reason_to_keep(name: str, module: nn.Module, config: Dynamic) -> str | None:
     """Return why a layer stays float, or None."""
     if getattr(module, "is_prepared", False):
         return "it trains for int8; convert_qat_ makes it int8"
@@ -100,13 +100,14 @@ def _require_usable(name: str, module: nn.Module) -> None:
             raise ValueError(f"{what}: expected finite values, got NaN or infinity")
 
 
-def _reason_of_speed(module: Any, config: Int8Dynamic) -> str | None:
+def _reason_of_speed(module: Any, config: Dynamic) -> str | None:
     n, k = shape_of(module)
     if config.if_slower == "keep" and (n * k < SMALL or n < NARROW):
         return f"too small to gain (fewer than {SMALL} weights or {NARROW} outputs)"
     if config.if_slower == "measure":
         dtype, threads = stored_weight(module).dtype, torch.get_num_threads()
-        speedup = _speedup(n, k, module.bias is not None, dtype, config.rows, threads)
+        group = config.group if isinstance(config, Int4Dynamic) else None
+        speedup = _speedup(n, k, module.bias is not None, dtype, config.rows, threads, group)
         if speedup < 1:
             return f"measured {speedup:.2f}x of the float layer's speed"
     return None
@@ -114,17 +115,28 @@ def _reason_of_speed(module: Any, config: Int8Dynamic) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _speedup(
-    n: int, k: int, bias: bool, dtype: torch.dtype, rows: tuple[int, ...], threads: int
+    n: int,
+    k: int,
+    bias: bool,
+    dtype: torch.dtype,
+    rows: tuple[int, ...],
+    threads: int,
+    group: int | None = None,
 ) -> float:
-    """Time both layers on this machine: the float one's time over ours, mean over `rows`."""
+    """Time both layers on this machine: the float one's time over ours, mean over `rows`.
+
+    Ours is int8, or 4 bits with a scale for each `group` of inputs.
+    """
     del threads  # part of the cache's key
     ratios = []
     with torch.no_grad():
         layer = nn.Linear(k, n, bias=bias, dtype=dtype)
-        ours: Any = Linear.from_float(layer)
+        ours: Any = Linear.from_float(
+            layer, **({} if group is None else {"bits": 4, "group": group})
+        )
         for count in rows:
             x = torch.randn(count, k).to(dtype)
-            calls = {"float": partial(layer, x), "int8": partial(ours, x)}
+            calls = {"float": partial(layer, x), "ours": partial(ours, x)}
             timed = timing.run(calls, rounds=5, seconds=0.02).timings
-            ratios.append(timed["float"].low / timed["int8"].low)
+            ratios.append(timed["float"].low / timed["ours"].low)
     return geometric_mean(ratios)

@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from octavo import _checks
 from octavo.torch._checks import CONV1D, SMALL, kind_of, reason_to_keep, shape_of
 from octavo.torch._pruned import stored_weight
-from octavo.torch.config import Int8Dynamic
+from octavo.torch.config import Dynamic
 from octavo.torch.summary import Kept
 from octavo.torch.tensors import require_module
 
@@ -33,7 +33,7 @@ class Candidate:
 
 def choose(
     module: nn.Module,
-    config: Int8Dynamic,
+    config: Dynamic,
     filter_fn: Callable[[nn.Module, str], bool] | None,
 ) -> tuple[list[list[Candidate]], list[Kept]]:
     """Return the layers that can be int8, grouped by the weight they share, and those that stay.
@@ -57,7 +57,7 @@ def choose(
 
 def _scan(
     module: nn.Module,
-    config: Int8Dynamic,
+    config: Dynamic,
     filter_fn: Callable[[nn.Module, str], bool] | None,
 ) -> list[Candidate]:
     found = []

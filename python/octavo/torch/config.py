@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo import _checks
+from octavo.nn.weights.int4 import GROUPS
 
 IF_SLOWER = ("keep", "measure", "quantize")
 SPARSE = ("auto", "never", "always")
@@ -53,13 +54,54 @@ class Int8Dynamic:
 
     def __post_init__(self) -> None:
         _checks.boolean(self.symmetric, "symmetric")
-        _checks.boolean(self.embeddings, "embeddings")
-        _checks.choice(self.if_slower, "if_slower", IF_SLOWER)
         _checks.choice(self.sparse, "sparse", SPARSE)
-        if not isinstance(self.rows, tuple) or not self.rows:
-            raise TypeError(f"rows: expected a tuple of row counts, got {self.rows!r}")
-        for count in self.rows:
-            _checks.integer(count, "rows", 1)
+        _check_choice(self)
+
+
+@dataclass(frozen=True)
+class Int4Dynamic:
+    """4-bit weights with a scale for each group of inputs; activations in the same groups.
+
+    Activations are quantized row by row as they come, symmetrically, to int8. Tables, and layers
+    whose weight is that of a table, are int8.
+
+    Parameters
+    ----------
+    group : 32, 64 or 128
+        How many neighbouring inputs share a scale: fewer are more exact, more are faster.
+    embeddings, if_slower, rows
+        As in `Int8Dynamic`.
+
+    Examples
+    --------
+    >>> from octavo.torch import Int4Dynamic
+    >>> Int4Dynamic(group=128)
+    Int4Dynamic(group=128, embeddings=True, if_slower='keep', rows=(1, 128))
+    """
+
+    group: int = 32
+    embeddings: bool = True
+    if_slower: str = "keep"
+    rows: tuple[int, ...] = (1, 128)
+
+    def __post_init__(self) -> None:
+        if _checks.integer(self.group, "group", 1) not in GROUPS:
+            raise ValueError(f"group: expected 32, 64 or 128, got {self.group}")
+        _check_choice(self)
+
+
+Dynamic = Int8Dynamic | Int4Dynamic
+"""How layers become what runs in integers at once."""
+
+
+def _check_choice(config: Dynamic) -> None:
+    """Check what says which layers are converted."""
+    _checks.boolean(config.embeddings, "embeddings")
+    _checks.choice(config.if_slower, "if_slower", IF_SLOWER)
+    if not isinstance(config.rows, tuple) or not config.rows:
+        raise TypeError(f"rows: expected a tuple of row counts, got {config.rows!r}")
+    for count in config.rows:
+        _checks.integer(count, "rows", 1)
 
 
 @dataclass(frozen=True)
@@ -156,18 +198,18 @@ class AdaRound(Int8Dynamic):
         return int(2 ** (self.bits - 1) - 1)
 
 
-CONFIGS: dict[str, type[Int8Dynamic]] = {"int8_dynamic": Int8Dynamic}
+CONFIGS: dict[str, type[Dynamic]] = {"int8_dynamic": Int8Dynamic, "int4_dynamic": Int4Dynamic}
 """The configs by name."""
 
 
-def config_of(config: Any) -> Int8Dynamic:
+def config_of(config: Any) -> Dynamic:
     """Return `config` as an instance: None is the default, a name its default instance."""
     if config is None:
         return Int8Dynamic()
     if isinstance(config, str):
         _checks.choice(config, "config", tuple(CONFIGS))
         return CONFIGS[config]()
-    if not isinstance(config, Int8Dynamic) or isinstance(config, (Int8Training, AdaRound)):
+    if not isinstance(config, Dynamic) or isinstance(config, (Int8Training, AdaRound)):
         known = " or ".join(kind.__name__ for kind in CONFIGS.values())
         raise TypeError(f"config: expected an instance of {known}, got {config!r}")
     return config

@@ -9,12 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from octavo._formats import DENSE
+from octavo._types import Array
+from octavo.nn import Linear as Layer
 from octavo.nn import LinearOptions
+from octavo.nn.weights import Int4Weight
 from octavo.nn.weights.codes import quantized_weight
 from octavo.torch._checks import CONV1D, rows_of, shape_of
 from octavo.torch._choice import Candidate, choose
 from octavo.torch._pruned import make_permanent
-from octavo.torch.config import Int8Dynamic, config_of
+from octavo.torch.config import Dynamic, Int4Dynamic, Int8Dynamic, config_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.memory import LayerMemory, held_int8
@@ -25,10 +29,10 @@ from octavo.torch.tensors import to_numpy
 
 def quantize_(
     module: nn.Module,
-    config: Int8Dynamic | str | None = None,
+    config: Dynamic | str | None = None,
     filter_fn: Callable[[nn.Module, str], bool] | None = None,
 ) -> Summary:
-    """Make the linear layers and embeddings of a model int8, in place.
+    """Make the linear layers and embeddings of a model int8, or 4 bits, in place.
 
     Linear layers are those of PyTorch and the Conv1D of transformers (GPT-2).
     The module objects stay who they are (also `module` itself, if it is a layer): references,
@@ -41,7 +45,7 @@ def quantize_(
     ----------
     module : torch.nn.Module
         On the CPU, float32, bfloat16 or float16.
-    config : Int8Dynamic, or its name ``"int8_dynamic"``, optional
+    config : Int8Dynamic, Int4Dynamic, or ``"int8_dynamic"``, ``"int4_dynamic"``, optional
     filter_fn : callable, optional
         ``filter_fn(module, name)`` says whether a layer may become int8; default: all may.
 
@@ -76,7 +80,7 @@ def quantize_(
     return Summary.of(module, converted, kept)
 
 
-def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted]:
+def convert_group(group: list[Candidate], config: Dynamic) -> list[Converted]:
     """Convert layers that share one weight, rounding to nearest."""
     for candidate in group:
         make_permanent(candidate.module)
@@ -92,11 +96,8 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = group[0].module.bias if alone else None
         rows = to_numpy(rows_of(group[0].module, weight))
-        codes, scale = map(torch.from_numpy, quantized_weight(rows))
-        # A table looks rows up in a dense weight.
         has_table = any(candidate.kind == "Embedding" for candidate in group)
-        sparse = "never" if has_table else config.sparse
-        held = held_int8(codes, scale, bias, LinearOptions(symmetric=config.symmetric), sparse)
+        held = _held(rows, bias, config, has_table)
         for candidate in group:
             if candidate.kind == "Embedding":
                 become_embedding(candidate.module, held, weight.dtype)
@@ -114,14 +115,26 @@ def convert_group(group: list[Candidate], config: Int8Dynamic) -> list[Converted
     return results
 
 
+def _held(rows: Array, bias: torch.Tensor | None, config: Dynamic, has_table: bool) -> LayerMemory:
+    """Hold a weight as a config has it."""
+    if isinstance(config, Int4Dynamic) and not has_table:
+        weight = Int4Weight.from_float(rows, group=config.group)
+        return LayerMemory(Layer.of(weight, None if bias is None else to_numpy(bias)))
+    own = config if isinstance(config, Int8Dynamic) else Int8Dynamic()
+    codes, scale = map(torch.from_numpy, quantized_weight(rows))
+    # A table looks rows up in a dense weight.
+    sparse = "never" if has_table else own.sparse
+    return held_int8(codes, scale, bias, LinearOptions(symmetric=own.symmetric), sparse)
+
+
 def entry_of(name: str, module: Any, shape: tuple[int, int], before: int, after: int) -> Converted:
-    """Tell what became of a layer that is int8 now."""
+    """Tell what became of a layer that computes in integers now."""
     kind = "Embedding" if isinstance(module, Embedding) else "Linear"
     if kind == "Linear" and module.transposed:
         kind = CONV1D
-    if not isinstance(module, SparseLinear):
-        return Converted(name, kind, shape, before, after)
-    return Converted(name, kind, shape, before, after, module.format, module.sparsity)
+    is_sparse = isinstance(module, SparseLinear)
+    format, sparsity = (module.format, module.sparsity) if is_sparse else (DENSE, None)
+    return Converted(name, kind, shape, before, after, format, sparsity, module.kind)
 
 
 def _has_bias(module: Any) -> bool:

@@ -110,6 +110,11 @@ class Embedding(Int8Module):
         for key, tensor in tensors.items():
             self.register_buffer(self._names[key], tensor, persistent=False)
 
+    @property
+    def kind(self) -> str:
+        """What the table is: "int8" or another of `octavo.nn.weights.KINDS`."""
+        return self._form.kind
+
     def _tensors(self) -> dict[str, Tensor]:
         return {key: getattr(self, name) for key, name in self._names.items()}
 

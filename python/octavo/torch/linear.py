@@ -66,15 +66,16 @@ class Linear(Int8Module):
         self._hold(LayerMemory(layer) if isinstance(layer, nn.Linear) else layer, bias)
 
     @classmethod
-    def from_float(cls, module: torch.nn.Linear, *, symmetric: bool = False) -> Linear:
+    def from_float(cls, module: torch.nn.Linear, **options: Any) -> Linear:
         """Quantize a float layer, which is left as it is.
 
         Parameters
         ----------
         module : torch.nn.Linear
             On the CPU; float32, bfloat16 or float16; finite.
-        symmetric : bool
-            Quantize the rows of `x` symmetrically instead of over their own range.
+        **options
+            symmetric, to quantize the rows of `x` symmetrically instead of over their own range; or
+            bits=4, and group if not each 32 inputs share a scale.
 
         Raises
         ------
@@ -85,7 +86,7 @@ class Linear(Int8Module):
         """
         require_float(module, torch.nn.Linear)
         bias = None if module.bias is None else to_numpy(module.bias)
-        layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, symmetric=symmetric)
+        layer = nn.Linear.from_float(to_numpy(weight_of(module)), bias, **options)
         return cls(layer, dtype=module.weight.dtype).train(module.training)
 
     def _hold(self, memory: LayerMemory, bias: Tensor | None) -> None:
@@ -128,6 +129,11 @@ class Linear(Int8Module):
         memory.make_parts()
         parts = [getattr(memory, name) for name in memory.part_names]
         return [*parts, *tensors], memory.part_text
+
+    @property
+    def kind(self) -> str:
+        """What the weight is: "int8", "int4" or another of `octavo.nn.weights.KINDS`."""
+        return self._weight.layer.kind
 
     @property
     def symmetric(self) -> bool:

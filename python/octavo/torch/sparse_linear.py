@@ -52,7 +52,7 @@ class SparseLinear(Linear):
     """
 
     @classmethod
-    def from_float(
+    def from_float(  # type: ignore[override]
         cls,
         module: torch.nn.Linear,
         *,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Converted:
-    """A layer that is int8 now.
+    """A layer that computes in integers now.
 
     Attributes
     ----------
@@ -28,6 +29,8 @@ class Converted:
         ``"dense"``, or how a `SparseLinear` holds its weight.
     sparsity : float or None
         The share of zero weights of a `SparseLinear`.
+    weight : "int8" or "int4"
+        The kind of its weight.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Converted:
     bytes_after: int
     format: str = "dense"
     sparsity: float | None = None
+    weight: str = "int8"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Kept:
 
 
 # Of several layers and of one.
-_VERBS = {"int8": ("s are", " is"), "training": ("s train for", " trains for")}
+_VERBS = {"int8": ("are", "is"), "training": ("train for", "trains for")}
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,11 @@ class Summary:
         return sum(layer.bytes_after for layer in self.converted)
 
     def __str__(self) -> str:
-        count, floats = len(self.converted), len(self.kept)
+        floats = len(self.kept)
         before, after = self.bytes_before / 1e6, self.bytes_after / 1e6
         lines = [
-            f"{count} layer{_VERBS[self.state][count == 1]} int8,"
-            f" {before:.2f} MB -> {after:.2f} MB; {floats} stay{'s' if floats == 1 else ''} float"
+            f"{self._counts()}, {before:.2f} MB -> {after:.2f} MB;"
+            f" {floats} stay{'s' if floats == 1 else ''} float"
         ]
         listed: list[tuple[Converted | Kept, str]] = [
             (layer, f"{layer.sparsity:.0%} zeros, held as {layer.format}")
@@ -123,3 +127,12 @@ class Summary:
             for layer, text in listed
         ]
         return "\n".join(lines)
+
+    def _counts(self) -> str:
+        """Say how many layers there are of each kind of weight."""
+        counts = Counter(layer.weight for layer in self.converted) or {"int8": 0}
+        (kind, first), *others = sorted(counts.items())
+        noun = "layer" if first == 1 else "layers"
+        return f"{first} {noun} {_VERBS[self.state][first == 1]} {kind}" + "".join(
+            f", {count} {kind}" for kind, count in others
+        )

@@ -11,12 +11,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from octavo._text import shown
+from octavo._types import Array
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
 from octavo.io.header import TensorInfo
 from octavo.io.safetensors import TensorFile
 from octavo.io.snapshot import OpenFolder, Stamp, read_consistently, stamp_of
 from octavo.models.save import scheme_of
+from octavo.nn.weights import Weight
 from octavo.torch import Embedding, Linear
 from octavo.transformers.compressed import COMPRESSED
 from octavo.transformers.config import MARK
@@ -157,17 +159,30 @@ def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
 
 
 def description(model: nn.Module) -> dict[str, Any]:
-    """Describe the int8 layers of a model as a config.json has it."""
+    """Describe the quantized layers of a model as a config.json has it."""
     quantized: list[tuple[str, str, Scheme]] = []
     floats: list[tuple[str, str]] = []
     for name, module in model.named_modules():
         if isinstance(module, Linear):
-            layer = module._weight.layer
+            layer = module._weight.current()
             kind = "Conv1D" if module.transposed else "Linear"
-            quantized.append((name, kind, scheme_of(layer, {"kind": layer.kind})))
+            _, of_weight = saved(layer.held_weight)
+            quantized.append((name, kind, scheme_of(layer, of_weight)))
         elif isinstance(module, Embedding):
-            quantized.append((name, "Embedding", Scheme(has_activations=False)))
+            _, of_weight = saved(module._held())
+            quantized.append((name, "Embedding", Scheme(has_activations=False, **of_weight)))
         elif type(module) in _KINDS:
             floats.append((name, type(module).__name__))
     kinds = {kind for _, kind, _ in quantized}
     return describe(quantized, [name for name, kind in floats if kind in kinds])
+
+
+def saved(weight: Weight) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the tensors of a weight in the files of transformers, and what they are a `Scheme` of.
+
+    Of int8 those are all codes, zeros too, which other readers know.
+    """
+    if weight.kind == "int8":
+        return weight.tensors(), {"kind": weight.kind}
+    stored = weight.stored("plain", shares=False)
+    return {one.key: one.make() for one in stored.tensors}, stored.scheme or {}

@@ -9,9 +9,10 @@ from typing import Any
 from transformers.quantizers.auto import register_quantization_config
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from octavo import _checks
 from octavo._text import shown
 from octavo._version import __version__
-from octavo.torch.config import Int8Dynamic
+from octavo.torch.config import Dynamic, Int4Dynamic, Int8Dynamic
 
 METHOD = "octavo"
 MARK = "octavo"
@@ -20,12 +21,12 @@ MARK = "octavo"
 
 @register_quantization_config(METHOD)
 class OctavoConfig(QuantizationConfigMixin):
-    """Int8 weights and dynamic int8 activations, on the CPU.
+    """Weights of 8 or 4 bits and dynamic int8 activations, on the CPU.
 
     With a float checkpoint, layers are quantized once the weights are loaded, as
-    `octavo.torch.quantize_` does it.  With an int8 checkpoint (`octavo compress`, or another one of
-    the compressed-tensors convention W8A8) its own settings count, and options given here are
-    refused.
+    `octavo.torch.quantize_` does it.  With a quantized checkpoint (`octavo compress`, or another
+    one of the compressed-tensors conventions W8A8 and ``pack-quantized``) its own settings count;
+    options given here are not used, and a warning says so.
 
     Parameters
     ----------
@@ -40,6 +41,11 @@ class OctavoConfig(QuantizationConfigMixin):
     sparse : "auto", "never" or "always"
         Which layers leave their zeros out, by default those of a pruned model where it pays; see
         `octavo.torch.Int8Dynamic`.
+    bits : 8 or 4
+        Of the weights of linear layers.  4 has a scale for each group of inputs, in the weight and
+        in activations, which are symmetric, and leaves no zeros out; embeddings are int8.
+    group : 32, 64 or 128, optional
+        How many inputs share a scale, of 4 bits; default: 32.
     modules_to_not_convert : list of str, optional
         Names of modules that stay float with all that is below them: whole names
         (``"encoder.layer.0"``) or parts between dots (``"query"``, ``"layer.0"``).  Default: the
@@ -66,6 +72,8 @@ class OctavoConfig(QuantizationConfigMixin):
         rows: tuple[int, ...] = (1, 128),
         modules_to_not_convert: list[str] | None = None,
         sparse: str = "auto",
+        bits: int = 8,
+        group: int | None = None,
         **unknown: Any,
     ) -> None:
         method = unknown.pop("quant_method", METHOD)
@@ -82,8 +90,9 @@ class OctavoConfig(QuantizationConfigMixin):
         self.rows = tuple(rows) if isinstance(rows, list) else rows
         self.modules_to_not_convert = _names(modules_to_not_convert)
         self.sparse = sparse
+        self.bits, self.group = bits, group
         self.stored: dict[str, Any] | None = None
-        self.int8_dynamic()
+        self.settings()
 
     @classmethod
     def of_checkpoint(cls, stored: dict[str, Any]) -> OctavoConfig:
@@ -92,8 +101,21 @@ class OctavoConfig(QuantizationConfigMixin):
         config.stored = copy.deepcopy(stored)
         return config
 
-    def int8_dynamic(self) -> Int8Dynamic:
+    def settings(self) -> Dynamic:
         """Return the options as `octavo.torch` has them."""
+        bits = _checks.integer(self.bits, "bits", 1)
+        if bits not in (4, 8):
+            raise ValueError(f"bits: expected 8 or 4, got {bits}")
+        others = {8: ("group",), 4: ("symmetric", "sparse")}[bits]
+        for name in others:
+            if getattr(self, name) != _OPTIONS[name]:
+                raise ValueError(
+                    f"{name}: expected {shown(_OPTIONS[name])} with bits={bits}, got"
+                    f" {shown(getattr(self, name))}"
+                )
+        if bits == 4:
+            group = 32 if self.group is None else self.group
+            return Int4Dynamic(group, self.embeddings, self.if_slower, self.rows)
         return Int8Dynamic(self.symmetric, self.embeddings, self.if_slower, self.rows, self.sparse)
 
     def options(self) -> dict[str, Any]:
@@ -131,6 +153,8 @@ _OPTIONS: dict[str, Any] = {
     "rows": (1, 128),
     "modules_to_not_convert": None,
     "sparse": "auto",
+    "bits": 8,
+    "group": None,
 }
 
 

@@ -25,6 +25,7 @@ from octavo.transformers.checkpoint import (
     Save,
     description,
     require_float,
+    saved,
     stored_tensors,
 )
 from octavo.transformers.compressed import discard, origin_of, weights_of
@@ -142,7 +143,7 @@ class OctavoQuantizer(HfQuantizer):
             skipped = _names_to_skip(model, config.modules_to_not_convert, self._missing)
             summary = quantize_(
                 model,
-                config.int8_dynamic(),
+                config.settings(),
                 lambda _part, name: _reason(name, skipped) is None,
             )
             kept = [replace(k, reason=_reason(k.name, skipped) or k.reason) for k in summary.kept]
@@ -166,7 +167,7 @@ class OctavoQuantizer(HfQuantizer):
             for key in weight.portable():
                 del state[f"{name}.{key}"]
             # Arrays of their own: files hold each tensor for itself.
-            tensors = {key: to_tensor(array) for key, array in weight.tensors().items()}
+            tensors = {key: to_tensor(array) for key, array in saved(weight)[0].items()}
             if id(module._weight) in seen:
                 tensors.pop("weight", None)
             state |= {f"{name}.{key}": tensor.clone() for key, tensor in tensors.items()}

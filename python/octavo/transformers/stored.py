@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of an int8 checkpoint while it is loaded: the tensors of the file, by their names in it.
+"""Layers of a quantized checkpoint while it is loaded: its tensors, by their names in the file.
 
-transformers fills the parameters of a model that is built without data.  So each int8 layer is,
-until then, a module with the parameters that the file has; afterwards they are read as
+transformers fills the parameters of a model that is built without data.  So each quantized layer
+is, until then, a module with the parameters that the file has; afterwards they are read as
 `octavo.models.load` reads a file, and it becomes octavo's layer.  The module object stays the same
 throughout.
 """
@@ -80,6 +80,11 @@ def _expected(
         found["weight_scale"] = ("F32", (n, 1))
         if not (scheme.bitmap or scheme.codebook):
             found["weight"] = ("I8", (n, k))
+    else:
+        words, groups = -(-k // 8), -(-k // (scheme.group or k))
+        found["weight_packed"] = ("I32", (n, words))
+        found["weight_scale"] = ("F32", (n, groups))
+        found["weight_shape"] = ("I64", (2,))
     if has_bias:
         found["bias"] = ("F32", (n,))
     if scheme.static:
