@@ -133,6 +133,8 @@ def _content(spec: Spec, dtype: np.dtype[Any], count: int) -> Array:
         return (noise % max(1, int(top))).astype(dtype)
     if fill == "starts":
         return np.linspace(0, top, count).astype(dtype)
+    if fill == "order":  # each once
+        return np.arange(count)[::-1].astype(dtype)
     if fill == "columns":  # rising within rows of `top`
         return (np.arange(count) % max(1, int(top))).astype(dtype)
     if dtype.kind == "f":

@@ -36,6 +36,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "float": (1.0, 0.125, 1e-5, 0.0),
     "scale": (None, None, 0.1),
     "point": (0, 3, -5),
+    "bits": (4, 5, 8),
 }
 _SIZES = (0, 1, 2, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 65)
 
@@ -90,10 +91,17 @@ OBJECTS = {
         " format=format input_multiplier?=f4:k",
         _LINEAR,
     ),
-    "packed_int4": (
-        "codes=i1:n,k:codes:seven scale=f4:n,groups group=group bias?=f4:n activation=activation"
-        " output_scale=scale output_zero_point=point input_multiplier?=f4:k",
-        _LINEAR,
+    "grouped_weight": (
+        "codes=u1:n,k:below:sixteen bits=bits group=group scale=u1:n,groups:wild"
+        " scale_unit=f2:n,units minimum=u1:n,groups:wild minimum_unit=f2:n,units"
+        " order?=i4:k:order",
+        {"rows": "ids=i8:m:below:n out=f4:m,k", **dict.fromkeys(("unpack", "numbers", "form"), "")},
+    ),
+    "grouped_linear": (
+        "codes=i1:n,k:codes:seven bits=bits group=group scale=FLOAT:n,groups scale_unit=none"
+        " minimum?=FLOAT:n,groups minimum_unit=none order?=i4:k:order bias?=f4:n"
+        " activation=activation output_scale=scale output_zero_point=point input_multiplier?=f4:k",
+        {name: spec for name, spec in _LINEAR.items() if name != "run_codes"},
     ),
     "PackedF32": (
         "values=f4:n,k",
@@ -113,7 +121,20 @@ OBJECTS = {
     ),
 }
 """What makes an object, and its methods and properties; m, n, k are the same for both."""
-_MAKERS = {"LinearF32": lambda values, *rest: core.LinearF32(core.PackedF32(values), *rest)}
+
+
+def _grouped_linear(module: Any, *values: Any) -> Any:
+    """Make the weight, of unsigned codes where there are minima, then its layer."""
+    codes, *rest = values[:8]
+    if rest[4] is not None and isinstance(codes, np.ndarray) and codes.dtype == np.int8:
+        codes = (codes & 15).view(np.uint8)
+    return module.grouped_linear(module.grouped_weight(codes, *rest), *values[8:])
+
+
+_MAKERS = {
+    "LinearF32": lambda _, values, *rest: core.LinearF32(core.PackedF32(values), *rest),
+    "grouped_linear": _grouped_linear,
+}
 """Of objects that are made of others."""
 _WITHOUT_TWIN = ("PackedF32", "LinearF32")
 PLAIN = (
@@ -148,6 +169,8 @@ def _sizes(rng: random.Random) -> dict[str, int]:
         "block": block,
         "group": group,
         "groups": -(-k // group),
+        "units": -(-k // group // 8),
+        "sixteen": 16,
         "one": 1,
         "two": 2,
         "seven": 7,
@@ -220,17 +243,16 @@ def seeds(_: Path) -> list[Files]:
         found.append({"call": name, "args": draw(rng, signature, _sizes(rng))})
     for name, (signature, methods) in OBJECTS.items():
         for method, arguments in methods.items():
-            if (name, method) != ("packed_int4", "run_codes"):
-                sizes = _sizes(rng)
-                made = {"make": draw(rng, signature, sizes), "args": draw(rng, arguments, sizes)}
-                found.append({"call": f"{name}.{method}", **made})
+            sizes = _sizes(rng)
+            made = {"make": draw(rng, signature, sizes), "args": draw(rng, arguments, sizes)}
+            found.append({"call": f"{name}.{method}", **made})
     return [_file({"threads": 1, **case}) for case in found]
 
 
 def make(module: Any, kind: str, arguments: dict[str, Spec], *, plain: bool = False) -> Any:
     """Make an object of OBJECTS."""
-    maker = _MAKERS.get(kind) or getattr(module, kind)
-    return maker(*build(arguments, plain=plain).values())
+    values = build(arguments, plain=plain).values()
+    return _MAKERS[kind](module, *values) if kind in _MAKERS else getattr(module, kind)(*values)
 
 
 def _call(module: Any, case: dict[str, Any], *, plain: bool = False) -> list[Any]:

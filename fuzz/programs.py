@@ -33,7 +33,7 @@ core: Any = importlib.import_module("octavo._core")
 
 _REFUSALS = (ValueError, TypeError, MemoryError)
 _WIDTHS = (1, 4, 16, 17, 28, 32, 32, 33, 64, 64)
-_KINDS = ("PackedLinear",) * 5 + ("packed_int4", "LinearF32", "LinearF32")
+_KINDS = ("PackedLinear",) * 5 + ("grouped_linear", "LinearF32", "LinearF32")
 _LENGTHS = (0, 0, 1, 2, 5, 17, 40, 120, 130, 300)
 _MOST_ROWS, _MOST_BIASED = 450, 120  # arguments are of some 10,000 elements
 _NORM = "weight=f4:n bias?=f4:n eps=float"
@@ -89,7 +89,9 @@ class _Draft:
             if kind != "LinearF32":
                 own["output_scale"] = {"value": None}
             if like and rng.random() < 0.8:
-                own |= {name: like[name] for name in like if name.startswith(("sym", "input"))}
+                own |= {
+                    name: like[name] for name in like if name.startswith(("sym", "input", "order"))
+                }
             like = copy.deepcopy(own)
             args = {"x": {"value": x}, "addend": self.added(n), "residual": self.added(n)}
             self.add("linear", args, n, kind=kind, make=own)
@@ -202,7 +204,7 @@ def change(rng: random.Random, _: Files) -> Files:
         elif kind < 0.2:
             calls.insert(rng.randrange(len(calls) + 1), copy.deepcopy(calls[at]))
         elif kind < 0.25:
-            calls[at]["kind"] = rng.choice(("PackedF32", "PackedMatrix", "packed_int4", "none"))
+            calls[at]["kind"] = rng.choice(("PackedF32", "PackedMatrix", "grouped_linear", "none"))
         elif kind < 0.3:
             case["width"]["width"] = {"value": rng.choice(JUNK)}
         else:

@@ -9,7 +9,6 @@
 #include "bindings/packed_weight.h"
 #include "bindings/register.h"
 #include "weights/dense.h"
-#include "weights/int4.h"
 
 namespace octavo {
 namespace {
@@ -79,46 +78,13 @@ std::shared_ptr<Linear> bind_weight(const PackedWeight& packed, const py::array&
   return bound(packed, s, bias, options, input_multiplier);
 }
 
-// 4-bit codes with a scale for each group of inputs; rows are quantized by groups too.
-std::shared_ptr<Linear> make_int4(const py::array& codes, const py::array& scale,
-                                  std::int64_t group, const std::optional<py::array>& bias,
-                                  const std::string& activation, std::optional<float> output_scale,
-                                  int output_zero_point,
-                                  const std::optional<py::array>& input_multiplier) {
-  if (!Int4Weight::is_group(group)) bad_argument("group", "32, 64 or 128");
-  const auto* c = contiguous<std::int8_t>(codes, 2, "codes");
-  const py::ssize_t n = codes.shape(0), k = codes.shape(1);
-  if (n > (1 << 30) || k > (1 << 30)) bad_argument("codes", "at most 2**30 rows and columns");
-  const float* s = contiguous<float>(scale, 2, "scale");
-  if (scale.shape(0) != n || scale.shape(1) != ceil_div(k, group)) {
-    bad_argument("scale", "one value per row and group of codes");
-  }
-  const float* b = optional_floats(bias, n, "bias", "one value per row of codes");
-  const float* multiplier =
-      optional_floats(input_multiplier, k, "input_multiplier", "one value per column of codes");
-  const LinearOptions options =
-      make_options(activation, true, std::nullopt, 0, output_scale, output_zero_point);
-  return without_gil([&] {
-    // Another thread may still write to them: packing takes 4 bits of each, whatever they are.
-    for (py::ssize_t row = 0; row < n; ++row) {
-      interruption_point();
-      const auto fits = [](std::int8_t code) { return code >= -8 && code < 8; };
-      if (!std::all_of(c + row * k, c + (row + 1) * k, fits)) {
-        bad_argument("codes", "values in [-8, 7]");
-      }
-    }
-    return std::make_shared<Linear>(std::make_unique<Int4Weight>(c, s, n, k, group),
-                                    weight_formats().front().name, nullptr, b, options, multiplier);
-  });
-}
-
-// The same of a packed weight, which has its scales.
-std::shared_ptr<Linear> bind_int4(const PackedWeight& packed, const py::array& /*scale*/,
-                                  std::int64_t group, const std::optional<py::array>& bias,
-                                  const std::string& activation, std::optional<float> output_scale,
-                                  int output_zero_point,
-                                  const std::optional<py::array>& input_multiplier) {
-  if (group == 0 || packed.weight->group() != group) bad_argument("group", "that of the weight");
+// Of a weight that has its scales; rows are quantized in its groups too.
+std::shared_ptr<Linear> grouped_linear(const PackedWeight& packed,
+                                       const std::optional<py::array>& bias,
+                                       const std::string& activation,
+                                       std::optional<float> output_scale, int output_zero_point,
+                                       const std::optional<py::array>& input_multiplier) {
+  if (packed.weight->group() == 0) bad_argument("weight", "scales of groups of inputs");
   const LinearOptions options =
       make_options(activation, true, std::nullopt, 0, output_scale, output_zero_point);
   return bound(packed, nullptr, bias, options, input_multiplier);
@@ -147,20 +113,10 @@ py::object none_or_floats(const py::object& owner, const float* data, std::int64
   return data == nullptr ? py::object(py::none()) : read_only(owner, data, n);
 }
 
-// (n,), or (n, groups) where inputs come in groups.
-py::array weight_scale(const py::object& owner, const Linear& linear) {
-  const auto* weight = dynamic_cast<const Int4Weight*>(&linear.weight());
-  if (weight == nullptr) return read_only(owner, linear.scale(), linear.n());
-  py::array_t<float> scales({weight->n(), weight->groups()});
-  weight->unpack_scales(scales.mutable_data());
-  scales.attr("setflags")(false);
-  return scales;
-}
-
 // The memory of the layer as writable arrays that keep it alive, for a framework that holds it in
-// tensors of its own: codes (panels, groups, 16, 4), or None where the weight is sparse or has 4
-// bits; scale; bias. Scale and bias may be written; codes may not, their column sums would no
-// longer fit; where they are a view, their array is read-only.
+// tensors of its own: codes (panels, groups, 16, 4), or None where the weight is sparse or
+// has groups; scale, or None; bias. Scale and bias may be written; codes may not, their column sums
+// would no longer fit; where they are a view, their array is read-only.
 py::tuple memory(const py::object& self) {
   const auto& linear = self.cast<const Linear&>();
   const auto floats = [&](const float* data) -> py::object {
@@ -201,7 +157,7 @@ void register_linear(py::module_& m) {
       .def_property_readonly("scale",
                              [](py::object self) {
                                const auto& linear = self.cast<const Linear&>();
-                               return weight_scale(self, linear);
+                               return none_or_floats(self, linear.scale(), linear.n());
                              })
       .def_property_readonly("bias",
                              [](py::object self) {
@@ -221,10 +177,8 @@ void register_linear(py::module_& m) {
         return activation_name(self.options().activation);
       });
   refuse_uninitialised<Linear>();
-  m.def("packed_int4", &make_int4, "codes"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
-        "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none());
-  m.def("packed_int4", &bind_int4, "weight"_a, "scale"_a, "group"_a, "bias"_a, "activation"_a,
-        "output_scale"_a, "output_zero_point"_a, "input_multiplier"_a = py::none());
+  m.def("grouped_linear", &grouped_linear, "weight"_a, "bias"_a, "activation"_a, "output_scale"_a,
+        "output_zero_point"_a, "input_multiplier"_a = py::none());
 }
 
 }  // namespace octavo

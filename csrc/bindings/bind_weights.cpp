@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "bindings/gil.h"
+#include "bindings/grouped.h"
 #include "bindings/packed_weight.h"
 #include "bindings/register.h"
-#include "weights/int4.h"
 
 namespace octavo {
 
@@ -47,22 +47,20 @@ AlignedBuffer bytes_of(const py::array& packed) {
 namespace {
 
 // A view of bytes that PackedWeight::packed gave, here or in another process; nobody may write to
-// them any more. group: of a weight of 4 bits, else 0.
+// them any more. format: null for a grouped weight.
 std::unique_ptr<PackedWeight> attach_weight(const py::array& packed, std::int64_t n, std::int64_t k,
-                                            const std::string& format, std::int64_t group) {
-  const WeightFormat& weight_format = format_named(format);
+                                            const std::optional<std::string>& name) {
+  const WeightFormat& format = name ? format_named(*name) : weight_formats().front();
   contiguous<std::uint8_t>(packed, 1, "packed");
-  const std::int64_t most = group != 0 ? 1 << 30 : weight_format.most_inputs;
-  const bool is_group = group == 0 || Int4Weight::is_group(group);
-  if (n < 0 || n > 1 << 30 || k < 0 || k > most || !is_group) {
-    bad_argument("n, k, group", "sizes of such a weight");
+  if (n < 0 || n > 1 << 30 || k < 0 || k > (name ? format.most_inputs : kMostGroupedInputs)) {
+    bad_argument("n, k", "sizes of such a weight");
   }
   AlignedBuffer buffer = bytes_of(packed);
   return without_gil([&] {
-    std::unique_ptr<Weight> weight =
-        group == 0 ? weight_format.attach(std::move(buffer), n, k)
-                   : std::make_unique<Int4Weight>(std::move(buffer), n, k, group);
-    return std::unique_ptr<PackedWeight>(new PackedWeight{std::move(weight), weight_format.name});
+    std::unique_ptr<Weight> weight = name
+                                         ? format.attach(std::move(buffer), n, k)
+                                         : std::make_unique<GroupedWeight>(std::move(buffer), n, k);
+    return std::unique_ptr<PackedWeight>(new PackedWeight{std::move(weight), format.name});
   });
 }
 
@@ -90,12 +88,13 @@ std::vector<std::string> format_names() {
 
 void register_weights(py::module_& m) {
   using namespace pybind11::literals;
-  py::class_<PackedWeight>(m, "PackedWeight")
-      .def(py::init(&attach_weight), "packed"_a, "n"_a, "k"_a, "format"_a = "dense", "group"_a = 0)
+  py::class_<PackedWeight> weight(m, "PackedWeight");
+  weight.def(py::init(&attach_weight), "packed"_a, "n"_a, "k"_a, "format"_a = "dense")
       .def("unpack", [](const PackedWeight& self) { return unpacked(*self.weight); })
       .def_property_readonly("packed", &packed_bytes)
       .def_property_readonly("nbytes",
                              [](const PackedWeight& self) { return self.weight->nbytes(); });
+  register_grouped(m, weight);
   refuse_uninitialised<PackedWeight>();
   m.def("format_cost", &format_cost, "codes"_a, "format"_a);
   m.def("weight_formats", &format_names);

@@ -86,8 +86,9 @@ struct Plan {
 // Whether rows filled and prepared for one of them are what the other's kernels read.
 bool same_codes(const Schedule& a, const Schedule& b) {
   return a.form == b.form && a.row_unit == b.row_unit && a.block_rows == b.block_rows &&
-         a.even_blocks == b.even_blocks && a.fill_unit == b.fill_unit && a.tile_bytes == 0 &&
-         b.tile_bytes == 0 && a.groups == 1 && b.groups == 1;
+         a.even_blocks == b.even_blocks && a.fill_unit == b.fill_unit &&
+         a.tile_bytes == b.tile_bytes && (a.tile_bytes == 0 || a.prepared_for != 0) &&
+         a.prepared_for == b.prepared_for && a.groups == b.groups;
 }
 
 // Rows at a stride of a multiple of 4096 bytes would all fall into the same cache sets.

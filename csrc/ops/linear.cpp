@@ -18,6 +18,7 @@ class FloatRows final : public RowSource {
       : x_(x),
         k_(linear.k()),
         group_(linear.weight().group()),
+        order_(linear.weight().order()),
         multiplier_(linear.multiplier()),
         options_(linear.options()),
         kernel_(select<QuantizeRowsArgs>(active_isas())) {}
@@ -42,7 +43,11 @@ class FloatRows final : public RowSource {
     args.pad = false;
     for (std::int64_t k = 0; k < k_; k += group_) {
       args.k = static_cast<std::int32_t>(std::min(group_, k_ - k));
-      kernel_.run(args);
+      if (order_ != nullptr) {
+        fill_ordered_group(m0, rows, k, args);
+      } else {
+        kernel_.run(args);
+      }
       args.x += group_;
       args.a += group_;
       args.scale += block.scale_stride;
@@ -51,6 +56,26 @@ class FloatRows final : public RowSource {
     for (std::int64_t r = 0; r < rows; ++r) {
       std::memset(block.codes + r * block.stride + k_, 0,
                   static_cast<std::size_t>(padded_k(k_) - k_));
+    }
+  }
+
+  // Inputs from k on of the weight's order, multiplied where they are gathered.
+  void fill_ordered_group(std::int64_t m0, std::int64_t rows, std::int64_t k,
+                          QuantizeRowsArgs args) const {
+    float gathered[Weight::kMostGroup];
+    args.x = gathered;
+    args.multiplier = nullptr;
+    args.m = 1;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* row = x_.data + (m0 + r) * x_.stride;
+      for (std::int64_t i = 0; i < args.k; ++i) {
+        const std::int32_t input = order_[k + i];
+        gathered[i] = multiplier_ ? row[input] * multiplier_[input] : row[input];
+      }
+      kernel_.run(args);
+      args.a += args.a_stride;
+      ++args.scale;
+      ++args.zero_point;
     }
   }
 
@@ -73,6 +98,7 @@ class FloatRows final : public RowSource {
 
   const Rows<const float>& x_;
   std::int64_t k_, group_;
+  const std::int32_t* order_;
   const float* multiplier_;
   const LinearOptions& options_;
   const KernelRow<QuantizeRowsArgs>& kernel_;
@@ -191,12 +217,14 @@ void Linear::run_codes(std::int64_t m, Rows<const std::int8_t> codes, const floa
 
 bool Linear::reads_like(const Linear& other) const {
   const LinearOptions &a = options_, &b = other.options_;
-  const auto bytes = static_cast<std::size_t>(k()) * sizeof(float);
-  const bool scaled = multiplier() != nullptr;
+  const auto same = [&](const auto* mine, const auto* its) {
+    const bool both = mine != nullptr && its != nullptr;
+    return both ? std::equal(mine, mine + k(), its) : mine == its;
+  };
   return k() == other.k() && weight_->group() == other.weight_->group() &&
          a.symmetric == b.symmetric && a.input_scale == b.input_scale &&
-         a.input_zero_point == b.input_zero_point && scaled == (other.multiplier() != nullptr) &&
-         (!scaled || std::memcmp(multiplier(), other.multiplier(), bytes) == 0);
+         a.input_zero_point == b.input_zero_point && same(multiplier(), other.multiplier()) &&
+         same(weight_->order(), other.weight_->order());
 }
 
 void run_linears(std::int64_t m, Rows<const float> x, const LinearCall* calls, std::int64_t count) {

@@ -47,6 +47,7 @@ struct Schedule {
   std::int64_t scratch_bytes = 0;  // of a thread, for multiply(): stacks may be small
   bool even_blocks = true;         // 100 rows on two threads: 2 x 52, not 64 + 36
   std::int64_t groups = 1;         // of inputs that share a scale, in a row (Weight::group)
+  int prepared_for = 0;            // tiles are the same where this is; 0: they are this weight's
 };
 
 // Immutable and safe to read from many threads. All that it holds lies in one stretch of bytes,
@@ -56,6 +57,8 @@ class Weight {
  public:
   // Columns of a panel: sums come in whole panels.
   static constexpr int kPanelWidth = 16;
+  // Inputs that share a scale at most, where they come in groups.
+  static constexpr int kMostGroup = 128;
   // Neighbours along k that one dot product adds up.
   static constexpr int kGroup = 4;
 
@@ -71,6 +74,8 @@ class Weight {
   // Inputs that share a scale, on both sides; 0: all of a row. Where they come in groups, codes are
   // symmetric (ActivationEncoding::kS8) and sums are float32, scaled already.
   virtual std::int64_t group() const { return 0; }
+  // Which input each column of codes is multiplied with; null: they come as they are.
+  virtual const std::int32_t* order() const { return nullptr; }
   // One int32 (modulo 2^32) per output; null where inputs come in groups.
   virtual const std::int32_t* col_sum() const = 0;
   // Row-major (n, k) codes, as given to the constructor.

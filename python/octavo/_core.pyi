@@ -9,9 +9,13 @@ Array = NDArray[Any]
 
 class PackedWeight:
     def __init__(
-        self, packed: NDArray[np.uint8], n: int, k: int, format: str = "dense", group: int = 0
+        self, packed: NDArray[np.uint8], n: int, k: int, format: str | None = "dense"
     ) -> None: ...
     def unpack(self) -> NDArray[np.int8]: ...
+    def numbers(self) -> tuple[Array, Array | None, Array | None, Array | None, Array | None]: ...
+    def rows(self, ids: NDArray[np.int64], out: NDArray[np.float32]) -> None: ...
+    @property
+    def form(self) -> tuple[int, int, str, str | None, bool]: ...
     @property
     def packed(self) -> NDArray[np.uint8]: ...
     @property
@@ -73,7 +77,7 @@ class PackedLinear:
     @property
     def weight(self) -> PackedWeight: ...
     @property
-    def scale(self) -> NDArray[np.float32]: ...
+    def scale(self) -> NDArray[np.float32] | None: ...
     @property
     def bias(self) -> NDArray[np.float32] | None: ...
     @property
@@ -208,10 +212,18 @@ class SparseF32:
     @property
     def nbytes(self) -> int: ...
 
-def packed_int4(
-    codes: NDArray[np.int8] | PackedWeight,
-    scale: NDArray[np.float32],
+def grouped_weight(
+    codes: NDArray[np.int8] | NDArray[np.uint8],
+    bits: int,
     group: int,
+    scale: Array,
+    scale_unit: NDArray[np.float16] | None = None,
+    minimum: Array | None = None,
+    minimum_unit: NDArray[np.float16] | None = None,
+    order: NDArray[np.int32] | None = None,
+) -> PackedWeight: ...
+def grouped_linear(
+    weight: PackedWeight,
     bias: NDArray[np.float32] | None,
     activation: str,
     output_scale: float | None,

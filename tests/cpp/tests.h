@@ -40,8 +40,9 @@ void test_spmm_f32();
 void test_transpose_f32();
 void test_panels_f32();
 void test_gemm_f32();
-void test_int4();
-void test_gemm_s4();
+void test_grouped();
+void test_gemm_groups();
+void test_expand_steps();
 void test_hostile();
 
 }  // namespace octavo_test

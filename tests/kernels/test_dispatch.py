@@ -67,8 +67,8 @@ def test_names_follow_the_grammar() -> None:
             assert int(match[1]) == row["mr"], row["name"]
             assert int(match[2]) % 16 == 0, row["name"]
             assert match[4] == isa
-        elif family == "gemm_s4":
-            assert re.fullmatch(rf"gemm_s8s4f32_\d+x\d+x\d+_{isa}", row["name"]), row["name"]
+        elif family == "gemm_groups":
+            assert re.fullmatch(rf"gemm_groups_s8f32_\d+x\d+x\d+_{isa}", row["name"]), row["name"]
         elif products:
             match = re.fullmatch(rf"{products[1]}_(s8|u8)s8s32_\d+x\d+x\d+_{isa}", row["name"])
             assert match, row["name"]

@@ -48,7 +48,7 @@ LAYERS: dict[str, Callable[..., Linear]] = {
     ),
 }
 
-STEPS = {"int4": 7}
+STEPS = {"int4": 7, "int5": 15}
 """Steps from 0 to the largest weight, where they are few: what is lost follows from it."""
 
 

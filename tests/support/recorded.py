@@ -26,7 +26,7 @@ from octavo.models.decoder import Decoder
 from octavo.models.decoder_config import read_decoder_config
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.rotary import rotary_table
-from octavo.nn.weights import KINDS
+from octavo.nn.weights import KINDS, Int4Weight, Int5Weight, Int8GroupWeight, SteppedScale
 from octavo.qtensor import QTensor
 from octavo.sparse import SparseMatrix
 
@@ -191,6 +191,22 @@ def _attention_int8_blocks() -> Results:
     yield functional.attention_int8(q, k, v, heads=2)
 
 
+def _minima() -> Results:
+    """Weights with minima in each form of numbers, one with an order of inputs."""
+    n, k, groups = 19, 300, 10
+    codes = (values(70, n, k, scale=8).view(np.uint32) >> 8 & 15).astype(np.uint8)
+    halves = values(71, n, groups).astype(np.float16)
+    steps = SteppedScale(codes[:, :groups], values(72, n, 2).astype(np.float16))
+    order = np.arange(k)[::-1]
+    for cls, form in (
+        (Int4Weight, {"scale": halves, "minimum": values(73, n, groups), "order": order}),
+        (Int5Weight, {"scale": steps, "minimum": steps}),
+        (Int8GroupWeight, {"scale": values(74, n, groups), "minimum": halves}),
+    ):
+        layer = nn.Linear.of(cls.from_quantized(codes, group=32, **form))
+        yield from (layer(values(75, rows, k, scale=4)) for rows in ROWS)
+
+
 def _linear(weight: Array, **options: Any) -> Results:
     """A layer on one row and on several, with what is added before and after the activation."""
     n, k = weight.shape
@@ -336,6 +352,7 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     "spmm": _spmm,
     "bert, float32": lambda: _encoder(BertModel, BERT, "float32"),
     "bert, int8": lambda: _encoder(BertModel, BERT, "int8"),
+    "linear, minima of groups": _minima,
     "bert, int4": lambda: _encoder(BertModel, BERT, "int4"),
     "llama, int8": _decoder,
     "modernbert, int8": lambda: _encoder(ModernBertModel, MODERNBERT, "int8"),

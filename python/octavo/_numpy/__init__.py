@@ -12,7 +12,7 @@ from octavo._float_mode import in_default_mode
 from octavo._numpy import attention as int8_attention
 from octavo._numpy import decoder, float_ops, linear, quantize
 from octavo._numpy.cache import KeyValueCache, attention_cached
-from octavo._numpy.int4 import PackedInt4
+from octavo._numpy.grouped import GroupedLinear, GroupedWeight
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
 from octavo._numpy.system import (
@@ -41,10 +41,11 @@ attention_int8 = in_default_mode(int8_attention.attention_int8)
 dequantize_linear = in_default_mode(quantize.dequantize_linear)
 embedding = in_default_mode(linear.embedding)
 gated = in_default_mode(decoder.gated)
+grouped_linear = GroupedLinear
+grouped_weight = GroupedWeight
 layer_norm = in_default_mode(float_ops.layer_norm)
 quantize_dynamic = in_default_mode(quantize.quantize_dynamic)
 quantize_linear = in_default_mode(quantize.quantize_linear)
-packed_int4 = PackedInt4
 rms_norm = in_default_mode(decoder.rms_norm)
 rotary = in_default_mode(decoder.rotary)
 softmax = in_default_mode(float_ops.softmax)
@@ -73,12 +74,13 @@ __all__ = [
     "gated",
     "get_isa",
     "get_num_threads",
+    "grouped_linear",
+    "grouped_weight",
     "isa_tiers",
     "kernels",
     "layer_norm",
     "limit_result_cache",
     "matmul_int8",
-    "packed_int4",
     "quantize_dynamic",
     "quantize_linear",
     "result_cache",

@@ -7,8 +7,8 @@ channel (or per tensor), and activations that are dynamic per token or static pe
 Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:
 ``octavo-bitmap`` (weights as `octavo.io.bitmap` draws them), ``octavo-codebook`` (as
 `octavo.io.codebook` does), ``octavo-multiplier`` (an input multiplier), ``octavo-outliers``
-(columns in float), and their combinations, as ``octavo-bitmap-multiplier``. And a
-``sparsity_config`` of the retired ``sparse-bitmask``.
+(columns in float), ``octavo-groups`` (groups of more than symmetric 4 bits), and their
+combinations, as ``octavo-bitmap-multiplier``. And a ``sparsity_config`` of ``sparse-bitmask``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 from octavo._patterns import pattern_of
 from octavo._text import shown
 
-OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers")
+OWN_PARTS = ("bitmap", "codebook", "multiplier", "outliers", "groups")
 """What octavo's own formats are made of, in the order of their names."""
 _OWN = {
     "-".join(("octavo", *parts)): parts
     for count in range(1, len(OWN_PARTS) + 1)
     for parts in combinations(OWN_PARTS, count)
 }
+GROUP_KINDS = {4: "int4", 5: "int5", 8: "int8-group"}  # by bits
 _FORMATS = ("int-quantized", "naive-quantized", "pack-quantized", "mixed-precision", *_OWN)
 _PATTERN = "re:"
 _SPARSITY = ("dense", "sparse-bitmask")
@@ -48,15 +49,10 @@ _KEYS = {
         *("actorder", "scale_dtype", "zp_dtype", "observer", "observer_kwargs"),
     },
 }
+_CODES8 = {"num_bits": 8, "type": "int", "symmetric": True}
 _PRESET_W8A8: dict[str, Any] = {
-    "weights": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"},
-    "input_activations": {
-        "num_bits": 8,
-        "type": "int",
-        "symmetric": True,
-        "strategy": "token",
-        "dynamic": True,
-    },
+    "weights": {**_CODES8, "strategy": "channel"},
+    "input_activations": {**_CODES8, "strategy": "token", "dynamic": True},
 }
 
 
@@ -80,9 +76,11 @@ class Scheme(NamedTuple):
     outliers : bool
         Whether some columns are computed in float.
     kind : str
-        The weight's, as `octavo.nn.weights` calls it: "int8" or "int4".
+        The weight's, as `octavo.nn.weights` calls it: "int8", "int4", "int5", "int8-group".
     group : int, optional
         How many inputs share a scale; None: all of a row.
+    groups : bool
+        Whether a weight in groups is more than symmetric 4 bits.
     """
 
     symmetric: bool = False
@@ -94,6 +92,7 @@ class Scheme(NamedTuple):
     outliers: bool = False
     kind: str = "int8"
     group: int | None = None
+    groups: bool = False
 
     @property
     def format(self) -> str:
@@ -130,9 +129,7 @@ class QuantizationConfig:
         self._ignore = _strings("ignore", config.get("ignore") or [])
         schemes = [scheme for _, scheme in self._groups]
         if config["format"] == "pack-quantized" and any(one.kind == "int8" for one in schemes):
-            raise ValueError(
-                "quantization_config: format is 'pack-quantized', supported with 4 bits alone"
-            )
+            raise ValueError("quantization_config: 'pack-quantized' is supported with 4 bits alone")
         own = {scheme.format for scheme in schemes} & set(_OWN)
         self.unusual = sparsity if sparsity != "dense" else next(iter(sorted(own)), None)
         """The format that others than this package do not read, if one occurs."""
@@ -241,21 +238,22 @@ def _read_group(name: str, group: Any) -> tuple[list[str], Scheme]:
     if group.get("format") is not None:
         _expect(f"{field}.format", group["format"], _FORMATS)
     own: dict[str, Any] = dict.fromkeys(_OWN.get(str(group.get("format")), ()), True)
-    scheme = _read_scheme(field, group)._replace(**own)
+    scheme = _read_scheme(field, group, own)._replace(**own)
     return _strings(f"{field}.targets", group.get("targets")), scheme
 
 
-def _read_scheme(field: str, group: dict[str, Any]) -> Scheme:
+def _read_scheme(field: str, group: dict[str, Any], own: Iterable[str] = ()) -> Scheme:
     weights, inputs = group.get("weights"), group.get("input_activations")
     if group.get("output_activations") is not None:
         raise ValueError(f"quantization_config: {field}.output_activations is not supported")
     _expect_plain(f"{field}.weights", {} if weights is None else weights)
     _expect_plain(f"{field}.input_activations", {} if inputs is None else inputs)
-    _expect(f"{field}.weights.num_bits", _get(weights, "num_bits"), (8, 4))
+    in_groups, bits = GROUP_KINDS if "groups" in own else {4: "int4"}, _get(weights, "num_bits")
+    _expect(f"{field}.weights.num_bits", bits, (8, *in_groups))
     _expect(f"{field}.weights.symmetric", _get(weights, "symmetric", True), (True,))
     _expect(f"{field}.weights.dynamic", _get(weights, "dynamic", False), (False,))
-    if _get(weights, "num_bits") == 4:
-        return _read_int4_scheme(field, weights, inputs)
+    if bits in in_groups:
+        return _read_scheme_in_groups(field, in_groups[bits], weights, inputs)
     _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("channel", "tensor"))
     _expect(f"{field}.weights.group_size", _get(weights, "group_size"), (None, -1))
     if inputs is None:
@@ -280,17 +278,17 @@ def _expect_plain(field: str, numbers: Any) -> None:
     _expect(f"{field}.actorder", _get(numbers, "actorder"), (None, False, "weight", "static"))
 
 
-def _read_int4_scheme(field: str, weights: Any, inputs: Any) -> Scheme:
-    """Read a scheme of 4 bits in groups: the input comes in the same groups."""
+def _read_scheme_in_groups(field: str, kind: str, weights: Any, inputs: Any) -> Scheme:
+    """Read a scheme of weights in groups: the input comes in the same groups."""
     size = _get(weights, "group_size")
     _expect(f"{field}.weights.strategy", _get(weights, "strategy"), ("group",))
     _expect(f"{field}.weights.group_size", size, (32, 64, 128))
     if inputs is None:
-        return Scheme(has_activations=False, kind="int4", group=size)
+        return Scheme(has_activations=False, kind=kind, group=size)
     wanted = {"num_bits": 8, "symmetric": True, "dynamic": True, "strategy": "group"}
     for key, value in {**wanted, "group_size": size}.items():
         _expect(f"{field}.input_activations.{key}", _get(inputs, key), (value,))
-    return Scheme(kind="int4", group=size)
+    return Scheme(kind=kind, group=size)
 
 
 def format_of(own: set[str]) -> str:

@@ -97,10 +97,11 @@ class Embedding(Weighted):
     ) -> E:
         """Rebuild a table from `state_dict()` and `config()`."""
         made = weight_class(kind or cls.kinds[0])
-        _state.check_keys(state, made.keys)
+        _state.check_keys(state, made.keys, made.optional_keys)
         if made is Int8Weight:
             return cls(state["weight"], state["weight_scale"], **config)
-        return cls.of(made.from_tensors({key: state[key] for key in made.keys}, **config))
+        tensors = {key: state[key] for key in (*made.keys, *made.optional_keys) if key in state}
+        return cls.of(made.from_tensors(tensors, **config))
 
     def __call__(self, ids: ArrayLike, *, out: Array | None = None) -> Array:
         """Look up rows.

@@ -112,12 +112,12 @@ class Linear(LinearParts):
     ) -> L:
         """Rebuild a layer from `state_dict()` and `config()`."""
         made = weight_class(kind or cls.kinds[0])
-        optional = [name for name in (*_STATIC, "input_multiplier") if name in made.takes]
-        _state.check_keys(state, made.keys, ("bias", *optional))
+        options = [name for name in (*_STATIC, "input_multiplier") if name in made.takes]
+        _state.check_keys(state, made.keys, ("bias", *options, *made.optional_keys))
         static = {key: _checks.only_value(state[key], key) for key in _STATIC if key in state}
         own, form = _split({**config, **static})
         own = own.replace(input_multiplier=state.get("input_multiplier"))
-        tensors = {key: state[key] for key in made.keys}
+        tensors = {key: state[key] for key in (*made.keys, *made.optional_keys) if key in state}
         return cls.of(made.from_tensors(tensors, **form), state.get("bias"), own)
 
     def __call__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo import _checks
-from octavo.nn.weights.int4 import GROUPS
+from octavo.nn.weights import GROUPS
 
 IF_SLOWER = ("keep", "measure", "quantize")
 SPARSE = ("auto", "never", "always")

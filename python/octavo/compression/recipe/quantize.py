@@ -10,8 +10,7 @@ from octavo import _checks
 from octavo._text import shown
 from octavo.compression.recipe import _fields
 from octavo.models.self_attention import ATTENTION_PRECISIONS
-from octavo.nn.weights import KINDS
-from octavo.nn.weights.int4 import GROUPS
+from octavo.nn.weights import GROUPS, KINDS
 
 DTYPES = (*(kind for kind in KINDS if kind != "float32"), "none")
 ACTIVATIONS = ("dynamic", "static")

@@ -6,22 +6,29 @@ from __future__ import annotations
 from octavo import _checks
 from octavo.nn.weights.base import Bound, Layout, Memory, Weight
 from octavo.nn.weights.float32 import FloatWeight
+from octavo.nn.weights.group_numbers import GROUPS, SteppedScale
+from octavo.nn.weights.grouped import GroupedWeight
+from octavo.nn.weights.grouped_kinds import Int4Weight, Int5Weight, Int8GroupWeight
 from octavo.nn.weights.half import BFloat16Weight, Float16Weight, HalfWeight
-from octavo.nn.weights.int4 import Int4Weight
 from octavo.nn.weights.int8 import Int8Weight
 from octavo.nn.weights.stored import Stored, StoredTensor, TensorReader
 
 __all__ = [
+    "GROUPS",
     "KINDS",
     "BFloat16Weight",
     "Bound",
     "Float16Weight",
     "FloatWeight",
+    "GroupedWeight",
     "HalfWeight",
     "Int4Weight",
+    "Int5Weight",
+    "Int8GroupWeight",
     "Int8Weight",
     "Layout",
     "Memory",
+    "SteppedScale",
     "Stored",
     "StoredTensor",
     "TensorReader",
@@ -30,7 +37,11 @@ __all__ = [
 ]
 
 KINDS: dict[str, type[Weight]] = {
-    cls.kind: cls for cls in (Int8Weight, Int4Weight, FloatWeight, Float16Weight, BFloat16Weight)
+    cls.kind: cls
+    for cls in (
+        *(Int8Weight, Int4Weight, Int5Weight, Int8GroupWeight),
+        *(FloatWeight, Float16Weight, BFloat16Weight),
+    )
 }
 """The classes of weights by kind: the one place that a new one is added to."""
 

@@ -91,6 +91,8 @@ class Weight(ABC):
         The `LinearOptions` that a layer with such a weight can have.
     keys : tuple of str
         What its part of a state dict is called.
+    optional_keys : tuple of str
+        What may be there besides.
     shape : tuple of int
         (N, K)
     """
@@ -99,6 +101,7 @@ class Weight(ABC):
     coarse: ClassVar[bool] = False
     takes: ClassVar[frozenset[str]] = frozenset({"activation"})
     keys: ClassVar[tuple[str, ...]] = ("weight",)
+    optional_keys: ClassVar[tuple[str, ...]] = ()
 
     shape: tuple[int, int]
 
@@ -177,6 +180,7 @@ class Weight(ABC):
             If they are no such weight of this shape.
         """
         tensors = {key: parts[key if key in parts else _SHOWN.get(key, key)] for key in cls.keys}
+        tensors |= {key: parts[key] for key in cls.optional_keys if key in parts}
         made = cls.from_tensors(tensors, **form)
         if made.shape != shape:
             raise ValueError(f"weight: expected shape {shape}, got {made.shape}")

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registers: 4 rows x 16 columns = 16 sums; outputs are as many and wait in memory.
-#include "kernels/gemm_s4/neon_lanes.h"
+#include "kernels/gemm_groups/neon_lanes.h"
 
 namespace octavo {
 namespace {
 
 struct Dot {
+  static constexpr int kByteInputs = 32;
   using Sums = int32x4_t;
   static Sums begin(int32x4_t sum) { return sum; }
   // The codes of four inputs, `four` of 16, meet those of four columns.
@@ -22,6 +23,8 @@ struct Dot {
 
 }  // namespace
 
-void gemm_s8s4f32_4x16x8_neon_dotprod(const GemmS4Args& args) noexcept { gemm<Dot, 4, 4>(args); }
+void gemm_groups_s8f32_4x16x8_neon_dotprod(const GemmGroupsArgs& args) noexcept {
+  gemm<Dot, 4, 4>(args);
+}
 
 }  // namespace octavo

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Without dot products: in int16, where 32 inputs have room, 8 in a lane and at most 15 * 128 each,
-// then pairs of neighbours to int32.
-#include "kernels/gemm_s4/neon_lanes.h"
+// Without dot products: in int16, where 32 inputs of 4 bits have room, 8 in a lane, and 8 signed
+// bytes, then pairs of neighbours to int32.
+#include "kernels/gemm_groups/neon_lanes.h"
 
 namespace octavo {
 namespace {
 
 struct Dot {
+  static constexpr int kByteInputs = 8;
   struct Sums {
     int16x8_t two, next_two;  // columns, four lanes each
   };
@@ -30,6 +31,6 @@ struct Dot {
 
 }  // namespace
 
-void gemm_s8s4f32_2x16x8_neon(const GemmS4Args& args) noexcept { gemm<Dot, 2, 4>(args); }
+void gemm_groups_s8f32_2x16x8_neon(const GemmGroupsArgs& args) noexcept { gemm<Dot, 2, 4>(args); }
 
 }  // namespace octavo
