@@ -45,7 +45,8 @@ class Peer:
     """One way to compute the layer.
 
     `kind` is ``int8`` (counts as a rival: float32 in and out, quantization included), ``float``
-    (a baseline) or ``part`` (leaves part of the job out, so it is shown but not counted).
+    (a baseline), ``int4`` (fewer bits) or ``part`` (leaves part of the job out): the last two are
+    shown but not counted.
     `prepare` packs the weights and returns a function that binds an input to a call.
     """
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime's linear layers: float32, dynamic int8, QDQ and 8-bit MatMulNBits."""
+"""ONNX Runtime's linear layers: float32, dynamic int8, QDQ and MatMulNBits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -123,16 +124,19 @@ def prepare_qdq(layer: Layer) -> Bind:
     return bind_session(qdq_model(layer), layer.threads)
 
 
-def prepare_nbits(layer: Layer) -> Bind:
-    """8-bit blocks of 32 with int8 activations (accuracy level 4)."""
+def prepare_nbits(layer: Layer, bits: int) -> Bind:
+    """4 or 8 bits in blocks of 32 with int8 activations (accuracy level 4)."""
     n, k = layer.weight.shape
     if k % BLOCK:
         raise ValueError(f"needs K divisible by {BLOCK}, got {k}")
     blocks = layer.weight.reshape(n, k // BLOCK, BLOCK)
-    scale = (np.abs(blocks).max(axis=2) / 127).astype(np.float32)
+    half = 1 << (bits - 1)
+    scale = (np.abs(blocks).max(axis=2) / (half - 1)).astype(np.float32)
     scale[scale == 0] = 1
-    codes = (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8)
-    attributes = {"domain": "com.microsoft", "K": k, "N": n, "bits": 8, "block_size": BLOCK}
+    codes = (np.rint(blocks / scale[..., None]) + half).astype(np.uint8)
+    if bits == 4:
+        codes = codes[..., ::2] | codes[..., 1::2] << 4
+    attributes = {"domain": "com.microsoft", "K": k, "N": n, "bits": bits, "block_size": BLOCK}
     attributes["accuracy_level"] = 4
     constants = {"w": codes, "scale": scale.reshape(-1), "b": layer.bias}
     try:
@@ -151,5 +155,6 @@ def peers() -> list[Peer]:
         Peer("ort float32", "float", prepare_float32),
         Peer("ort dynamic int8", "int8", prepare_dynamic),
         Peer("ort qdq int8", "int8", prepare_qdq),
-        Peer("ort nbits8", "int8", prepare_nbits),
+        Peer("ort nbits8", "int8", partial(prepare_nbits, bits=8)),
+        Peer("ort nbits4", "int4", partial(prepare_nbits, bits=4)),
     ]
