@@ -119,9 +119,9 @@ def _change(rng: random.Random, files: Files) -> Files:
     for _ in range(rng.choice((1, 1, 2, 3))):
         kind = rng.random()
         if kind < 0.5 or not tensors:
-            _change_keys(rng, keys)
+            change_keys(rng, keys)
         elif kind < 0.9:
-            tensors = _changed_tensors(rng, tensors)
+            tensors = changed_tensors(rng, tensors)
         elif kind < 0.95:
             options["counts"] = (rng.choice(_SIZES), max(0, len(keys) + rng.choice((0, 1, -1))))
         else:
@@ -130,7 +130,8 @@ def _change(rng: random.Random, files: Files) -> Files:
     return {_NAME: gguf_bytes(keys, tensors, **options)[:LARGEST]}
 
 
-def _change_keys(rng: random.Random, keys: dict[str, Any]) -> None:
+def change_keys(rng: random.Random, keys: dict[str, Any]) -> None:
+    """Change a key or its value."""
     key = rng.choice(sorted(keys))
     old, kind = keys[key], rng.randrange(6)
     if kind == 0:
@@ -156,7 +157,8 @@ def _change_keys(rng: random.Random, keys: dict[str, Any]) -> None:
         keys[key] = rng.choice(types)(rng.choice(_SIZES) % 128)
 
 
-def _changed_tensors(rng: random.Random, tensors: tuple[Stored, ...]) -> tuple[Stored, ...]:
+def changed_tensors(rng: random.Random, tensors: tuple[Stored, ...]) -> tuple[Stored, ...]:
+    """Return tensors of which one is different, or missing."""
     at = rng.randrange(len(tensors))
     old, kind = tensors[at], rng.randrange(6)
     if kind == 0:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fuzz import chats, decoders, gguf, pickles, texts, weights
+from fuzz import chats, decoders, gguf, gguf_models, pickles, texts, weights
 from octavo import _backend
 from octavo.io import segment
 
@@ -14,6 +14,7 @@ TARGETS = {
         *texts.TARGETS,
         pickles.TARGET,
         gguf.TARGET,
+        gguf_models.TARGET,
         chats.TARGET,
         decoders.TARGET,
     )

@@ -35,20 +35,25 @@ def test_decoders_are_told_from_encoders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(1, 9), (1, 1), (3, 1), (2, 9)])
 def test_steps_repeat_their_result(tmp_path: Path, shape: tuple[int, int]) -> None:
     path = decoder_files.write_random(tmp_path / "llama", max_position_embeddings=192)
-    small, full = decoder.load(str(path))
+    loaded = decoder.load(str(path))
+    assert list(loaded) == ["octavo", "octavo float32"]
+    small = loaded["octavo"]
     step = decoder.step_of(small, *shape)
     first = step()
     np.testing.assert_array_equal(step(), first)
     before, new = decoder.make_ids(*shape, small.config.vocab_size)
     ids = new if shape[1] > 1 else np.concatenate([before, new], 1)
     np.testing.assert_array_equal(small(ids)[:, -1], first)
-    assert full is not None
 
 
 def test_work_counts_the_logits_of_one_token(tmp_path: Path) -> None:
-    small = decoder.load(str(decoder_files.write_random(tmp_path / "llama"))).small
+    loaded = decoder.load(str(decoder_files.write_random(tmp_path / "llama")))
     head, layers = 100 * 32, 2 * (32 * 32 * 2 + 2 * 16 * 32 + 3 * 32 * 48)
-    assert decoder.work(small, 2, 5) == (2 * 2 * (5 * layers + head), layers + head)
+    operations = 2 * 2 * (5 * layers + head)
+    assert decoder.work(loaded["octavo float32"], 2, 5) == (operations, 4 * (layers + head))
+    found, nbytes = decoder.work(loaded["octavo"], 2, 5)
+    assert found == operations
+    assert layers + head < nbytes < 2 * (layers + head)
 
 
 def test_the_program_prints_and_writes_rows(
@@ -65,7 +70,7 @@ def test_the_program_prints_and_writes_rows(
     assert {(row["case"], row["engine"]) for row in rows} == {
         (case, engine)
         for case in ("prompt 1x4", "decode 2x1")
-        for engine in ("octavo int8", "octavo float32")
+        for engine in ("octavo", "octavo float32")
     }
     assert cli.main(["bench", "--model", str(path), "--shapes", "1x500"]) == 1
     assert "the model has 192 positions" in capsys.readouterr().err
@@ -75,7 +80,7 @@ def test_the_program_prints_and_writes_rows(
 def test_targets(script: Any) -> None:
     def rows(case: str, ours: float, peer: float) -> list[dict[str, Any]]:
         more = {"isa": "avx512vnni", "share": 0.7}
-        made = [row_json("1x1x1", "octavo int8", ours, **more)]
+        made = [row_json("1x1x1", "octavo", ours, **more)]
         made.append(row_json("1x1x1", "llama.cpp Q8_0", peer, **more))
         return [{**row, "case": case} for row in made]
 
@@ -97,11 +102,10 @@ def test_llama_cpp_gives_the_same_logits(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
     path = decoder_gguf.write(tmp_path / "llama.gguf", {**decoder_files.LLAMA, **BLOCKS})
     found, absent = llama_cpp.find(path, tmp_path, 1)
-    assert (sorted(found), absent) == (["llama.cpp Q4_0", "llama.cpp Q8_0"], {})
-    small = decoder.load(str(path)).small
-    for shape in ((1, 9), (3, 1)):
-        ours = decoder.step_of(small, *shape)()
-        step = found["llama.cpp Q8_0"].step(*shape)
+    assert (list(found), absent) == (["llama.cpp", "llama.cpp Q8_0", "llama.cpp Q4_0"], {})
+    for name, shape in (("llama.cpp", (1, 9)), ("llama.cpp Q8_0", (3, 1))):
+        ours = decoder.step_of(decoder.load(str(path))["octavo"], *shape)()
+        step = found[name].step(*shape)
         first = step()
         # Both are int8, in groups of other sizes; a token more gave a cosine of 0.02.
         assert min_cosine(first, ours) > 0.99

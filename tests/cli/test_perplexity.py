@@ -102,6 +102,7 @@ def test_a_gguf_file_against_itself_in_float(tmp_path: Path) -> None:
     found = perplexity(file, IDS, context=50, reference=file)
     assert (found.model.weights, found.reference.weights) == ("int8", "float32")
     assert found.reference.keys_and_values == "float32"
+    assert found.model.rounded[0].startswith("F32 became int8: 15 tensors, ")
     assert 0 < abs(found.change) < 0.1
 
 

@@ -80,7 +80,7 @@ def test_it_is_the_model_of_its_folder(tmp_path: Path, changes: dict[str, Any]) 
         ({"llama.block_count": None}, "no key 'llama.block_count'"),
         ({"llama.block_count": 3}, "missing tensor 'model.layers.2"),
         ({"llama.block_count": 1}, "tensor 'model.layers.1.* has no place in the model"),
-        ({"llama.embedding_length": 64}, r"has shape \(100, 32\), config.json asks for"),
+        ({"llama.embedding_length": 64}, r"has shape \(100, 32\), its keys ask for"),
         ({"llama.attention.head_count": 0}, "num_attention_heads is 0, expected a positive"),
         ({"llama.feed_forward_length": np.array([48, 48], np.uint32)}, "a value for each layer"),
         ({"llama.rope.scaling.type": "longrope"}, "no key 'llama.rope.scaling.factor'"),
@@ -159,8 +159,14 @@ def test_adapters_of_another_base(tmp_path: Path) -> None:
         model.load_adapter(write_adapter(tmp_path / "lora.gguf", config, adapter))
 
 
+def test_pruning_looks_at_all_layers_together(tmp_path: Path) -> None:
+    config = {**decoder_files.LLAMA, "rms_norm_eps": float(np.float32(1e-6))}
+    recipe = {"prune": {"method": "magnitude", "sparsity": 0.5, "scope": "global"}}
+    wanted = octavo.compress(decoder_files.write_random(tmp_path / "in", **config), recipe)
+    found = octavo.compress(write(tmp_path / "x.gguf", config), recipe)
+    np.testing.assert_array_equal(found(IDS), wanted(IDS))
+
+
 def test_calls(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         octavo.models.load(tmp_path / "absent.gguf")
-    with pytest.raises(ValueError, match="shared: expected False with a GGUF file"):
-        octavo.models.load(tmp_path / "absent.gguf", shared=True)

@@ -9,9 +9,10 @@ import numpy as np
 
 import decoder_files
 import octavo
-from gguf_files import float_tensor, gguf_bytes
+from gguf_files import Stored, float_tensor, gguf_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NAMES = {
@@ -101,7 +102,13 @@ def write_adapter(file: Path, config: dict[str, Any], source: Any, **changes: An
     return file
 
 
-def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
+def write(
+    file: Path,
+    config: dict[str, Any],
+    stored: Callable[[str, np.ndarray], Stored] = float_tensor,
+    **changes: Any,
+) -> Path:
+    """Write a model of a config; `stored` makes the tensors of its matrices."""
     tensors = []
     for name, values in decoder_files.random_tensors(config).items():
         parts = name.split(".")
@@ -112,7 +119,8 @@ def write(file: Path, config: dict[str, Any], **changes: Any) -> Path:
         if config["model_type"] == "gemma3_text" and values.ndim == 1:
             values = values + 1
         names = GEMMA_NAMES if config["model_type"] == "gemma3_text" else NAMES
-        tensors.append(float_tensor(f"{block}{names[parts[-2]]}.{parts[-1]}", values))
+        make = stored if values.ndim == 2 else float_tensor
+        tensors.append(make(f"{block}{names[parts[-2]]}.{parts[-1]}", values))
     if (config["rope_parameters"] or {}).get("rope_type") == "llama3":
         slow, plain = (
             np.array(octavo.models.rope.read_rope({**config, "rope_parameters": given}, 8)[0])

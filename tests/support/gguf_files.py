@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from octavo.io.gguf.formats import FORMATS, LAYOUTS
+
 NUMBERS = {
     **{np.dtype(code): n for n, code in enumerate(("u1", "i1", "u2", "i2", "u4", "i4", "f4", "?"))},
     **{np.dtype(code): n for n, code in ((10, "u8"), (11, "i8"), (12, "f8"))},
 }
-TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 8, "Q4_K": 12, "IQ2_XXS": 16}
+TYPES = {kind.name: number for number, kind in FORMATS.items()}
 
 
 class Stored(NamedTuple):
@@ -67,3 +69,22 @@ def gguf_bytes(
 
 def float_tensor(name: str, values: np.ndarray) -> Stored:
     return Stored(name, values.shape[::-1], 0, values.astype("<f4").tobytes())
+
+
+def random_tensor(
+    name: str, shape: tuple[int, ...], kind: str, rng: np.random.Generator, scale: float = 0.01
+) -> Stored:
+    """Random blocks, whose scales and minima are small floats of either sign."""
+    _, values, nbytes = FORMATS[TYPES[kind]]
+    count = int(np.prod(shape)) // values
+    if values == 1:
+        floats = (scale * rng.standard_normal(count)).astype(np.float16 if kind == "F16" else "f4")
+        parts = floats.view(np.uint16).reshape(count, -1)  # a bfloat16 is the upper half
+        return Stored(name, shape[::-1], TYPES[kind], parts[:, kind == "BF16" :].tobytes())
+    blocks = rng.integers(0, 256, count * nbytes, np.uint8).view(LAYOUTS[kind])
+    for field in blocks.dtype.names or ():
+        if blocks[field].dtype.kind == "f":
+            blocks[field] = scale * rng.standard_normal(count)
+        elif kind == "MXFP4" and field == "d":
+            blocks[field] = rng.integers(118, 123, count)
+    return Stored(name, shape[::-1], TYPES[kind], blocks.tobytes())

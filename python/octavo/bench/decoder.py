@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoder in int8: reading a prompt, and decoding the token after it."""
+"""A decoder in few bits: reading a prompt, and decoding the token after it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from octavo.io.folder import read_json
 from octavo.models import decoder_config
 from octavo.models.gguf import is_gguf
 
-OURS = "octavo int8"
+OURS, INT8, FLOAT = "octavo", "octavo int8", "octavo float32"
 SHAPES = ((1, 512), (1, 1), (8, 1))
 """Sequences, and new tokens of each: of more than one a prompt, of one what follows a text."""
 
@@ -27,19 +28,6 @@ Step = Callable[[], Float32]
 """Returns the logits that follow the last token of each sequence."""
 
 
-class Decoders(NamedTuple):
-    """A decoder in int8, and in float32 where that is what its files hold.
-
-    Attributes
-    ----------
-    small : Decoder
-    full : Decoder or None
-    """
-
-    small: Any
-    full: Any
-
-
 def is_decoder(path: Path) -> bool:
     """Whether a path is that of a decoder, by its name or its config.json."""
     if is_gguf(path):
@@ -48,12 +36,18 @@ def is_decoder(path: Path) -> bool:
     return config.is_file() and decoder_config.is_decoder(read_json(config))
 
 
-def load(path: str) -> Decoders:
-    """Load a decoder's folder or GGUF file."""
+def load(path: str) -> dict[str, Any]:
+    """Load a decoder's folder or GGUF file, once for each engine.
+
+    The first is what is measured: a GGUF file as it is, beside the same in int8; a float folder in
+    int8, beside itself; a compressed one alone.
+    """
     loaded = models.load(path)
+    if is_gguf(path):
+        return {OURS: loaded, INT8: compress(path, recipe="int8")}
     if not any(nn.is_linear(layer, "float32") for _, layer in loaded.named_modules()):
-        return Decoders(loaded, None)
-    return Decoders(compress(models.load(path), recipe="int8"), loaded)
+        return {OURS: loaded}
+    return {OURS: compress(path, recipe="int8"), FLOAT: loaded}
 
 
 def case_name(batch: int, tokens: int) -> str:
@@ -101,13 +95,12 @@ def work(model: Any, batch: int, tokens: int) -> tuple[int, int]:
 
     Attention and the norms are left out: the limit is that of the part that is int8.
     """
-    sizes = [
-        int(layer.in_features) * int(layer.out_features)
-        for name, layer in model.model.named_modules()
-        if hasattr(layer, "in_features")
-    ]
-    head = int(model.config.vocab_size) * int(model.config.hidden_size)
-    return 2 * batch * (tokens * sum(sizes) + head), sum(sizes) + head
+    layers = [one for _, one in model.model.named_modules() if nn.is_linear(one)]
+    weights = [layer.held_weight for layer in layers]
+    head = (model.lm_head or model.model.embed_tokens).held_weight
+    sizes = sum(math.prod(weight.shape) for weight in weights)
+    nbytes = sum(weight.nbytes for weight in (*weights, head))
+    return 2 * batch * (tokens * sizes + math.prod(head.shape)), nbytes
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -115,10 +108,10 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
     Examples
     --------
-    >>> row = {"case": "decode 8x1", "threads": 1, "engine": "octavo int8", "seconds": 0.1}
+    >>> row = {"case": "decode 8x1", "threads": 1, "engine": "octavo", "seconds": 0.1}
     >>> print(summary([{**row, "share": 0.5}]))
-    case        engine       T  tokens/s  octavo int8 is  of the limit
-    decode 8x1  octavo int8  1      80.0               -           50%
+    case        engine  T  tokens/s  octavo is  of the limit
+    decode 8x1  octavo  1      80.0          -           50%
     """
     lines: list[Sequence[str]] = []
     listed = list(rows)

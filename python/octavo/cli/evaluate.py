@@ -114,6 +114,7 @@ def _perplexity_lines(found: Perplexity) -> list[str]:
     if found.change is not None:
         error = "" if found.change_error is None else f" (standard error {found.change_error:.2%})"
         lines.append(f"above the reference by {found.change:+.2%}{error}")
+    lines += found.model.rounded
     recipe = found.model.recipe
     lines.append(f"recipe: {'none' if recipe is None else json.dumps(recipe)}")
     return lines

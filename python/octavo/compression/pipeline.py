@@ -29,7 +29,7 @@ from octavo.data.sources import CalibrationData
 from octavo.data.text_windows import is_text, text_batches
 from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
-from octavo.models.loader import load, load_with
+from octavo.models.loader import load_with
 from octavo.nn.tree import map_layers
 
 Model = Encoder | Decoder | str | os.PathLike[str]
@@ -148,7 +148,7 @@ def _layer_by_layer(model: Model, recipe: Recipe, on_layer: OnLayer) -> Any:
     how = recipe.prune
     masks: dict[str, Any] = {}
     if how is not None and how.scope == "global":
-        model = model if isinstance(model, (Encoder, Decoder)) else load(model)
+        model = model if isinstance(model, (Encoder, Decoder)) else load_with(model, None)
         linears = ((n, layer) for n, layer in model.named_modules() if nn.is_linear(layer))
         masks = global_masks({n: one for n, one in linears if planner(n, one).pruned}, how)
 

@@ -39,6 +39,8 @@ class Measured:
         How they were held, "int8" or "float32".
     recipe : dict or None
         What `octavo.compress` did to make it.
+    rounded : list of str
+        What became of weights of a GGUF file that do not run as they are.
     seconds : float
         Time it took.
     """
@@ -47,6 +49,7 @@ class Measured:
     weights: str
     keys_and_values: str
     recipe: dict[str, Any] | None
+    rounded: list[str]
     seconds: float
 
 
@@ -220,6 +223,7 @@ def _run(
         weights=", ".join(sorted({layer.kind for layer in layers})),
         keys_and_values="float32" if model.attention_precision == "float32" else "int8",
         recipe=model.recipe,
+        rounded=[str(one) for one in model.rounded],
         seconds=round(seconds, 3),
     )
     return together, held

@@ -6,6 +6,7 @@ Nothing is mapped: a mapping changes with its file, and kills the process if tha
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import weakref
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from octavo.io.snapshot import stamp_of
+
+_CHUNK = 1 << 20
 
 
 class FileBytes:
@@ -50,6 +53,15 @@ class FileBytes:
             done += count
         if done < len(target) or stamp_of(os.fstat(self._file.fileno())) != self._stamp:
             raise OSError(f"{self.path}: was changed while it was read; load it again")
+
+    def digest(self) -> str:
+        """Return the digest of all bytes, SHA-256."""
+        digest, room = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+        for begin in range(0, self.size, _CHUNK):
+            part = room[: self.size - begin]
+            self.fill(part, begin)
+            digest.update(part)
+        return digest.hexdigest()
 
 
 if hasattr(os, "preadv"):

@@ -22,6 +22,7 @@ from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.embedder import Embedder
 from octavo.models.encoder import Encoder
+from octavo.models.gguf_weights import Rounded
 from octavo.models.loader import load
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
@@ -44,6 +45,7 @@ __all__ = [
     "ModernBertModel",
     "Ranked",
     "RobertaModel",
+    "Rounded",
     "XLMRobertaModel",
     "load",
     "render_chat",

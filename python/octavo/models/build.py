@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,6 @@ from octavo.io.checkpoint import Checkpoint
 from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, Weight, weight_class
-
-if TYPE_CHECKING:
-    from octavo.models.sharing import SharedWeights
 
 Transform = Callable[[str, nn.Module], nn.Module]
 
@@ -47,6 +44,13 @@ class LayerSource(Protocol):
         """Return a layer norm."""
 
 
+class WeightSource(Protocol):
+    """Where weights are had otherwise than tensor by tensor."""
+
+    def get(self, layer: str, shape: tuple[int, int]) -> Weight | None:
+        """Return a layer's weight, None if it is not there."""
+
+
 class CheckpointBuilder:
     """A `LayerSource` that reads each layer from a checkpoint when it is asked for.
 
@@ -61,7 +65,7 @@ class CheckpointBuilder:
         conversion needs in memory is one layer.
     halves : bool
         Whether weights of 16 bits stay so; else they become float32.
-    shared : SharedWeights, optional
+    weights : WeightSource, optional
         Where weights are taken from, as far as they are there.
     """
 
@@ -71,12 +75,12 @@ class CheckpointBuilder:
         quantization: QuantizationConfig | None,
         transform: Transform | None = None,
         halves: bool = False,
-        shared: SharedWeights | None = None,
+        weights: WeightSource | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._quantization = quantization
         self._transform = transform
-        self._halves, self._shared = halves, shared
+        self._halves, self._weights = halves, weights
         self._used: set[str] = set()
 
     def has(self, name: str) -> bool:
@@ -162,7 +166,7 @@ class CheckpointBuilder:
     def _weight(
         self, reader: _Reader, scheme: Scheme | None, shape: tuple[int, int], role: str
     ) -> Weight:
-        held = None if self._shared is None else self._shared.get(reader.layer, shape)
+        held = None if self._weights is None else self._weights.get(reader.layer, shape)
         if held is not None:
             return reader.all_taken(held)
         if scheme is not None:
@@ -216,7 +220,7 @@ class _Reader:
         return self.name(key)
 
     def all_taken(self, weight: Weight) -> Weight:
-        """Return a weight that was read before."""
+        """Return a weight that was not read here."""
         self._used.update(n for n in self._checkpoint if n.startswith(f"{self.layer}."))
         return weight
 

@@ -22,6 +22,7 @@ from octavo.models.decoder_config import DecoderConfig
 from octavo.models.decoder_parts import DecoderSource, DecoderStack
 from octavo.models.fused import Fused, FusedLayers, fused
 from octavo.models.generate import Generating
+from octavo.models.gguf_weights import Rounded
 from octavo.models.tokens import Tokens
 
 PASS_TOKENS = 512
@@ -65,10 +66,13 @@ class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
         How a new `Cache` holds keys and values: "int8", which is "auto", or "float32".
     recipe : dict or None
         What `octavo.compress` did to make this model.
+    rounded : tuple of octavo.models.Rounded
+        Of a GGUF file, what became of weights that do not run as they are; of a model whose weights
+        are shared, where this process made them.
     """
 
     # A tensor that every checkpoint has.
-    anchor = "model.embed_tokens.weight"
+    anchor = "model.norm.weight"
     task = ""
 
     def __init__(self, config: DecoderConfig, source: DecoderSource) -> None:
@@ -83,6 +87,7 @@ class Decoder(Generating, DecoderBlocks, AdaptedDecoder):
         self.source: Path | None = None
         self.files: dict[str, bytes] = {}
         self.recipe: dict[str, Any] | None = None
+        self.rounded: tuple[Rounded, ...] = ()
         self.attention_precision = "auto"
         self._tied: _Tied | None = None
 

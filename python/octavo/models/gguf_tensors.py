@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ _OF_ROPE = {FACTORS, *LONGROPE.values()}
 
 
 class GgufTensors:
-    """The tensors of a file by the names that transformers has for them, all as float32."""
+    """The tensors of a file by the names that transformers has for them, as float32 or packed."""
 
     def __init__(self, file: GgufFile, raw: Mapping[str, Any]) -> None:
         self.path, self._file = file.path, file
@@ -82,15 +82,32 @@ class GgufTensors:
 
     def array(self, name: str, rows: tuple[int, int] | None = None) -> Array:
         """Return a tensor, or some of its rows, in the order of transformers."""
+        found = self._in_order(name, rows, self._file.float32)
+        return found - self._offset if found.ndim == 1 and self._offset else found
+
+    def packed(self, name: str, rows: tuple[int, int]) -> Array:
+        """Return some rows as the file has them, uint8, in the order of transformers."""
+        return self._in_order(name, rows, self._file.packed)
+
+    def stored(self, name: str) -> TensorInfo:
+        """Return what the file says of a tensor: its type is llama.cpp's, such as "Q4_1"."""
+        return self._file.tensors[self._names[name]]
+
+    def digests(self) -> list[str]:
+        """Return a digest of each part of the file."""
+        return self._file.digests()
+
+    def _in_order(
+        self, name: str, rows: tuple[int, int] | None, read: Callable[..., Array]
+    ) -> Array:
         heads, own = self._heads.get(name), self._names[name]
         if heads is None:
-            found = self._file.float32(own, rows=rows)
-            return found - self._offset if found.ndim == 1 and self._offset else found
+            return read(own, rows=rows)
         count = self.tensors[name].shape[0]
         start, stop, _ = slice(*(rows or (None, None))).indices(count)
         size = max(1, count // heads)
         first, last = start // size * size, -(-stop // size) * size
-        found = self._file.float32(own, rows=(first, min(last, count)))
+        found = read(own, rows=(first, min(last, count)))
         # Rows 2 i and 2 i + 1 of a head are a pair there, i and i + size / 2 here.
         pairs = found.reshape(-1, size // 2, 2, *found.shape[1:])
         halves = pairs.swapaxes(1, 2).reshape(found.shape)

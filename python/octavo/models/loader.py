@@ -20,7 +20,7 @@ from octavo.io.hub import model_path
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
-from octavo.models.build import CheckpointBuilder, LayerSource, Transform
+from octavo.models.build import CheckpointBuilder, LayerSource, Transform, WeightSource
 from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.decoder import Decoder
 from octavo.models.decoder_config import (
@@ -34,7 +34,7 @@ from octavo.models.distilbert import DistilBertModel
 from octavo.models.electra import ElectraModel
 from octavo.models.encoder import Encoder
 from octavo.models.gguf import is_gguf, read_gguf
-from octavo.models.int8_weights import int8_weights
+from octavo.models.gguf_weights import GgufWeights
 from octavo.models.modernbert import ModernBertModel
 from octavo.models.mpnet import MPNetModel
 from octavo.models.roberta import CamembertModel, RobertaModel, XLMRobertaModel
@@ -84,8 +84,8 @@ def load(
         Folder with ``config.json``, of a model type that `EncoderConfig` or `DecoderConfig` lists,
         and ``model.safetensors``, or shards with their index. Or a model of the Hugging Face hub,
         ``"owner/name"``, if there is no such folder: huggingface_hub finds or downloads it, by its
-        own settings. Or a GGUF file of a decoder, whose weights become int8 while they are read, a
-        scale for each output.
+        own settings. Or a GGUF file of a decoder: weights of 4, 5 and 8 bits run as they are, and
+        `Decoder.rounded` tells what became of others.
     rows : int or sequence of int, optional
         How many tokens (over all sentences) calls will have: sparse layers then take the format
         that is the fastest for those, see `octavo.tuning.choose`.
@@ -117,33 +117,33 @@ def load(
     ...     print(error)
     no such folder: no/such/folder
     """
+    suited = partial(_suited, rows)
     if is_gguf(path):
-        if shared:
-            raise ValueError("shared: expected False with a GGUF file, got True")
-        return load_with(path, int8_weights)
-    if rows is None and not shared:
-        return load_with(path, None, revision, token)
-
-    def suited(_: str, layer: nn.Module) -> nn.Module:
-        if rows is not None and nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
-            return layer.with_format(rows=rows)
-        return layer
-
+        stored = _read_gguf(path := Path(path), to_share=shared)
+    else:
+        path = model_path(path, revision, token)
+        stored = read_consistently(path, partial(_read, to_share=shared))
+    own = stored.weights
     if not shared:
-        return load_with(path, suited, revision, token)
-    path = model_path(path, revision, token)
-    stored = read_consistently(path, partial(_read, to_share=True))
+        return _told(path, *_built(path, stored, None if rows is None else suited, own))
     try:
         require_sharing()
         made = shared_weights(
             name_of(stored.raw, stored.content, rows),
-            lambda take: _built(path, stored, lambda name, layer: take(name, suited(name, layer))),
+            lambda take: _built(path, stored, lambda n, layer: take(n, suited(n, layer)), own),
             lambda weights: _built(path, stored, None, weights),
         )
     except OSError as error:
-        made = _built(path, stored, suited)
+        made = _built(path, stored, suited, own)
         warn(f"{path}: no other process shares the weights: {error}")
     return _told(path, *made)
+
+
+def _suited(rows: int | Sequence[int] | None, _: str, layer: nn.Module) -> nn.Module:
+    """Return a sparse layer in the format that is the fastest for so many rows."""
+    if rows is not None and nn.is_linear(layer) and layer.held_weight.leaves_zeros_out:
+        return layer.with_format(rows=rows)
+    return layer
 
 
 def load_encoder(path: str | os.PathLike[str], **options: Any) -> Encoder:
@@ -163,6 +163,7 @@ class _Stored(NamedTuple):
     tensors: dict[str, Tensors]
     files: dict[str, bytes]
     content: list[str]
+    weights: GgufWeights | None = None
 
 
 def load_with(
@@ -183,7 +184,7 @@ def _built(
     path: Path,
     stored: _Stored,
     transform: Transform | None,
-    shared: SharedWeights | None = None,
+    weights: WeightSource | None = None,
 ) -> tuple[Encoder | Decoder, list[str]]:
     """Return a model, and the tensors that have no place in it."""
     config = stored.config
@@ -193,14 +194,16 @@ def _built(
     recipe = made_by.get("recipe")
     ours = isinstance(recipe, dict)
     # A float model of others is what recipes start from: it is read as float32.
-    builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, shared)
+    builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, weights)
     model = _build(config, builder)
     others = builder.check_complete(model.prefixes(), _OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
     if isinstance(model, Decoder):
         _read_end_ids(model)
-    if shared is not None:
-        model.segment = shared.segment
+    if isinstance(weights, SharedWeights):
+        model.segment = weights.segment
+    if isinstance(weights, GgufWeights) and isinstance(model, Decoder):
+        model.rounded = weights.rounded()
     if ours:
         model.recipe = recipe
     if "attention_precision" in made_by:
@@ -269,14 +272,16 @@ def _read(folder: OpenFolder, to_share: bool = False) -> _Stored:
     return _Stored(raw, config, quantization, tensors, files, content)
 
 
-def _read_gguf(path: Path) -> _Stored:
+def _read_gguf(path: Path, to_share: bool = False) -> _Stored:
     found = read_gguf(path)
     try:
         config = read_decoder_config(found.raw)
     except ValueError as error:
         raise ValueError(f"{path}: its keys as a {error}") from None
     tensors: dict[str, Tensors] = dict.fromkeys(found.tensors, found.tensors)
-    return _Stored(found.raw, config, None, tensors, found.files, [])
+    content = found.tensors.digests() if to_share else []
+    weights = GgufWeights(found.tensors)
+    return _Stored(found.raw, config, None, tensors, found.files, content, weights)
 
 
 def read_any_config(raw: dict[str, Any]) -> EncoderConfig | DecoderConfig:

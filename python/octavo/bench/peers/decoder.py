@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoder in int8, and llama.cpp where that is installed: token ids in, logits out."""
+"""A decoder in few bits, and llama.cpp where that is installed: token ids in, logits out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from octavo.bench import decoder
 from octavo.bench.blas import limited
 from octavo.bench.cases import time_case
-from octavo.bench.decoder import OURS
+from octavo.bench.decoder import FLOAT, OURS
 from octavo.bench.model import min_cosine
 from octavo.bench.peers import llama_cpp
 from octavo.bench.peers.base import attempt_all
@@ -24,11 +24,11 @@ MIN_COSINE = 0.9
 
 
 def _measure_case(
-    shape: tuple[int, int], others: dict[str, Any], small: Any, request: Request
+    shape: tuple[int, int], others: dict[str, Any], model: Any, request: Request
 ) -> tuple[list[Row], list[str]]:
     """Time all engines on one case; return the rows and the engines that failed."""
     case = decoder.case_name(*shape)
-    ours = decoder.step_of(small, *shape)
+    ours = decoder.step_of(model, *shape)
     reference = ours()
     steps, wrong = attempt_all({name: partial(make, *shape) for name, make in others.items()})
 
@@ -42,8 +42,8 @@ def _measure_case(
     rows = time_case(
         ("decoder", case, request.threads),
         {OURS: ours, **{name: steps[name] for name in cosines}},
-        decoder.work(small, *shape),
-        "octavo float32",
+        decoder.work(model, *shape),
+        FLOAT,
         extra={name: {"cosine": cosine} for name, cosine in cosines.items()},
         rounds=3 if request.quick else 9,
         seconds=0.1 if request.quick else 0.5,
@@ -63,11 +63,11 @@ def measure(request: Request, tell: Tell) -> dict[str, Any]:
         others: dict[str, Any] = {
             name: peer.step for name, peer in peers.items() if request.wants(name)
         }
-        if loaded.full is not None:
-            others["octavo float32"] = partial(decoder.step_of, loaded.full)
+        ours = loaded.pop(OURS)
+        others |= {name: partial(decoder.step_of, model) for name, model in loaded.items()}
         stack.enter_context(limited(request.threads))
         for batch, tokens in request.shapes:
-            rows, wrong = _measure_case((batch, tokens), others, loaded.small, request)
+            rows, wrong = _measure_case((batch, tokens), others, ours, request)
             failed += wrong
             tell(rows)
     return {"absent": absent, "failed": failed}

@@ -96,7 +96,7 @@ def _converted(path: Path, workdir: Path, name: str) -> Path:
 
 
 def find(path: Path, workdir: Path, threads: int) -> tuple[dict[str, LlamaCpp], dict[str, str]]:
-    """Return llama.cpp with 8 and with 4 bits, and why it is absent."""
+    """Return llama.cpp with the file as it is, with 8 and with 4 bits; or why it is absent."""
     try:
         library: Any = import_module("llama_cpp")
     except Exception as error:  # it may lack its library, or fail in loading it
@@ -108,7 +108,8 @@ def find(path: Path, workdir: Path, threads: int) -> tuple[dict[str, LlamaCpp], 
     def make(name: str) -> LlamaCpp:
         return LlamaCpp(_converted(path, workdir, name), threads)
 
-    return attempt_all({f"llama.cpp {name}": partial(make, name) for name in _FILE_TYPES})
+    made = {f"llama.cpp {name}": partial(make, name) for name in _FILE_TYPES}
+    return attempt_all({"llama.cpp": partial(LlamaCpp, path, threads), **made})
 
 
 def _be_silent(library: Any) -> None:

@@ -80,6 +80,10 @@ class GgufFile:
         for file in self._files:
             file.close()
 
+    def digests(self) -> list[str]:
+        """Return the digest of each part's bytes, SHA-256."""
+        return [file.digest() for file in self._files]
+
     def packed(self, name: str, rows: tuple[int, int] | None = None) -> Array:
         """Return a tensor as it is stored, uint8: the last dimension counts bytes.
 
