@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fuzz import chats, decoders, gguf, gguf_models, pickles, texts, weights
+from fuzz import chats, decoders, gguf, gguf_models, packed, pickles, texts, weights
 from octavo import _backend
 from octavo.io import segment
 
@@ -17,6 +17,7 @@ TARGETS = {
         gguf_models.TARGET,
         chats.TARGET,
         decoders.TARGET,
+        packed.TARGET,
     )
 }
 if _backend.name == "native":

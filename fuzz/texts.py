@@ -22,9 +22,9 @@ from octavo.bench import compare
 from octavo.compression import read_recipe
 from octavo.data import files as data_files
 from octavo.data.tokenizer import tokenize
-from octavo.io.compressed_tensors import QuantizationConfig, read_description
 from octavo.io.description import describe
 from octavo.io.folder import read_json
+from octavo.io.quantization import Quantization, read_description
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,11 +159,18 @@ def _description_seeds(_: Path) -> list[Files]:
         "weights": {**fours, "num_bits": 4, "dynamic": False},
         "input_activations": fours,
     }
+    five = {
+        "targets": ["re:.*key"],
+        "weights": {**fours, "num_bits": 5, "symmetric": False, "actorder": "group"}
+        | {"dynamic": False},
+        "format": "octavo-multiplier-groups",
+        "input_activations": fours,
+    }
     table = {"targets": ["Embedding"], "weights": channel, "input_activations": None}
     whole = {
         "quant_method": "compressed-tensors",
         "format": "mixed-precision",
-        "config_groups": {"group_0": four, "group_1": eight, "group_2": table},
+        "config_groups": {"a": four, "b": eight, "c": five, "d": table},
         "ignore": ["bert.pooler"],
     }
     old = {"quantization_config": {**whole, "config_groups": {"W8A8": ["Linear"]}}}
@@ -177,7 +184,7 @@ def _read_schemes(place: Path) -> list[Any]:
     return _schemes(read_description(read_json(place / "config.json")))
 
 
-def _schemes(config: QuantizationConfig | None) -> list[Any]:
+def _schemes(config: Quantization | None) -> list[Any]:
     return [config and config.scheme((name,), kind) for name, kind in _LAYERS.items()]
 
 

@@ -131,7 +131,7 @@ def test_a_model_of_another_quantization_is_replaced_only_when_asked(
 ) -> None:
     other = model_files.write_random(tmp_path / "other")
     config = json.loads((other / "config.json").read_text(encoding="utf-8"))
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    config["quantization_config"] = {"quant_method": "hqq", "bits": 4}
     (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
     before = contents(other)
     code, _, err = run("compress", folder, other)
@@ -140,7 +140,7 @@ def test_a_model_of_another_quantization_is_replaced_only_when_asked(
     assert contents(other) == before
     code, _, err = run("compress", other, tmp_path / "int8")
     assert code == 1
-    assert "quant_method is 'gptq'" in err
+    assert "quant_method is 'hqq'" in err
     assert "name the folder of the float model instead" in err
     assert run("compress", folder, other, "--overwrite")[0] == 0
 

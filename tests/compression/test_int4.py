@@ -77,9 +77,9 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     good = json.loads(path.read_text())
     for part, change, message in (
         ("weights", {"group_size": 48}, "group_size is 48"),
-        ("weights", {"strategy": "channel"}, "strategy is 'channel'"),
-        ("weights", {"symmetric": False}, "symmetric is False"),
-        ("weights", {"actorder": "group"}, "weights.actorder is 'group'"),
+        ("weights", {"strategy": "channel"}, "group_size is 32, supported: None or -1"),
+        ("weights", {"symmetric": False}, "missing tensor '.*weight_zero_point'"),
+        ("weights", {"actorder": "row"}, "weights.actorder is 'row'"),
         ("input_activations", {"type": "float"}, "input_activations.type is 'float'"),
         ("output_activations", {"num_bits": 8}, "output_activations is not supported"),
     ):

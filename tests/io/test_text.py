@@ -22,9 +22,9 @@ from octavo.bench.compare import compare
 from octavo.compression import read_recipe
 from octavo.compression.recipe import PRESETS
 from octavo.data.files import read_file
-from octavo.io.compressed_tensors import read_description
 from octavo.io.folder import read_json
 from octavo.io.header import check_header
+from octavo.io.quantization import read_description
 from octavo.lora.config import check_config, scale_of
 from octavo.models.config import read_config
 

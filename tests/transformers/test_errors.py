@@ -124,7 +124,7 @@ def test_nothing_to_gain(bert: Path) -> None:
         load(bert, quantization_config=OctavoConfig(embeddings=False))
 
 
-@pytest.mark.parametrize("method", ["gptq", "torchao", "fp8", "not-known-to-anyone"])
+@pytest.mark.parametrize("method", ["hqq", "torchao", "fp8", "not-known-to-anyone"])
 def test_checkpoints_of_other_methods(bert: Path, method: str) -> None:
     set_quantization(bert, {"quant_method": method, "bits": 4})
     with pytest.raises(ValueError, match=f"quantized with '{method}'; octavo reads compressed"):
@@ -134,7 +134,7 @@ def test_checkpoints_of_other_methods(bert: Path, method: str) -> None:
 def test_schemes_that_are_not_read(bert: Path) -> None:
     """tests/compression/test_artifact.py has them all."""
     for field, value, message in (
-        ("format", "pack-quantized", "format is 'pack-quantized'.*load the float checkpoint with"),
+        ("format", "packed", "format is 'packed'.*load the float checkpoint with"),
         ("sparsity_config", {"format": "sparse-bitmask"}, "format is 'sparse-bitmask'"),
         ("config_groups", {"group_0": FLOAT_INPUTS}, "W8A16"),
         ("config_groups", {"group_0": OTHER_LAYERS}, "no layer of this model is among"),
@@ -188,7 +188,7 @@ def test_what_the_config_does_not_announce(bert: Path) -> None:
 
 
 def test_options_that_an_int8_checkpoint_decides(int8: Path) -> None:
-    with pytest.warns(UserWarning, match="int8 already, symmetric not used"):
+    with pytest.warns(UserWarning, match="quantized already, symmetric not used"):
         load(int8, quantization_config=OctavoConfig(symmetric=True))
 
 

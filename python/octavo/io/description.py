@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from octavo.io.compressed_tensors import GROUP_KINDS, OWN_PARTS, Scheme, format_of
+from octavo.io.scheme import OWN_PARTS, Scheme, format_of
 
 
 def describe(layers: Iterable[tuple[str, str, Scheme]], ignore: Iterable[str]) -> dict[str, Any]:
@@ -49,11 +49,10 @@ def _whole_format(own: set[str], formats: set[str]) -> str:
 
 
 def _weight_arguments(scheme: Scheme) -> dict[str, Any]:
-    if scheme.group is None:
-        return _arguments(symmetric=True, dynamic=False, strategy="channel")
-    bits = next(bits for bits, kind in GROUP_KINDS.items() if kind == scheme.kind)
-    grouped = _arguments(symmetric=True, dynamic=False, strategy="group", group=scheme.group)
-    return {**grouped, "num_bits": bits}
+    strategy = "channel" if scheme.group is None else "group"
+    found = _arguments(not scheme.zeros, dynamic=False, strategy=strategy, group=scheme.group)
+    order = {"actorder": "group"} if scheme.ordered else {}
+    return {**found, "num_bits": scheme.bits, **order}
 
 
 def _activation_arguments(scheme: Scheme) -> dict[str, Any] | None:

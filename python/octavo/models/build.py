@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from octavo import _checks, nn
 from octavo._text import shown
-from octavo._types import Array
 from octavo.io.checkpoint import Checkpoint
-from octavo.io.compressed_tensors import QuantizationConfig, Scheme
+from octavo.io.quantization import Quantization
+from octavo.io.scheme import Scheme
+from octavo.models.layer_reader import LayerReader
+from octavo.models.packed import PACKED_KEYS, read_packed
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, Weight, weight_class
 
@@ -58,7 +60,7 @@ class CheckpointBuilder:
     ----------
     checkpoint : Checkpoint
         The open files.
-    quantization : QuantizationConfig or None
+    quantization : Quantization or None
         How the checkpoint is quantized, if it is.
     transform : callable, optional
         ``transform(name, layer) -> layer``, applied to each layer before the next is read: what a
@@ -72,7 +74,7 @@ class CheckpointBuilder:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        quantization: QuantizationConfig | None,
+        quantization: Quantization | None,
         transform: Transform | None = None,
         halves: bool = False,
         weights: WeightSource | None = None,
@@ -85,7 +87,7 @@ class CheckpointBuilder:
 
     def has(self, name: str) -> bool:
         """Whether layer `name` has a weight in the checkpoint."""
-        keys = {cls.keys[0] for cls in KINDS.values()}
+        keys = {*(cls.keys[0] for cls in KINDS.values()), *PACKED_KEYS}
         return any(f"{name}.{key}" in self._checkpoint for key in keys)
 
     def linear(
@@ -99,14 +101,16 @@ class CheckpointBuilder:
     ) -> nn.Module:
         """Read a linear layer: int8 if the checkpoint says so, else float."""
         scheme = self._scheme(name, "Linear")
-        if scheme is not None and not scheme.has_activations:
+        if scheme is not None and not scheme.has_activations and scheme.packing is None:
             raise ValueError(
                 f"quantization_config: layer {shown(name)} has no input_activations; a linear "
                 "layer with int8 weights and float activations is not supported"
             )
-        reader = _Reader(self._checkpoint, name, self._used)
+        reader = LayerReader(self._checkpoint, name, self._used)
         weight = self._weight(reader, scheme, (outputs, inputs), "linear")
         bias = reader.float32("bias", (outputs,)) if has_bias else None
+        if scheme is not None and scheme.packing is not None and not has_bias:
+            reader.require_no_bias()
         options, side = LinearOptions(activation=activation), None
         if scheme is not None:
             if bias is not None and not np.isfinite(bias).all():
@@ -122,7 +126,7 @@ class CheckpointBuilder:
 
     def embedding(self, name: str, rows: int, columns: int) -> nn.Module:
         """Read an embedding: int8 rows if the checkpoint says so, else float."""
-        reader = _Reader(self._checkpoint, name, self._used)
+        reader = LayerReader(self._checkpoint, name, self._used)
         scheme = self._scheme(name, "Embedding")
         weight = self._weight(reader, scheme, (rows, columns), "embedding")
         return self._finish(name, nn.Embedding.of(weight))
@@ -164,11 +168,13 @@ class CheckpointBuilder:
         return rest + self._checkpoint.others()
 
     def _weight(
-        self, reader: _Reader, scheme: Scheme | None, shape: tuple[int, int], role: str
+        self, reader: LayerReader, scheme: Scheme | None, shape: tuple[int, int], role: str
     ) -> Weight:
         held = None if self._weights is None else self._weights.get(reader.layer, shape)
         if held is not None:
             return reader.all_taken(held)
+        if scheme is not None and scheme.packing is not None:
+            return read_packed(reader, scheme, shape)
         if scheme is not None:
             kind = scheme.kind
         else:
@@ -192,82 +198,25 @@ class CheckpointBuilder:
         return made
 
     def _scheme(self, name: str, kind: str) -> Scheme | None:
-        plain = f"{name}.weight"
-        stored_int8 = plain in self._checkpoint and self._checkpoint.dtype(plain) == "I8"
         scheme = None
         if self._quantization is not None:
             scheme = self._quantization.scheme((name, self._checkpoint.full_name(name)), kind)
-        if stored_int8 and scheme is None:
-            raise ValueError(
-                f"{self._checkpoint.folder}: tensor '{name}.weight' is stored as int8, but the "
-                "quantization_config of config.json does not say how"
-            )
-        return scheme
-
-
-class _Reader:
-    """The tensors of one layer; it notes which were asked for."""
-
-    def __init__(self, checkpoint: Checkpoint, layer: str, used: set[str]) -> None:
-        self._checkpoint, self.layer, self._used = checkpoint, layer, used
-
-    def name(self, key: str) -> str:
-        """Return a tensor's name without the checkpoint's prefix."""
-        return f"{self.layer}.{key}"
-
-    def _take(self, key: str) -> str:
-        self._used.add(self.name(key))
-        return self.name(key)
-
-    def all_taken(self, weight: Weight) -> Weight:
-        """Return a weight that was not read here."""
-        self._used.update(n for n in self._checkpoint if n.startswith(f"{self.layer}."))
-        return weight
-
-    def __contains__(self, key: object) -> bool:
-        return f"{self.layer}.{key}" in self._checkpoint
-
-    def dtype(self, key: str) -> str:
-        return self._checkpoint.dtype(self.name(key))
-
-    def float32(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        return self._checkpoint.float32(self._take(key), shape)
-
-    def rows(self, key: str, shape: tuple[int, int]) -> Callable[[int, int], Array]:
-        """Return what reads some rows of a float matrix; its type and shape are checked now."""
-        name = self._take(key)
-        self._checkpoint.float32(name, shape, (0, 0))
-        return lambda start, stop: self._checkpoint.float32(name, shape, (start, stop))
-
-    def int8(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        return self._checkpoint.int8(self._take(key), shape)
-
-    def half(self, key: str, shape: tuple[int, ...] | None = None) -> Array:
-        return self._checkpoint.half(self._take(key), shape)
-
-    def raw(self, key: str) -> Array:
-        return self._checkpoint.raw(self._take(key))
-
-    def is_sparse(self, key: str) -> bool:
-        return self._checkpoint.is_sparse(self.name(key))
-
-    def is_shared(self, key: str) -> bool:
-        return self._checkpoint.is_shared(self.name(key))
-
-    def scale(self, key: str, rows: int) -> Array:
-        """Return positive scales, one for each row; a file may have one for all."""
-        name = self._take(key)
-        scale = self._checkpoint.float32(name)
-        if scale.size not in (1, rows):
-            shape = (rows, 1) if key == "weight_scale" else (rows,)
-            raise ValueError(f"tensor {shown(name)} has shape {scale.shape}, expected {shape}")
-        if not (np.isfinite(scale) & (scale > 0)).all():
-            raise ValueError(f"tensor {shown(name)} holds a scale that is not positive and finite")
-        return np.ascontiguousarray(np.broadcast_to(scale.reshape(-1), (rows,)))
+        words = next((k for k in PACKED_KEYS if f"{name}.{k}" in self._checkpoint), None)
+        if scheme is not None:
+            return None if scheme.is_told_by_tensors and words is None else scheme
+        name += ".weight" if words is None else f".{words}"
+        is_int8 = name in self._checkpoint and self._checkpoint.dtype(name) == "I8"
+        if words is None and not is_int8:
+            return None
+        raise ValueError(
+            f"{self._checkpoint.folder}: tensor {shown(name)} is stored"
+            f" {'as int8' if is_int8 else 'in packed words'}, but the quantization_config of"
+            " config.json does not say how"
+        )
 
 
 def _int8_options(
-    reader: _Reader, scheme: Scheme, inputs: int, options: LinearOptions
+    reader: LayerReader, scheme: Scheme, inputs: int, options: LinearOptions
 ) -> LinearOptions:
     """Read how a layer quantizes its input."""
     found: dict[str, Any] = {"symmetric": scheme.symmetric}

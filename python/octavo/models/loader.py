@@ -13,10 +13,10 @@ from octavo import nn
 from octavo._text import shown
 from octavo._warn import warn
 from octavo.io.checkpoint import Checkpoint, left_out, open_tensors
-from octavo.io.compressed_tensors import QuantizationConfig, read_description
 from octavo.io.folder import parse_json
 from octavo.io.header import Tensors
 from octavo.io.hub import model_path
+from octavo.io.quantization import Quantization, read_description
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
@@ -66,7 +66,7 @@ def load(
     token: str | bool | None = None,
     shared: bool = False,
 ) -> Any:
-    """Load a model folder: Hugging Face float weights, or int8 in the compressed-tensors format.
+    """Load a model folder: float weights, or those of compressed-tensors, GPTQ or AWQ.
 
     Nothing of the files is mapped: what becomes of them later does not reach the model.  Floats are
     read as float32, except that 16 bits stay 16 bits where octavo wrote them
@@ -159,7 +159,7 @@ class _Stored(NamedTuple):
 
     raw: dict[str, Any]
     config: EncoderConfig | DecoderConfig
-    quantization: QuantizationConfig | None
+    quantization: Quantization | None
     tensors: dict[str, Tensors]
     files: dict[str, bytes]
     content: list[str]

@@ -11,11 +11,11 @@ import numpy as np
 
 from octavo import nn
 from octavo._version import __version__
-from octavo.io.compressed_tensors import Scheme
 from octavo.io.description import describe
 from octavo.io.folder import check_replaceable, write_files, write_json
 from octavo.io.replacing import replaced_folder
 from octavo.io.safetensors import TensorPlan, write_tensor_file
+from octavo.io.scheme import Scheme
 from octavo.models.config import HEADS
 from octavo.models.specs import LayerSpec, layer_specs
 from octavo.nn.weights import Stored, StoredTensor
@@ -221,6 +221,9 @@ def _config(
     if quantized:
         kinds = {kind for _, kind, _ in quantized}
         ignore = [name for name, kind in floats if kind in kinds]
+        # Others have a layer for a head of the table's numbers, which no tensors are there for.
+        if getattr(model, "lm_head", model) is None and "Linear" in kinds:
+            ignore.append("lm_head")
         config["quantization_config"] = describe(quantized, ignore)
     return config
 

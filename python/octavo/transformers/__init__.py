@@ -2,8 +2,8 @@
 """octavo under transformers: int8 models on the CPU through ``from_pretrained``.
 
 Importing this registers the quantization method ``"octavo"``.  `OctavoConfig` quantizes a float
-checkpoint while it is loaded, and reads checkpoints that are int8 already: what `octavo compress`
-writes with any recipe, and others of the compressed-tensors convention W8A8.
+checkpoint while it is loaded, and reads checkpoints that are quantized already: what `octavo
+compress` writes with any recipe, and those of compressed-tensors, GPTQ and AWQ.
 """
 
 from __future__ import annotations

@@ -12,10 +12,12 @@ from transformers.pytorch_utils import Conv1D
 
 from octavo._text import shown
 from octavo._types import Array
-from octavo.io.compressed_tensors import QuantizationConfig, Scheme
 from octavo.io.description import describe
+from octavo.io.gptq import METHODS
 from octavo.io.header import TensorInfo
+from octavo.io.quantization import READ, read_quantization
 from octavo.io.safetensors import TensorFile
+from octavo.io.scheme import Scheme
 from octavo.io.snapshot import OpenFolder, Stamp, read_consistently, stamp_of
 from octavo.models.save import scheme_of
 from octavo.nn.weights import Weight
@@ -25,9 +27,8 @@ from octavo.transformers.config import MARK
 
 _KINDS = (nn.Linear, Conv1D, nn.Embedding)
 _HELP = (
-    "octavo reads compressed-tensors W8A8 (format int-quantized) and what octavo.compress writes;"
-    " load the float checkpoint with OctavoConfig(), or this one with its own library and without"
-    " OctavoConfig"
+    f"octavo reads {READ}, and what octavo.compress writes; load the float checkpoint with"
+    " OctavoConfig(), or this one with its own library and without OctavoConfig"
 )
 
 
@@ -47,10 +48,12 @@ class Layout:
 
     def __init__(self, config: dict[str, Any]) -> None:
         method = config.get("quant_method")
-        if method != "compressed-tensors":
-            raise _other_method(getattr(method, "value", method))
+        method = getattr(method, "value", method)
+        if method not in ("compressed-tensors", *METHODS):
+            raise _other_method(method)
         try:
-            self._config, self._is_ours = QuantizationConfig(config), MARK in config
+            self._config = read_quantization({**config, "quant_method": method})
+            self._is_ours = MARK in config
             if self._config.unusual == "sparse-bitmask":
                 raise ValueError("quantization_config: sparsity_config.format is 'sparse-bitmask'")
         except ValueError as error:
@@ -80,6 +83,8 @@ class Layout:
                 continue
             known = next((tensors[one] for one in names if one in tensors), {})
             if stored and has_head and not name.startswith(prefix) and not known:
+                continue
+            if scheme.is_told_by_tensors and "qweight" not in known:
                 continue
             if isinstance(module, Conv1D) and not self._is_ours:
                 raise ValueError(
@@ -154,7 +159,7 @@ def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
         raise ValueError(f"{name}: the checkpoint holds int8 for a {kind}; {_HELP}")
     if isinstance(module, nn.Embedding):
         return
-    if not scheme.has_activations:
+    if not scheme.has_activations and scheme.packing is None:
         raise ValueError(f"{name}: int8 weights with float activations (W8A16); {_HELP}")
 
 

@@ -24,9 +24,9 @@ class OctavoConfig(QuantizationConfigMixin):
     """Weights of 8 or 4 bits and dynamic int8 activations, on the CPU.
 
     With a float checkpoint, layers are quantized once the weights are loaded, as
-    `octavo.torch.quantize_` does it.  With a quantized checkpoint (`octavo compress`, or another
-    one of the compressed-tensors conventions W8A8 and ``pack-quantized``) its own settings count;
-    options given here are not used, and a warning says so.
+    `octavo.torch.quantize_` does it.  With a quantized checkpoint (of `octavo compress`,
+    compressed-tensors, GPTQ or AWQ) its own settings count; options given here are not used, and a
+    warning says so.
 
     Parameters
     ----------

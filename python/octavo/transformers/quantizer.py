@@ -278,7 +278,7 @@ def _merging(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         if given is not None and given.options():
             names = ", ".join(given.options())
-            warn(f"OctavoConfig: the checkpoint is int8 already, {names} not used")
+            warn(f"OctavoConfig: the checkpoint is quantized already, {names} not used")
         return OctavoConfig.of_checkpoint(stored)
 
     return merge

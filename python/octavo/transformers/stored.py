@@ -22,8 +22,8 @@ from transformers.pytorch_utils import Conv1D
 from octavo import tuning
 from octavo._formats import DENSE
 from octavo.io.checkpoint import Checkpoint
-from octavo.io.compressed_tensors import Scheme
 from octavo.io.header import DTYPES, NAMES, TensorInfo
+from octavo.io.scheme import Scheme
 from octavo.models.build import CheckpointBuilder
 from octavo.nn.weights import Int8Weight
 from octavo.torch.convert import become_embedding, become_linear
@@ -76,15 +76,11 @@ def _expected(
     """Return what the checkpoint's config promises, with the types that such tensors have."""
     n, k = shape
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
-    if scheme.kind == "int8":
+    # Of packed weights the reader says what is missing.
+    if scheme.kind == "int8" and scheme.packing is None:
         found["weight_scale"] = ("F32", (n, 1))
         if not (scheme.bitmap or scheme.codebook):
             found["weight"] = ("I8", (n, k))
-    else:
-        words, groups = -(-k // 8), -(-k // (scheme.group or k))
-        found["weight_packed"] = ("I32", (n, words))
-        found["weight_scale"] = ("F32", (n, groups))
-        found["weight_shape"] = ("I64", (2,))
     if has_bias:
         found["bias"] = ("F32", (n,))
     if scheme.static:

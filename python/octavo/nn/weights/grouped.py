@@ -151,10 +151,9 @@ class GroupedWeight(Weight):
     @classmethod
     def read(cls: type[G], tensors: TensorReader, shape: tuple[int, int], role: str) -> G:  # noqa: ARG003
         """Read packed codes and numbers of groups."""
-        stored = tuple(int(size) for size in np.ravel(tensors.raw("weight_shape")))
-        if stored != shape:
-            name = tensors.name("weight_shape")
-            raise ValueError(f"tensor {name!r} says {stored}, expected {shape}")
+        from octavo.io.grouped_codes import require_shape
+
+        require_shape(tensors, shape)
         there = [key for key in (*cls.keys, *cls.optional_keys) if key in tensors]
         wide = [key for key in there if tensors.dtype(key) in ("BF16", "F32", "F64")]
         parts = {key: tensors.float32(key) if key in wide else tensors.raw(key) for key in there}
@@ -255,11 +254,12 @@ class GroupedWeight(Weight):
         return cls(_backend.backend.PackedWeight(arrays["packed"], *shape, format=None), shape)
 
     def stored(self, store: str, shares: bool) -> Stored:  # noqa: ARG002
-        """Return the tensors; symmetric ones of 4 bits as compressed-tensors packs them."""
-        tensors = [StoredTensor.of(*pair) for pair in self.tensors().items()]
-        scale, minimum, ordered = self._held
-        own = self.bits != 4 or scale == "steps" or minimum is not None or ordered
-        return Stored(tensors, {"kind": self.kind, "group": self.group, "groups": own})
+        """Return what compressed-tensors packs of it, if it can hold it; else `tensors`."""
+        from octavo.io.pack_quantized import stored_groups
+
+        parts, told = stored_groups(self.codes, self.bits, self.group, self._packed.numbers())
+        tensors = [StoredTensor.of(*pair) for pair in (parts or self.tensors()).items()]
+        return Stored(tensors, {"kind": self.kind, "group": self.group, **told})
 
     def bind(self, bias: Array | None, options: LinearOptions) -> Any:
         """Return the packed layer; `call` is the native call itself."""

@@ -42,7 +42,7 @@ class Stored(NamedTuple):
     ----------
     tensors : list of StoredTensor
     scheme : dict, optional
-        What of `octavo.io.compressed_tensors.Scheme` the weight decides; None: it is no quantized
+        What of `octavo.io.scheme.Scheme` the weight decides; None: it is no quantized
         weight, and its dtype says it all.
     """
 
