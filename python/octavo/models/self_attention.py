@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from octavo._types import Float32, Mask
 
 ATTENTION_PRECISIONS = ("auto", "float32", "int8")
+_CODES = ("int8", "int8-group", "int5", "int4")
 
 
 class SelfAttention(nn.Module):
@@ -38,7 +39,7 @@ class SelfAttention(nn.Module):
         if self.precision != "auto":
             return self.precision == "int8"
         layers = (base_of(getattr(self, name)) for name in self.projections)
-        return all(nn.is_linear(layer, "int8", "int4") for layer in layers)
+        return all(nn.is_linear(layer, *_CODES) for layer in layers)
 
     def mixed(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def _measure_case(
         rounds=3 if request.quick else 9,
         seconds=0.1 if request.quick else 0.5,
     )
+    # The limit is that of the weights that we read.
+    rows = [row if row.engine == OURS else replace(row, limit_seconds=None) for row in rows]
     failed = {**wrong, **differing}
     return rows, [f"{name} ({case}): {reason}" for name, reason in failed.items()]
 
