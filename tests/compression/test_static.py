@@ -172,7 +172,7 @@ def test_multipliers_are_honoured(folder: Path) -> None:
     observe(work)
     for name, factor in zip(names, (0.5, 0.5, 3.0), strict=True):
         assert work.plans[name].input_scale == pytest.approx(factor * before[name], rel=1e-6)
-    for name in set(work.int8_linears()) - set(names):
+    for name in set(work.quantized_linears()) - set(names):
         assert work.plans[name].input_scale == pytest.approx(before[name], rel=1e-4)
 
 

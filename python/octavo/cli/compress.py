@@ -48,7 +48,7 @@ def command(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="What to do: int8, int8-static, sparse50-int8, 2:4-int8 ..., or a YAML file.",
+            help="What to do: int8, int4, int8-static, sparse50-int8 ..., or a YAML file.",
         ),
     ] = "int8",
     calibration: Annotated[

@@ -38,12 +38,15 @@ def compress(
     ----------
     model : Encoder, Decoder or path
         A loaded model, which is left as it is, or a model folder, or a decoder's GGUF file. To a
-        decoder all is done but pruning and rounding by data, and correcting biases.
+        decoder all is done but correcting biases.
     recipe : str, dict, path of a YAML file, or Recipe
         ``"int8"``: int8 weights with a scale per output channel, activations quantized per token
         while running; embeddings int8 with a scale per row; norms stay float32.
         ``"int8-static"``: the same with a fixed scale for what each layer reads, found from
         calibration data.
+        ``"int4"``: linear weights of 4 bits with a scale for each 32 inputs, chosen so that little
+        is lost, by how large inputs are where there is calibration data; tables, and the layer that
+        gives a decoder's logits, int8. ``"int4-gptq"``: the same by GPTQ.
         ``"sparse50-int8"``: before that, 50% (or another share) of the weights of each linear
         layer become zero. ``"2:4-int8"``: at most 2 of 4 neighbours stay (or another such
         pattern). Without ``-int8`` the weights stay float. More names are in `PRESETS`. The fields

@@ -11,6 +11,7 @@ import numpy as np
 
 from octavo import nn
 from octavo.algorithms import sharing
+from octavo.compression.grouped import grouped_layer
 from octavo.compression.int8 import int8_layer
 from octavo.compression.plain import plain_layer
 from octavo.compression.plan import LayerPlan
@@ -27,11 +28,13 @@ def materialize(name: str, layer: nn.Module, plan: LayerPlan) -> nn.Module:
     """Return the final form of a leaf of a model; what is not float keeps its form."""
     if plan.dtype == "int8":
         return int8_layer(name, layer, _with_shared_codes(name, layer, plan))
-    # A float layer does without the multiplier that was made for int8.
+    if plan.group is not None:
+        return grouped_layer(name, layer, plan)
+    # A float layer does without the multiplier that was made for a quantized one.
     merged = layer.merged() if nn.is_linear(layer) else layer
     if plan.dtype in ("none", "float32"):
         return merged
-    return plain_layer(name, merged, plan.dtype, plan.group)
+    return plain_layer(name, merged, plan.dtype)
 
 
 def materialized(model: Model, plan_of: Callable[[str, nn.Module], LayerPlan]) -> Model:

@@ -28,7 +28,7 @@ def observe(work: Work) -> None:
     quantize = work.recipe.quantize
     if quantize.activations != "static":
         return
-    names = [name for name in work.int8_linears() if work.plans[name].static]
+    names = [name for name in work.quantized_linears() if work.plans[name].static]
     ranges = InputObservers(lambda name: make_observer(quantize.observer, name))
     mask: Any = None
 

@@ -15,12 +15,12 @@ from octavo import nn
 from octavo._warn import warn
 from octavo.compression.bias_correction import correct_biases
 from octavo.compression.equalize import equalize
-from octavo.compression.gptq import round_weights
 from octavo.compression.materialize import materialize, set_attention
 from octavo.compression.observe import observe
 from octavo.compression.plan import Planner
 from octavo.compression.prune import global_masks, prune, prune_layer
 from octavo.compression.recipe import Recipe
+from octavo.compression.rounding import round_weights
 from octavo.compression.smooth import find_outliers, smooth
 from octavo.compression.target import Target, meet
 from octavo.compression.work import Progress, Work
@@ -131,14 +131,7 @@ def _refuse(model: Encoder | Decoder, recipe: Recipe, target: Target | None) -> 
     of = f"of a {model.architecture}"
     if metric in ("cosine", "sqnr"):
         raise ValueError(f"target: expected perplexity or a callable {of}, got {metric}")
-    method, quantize = recipe.prune and recipe.prune.method, recipe.quantize
-    if method not in (None, "magnitude"):
-        raise ValueError(f"recipe: prune.method: expected magnitude {of}, got {method}")
-    if quantize.rounding != "nearest":
-        raise ValueError(
-            f"recipe: quantize.rounding: expected nearest {of}, got {quantize.rounding}"
-        )
-    if quantize.correct_bias:
+    if recipe.quantize.correct_bias:
         raise ValueError(f"recipe: quantize.correct_bias: expected false {of}, got true")
 
 

@@ -4,28 +4,20 @@
 from __future__ import annotations
 
 from octavo import nn
-from octavo.compression.int8 import int8_layer, own_norm
-from octavo.models.config import OUTPUT_LAYERS
+from octavo.compression.int8 import own_norm
 from octavo.nn.weights import weight_class
 
 
-def plain_layer(name: str, layer: nn.Module, kind: str, group: int | None = None) -> nn.Module:
+def plain_layer(name: str, layer: nn.Module, kind: str) -> nn.Module:
     """Return a float leaf with its weight of another kind; errors say `name`.
 
     Biases and norms stay float32: together they are about a thousandth of a model, and each is
-    added to or multiplied with everything that passes. Beside a coarse kind, tables are int8, and
-    the few weights that give a classifier's logits stay float32.
+    added to or multiplied with everything that passes.
     """
-    options = {} if group is None else {"group": group}
-    coarse = weight_class(kind).coarse
     try:
-        if coarse and (name in OUTPUT_LAYERS or not nn.is_linear(layer)):
-            return int8_layer(name, layer)
         if nn.is_linear(layer, "float32"):
             bias = None if layer.bias is None else layer.bias.copy()
-            return layer.replace(
-                weight=weight_class(kind).from_float(layer.weight, **options), bias=bias
-            )
+            return layer.replace(weight=weight_class(kind).from_float(layer.weight), bias=bias)
         if nn.is_embedding(layer, "float32"):
             return nn.Embedding.from_float(layer.weight, kind=kind)
         if isinstance(layer, (nn.LayerNorm, nn.RMSNorm)):

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from octavo import nn
 from octavo._types import Array
 from octavo.compression.name_patterns import NamePatterns
-from octavo.compression.recipe import Recipe
+from octavo.compression.recipe import IN_GROUPS, Recipe
 from octavo.models.config import HEADS, OUTPUT_LAYERS
+from octavo.nn.weights import GROUPS
+
+LAST = "lm_head"
+"""The layer that gives a decoder's logits: as large as its table of tokens, and treated like it."""
 
 
 @dataclass
@@ -21,15 +25,15 @@ class LayerPlan:
     dtype : str
         The kind of its weight; "none" and "float32" leave a float layer as it is.
     bits : int
-        Of codes that are rounded to nearest or by GPTQ.
+        Of codes.
     group : int, optional
-        How many inputs share a scale, for a kind of weight that has groups; None: its default.
+        How many inputs share a scale, if the kind of weight has groups.
     symmetric : bool
         Whether it quantizes what it reads symmetrically.
     pruned : bool
         Whether it loses weights first; its zeros are made use of then.
     quantizes_input : bool
-        Whether this is a linear layer whose weight becomes int8.
+        Whether this is a linear layer whose weight becomes codes, beside quantized activations.
     static : bool
         Whether it quantizes its input with a fixed scale.
     clusters : int, optional
@@ -40,7 +44,7 @@ class LayerPlan:
         Found: static quantization of what the layer reads, after its multiplier.
     outliers : int array, optional
         Found: columns that are computed in float.
-    codes, scale : int8 array, shape (N, K), and float32 array, shape (N,), optional
+    codes, scale : int8 array, shape (N, K), and float array, shape (N,) or (N, groups), optional
         Found: the quantized weight, if not rounded to nearest.
     bias : float32 array, shape (N,), optional
         Found: goes with the codes, in place of the layer's own.
@@ -87,20 +91,26 @@ class Planner:
     def __call__(self, name: str, layer: nn.Module) -> LayerPlan:
         """Return a new plan; a layer that is not float keeps its form, whatever the plan says."""
         quantize = self._recipe.quantize
-        is_kept = name in self._kept
         plan = LayerPlan(
-            quantize.keep if is_kept else quantize.dtype,
+            quantize.keep if name in self._kept else quantize.dtype,
             bits=quantize.bits,
-            group=None if is_kept else quantize.group,
             symmetric=quantize.symmetric,
         )
+        if plan.dtype in IN_GROUPS:
+            bits = IN_GROUPS[plan.dtype]
+            is_table = name == LAST or not nn.is_linear(layer)
+            if is_table and (quantize.embedding_bits or 8) != bits:
+                plan.dtype = "int8"
+            else:
+                plan.bits, plan.group = bits, quantize.group or GROUPS[0]
         if layer.kind != "float32":
             return plan
         if nn.is_linear(layer):
             plan.pruned = self._prunes(name)
             plan.static = name not in self._dynamic and quantize.activations == "static"
-            plan.quantizes_input = plan.dtype == "int8" and name not in OUTPUT_LAYERS
-        elif quantize.embedding_bits is not None:
+            is_quantized = plan.dtype == "int8" or plan.group is not None
+            plan.quantizes_input = is_quantized and name not in OUTPUT_LAYERS
+        elif plan.dtype == "int8" and quantize.embedding_bits is not None:
             plan.bits = quantize.embedding_bits
         share = self._recipe.share
         if share is not None and plan.dtype == "int8" and name not in OUTPUT_LAYERS:
@@ -109,7 +119,7 @@ class Planner:
         return plan
 
     def _prunes(self, name: str) -> bool:
-        if self._recipe.prune is None or f"{name}.".startswith(HEADS):
+        if self._recipe.prune is None or name == LAST or f"{name}.".startswith(HEADS):
             return False
         is_chosen = name not in self._unpruned
         self._prunes_some |= is_chosen

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from octavo import nn
 from octavo.algorithms import pruning
-from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
+from octavo.algorithms.pruning import InputHessian, InputNorms
 from octavo.algorithms.pruning.arguments import DAMPING
 from octavo.compression.recipe import Prune
 from octavo.compression.sequential import Statistics, fit_in_order, require_finite
@@ -50,10 +50,10 @@ class _Pruner:
             return InputNorms(width)
         if self._prune.aim == "layer":
             return InputHessian(width)
-        return OutputFit(width, sum(layer.out_features for layer in layers))
+        return self._work.output_fit(layers)
 
-    def reading(self, _: str) -> None:
-        return None
+    def reading(self, name: str) -> bool:
+        return self._work.has_bias(self._work.linear(name))
 
     def scaled(self, _: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         return x
@@ -99,7 +99,8 @@ def prune_layer(
             return layer.replace(weight=layer.held_weight.like(weight))
         dense, hessian = statistics.solve(layer.weight, damping)
         weight = fit(dense, hessian, damping=damping, **structure).astype(np.float32)
-        return layer.replace(weight=layer.held_weight.like(weight), bias=statistics.bias(weight))
+        held = layer.held_weight.like(weight)
+        return layer.replace(weight=held, bias=statistics.bias(weight))
     except ValueError as error:
         raise ValueError(f"layer {name!r}: {error}") from None
 

@@ -12,9 +12,8 @@ from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.compression.ranges import token_rows
-from octavo.compression.work import Progress
+from octavo.compression.work import Model, Progress
 from octavo.data.batches import Batch
-from octavo.models.encoder import Encoder
 from octavo.nn import hooks
 from octavo.nn.tree import map_layers
 
@@ -68,8 +67,8 @@ def require_finite(name: str, layer: nn.Linear) -> None:
 
 
 def fit_in_order(
-    model: Encoder, batches: Iterable[Batch], fitter: Fitter, progress: Progress
-) -> Encoder:
+    model: Model, batches: Iterable[Batch], fitter: Fitter, progress: Progress
+) -> Model:
     """Return a copy of a float model whose layers are fitted with statistics of its own inputs.
 
     A block's layers are fitted in the order in which they are called; the calibration data then
@@ -77,12 +76,14 @@ def fit_in_order(
     model: the hidden states of the calibration data, and one layer's statistics.
     """
     blocks = dict(model.blocks())
-    parts = (*blocks, *dict(model.heads()))
+    # A single layer, which gives logits, is no part: it would need as many goals as there are.
+    heads = [name for name, head in model.heads() if any(True for _ in head.named_children())]
+    parts = (*blocks, *heads)
     inside = tuple(f"{name}." for name in parts)
     for name, layer in model.named_modules():
         if nn.is_linear(layer, "float32") and fitter.chosen(name, layer):
             require_finite(name, layer)
-    made = map_layers(
+    made: Any = map_layers(
         model, lambda n, layer: layer if n.startswith(inside) else fitter.materialize(n, layer)
     )
     kept = list(batches)

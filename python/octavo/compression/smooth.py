@@ -21,16 +21,16 @@ NORMS = ("layer_norm", "rms_norm")
 
 
 def smooth(work: Work) -> None:
-    """Move scale from what int8 layers read to their weights, if the recipe says so.
+    """Move scale from what quantized layers read to their weights, if the recipe says so.
 
-    With ``smooth: auto`` a layer gets the multiplier with which its own int8 output comes closest
+    With ``smooth: auto`` a layer gets the multiplier with which its own output comes closest
     to the float one on the calibration data; with a number, SmoothQuant's with that alpha. Where
     the layer before lets it (`Encoder.pairs`), the multiplier goes into that layer's weight, is one
     for all layers that read the same, and costs nothing; elsewhere the layer itself has it.
     """
     if work.recipe.quantize.smooth is None:
         return
-    ranges = _ranges(work, work.int8_linears())
+    ranges = _ranges(work, work.quantized_linears())
     pairs = [pair for pair in work.model.pairs() if _can_fold(work, pair, ranges)]
     behind = {name for pair in pairs for name in pair.readers}
     steps: list[tuple[tuple[str, ...], Pair | None]] = [(pair.readers, pair) for pair in pairs]
@@ -51,7 +51,7 @@ def smooth(work: Work) -> None:
 
 
 def _can_fold(work: Work, pair: Pair, ranges: Mapping[str, InputRanges]) -> bool:
-    """Whether a multiplier of what readers read, all of them int8 later, can go into `first`."""
+    """Whether a multiplier of what readers read, all quantized later, can go into `first`."""
     before = work.model.get_submodule(pair.first)
     is_float = before.role in NORMS or nn.is_linear(before, "float32")
     return is_float and all(name in ranges for name in pair.readers)
@@ -108,7 +108,7 @@ def _multiplier(
     work: Work, names: Sequence[str], pair: Pair | None, inputs: InputRanges
 ) -> Float32 | None:
     """Return what layers that read the same multiply it by."""
-    quantize = work.recipe.quantize
+    quantize, plan = work.recipe.quantize, work.plans[names[0]]
     weight = np.concatenate([work.linear(name).weight for name in names])
     alike = None if pair is None else pair.alike(inputs.width)
     try:
@@ -118,7 +118,8 @@ def _multiplier(
                 inputs,
                 symmetric=quantize.symmetric,
                 static=quantize.activations == "static",
-                bits=quantize.bits,
+                bits=plan.bits,
+                group=plan.group,
                 alike=alike,
             )
         assert isinstance(quantize.smooth, (int, float))
@@ -128,14 +129,14 @@ def _multiplier(
 
 
 def find_outliers(work: Work) -> None:
-    """Note which columns of each int8 layer's input reach the recipe's threshold.
+    """Note which columns of each quantized layer's input reach the recipe's threshold.
 
     After smoothing: what counts is what the layer quantizes.
     """
     threshold = work.recipe.quantize.outliers
     if threshold is None:
         return
-    for name, inputs in _ranges(work, work.int8_linears()).items():
+    for name, inputs in _ranges(work, work.quantized_linears()).items():
         multiplier = work.linear(name).input_multiplier
         if multiplier is not None:
             inputs.scale(multiplier)

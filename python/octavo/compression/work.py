@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from octavo import nn
+from octavo.algorithms.pruning import OutputFit
 from octavo.compression.materialize import Forms
 from octavo.compression.plan import LayerPlan, Planner
 from octavo.compression.recipe import Recipe
@@ -73,6 +74,15 @@ class Work:
         """Put another layer into the model."""
         self.model.set_submodule(name, layer)
 
-    def int8_linears(self) -> list[str]:
+    def has_bias(self, layer: nn.Linear) -> bool:
+        """Whether a layer may have a bias: files of decoders have no place for a new one."""
+        return layer.bias is not None or isinstance(self.model, Encoder)
+
+    def output_fit(self, layers: Sequence[nn.Linear]) -> OutputFit:
+        """Return the empty statistics of layers that read the same input and aim at outputs."""
+        outputs = sum(layer.out_features for layer in layers)
+        return OutputFit(layers[0].in_features, outputs, has_bias=self.has_bias(layers[0]))
+
+    def quantized_linears(self) -> list[str]:
         """List the layers whose input will be quantized."""
         return [name for name, plan in self.plans.items() if plan.quantizes_input]

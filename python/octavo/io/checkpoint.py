@@ -47,7 +47,8 @@ class Checkpoint:
         Prefixes that names in the file may carry; the one in use is stripped from every name
         given to and reported by this object.
     anchor : str, optional
-        A name that, with the right prefix, must be in the file; it decides the prefix.
+        A name that, with the right prefix, must be in the file, perhaps packed in few bits; it
+        decides the prefix.
     bare : sequence of str, optional
         Beginnings of names that carry no prefix.
     files : dict of str to file of tensors, optional
@@ -84,7 +85,8 @@ class Checkpoint:
         self._bare = bare
         self.prefix = ""
         if anchor is not None:
-            found = [prefix for prefix in prefixes if self._has(prefix + anchor)]
+            names = anchor, f"{anchor}_packed"
+            found = [one for one in prefixes if any(self._has(one + name) for name in names)]
             if not found:
                 tried = ", ".join(repr(prefix + anchor) for prefix in prefixes)
                 raise ValueError(f"{self.folder}: missing tensor: none of {tried} is there")

@@ -23,6 +23,8 @@ class OutputFit:
     ----------
     inputs, outputs : int
         K and N; takes K x K + K x N float64.
+    has_bias : bool
+        Whether the layer has a bias, or will get one, that takes up mean errors.
 
     Examples
     --------
@@ -37,8 +39,9 @@ class OutputFit:
     array([10.])
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        self.hessian = InputHessian(inputs)
+    def __init__(self, inputs: int, outputs: int, *, has_bias: bool = True) -> None:
+        self.hessian, self.has_bias = InputHessian(inputs), has_bias
+        # Without a bias these stay zero: nothing is centred then.
         self.outputs = _checks.integer(outputs, "outputs", 1)
         self._sum_of_inputs = np.zeros(inputs)
         self._sum_of_outputs = np.zeros(self.outputs)
@@ -62,14 +65,15 @@ class OutputFit:
             part = rows[start : start + CHUNK].astype(np.float64)
             target = wanted[start : start + CHUNK].astype(np.float64)
             self._cross += target.T @ part
-            self._sum_of_inputs += part.sum(axis=0)
-            self._sum_of_outputs += target.sum(axis=0)
+            if self.has_bias:
+                self._sum_of_inputs += part.sum(axis=0)
+                self._sum_of_outputs += target.sum(axis=0)
             self._squares_of_outputs += np.square(target).sum(axis=0)
 
     def part(self, start: int, end: int) -> OutputFit:
         """Return what concerns outputs `start` to `end`; inputs are shared, not copied."""
         part = object.__new__(OutputFit)
-        part.hessian, part.outputs = self.hessian, end - start
+        part.hessian, part.outputs, part.has_bias = self.hessian, end - start, self.has_bias
         part._sum_of_inputs = self._sum_of_inputs
         part._sum_of_outputs = self._sum_of_outputs[start:end]
         part._squares_of_outputs = self._squares_of_outputs[start:end]
@@ -89,7 +93,7 @@ class OutputFit:
         Returns
         -------
         (weight, hessian) : float64 arrays of shapes (N, K) and (K, K)
-            The Hessian is centred, since the bias is free; it is what `sparsegpt` and `admm` take.
+            The Hessian is centred if the bias is free; it is what `sparsegpt` and `admm` take.
         """
         mean = self._sum_of_inputs / max(1, self.hessian.rows)
         hessian = self.hessian.matrix() - np.outer(mean, mean)
@@ -111,7 +115,7 @@ class OutputFit:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the inputs never varied, and so tell no weight from another."""
+        """Whether the inputs tell no weight from another: a bias makes up for what never varies."""
         return bool(self._constant_inputs().all())
 
     def _constant_inputs(self) -> Mask:
@@ -124,8 +128,10 @@ class OutputFit:
         variance = squares - np.square(sums) / self.hessian.rows
         return variance <= _ROUNDING * squares
 
-    def bias(self, weight: ArrayLike) -> Array:
-        """Return the bias that makes the mean output of a weight right, float64 of shape (N,)."""
+    def bias(self, weight: ArrayLike) -> Array | None:
+        """Return the bias that makes the mean output of a weight right, (N,); None without one."""
         require_rows(self.hessian.rows)
+        if not self.has_bias:
+            return None
         mean = self._sum_of_inputs / self.hessian.rows
         return self._sum_of_outputs / self.hessian.rows - as_weight(weight) @ mean

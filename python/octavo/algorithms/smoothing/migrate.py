@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -10,7 +13,12 @@ from octavo import _backend, _checks
 from octavo._float_mode import in_default_mode
 from octavo._types import Array
 from octavo.algorithms.observers import MinMax
-from octavo.algorithms.rounding import nearest_rows
+from octavo.algorithms.rounding import (
+    dequantized,
+    nearest_groups,
+    nearest_rows,
+    rounded_inputs,
+)
 from octavo.algorithms.smoothing.fold import geometric_means
 from octavo.algorithms.smoothing.statistics import InputRanges, floats
 
@@ -99,9 +107,10 @@ def best_multiplier(
     symmetric: bool = False,
     static: bool = False,
     bits: int = 8,
+    group: int | None = None,
     alike: ArrayLike | None = None,
 ) -> Array | None:
-    """Return the smoothing multiplier with which the int8 layer comes closest to the float one.
+    """Return the smoothing multiplier with which the layer in codes comes closest to the float one.
 
     Tries `smoothing_multiplier` with root mean squares and alpha from 0.2 to 0.7, with largest
     magnitudes and alpha 0.5, and no multiplier, on the rows that `inputs` kept. What is compared is
@@ -118,6 +127,9 @@ def best_multiplier(
         Whether it will quantize them with one scale for all rows.
     bits : int
         Of the layer's weight, 2 to 8.
+    group : 32, 64 or 128, optional
+        How many inputs share a scale, in the weight and in each row of inputs; these are then
+        symmetric and not static.
     alike
         As in `smoothing_multiplier`.
 
@@ -144,44 +156,58 @@ def best_multiplier(
     inputs.require_rows()
     x = inputs.sample()
     wanted = x @ values.T
-    options = {"symmetric": symmetric, "static": static}
-    trial = _Trial(x, wanted, _checks.integer(bits, "bits", 2, 8), **options)
-    best, least = None, trial.error(values, None)
+    levels = _checks.integer(bits, "bits", 2, 8)
+    layer: Callable[..., Array]
+    if group is None:
+        layer = partial(_in_rows, bits=levels, symmetric=symmetric, static=static)
+    else:
+        layer = partial(_in_groups, bits=levels, group=group)
+
+    def error_with(multiplier: Array | None) -> float:
+        weight = values if multiplier is None else values / multiplier
+        return float(np.square(layer(x, weight, multiplier) - wanted).sum(dtype=np.float64))
+
+    best, least = None, error_with(None)
     for statistic, alpha in _TRIED:
         multiplier = smoothing_multiplier(values, inputs, alpha, statistic, alike=alike)
-        error = trial.error(values / multiplier, multiplier)
+        error = error_with(multiplier)
         if error < least:
             best, least = multiplier, error
     return best
 
 
-class _Trial:
-    """The error of int8 layers on one sample."""
+def _in_rows(
+    x: Array, weight: Array, multiplier: Array | None, *, bits: int, symmetric: bool, static: bool
+) -> Array:
+    """Return what an int8 layer gives, with a scale for each row of its weight."""
+    scale, point = None, 0
+    if static:
+        seen = MinMax()
+        seen.update(x if multiplier is None else x * multiplier)
+        scale, point = seen.scale_zero_point(symmetric)
+    layer = _backend.backend.PackedLinear(
+        *nearest_rows(weight, bits),
+        bias=None,
+        activation="none",
+        symmetric=symmetric,
+        input_scale=scale,
+        input_zero_point=point,
+        output_scale=None,
+        output_zero_point=0,
+        input_multiplier=multiplier,
+    )
+    return layer.run(x)
 
-    def __init__(
-        self, x: Array, wanted: Array, bits: int, *, symmetric: bool, static: bool
-    ) -> None:
-        self._x, self._wanted, self._bits = x, wanted, bits
-        self._symmetric, self._static = symmetric, static
 
-    def error(self, weight: Array, multiplier: Array | None) -> float:
-        scale, point = None, 0
-        if self._static:
-            seen = MinMax()
-            seen.update(self._x if multiplier is None else self._x * multiplier)
-            scale, point = seen.scale_zero_point(self._symmetric)
-        product = _backend.backend.PackedLinear(
-            *nearest_rows(weight, self._bits),
-            bias=None,
-            activation="none",
-            symmetric=self._symmetric,
-            input_scale=scale,
-            input_zero_point=point,
-            output_scale=None,
-            output_zero_point=0,
-            input_multiplier=multiplier,
-        )
-        return float(np.square(product.run(self._x) - self._wanted).sum(dtype=np.float64))
+def _in_groups(
+    x: Array, weight: Array, multiplier: Array | None, *, bits: int, group: int
+) -> Array:
+    """Return what a layer with a scale for each group of inputs gives."""
+    read = x if multiplier is None else x * multiplier
+    size = np.square(read, dtype=np.float64).mean(axis=0)
+    codes, scale = nearest_groups(weight, group, bits, importance=size)
+    product: Array = rounded_inputs(read, group) @ dequantized(codes, scale, group).T
+    return product
 
 
 def _weight(weight: ArrayLike, inputs: InputRanges) -> Array:

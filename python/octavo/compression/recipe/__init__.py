@@ -12,17 +12,19 @@ from typing import Any
 from octavo._text import shown
 from octavo.compression.recipe._yaml import read_yaml
 from octavo.compression.recipe.prune import Prune
-from octavo.compression.recipe.quantize import Quantize
+from octavo.compression.recipe.quantize import IN_GROUPS, Quantize
 from octavo.compression.recipe.recipe import Recipe, from_fields
 from octavo.compression.recipe.share import Share
 
-__all__ = ["PRESETS", "Prune", "Quantize", "Recipe", "Share", "read_recipe"]
+__all__ = ["IN_GROUPS", "PRESETS", "Prune", "Quantize", "Recipe", "Share", "read_recipe"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "int8": {},
     "int8-static": {"quantize": {"activations": "static", "smooth": "auto"}},
     "int8-smooth": {"quantize": {"smooth": "auto"}},
     "int8-gptq": {"quantize": {"rounding": "gptq"}},
+    "int4": {"quantize": "int4"},
+    "int4-gptq": {"quantize": {"dtype": "int4", "rounding": "gptq"}},
     "fp16": {"quantize": "float16"},
     "bf16": {"quantize": "bfloat16"},
     "deep-compression": {

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from octavo import _checks
 from octavo._text import shown
 from octavo.compression.recipe import _fields
 from octavo.models.self_attention import ATTENTION_PRECISIONS
-from octavo.nn.weights import GROUPS, KINDS
+from octavo.nn.weights import GROUPS, KINDS, GroupedWeight
 
 DTYPES = (*(kind for kind in KINDS if kind != "float32"), "none")
 ACTIVATIONS = ("dynamic", "static")
 OBSERVERS = ("minmax", "moving_average", "percentile", "mse", "entropy")
-ROUNDING = ("nearest", "gptq")
+ROUNDING = ("nearest", "weighted", "gptq")
 KEEP = ("float32", "float16", "bfloat16")
-FIELDS_OF_INT4 = ("group", "exclude", "keep", "attention")
+IN_GROUPS = {kind: cls.bits for kind, cls in KINDS.items() if issubclass(cls, GroupedWeight)}
+"""Kinds of weights with a scale for each group of inputs, and the bits of their codes."""
+_FIELDS_IN_GROUPS = (
+    *("group", "embedding_bits", "rounding", "damping", "smooth", "equalize", "correct_bias"),
+    *("exclude", "keep", "attention"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,18 +31,20 @@ class Quantize:
 
     Parameters
     ----------
-    dtype : "int8", "int4", "float16", "bfloat16" or "none"
+    dtype : "int8", "int4", "int5", "int8-group", "float16", "bfloat16" or "none"
         Of the weights. float16, bfloat16 and none compute in float32, and the fields below do not
-        apply. int4, for linear layers beside int8 tables, has `group`, `exclude`, `keep` and
-        `attention`.
+        apply. int4, int5 and int8-group have a scale for each group of inputs, and quantize
+        activations in the same groups, symmetrically, while running: they have no `bits`,
+        `activations`, `observer`, `symmetric`, `dynamic` and `outliers`.
     bits : int
         2 to 8, for the codes of the weights: they lie within ``2 ** (bits - 1) - 1`` of 0. They are
         int8 all the same and run as such; with ``store: zstd`` a code takes at most about ``bits``
         bits in the file. Below 6, round with GPTQ.
     group : 32, 64 or 128, optional
-        Of int4: how many inputs share a scale; default: 32.
+        How many inputs share a scale; default: 32.
     embedding_bits : int, optional
-        The same for embeddings, which are rounded to nearest; default: `bits`.
+        The same for embeddings, which are rounded to nearest; default: `bits`. Beside int4 it is 8,
+        the default, or 4 (5 beside int5), and of the layer that gives a decoder's logits too.
     activations : "dynamic" or "static"
         Dynamic: each row of a layer's input is quantized over its own range while running.
         Static: with one scale for a layer, found from calibration data.
@@ -47,8 +54,10 @@ class Quantize:
         Whether activations are quantized symmetrically.
     dynamic : tuple of str
         Names of layers that stay dynamic under static activations; ``*`` stands for anything.
-    rounding : "nearest" or "gptq"
-        Of the weights; GPTQ needs calibration data.
+    rounding : "nearest", "weighted" or "gptq", optional
+        Of the weights; weighted and GPTQ need calibration data. Scales of groups are searched for
+        in any case; with "weighted", errors count as their inputs do. Default: in groups, where
+        there is calibration data, weighted, else nearest.
     damping : float, optional
         Of GPTQ.
     smooth : float or "auto", optional
@@ -84,7 +93,7 @@ class Quantize:
     observer: str | None = None
     symmetric: bool = False
     dynamic: tuple[str, ...] = ()
-    rounding: str = "nearest"
+    rounding: str | None = None
     damping: float | None = None
     smooth: float | str | None = None
     equalize: bool = False
@@ -97,7 +106,8 @@ class Quantize:
     def __post_init__(self) -> None:
         _checks.choice(self.dtype, "recipe: quantize.dtype", DTYPES)
         _checks.choice(self.activations, "recipe: quantize.activations", ACTIVATIONS)
-        _checks.choice(self.rounding, "recipe: quantize.rounding", ROUNDING)
+        if self.rounding is not None:
+            _checks.choice(self.rounding, "recipe: quantize.rounding", ROUNDING)
         _checks.choice(self.keep, "recipe: quantize.keep", KEEP)
         _checks.choice(self.attention, "recipe: quantize.attention", ATTENTION_PRECISIONS)
         if self.observer is not None:
@@ -133,13 +143,23 @@ class Quantize:
             _checks.real(self.damping, "recipe: quantize.damping", "[0, inf)")
 
     def _check_together(self) -> None:
-        if self.dtype == "int8" and self.group is not None:
-            raise ValueError("recipe: quantize.group: int8 has no group")
         if self.dtype != "int8":
-            own = ("dtype", *FIELDS_OF_INT4) if self.dtype == "int4" else ("dtype",)
+            own = ("dtype", *(_FIELDS_IN_GROUPS if self.dtype in IN_GROUPS else ()))
             others = [key for key in _fields.set_fields(self) if key not in own]
             if others:
                 raise ValueError(f"recipe: quantize.{others[0]}: {self.dtype} has no {others[0]}")
+            bits = IN_GROUPS.get(self.dtype)
+            if self.embedding_bits not in (None, 8, bits):
+                raise ValueError(
+                    f"recipe: quantize.embedding_bits: expected 8 or {bits} beside {self.dtype}, "
+                    f"got {self.embedding_bits}"
+                )
+        elif self.group is not None:
+            raise ValueError("recipe: quantize.group: int8 has no group")
+        elif self.rounding == "weighted":
+            raise ValueError(
+                "recipe: quantize.rounding: expected nearest or gptq of int8, got weighted"
+            )
         if self.activations != "static":
             for key in ("observer", "dynamic"):
                 if getattr(self, key):
@@ -154,8 +174,8 @@ class Quantize:
         """The first field that cannot do without calibration data."""
         if self.activations == "static":
             return "quantize.activations: static"
-        if self.rounding == "gptq":
-            return "quantize.rounding: gptq"
+        if self.rounding in ("weighted", "gptq"):
+            return f"quantize.rounding: {self.rounding}"
         for key in ("smooth", "correct_bias", "outliers"):
             if getattr(self, key):
                 return f"quantize.{key}"
@@ -164,7 +184,7 @@ class Quantize:
     @property
     def passes(self) -> int:
         """How many passes over calibration data it makes, at least."""
-        several = (self.rounding == "gptq", self.correct_bias)
+        several = (self.rounding in ("weighted", "gptq"), self.correct_bias)
         single = (self.activations == "static", bool(self.smooth), bool(self.outliers))
         return 2 * sum(several) + sum(single)
 
@@ -172,6 +192,12 @@ class Quantize:
     def is_plain(self) -> bool:
         """Whether each layer can become what it will be without a look at others or at data."""
         return self.needs_data is None and not self.equalize
+
+    def resolved(self, has_calibration: bool) -> Quantize:
+        """Return this with the choices that were left open made, by whether there is data."""
+        if self.dtype in IN_GROUPS and self.rounding is None and has_calibration:
+            return replace(self, rounding="weighted")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as a recipe's dict has them."""

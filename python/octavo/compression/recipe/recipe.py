@@ -73,7 +73,8 @@ class Recipe:
         has_calibration : bool
             Whether there is calibration data.
         """
-        needed = self.quantize.needs_data
+        quantize = self.quantize.resolved(has_calibration)
+        needed = quantize.needs_data
         prune = self.prune
         if prune is not None:
             prune = prune.resolved(has_calibration)
@@ -81,7 +82,7 @@ class Recipe:
                 needed = needed or prune.method
         if needed is not None and not has_calibration:
             raise ValueError(f"calibration: expected data, {needed} needs it; got none")
-        return replace(self, prune=prune)
+        return replace(self, prune=prune, quantize=quantize)
 
     @property
     def needs_data(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPTQ as a stage: weights are rounded in the order of the layers, each on the inputs it gets."""
+"""Rounding by data as a stage: in the order of the layers, each on the inputs that it gets."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ import numpy as np
 from octavo import functional, nn
 from octavo._types import Float32
 from octavo.algorithms import pruning
-from octavo.algorithms.pruning import InputHessian, OutputFit
+from octavo.algorithms.pruning import InputHessian, InputNorms, OutputFit
 from octavo.algorithms.pruning.arguments import DAMPING
-from octavo.algorithms.rounding import gptq
+from octavo.algorithms.rounding import dequantized, gptq, nearest_groups, rounded_inputs
 from octavo.algorithms.sharing import share
 from octavo.compression.plan import LayerPlan
 from octavo.compression.sequential import Statistics, fit_in_order
 from octavo.compression.work import Work
 
 AIM = "model"
+BY_ACTIVATION = False
 
 
 def round_weights(work: Work) -> None:
-    """Fill in codes, scales and biases where the recipe asks for GPTQ.
+    """Fill in codes, scales and biases where the recipe asks for GPTQ, or weighs errors.
 
-    Each layer is rounded with what comes through the layers before it, these quantized already. It
-    aims at what the float model has in its place, the residual connection included, so that a layer
-    makes up for the errors before it; its bias is fitted too. Zeros of pruned layers stay.
+    Each layer is rounded with what comes through the layers before it, these quantized already.
+    With GPTQ it aims at what the float model has in its place, the residual connection included, so
+    that a layer makes up for the errors before it; a bias is fitted too. Zeros of pruned layers
+    stay.
     """
-    if work.recipe.quantize.rounding == "gptq":
+    if work.recipe.quantize.rounding in ("weighted", "gptq"):
         fit_in_order(work.model, work.batches, _Rounder(work), work.progress)
 
 
 class _Rounder:
-    """GPTQ as a `Fitter`."""
+    """Rounding as a `Fitter`."""
 
     doing = "rounding"
 
     def __init__(self, work: Work) -> None:
         quantize = work.recipe.quantize
-        self.aim: str | None = AIM
+        self.aim = AIM if quantize.rounding == "gptq" else None
         self._work, self._plans = work, work.plans
         self._damping = DAMPING if quantize.damping is None else quantize.damping
 
@@ -49,15 +51,18 @@ class _Rounder:
 
     def statistics(self, layers: Sequence[nn.Linear]) -> Statistics:
         width = layers[0].in_features
+        if self.aim is None:
+            return InputNorms(width)
         if self.aim == "layer":
             return InputHessian(width)
-        return OutputFit(width, sum(layer.out_features for layer in layers))
+        return self._work.output_fit(layers)
 
     def reading(self, name: str) -> Hashable:
         plan = self._plans[name]
         arrays = self._multiplier(name), plan.outliers
         parts = [None if array is None else array.tobytes() for array in arrays]
-        return *parts, plan.input_scale, plan.input_zero_point
+        of_codes = plan.input_scale, plan.input_zero_point, plan.group
+        return *parts, *of_codes, self._work.has_bias(self._work.linear(name))
 
     def scaled(self, name: str, x: Float32) -> Float32:
         multiplier = self._multiplier(name)
@@ -67,6 +72,8 @@ class _Rounder:
         """Return the input as the layer will see it: quantized, but for outlier columns."""
         plan = self._plans[name]
         rows = self.scaled(name, x)
+        if plan.group is not None:
+            return rounded_inputs(rows, plan.group)
         floats = np.array([], np.intp) if plan.outliers is None else plan.outliers
         rest = np.array(rows, order="C")
         rest[:, floats] = 0
@@ -100,18 +107,27 @@ class _Rounder:
 def _fill(plan: LayerPlan, layer: nn.Linear, statistics: Statistics, damping: float) -> None:
     """Write codes, scales and perhaps a bias into a plan."""
     weight = np.asarray(layer.weight)
+    if isinstance(statistics, InputNorms):
+        assert plan.group is not None
+        importance = np.square(statistics.norms()) / statistics.rows
+        plan.codes, plan.scale = nearest_groups(
+            weight, plan.group, plan.bits, importance=importance
+        )
+        return
     mask = weight != 0 if plan.pruned else None
     if isinstance(statistics, OutputFit):
         target, hessian = statistics.solve(weight, damping)
         if mask is not None:
             target = pruning.refit(target, hessian, mask, damping=damping)
     else:
-        assert isinstance(statistics, InputHessian)
         target, hessian = weight.astype(np.float64), statistics.matrix()
-    options: dict[str, Any] = {"damping": damping, "mask": mask}
+    options: dict[str, Any] = {"damping": damping, "mask": mask, "group": plan.group}
+    options["by_activation"] = BY_ACTIVATION
     if plan.clusters is not None:
         _, options["scale"], options["codebook"] = share(target, plan.clusters)
     codes, scale = gptq(target, hessian, plan.bits, **options)
     plan.codes, plan.scale = codes, scale
     if isinstance(statistics, OutputFit):
-        plan.bias = statistics.bias(codes * scale[:, None]).astype(np.float32)
+        rounded = dequantized(codes, scale, plan.group)
+        bias = statistics.bias(rounded)
+        plan.bias = None if bias is None else bias.astype(np.float32)

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding weights with a look at what they are multiplied with."""
+"""GPTQ: what rounding one column did is taken over by the columns behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
-from octavo._ops.quantize import quantize_linear
 from octavo._scales import normal_scale
 from octavo._types import Float64
 from octavo.algorithms.pruning import InputHessian, selection
 from octavo.algorithms.pruning.arguments import DAMPING, damped, matrix_of
 from octavo.algorithms.pruning.second_order import inverse_factor
+from octavo.algorithms.rounding import groups
+from octavo.algorithms.rounding.nearest import Grid
 
 _COLUMNS = 128
-_SCALES = ("max", "search")
 _FACTORS = np.linspace(1.0, 0.5, 26)
 """Parts of the largest magnitude that a searched scale may span; below half, no row gained."""
 
@@ -27,13 +28,14 @@ def gptq(
     hessian: InputHessian | ArrayLike,
     bits: int = 8,
     *,
+    group: int | None = None,
     scale: str | ArrayLike = "search",
     damping: float = DAMPING,
     by_activation: bool = False,
     mask: ArrayLike | None = None,
     codebook: ArrayLike | None = None,
     columns: int = _COLUMNS,
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int8], NDArray[Any]]:
     """Quantize a weight so that the layer's outputs change little.
 
     Columns are rounded one after the other; those still to come take over the error of each, as
@@ -46,15 +48,18 @@ def gptq(
     hessian : InputHessian or float array of shape (K, K)
         The mean of x xᵀ over calibration rows, of what the weight is multiplied with.
     bits : int
-        2 to 8: codes lie within ``2 ** (bits - 1) - 1`` of 0.
-    scale : "search", "max" or float array of shape (N,)
-        Of each row. ``"max"`` maps the largest magnitude to the largest code. ``"search"`` clips
-        as much as makes the expected error least; it matters below 8 bits.
+        2 to 8: codes lie within ``2 ** (bits - 1) - 1`` of 0; in groups also one below.
+    group : 32, 64 or 128, optional
+        How many neighbouring inputs share a scale; default: all of a row. A scale is found when its
+        group is reached, of what it has to make up for by then.
+    scale : "search", "max" or float array of shape (N,), or (N, groups)
+        Of each row or group. ``"max"`` maps the largest magnitude to the largest code.
+        ``"search"`` takes what makes the expected error least; it matters below 8 bits.
     damping : float
         This share of the mean of the Hessian's diagonal is added to the diagonal.
     by_activation : bool
         Round the columns of the largest inputs first, while most others can still make up for
-        them.
+        them. Groups are of neighbours all the same, their scales those of the weight as it came.
     mask : bool array, shape (N, K), optional
         Codes are 0 where it is False.
     codebook : int array, shape (k,), optional
@@ -65,7 +70,8 @@ def gptq(
     Returns
     -------
     (codes, scale) : int8 array, shape (N, K), and float32 array, shape (N,)
-        The weight is about ``codes * scale[:, None]``; `Linear.from_quantized` takes them.
+        The weight is about ``codes * scale[:, None]``; `Linear.from_quantized` takes them. In
+        groups as of `nearest_groups`.
 
     Raises
     ------
@@ -92,7 +98,10 @@ def gptq(
     """
     array = selection.as_weight(weight)
     width = array.shape[1]
-    grid = _Grid(_checks.integer(bits, "bits", 2, 8), codebook)
+    levels = _checks.integer(bits, "bits", 2, 8)
+    if group is not None and codebook is not None:
+        raise ValueError("codebook: expected none beside group, got both")
+    grid = Grid(levels, codebook, whole=group is not None)
     keep = None if mask is None else selection.as_mask(mask, array.shape)
     step = _checks.integer(columns, "columns", 1)
     target = array.astype(np.float64)
@@ -105,78 +114,71 @@ def gptq(
     upper = inverse_factor(full[np.ix_(order, order)], damping)
     cost = np.empty(width)
     cost[order] = 1 / np.square(np.diagonal(upper))
-    scales = _row_scales(scale, target, grid, cost)
-    ordered = None if keep is None else keep[:, order]
-    codes = np.empty(array.shape, np.int8)
-    codes[:, order] = _round_columns(target[:, order], upper, scales, grid, ordered, step)
-    nearest = grid.nearest(target / scales[:, None])
+    if group is None:
+        scales: _Scales = _Scales(_row_scales(scale, target, grid, cost)[:, None], max(1, width))
+    else:
+        scales = _group_scales(scale, target, levels, cost, groups.group_of(group), by_activation)
+        step = max(scales.size, step - step % scales.size)
+    nearest = grid.nearest(target / scales.spread(width))
     if keep is not None:
         nearest[~keep] = 0
-    worse = _errors(target, codes, scales, full) >= _errors(target, nearest, scales, full)
-    codes[worse] = nearest[worse]
-    return codes, scales.astype(np.float32)
+    nearest_errors = _errors(target, nearest * scales.spread(width), full)
+    first = scales.values.copy()
+    codes = np.empty(array.shape, np.int8)
+    kept = None if keep is None else keep[:, order]
+    codes[:, order] = _round_columns(target[:, order], upper, scales, order, grid, kept, step)
+    worse = _errors(target, codes * scales.spread(width), full) >= nearest_errors
+    codes[worse], scales.values[worse] = nearest[worse], first[worse]
+    found = scales.values.astype(scales.precision)
+    return codes, found[:, 0] if group is None else found
 
 
-def nearest_rows(
-    weight: NDArray[np.float32], bits: int = 8
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round each row symmetrically over its own range, as `octavo.quantize` does with 8 bits.
+class _Scales:
+    """A scale for each row and group of columns, (N, groups), float64 of another type's values.
 
-    Parameters
-    ----------
-    weight : float32 array, shape (N, K), finite
-    bits : int
-        2 to 8, as in `gptq`.
-
-    Returns
-    -------
-    (codes, scale) : int8 array, shape (N, K), and float32 array, shape (N,)
-        The scale of a row without range is 1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from octavo.algorithms.rounding import nearest_rows
-    >>> nearest_rows(np.array([[3.5, -0.6], [0, 0]], np.float32), bits=4)
-    (array([[ 7, -1],
-           [ 0,  0]], dtype=int8), array([0.5, 1. ], dtype=float32))
+    `find`, if there is one, gets what is left of a group when it is reached, (N, size), and where
+    it begins, and returns the scales that it then gets.
     """
-    largest = np.abs(weight).max(axis=1, initial=0)
-    with np.errstate(under="ignore"):
-        scale = normal_scale(largest / np.float32(2 ** (bits - 1) - 1), largest == 0)
-    return quantize_linear(weight, scale, axis=0), scale
+
+    def __init__(
+        self,
+        values: Float64,
+        size: int,
+        precision: Any = np.float32,
+        find: Callable[[Float64, int], NDArray[Any]] | None = None,
+    ) -> None:
+        self.values, self.size, self.precision, self.find = values, size, precision, find
+
+    def spread(self, width: int) -> Float64:
+        """Return the scale of each of so many columns."""
+        return self.values.repeat(self.size, axis=1)[:, :width]
 
 
-class _Grid:
-    """The codes that may be used."""
+def _group_scales(
+    scale: Any, target: Float64, bits: int, cost: Float64, size: int, static: bool
+) -> _Scales:
+    """Return the scales of groups of the weight as it is, and how to find them anew."""
+    rows = groups.in_groups(target, size)
+    if not isinstance(scale, str):
+        given = _checks.as_float32(scale, "scale", float64=True)
+        _checks.check_shape(given, rows.shape[:2], "scale")
+        _checks.check_finite(given, "scale")
+        if not given.all():
+            raise ValueError("scale: expected values other than 0, got 0.0")
+        return _Scales(given.astype(np.float64), size)
+    choose = {"max": groups.plain_scales, "search": groups.search_scales}[
+        _checks.choice(scale, "scale", groups.SCALES)
+    ]
+    precision = groups.scale_type(target, bits)
 
-    def __init__(self, bits: int, codebook: ArrayLike | None) -> None:
-        self._values: Float64 | None = None
-        self.largest = float(2 ** (bits - 1) - 1)
-        if codebook is None:
-            return
-        array = _checks.as_array(codebook, "codebook")
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"codebook: expected integers, got {array.dtype}")
-        _checks.check_shape(array, (None,), "codebook")
-        if not array.size or array.min() < -127 or array.max() > 127:
-            raise ValueError(
-                "codebook: expected values in [-127, 127], got "
-                + (f"{array.min()} to {array.max()}" if array.size else "none")
-            )
-        self._values = np.unique(array).astype(np.float64)
-        # Of zeros alone, as a weight of zeros has, any scale will do.
-        self.largest = float(np.abs(self._values).max()) or 1.0
+    def find(left: Float64, start: int) -> NDArray[Any]:
+        return choose(left, bits, precision, cost[start : start + left.shape[1]])
 
-    def nearest(self, values: Float64) -> NDArray[np.int8]:
-        """Return the nearest code of each value; of two, the even one (the lower in a codebook)."""
-        if self._values is None:
-            return np.clip(np.rint(values), -self.largest, self.largest).astype(np.int8)
-        middles = (self._values[1:] + self._values[:-1]) / 2
-        return self._values[np.searchsorted(middles, values)].astype(np.int8)
+    first = choose(rows, bits, precision, groups.in_groups(cost, size)).astype(np.float64)
+    return _Scales(first, size, precision, None if static else find)
 
 
-def _row_scales(scale: Any, target: Float64, grid: _Grid, cost: Float64) -> Float64:
+def _row_scales(scale: Any, target: Float64, grid: Grid, cost: Float64) -> Float64:
     """Return a scale for each row, float64 with float32's values.
 
     `cost` weighs the squared error of each column as it enters GPTQ's sum, where columns make up
@@ -187,7 +189,7 @@ def _row_scales(scale: Any, target: Float64, grid: _Grid, cost: Float64) -> Floa
         _checks.check_shape(given, (len(target),), "scale")
         _checks.check_scale(given, "scale")
         return given.astype(np.float64)
-    _checks.choice(scale, "scale", _SCALES)
+    _checks.choice(scale, "scale", groups.SCALES)
     reach = np.abs(target).max(axis=1, initial=0)
     full = _as_scale(reach / grid.largest, reach == 0)
     if scale == "max":
@@ -209,12 +211,13 @@ def _as_scale(values: Float64, empty: NDArray[np.bool_]) -> Float64:
 def _round_columns(
     target: Float64,
     upper: Float64,
-    scales: Float64,
-    grid: _Grid,
+    scales: _Scales,
+    order: NDArray[np.intp],
+    grid: Grid,
     keep: NDArray[np.bool_] | None,
     step: int,
 ) -> NDArray[np.int8]:
-    """Round from left to right, `step` columns at a time."""
+    """Round from left to right, `step` columns at a time; `order` says which columns they are."""
     outputs, inputs = target.shape
     # Transposed: a column is then contiguous.
     rest, codes = np.ascontiguousarray(target.T), np.empty((inputs, outputs), np.int8)
@@ -223,17 +226,22 @@ def _round_columns(
         part, local = rest[start:end], upper[start:end, start:end]
         errors = np.empty((end - start, outputs))
         for j in range(end - start):
-            rounded = grid.nearest(part[j] / scales)
+            column, group = order[start + j], order[start + j] // scales.size
+            if scales.find is not None and column % scales.size == 0:
+                left = np.ascontiguousarray(part[j : j + scales.size].T)
+                scales.values[:, group] = scales.find(left, column)
+            scale = scales.values[:, group]
+            rounded = grid.nearest(part[j] / scale)
             if keep is not None:
                 rounded[~keep[:, start + j]] = 0
             codes[start + j] = rounded
-            errors[j] = (part[j] - rounded * scales) / local[j, j]
+            errors[j] = (part[j] - rounded * scale) / local[j, j]
             part[j + 1 :] -= np.outer(local[j, j + 1 :], errors[j])
         rest[end:] -= upper[start:end, end:].T @ errors
     return codes.T
 
 
-def _errors(target: Float64, codes: NDArray[np.int8], scales: Float64, full: Float64) -> Float64:
+def _errors(target: Float64, rounded: Float64, full: Float64) -> Float64:
     """Return the Hessian-weighted squared error of each row."""
-    gap = target - codes * scales[:, None]
+    gap = target - rounded
     return np.einsum("ij,ij->i", gap @ full, gap)

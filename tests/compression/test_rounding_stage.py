@@ -12,7 +12,7 @@ import model_files
 import octavo
 from octavo import nn
 from octavo.algorithms.pruning import InputHessian, OutputFit
-from octavo.compression import gptq, read_recipe
+from octavo.compression import read_recipe, rounding
 from octavo.compression.plan import LayerPlan
 from octavo.compression.sensitivity import agreement, vectors_of
 from octavo.compression.work import Work
@@ -72,7 +72,7 @@ def test_nearer_than_rounding_to_nearest(model: Encoder) -> None:
 def test_few_bits_and_both_aims(
     model: Encoder, monkeypatch: pytest.MonkeyPatch, bits: int, aim: str
 ) -> None:
-    monkeypatch.setattr(gptq, "AIM", aim)
+    monkeypatch.setattr(rounding, "AIM", aim)
     recipe = {"quantize": {"rounding": "gptq", "bits": bits, "embedding_bits": 8}}
     made = octavo.compress(model, recipe, calibration=rows(0))
     most = 2 ** (bits - 1) - 1
@@ -120,7 +120,7 @@ def test_errors_name_the_layer(model: Encoder) -> None:
 
 def rounder(model: Encoder, recipe: Any = "int8-gptq") -> Any:
     work = Work(read_recipe(recipe), model, Batches([]))
-    return gptq._Rounder(work), work
+    return rounding._Rounder(work), work
 
 
 def test_layers_are_fitted_to_what_they_will_read(model: Encoder) -> None:
