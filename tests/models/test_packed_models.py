@@ -62,6 +62,8 @@ def test_weights_are_those_of_the_file(tmp_path: Path, family: str, form: str) -
     assert len(layers) in (2 * 6 + 1, 2 * 7)
     for name, layer in layers.items():
         np.testing.assert_array_equal(layer.weight, floats[f"{name}.weight"], err_msg=name)
+    if family == "bert":
+        assert model.encoder.layer[0].attention.self.in_int8
     found, wanted = model(IDS), exact(IDS)
     cosine = (found * wanted).sum() / np.sqrt((found**2).sum() * (wanted**2).sum())
     assert cosine > 0.995

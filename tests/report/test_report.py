@@ -155,6 +155,21 @@ def test_an_artifact_with_and_without_its_float_model(
     assert both["cosine_min"] > 0.99
 
 
+def test_an_artifact_of_4_bits(folder: Path, results: Path, tmp_path: Path) -> None:
+    small = tmp_path / "int4"
+    octavo.compress(folder, {"quantize": "int4"}).save(small)
+    facts = collect.collect_model(small, folder)
+    linear = [layer for layer in facts.layers if layer.kind == "linear"]
+    assert {(layer.bits, layer.inputs_as) for layer in linear} == {(4, "dynamic")}
+    measured = [layer.relative for layer in linear if layer.relative is not None]
+    assert len(measured) == 12
+    assert all(0.02 < error < 0.5 for error in measured)
+    page = report.write(tmp_path / "a.html", model=small, reference=folder, bench=[results])
+    assert page["cosine_min"] == pytest.approx(facts.cosine_min)
+    with pytest.raises(ValueError, match="is compressed; name the float model's folder"):
+        collect.collect_model(small, small)
+
+
 def test_references_that_do_not_fit(folder: Path, results: Path, tmp_path: Path) -> None:
     octavo.compress(folder).save(tmp_path / "int8")
     other = model_files.write_random(tmp_path / "other", "distilbert")

@@ -48,7 +48,7 @@ def collect_model(
     progress("reading the model", 0.0)
     model = load_encoder(folder)
     full: Encoder | None = None
-    if _is_int8(model):
+    if _is_quantized(model):
         small, stored = model, weight_bytes(folder)
         if reference is not None:
             full = _reference(reference, small)
@@ -86,13 +86,14 @@ def collect_model(
     )
 
 
-def _is_int8(model: Encoder) -> bool:
-    return any(nn.is_linear(layer, "int8") for _, layer in model.named_modules())
+def _is_quantized(model: Encoder) -> bool:
+    layers = (layer for _, layer in model.named_modules())
+    return any(nn.is_linear(layer) and layer.held_weight.bits <= 8 for layer in layers)
 
 
 def _reference(folder: str | Path, small: Encoder) -> Encoder:
     full = load_encoder(folder)
-    if _is_int8(full):
+    if _is_quantized(full):
         raise ValueError(f"reference: {folder} is compressed; name the float model's folder")
     names = [
         {name for name, layer in model.named_modules() if layer_kind(layer)}

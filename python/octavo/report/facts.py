@@ -156,7 +156,7 @@ def layer_facts(
 def _inputs_as(layer: Any, state: dict[str, Any]) -> str:
     if layer_kind(layer) != "linear":
         return ""
-    if not nn.is_linear(layer, "int8"):
+    if layer.held_weight.bits > 8:
         return "float"
     return "static" if "input_scale" in state else "dynamic"
 
