@@ -45,6 +45,8 @@ RECIPES: dict[str, tuple[Any, int]] = {
     "int8 static": ("int8-static", _CALIBRATION),
     "int8 smooth": ("int8-smooth", _CALIBRATION),
     "int8 gptq": ("int8-gptq", _CALIBRATION),
+    "int4": ("int4", _CALIBRATION),
+    "int4 gptq": ("int4-gptq", _PRUNING),
     "50% sparse int8": ("sparse50-int8", _PRUNING),
     "2:4 sparse int8": ("2:4-int8", _PRUNING),
     "deep compression": ("deep-compression", _PRUNING),

@@ -164,6 +164,7 @@ def test_an_artifact_of_4_bits(folder: Path, results: Path, tmp_path: Path) -> N
     measured = [layer.relative for layer in linear if layer.relative is not None]
     assert len(measured) == 12
     assert all(0.02 < error < 0.5 for error in measured)
+    assert list(facts.models) == ["octavo", "octavo float32"]
     page = report.write(tmp_path / "a.html", model=small, reference=folder, bench=[results])
     assert page["cosine_min"] == pytest.approx(facts.cosine_min)
     with pytest.raises(ValueError, match="is compressed; name the float model's folder"):

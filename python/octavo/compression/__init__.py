@@ -6,11 +6,20 @@ from __future__ import annotations
 from octavo.compression.calibration_context import Calibration, freeze
 from octavo.compression.converter import Converter, Optimize
 from octavo.compression.entry import compress, sensitivity
-from octavo.compression.recipe import PRESETS, Prune, Quantize, Recipe, Share, read_recipe
+from octavo.compression.recipe import (
+    IN_GROUPS,
+    PRESETS,
+    Prune,
+    Quantize,
+    Recipe,
+    Share,
+    read_recipe,
+)
 from octavo.compression.sensitivity import LayerSensitivity, Sensitivity
 from octavo.compression.target import Target, TargetNotMetError
 
 __all__ = [
+    "IN_GROUPS",
     "PRESETS",
     "Calibration",
     "Converter",

@@ -11,6 +11,7 @@ from octavo import nn
 from octavo._types import Float32
 from octavo.algorithms.smoothing import MeanError
 from octavo.compression.ranges import token_rows
+from octavo.compression.recipe import IN_GROUPS
 from octavo.compression.work import Work
 from octavo.data.batches import Batch
 from octavo.models.encoder import Encoder
@@ -58,8 +59,9 @@ def correct_biases(work: Work, finished: Encoder) -> Encoder:
 
 
 def _in_order(block: nn.Module, one: tuple[Any, ...]) -> list[str]:
-    """List the int8 layers of a block in the order of their calls."""
-    paths = [path for path, layer in block.named_modules() if nn.is_linear(layer, "int8")]
+    """List the quantized layers of a block in the order of their calls."""
+    kinds = "int8", *IN_GROUPS
+    paths = [path for path, layer in block.named_modules() if nn.is_linear(layer, *kinds)]
     seen: list[str] = []
     with hooks.watching(block, paths, lambda path, _, __: seen.append(path)):
         block(*one)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from octavo import nn
 from octavo.algorithms.measures import cosines
-from octavo.compression import compress
+from octavo.compression import IN_GROUPS, compress
 from octavo.data.batches import batches_of
 from octavo.data.sentences import SENTENCES
 from octavo.data.sources import CalibrationData
@@ -82,13 +82,22 @@ def collect_model(
         layers=layers,
         cosine_mean=mean,
         cosine_min=least,
-        models={"octavo int8": small} | ({} if full is None else {"octavo float32": full}),
+        models={_name(small): small} | ({} if full is None else {"octavo float32": full}),
     )
 
 
 def _is_quantized(model: Encoder) -> bool:
-    layers = (layer for _, layer in model.named_modules())
-    return any(nn.is_linear(layer) and layer.held_weight.bits <= 8 for layer in layers)
+    return any(layer.held_weight.bits <= 8 for layer in _linears(model))
+
+
+def _linears(model: Encoder) -> list[nn.Linear]:
+    return [layer for _, layer in model.named_modules() if nn.is_linear(layer)]
+
+
+def _name(model: Encoder) -> str:
+    """Return what figures call a compressed model."""
+    kinds = {layer.kind for layer in _linears(model)}
+    return "octavo" if kinds & set(IN_GROUPS) else "octavo int8"
 
 
 def _reference(folder: str | Path, small: Encoder) -> Encoder:

@@ -151,7 +151,7 @@ def plots(
                 "latency",
                 figures.latency_figure(rows),
                 "Latency",
-                "Each engine's time over octavo int8's (under the case); right of the line is"
+                "Each engine's time over octavo's (under the case); right of the line is"
                 f" slower.{_left_out(rows)}",
                 _NO_ROWS,
             ),

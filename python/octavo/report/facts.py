@@ -89,7 +89,9 @@ class ModelFacts:
     text : str
         What the model read while it was measured.
     cosine_mean, cosine_min : float or None
-        Agreement of the int8 sentence vectors with the float32 ones.
+        Agreement of its sentence vectors with the float32 ones.
+    models : dict of str to Encoder
+        The model, and the float one if there is one, by what figures call them.
     """
 
     name: str
@@ -100,6 +102,11 @@ class ModelFacts:
     cosine_mean: float | None = None
     cosine_min: float | None = None
     models: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def small(self) -> Any:
+        """The compressed model."""
+        return next(iter(self.models.values()))
 
 
 def split_name(name: str) -> tuple[str, str]:

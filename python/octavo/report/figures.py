@@ -83,7 +83,7 @@ def latency_figure(rows: Iterable[Mapping[str, Any]]) -> Any:
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("time ÷ octavo int8's, log")
+    axes.set_xlabel("time ÷ octavo's, log")
     _family_legend(axes, seen)
     return made
 

@@ -42,21 +42,21 @@ def measure(facts: ModelFacts | None, progress: Progress, seconds: float = 0.3) 
 
 
 def _lengths(facts: ModelFacts) -> list[int]:
-    positions = facts.models["octavo int8"].config.positions
+    positions = facts.small.config.positions
     return [length for length in _LENGTHS if length <= positions]
 
 
 def _shapes(facts: ModelFacts) -> tuple[tuple[int, int, int], ...]:
     layers = dict.fromkeys(
         (layer.out_features, layer.in_features)
-        for _, layer in facts.models["octavo int8"].named_modules()
+        for _, layer in facts.small.named_modules()
         if nn.is_linear(layer, "int8")
     )
     return tuple((m, n, k) for n, k in layers for m in _ROWS)
 
 
 def _model_rows(facts: ModelFacts, tokens: int, seconds: float) -> list[report.Row]:
-    small = facts.models["octavo int8"]
+    small = facts.small
     ids, mask = whole.make_ids(1, tokens, int(small.config.vocab_size))
     work = whole.linear_work(small, tokens)
     threads = runtime.get_num_threads()
