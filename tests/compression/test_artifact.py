@@ -160,6 +160,16 @@ def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
         assert_same_encoder(octavo.models.load(edited(tmp_path / "other", edit)), plain)
 
 
+def test_weights_alone(tmp_path: Path) -> None:
+    """Activations that others leave in float are quantized as they come."""
+    plain = octavo.models.load(edited(tmp_path / "plain", lambda c, g: None))
+    model = octavo.models.load(edited(tmp_path / "x", lambda c, g: g.pop("input_activations")))
+    layer, same = (one.encoder.layer[0].attention.self.query for one in (model, plain))
+    assert not layer.config()["symmetric"]
+    np.testing.assert_array_equal(layer.weight, same.weight)
+    assert cosines(plain, model).min() > 0.999
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -185,7 +195,6 @@ def test_other_ways_to_say_the_same(tmp_path: Path) -> None:
         (lambda c, g: g["input_activations"].update(num_bits=4), "activations.num_bits is 4"),
         (lambda c, g: g["input_activations"].update(strategy="tensor"), "strategy is 'tensor'"),
         (lambda c, g: g["input_activations"].update(dynamic="local"), "dynamic is 'local'"),
-        (lambda c, g: g.update(input_activations=None), "has no input_activations"),
         (lambda c, g: g.update(output_activations={"num_bits": 8}), "output_activations is not"),
         (lambda c, g: c.update(moe_sparsity_config={"method": "x"}), "moe_sparsity_config is not"),
         (lambda c, g: c.update(sparsity_config=[1]), "sparsity_config must be an object"),

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 GROUP = model_files.W8A8["config_groups"]["group_0"]
 OTHER_LAYERS = GROUP | {"targets": ["re:.*Norm", "Conv1d"]}
-FLOAT_INPUTS = GROUP | {"input_activations": None}
 
 
 @pytest.fixture
@@ -136,7 +135,6 @@ def test_schemes_that_are_not_read(bert: Path) -> None:
     for field, value, message in (
         ("format", "packed", "format is 'packed'.*load the float checkpoint with"),
         ("sparsity_config", {"format": "sparse-bitmask"}, "format is 'sparse-bitmask'"),
-        ("config_groups", {"group_0": FLOAT_INPUTS}, "W8A16"),
         ("config_groups", {"group_0": OTHER_LAYERS}, "no layer of this model is among"),
     ):
         set_quantization(bert, model_files.W8A8 | {field: value})

@@ -2,7 +2,7 @@
 """The compressed-tensors description of a quantized checkpoint, as it is read.
 
 What int8 activations need: format ``int-quantized``, symmetric int8 weights with a scale per
-channel (or per tensor), and activations that are dynamic per token or static per tensor;
+channel (or per tensor), and activations that are dynamic per token, static per tensor or float;
 ``pack-quantized``, weights of 2 to 8 bits with a scale per group, channel or tensor, and
 activations that are dynamic or float: layers quantize them as they come, in the weight's groups.
 Besides, groups of layers in octavo's own formats, whose names say what a reader has to know:

@@ -101,11 +101,6 @@ class CheckpointBuilder:
     ) -> nn.Module:
         """Read a linear layer: int8 if the checkpoint says so, else float."""
         scheme = self._scheme(name, "Linear")
-        if scheme is not None and not scheme.has_activations and scheme.packing is None:
-            raise ValueError(
-                f"quantization_config: layer {shown(name)} has no input_activations; a linear "
-                "layer with int8 weights and float activations is not supported"
-            )
         reader = LayerReader(self._checkpoint, name, self._used)
         weight = self._weight(reader, scheme, (outputs, inputs), "linear")
         bias = reader.float32("bias", (outputs,)) if has_bias else None

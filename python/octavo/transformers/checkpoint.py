@@ -91,7 +91,7 @@ class Layout:
                     f"{name}: the checkpoint holds int8 for a Conv1D, and does not tell which axis"
                     f" has the outputs; {_HELP}"
                 )
-            _require_readable(name, module, scheme)
+            _require_readable(name, module)
             yield module, scheme, known
 
 
@@ -153,14 +153,10 @@ def _other_method(name: Any) -> ValueError:
     )
 
 
-def _require_readable(name: str, module: nn.Module, scheme: Scheme) -> None:
+def _require_readable(name: str, module: nn.Module) -> None:
     if type(module) not in _KINDS:
         kind = type(module).__name__
         raise ValueError(f"{name}: the checkpoint holds int8 for a {kind}; {_HELP}")
-    if isinstance(module, nn.Embedding):
-        return
-    if not scheme.has_activations and scheme.packing is None:
-        raise ValueError(f"{name}: int8 weights with float activations (W8A16); {_HELP}")
 
 
 def description(model: nn.Module) -> dict[str, Any]:
