@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 IDS = np.random.default_rng(0).integers(3, 100, (2, 20))
 CONFIG = {**decoder_files.LLAMA, "hidden_size": 256, "intermediate_size": 512}
 KINDS = {
-    **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "TQ1_0", "TQ2_0", "Q2_K", "Q3_K"), "int4"),
-    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K"), "int5"),
+    **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "TQ1_0", "TQ2_0", "Q2_K"), "int4"),
+    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "Q3_K"), "int5"),
     **dict.fromkeys(("Q8_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q6_K"), "int8-group"),
     **dict.fromkeys(("F32", "F16", "BF16"), "int8"),
 }
@@ -89,7 +89,7 @@ def test_other_types_are_rounded_and_told(tmp_path: Path) -> None:
     assert told["Q6_K"].nbytes == nbytes
     assert told["Q6_K"].error == pytest.approx(np.sqrt(off / norm), rel=1e-6)
     assert 0.001 < told["Q6_K"].error < 0.006
-    assert 0.01 < told["Q3_K"].error < 0.09
+    assert 0.005 < told["Q3_K"].error < 0.045
     assert 0.01 < told["Q2_K"].error < 0.09
     assert str(told["Q6_K"]).startswith("Q6_K became int8-group: 3 tensors, ")
 
@@ -105,7 +105,7 @@ def test_rounding_is_to_the_nearest(tmp_path: Path, kind: str) -> None:
     made = regrouped(kind, given)
     assert (made.size, made.codes.dtype) == (32, np.int8)
     assert all(bits is None for bits in (made.scale_steps, made.minimum_steps))
-    least, most = {"Q6_K": (-128, 127), "Q3_K": (-8, 7), "Q2_K": (0, 15)}[kind]
+    least, most = {"Q6_K": (-128, 127), "Q3_K": (-16, 15), "Q2_K": (0, 15)}[kind]
     codes = np.arange(least, most + 1, dtype=np.float32)
     grid = codes * made.scales()[..., None]
     if made.minima() is not None:

@@ -26,8 +26,8 @@ from octavo.nn.weights import (
 
 _STEP_BYTES = 1 << 22
 _KINDS: dict[str, type[GroupedWeight]] = {
-    **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "TQ1_0", "TQ2_0", "Q2_K", "Q3_K"), Int4Weight),
-    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K"), Int5Weight),
+    **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "TQ1_0", "TQ2_0", "Q2_K"), Int4Weight),
+    **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "Q3_K"), Int5Weight),
     **dict.fromkeys(("Q8_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q6_K"), Int8GroupWeight),
 }
 

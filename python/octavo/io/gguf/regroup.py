@@ -14,7 +14,7 @@ GROUP = 32
 _LARGEST = 128
 _LEAST = np.finfo(np.float16).tiny
 # What two groups with a scale each become: codes of so many bits, so many times as fine.
-_FINER = {"Q3_K": (4, 2), "Q6_K": (8, 4)}
+_FINER = {"Q3_K": (5, 4), "Q6_K": (8, 4)}
 ROUNDED = ("Q2_K", *_FINER)
 """Types whose values change."""
 
@@ -24,7 +24,7 @@ def regrouped(name: str, groups: Groups) -> Groups:
 
     Longer ones are cut, two of 16 become one. Of Q6_K and Q3_K that has a fraction of the larger
     scale: whoever had it keeps its values, which are then multiples. Codes become those of 8 bits,
-    or of 4. Groups of Q2_K have a minimum, and become 4 bits between the least and the largest.
+    or of 5. Groups of Q2_K have a minimum, and become 4 bits between the least and the largest.
 
     Parameters
     ----------
