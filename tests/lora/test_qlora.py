@@ -17,6 +17,8 @@ peft = pytest.importorskip("peft", reason="needs peft: the extra `lora`")
 op = pytest.importorskip("octavo.peft", reason="needs peft: the extra `lora`")
 
 import decoder_files  # noqa: E402
+import model_files  # noqa: E402
+import packed_files  # noqa: E402
 from octavo.transformers import OctavoConfig  # noqa: E402
 
 if TYPE_CHECKING:
@@ -28,20 +30,23 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torchao"),
 ]
 IDS = torch.from_numpy(np.random.default_rng(0).integers(3, 100, (3, 12)))
+CONFIG = decoder_files.LLAMA | {"tie_word_embeddings": False, "pad_token_id": 0}
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 
 
-@pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A LLaMA whose layers became 4 bits while it was loaded."""
+@pytest.fixture(params=["float", "gptq, ordered"])
+def base(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A LLaMA whose layers became 4 bits while it was loaded, or were so."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    torch.manual_seed(0)
-    known = {key: value for key, value in decoder_files.LLAMA.items() if key != "model_type"}
-    known |= {"tie_word_embeddings": False, "initializer_range": 0.2, "pad_token_id": 0}
-    config = transformers.LlamaConfig(**known)
-    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "float")
+    tensors = decoder_files.random_tensors(CONFIG, seed=1)
+    config, options = dict(CONFIG), {"bits": 4, "if_slower": "quantize"}
+    if request.param != "float":
+        packed = packed_files.packed_model(tensors, ("_proj",), request.param)
+        tensors, _, config["quantization_config"] = packed
+        options = {}
+    folder = model_files.write_folder(tmp_path / "model", config, tensors)
     return transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "float", quantization_config=OctavoConfig(bits=4, if_slower="quantize")
+        folder, quantization_config=OctavoConfig(**options)
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import octavo
 from octavo.nn import Linear
-from octavo.nn.weights import KINDS
+from octavo.nn.weights import KINDS, SteppedScale, weight_class
 from own_kind import Fixed16
 
 if TYPE_CHECKING:
@@ -41,11 +41,33 @@ def of_kind(kind: str) -> Any:
     return lambda w, b: Linear.from_float(w, b, kind=kind)
 
 
+def of_file(kind: str, *, steps: bool = False) -> Any:
+    """A layer with all that files have of groups: minima, an order, numbers of 16 bits or steps."""
+
+    def make(w: Any, b: Any) -> Any:
+        plain = weight_class(kind).from_float(w, group=32)
+        half = 1 << (plain.bits - 1)
+        codes = (plain.codes.astype(np.int16) + half).astype(np.uint8)
+        scale = plain.scale.astype(np.float16)
+        minimum = -(scale.astype(np.float32) * half)
+        order = np.random.default_rng(7).permutation(K)
+        if steps:
+            scale = SteppedScale(np.full(scale.shape, 2, np.uint8), scale[:, :1] / 2)
+        made = weight_class(kind).from_quantized(
+            codes, scale, group=32, minimum=minimum, order=order
+        )
+        return Linear.of(made, b)
+
+    return make
+
+
 MULTIPLIER = np.linspace(0.5, 2, K, dtype=np.float32)
 LAYERS: dict[str, Any] = {
     **{kind: of_kind(kind) for kind in KINDS},
     Fixed16.kind: of_kind(Fixed16.kind),
     "int4 in small groups": lambda w, b: Linear.from_float(w, b, kind="int4", group=32),
+    "int4 of a file": of_file("int4"),
+    "int5 of a file": of_file("int5", steps=True),
     "sparse": int8(format="auto"),
     "static": int8(input_scale=0.03, input_zero_point=4),
     "multiplier": int8(input_multiplier=MULTIPLIER),
