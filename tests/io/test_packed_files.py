@@ -271,8 +271,12 @@ def test_what_cannot_be_told_or_held() -> None:
     with pytest.raises(ValueError, match=r"'x.qzeros': zero points of 3 bits are read of the form"):
         read(packed_files.gptq(three, version=2), {**GPTQ, "bits": 3}, SHAPE)
     four = packed_files.random(rng, SHAPE, size=32, symmetric=False)
-    with pytest.raises(ValueError, match=r"'x.qzeros': expected 8 everywhere, as sym says, or 7"):
+    with pytest.raises(ValueError, match=r"'x.qzeros': expected 8 or 7 everywhere, as sym says"):
         read(packed_files.gptq(four), {**GPTQ, "sym": True}, SHAPE)
+    same = packed_files.random(rng, SHAPE, size=32)
+    config = {**GPTQ, "sym": True, "checkpoint_format": "gptq_v2"}
+    with pytest.raises(ValueError, match=r"'x.qzeros': expected 8 everywhere, as sym says, got 7"):
+        read(packed_files.gptq(same), config, SHAPE)
     odd = packed_files.random(rng, (4, 36), size=-1)
     with pytest.raises(ValueError, match=r"'x.qweight': 36 codes of 4 bits do not fill"):
         read(packed_files.gptq(odd), {**GPTQ, "group_size": -1}, (4, 36))

@@ -143,7 +143,7 @@ def _zeros(tensors: LayerTensors, shape: tuple[int, int], scheme: Scheme) -> Arr
     if scheme.packing == AWQ:
         return np.ascontiguousarray(_awq(packed, n).T)
     if not scheme.zeros:
-        _check_symmetric(unpack(packed, bits, n), bits, name)
+        _check_symmetric(unpack(packed, bits, n), scheme, name)
         return None
     if scheme.packing == GPTQ:
         if 32 % bits:
@@ -157,16 +157,19 @@ def _zeros(tensors: LayerTensors, shape: tuple[int, int], scheme: Scheme) -> Arr
     return np.ascontiguousarray(unpack(packed, bits, n).T)
 
 
-def _check_symmetric(stored: Array, bits: int, name: str) -> None:
+def _check_symmetric(stored: Array, scheme: Scheme, name: str) -> None:
     """Check zero points of a checkpoint that says all are in the middle.
 
     Some writers call a file ``gptq`` and do not subtract the 1, and of 3 bits they subtract
     something else.
     """
-    half = 1 << (bits - 1)
-    if bits != 3 and stored.size and not ((stored == half).all() or (stored == half - 1).all()):
+    half = 1 << (scheme.bits - 1)
+    allowed = (half,) if scheme.packing == GPTQ_V2 else (half, half - 1)
+    if scheme.packing == GPTQ and scheme.bits == 3:
+        return
+    if stored.size and not any((stored == value).all() for value in allowed):
         raise ValueError(
-            f"tensor {name}: expected {half} everywhere, as sym says, or {half - 1}, got"
+            f"tensor {name}: expected {' or '.join(map(str, allowed))} everywhere, as sym says, got"
             f" {stored.min()} to {stored.max()}"
         )
 
