@@ -13,13 +13,10 @@ torch = pytest.importorskip("torch", reason="needs PyTorch")
 transformers = pytest.importorskip("transformers", reason="needs transformers")
 st = pytest.importorskip("safetensors.torch", reason="needs safetensors")
 
-import decoder_files  # noqa: E402
 import model_files  # noqa: E402
 import octavo.torch as ot  # noqa: E402
-import packed_files  # noqa: E402
 from octavo import _backend, compression, models  # noqa: E402
 from octavo.transformers import OctavoConfig  # noqa: E402
-from reference import assert_same_bits  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,24 +138,6 @@ def test_4_bits(tmp_path: Path, group: int | None) -> None:
     assert torch.equal(made, torch.from_numpy(layer(x.numpy())))
     half = load(tmp_path / "a", dtype=torch.bfloat16)
     assert similarity(run(half), expected) > 0.99
-
-
-@pytest.mark.parametrize("form", ["gptq, ordered", "awq", "packed, zeros", "packed, 5 bits"])
-def test_checkpoints_of_other_methods(tmp_path: Path, form: str) -> None:
-    config = decoder_files.LLAMA | {"hidden_size": 64, "intermediate_size": 128}
-    tensors = decoder_files.random_tensors(config)
-    packed, _, described = packed_files.packed_model(tensors, ("_proj",), form)
-    config["quantization_config"] = described
-    folder = model_files.write_folder(tmp_path / "packed", config, packed)
-    model = load_lm(folder, quantization_config=OctavoConfig())
-    own = models.load(folder)
-    for name, part in model.named_modules():
-        if isinstance(part, ot.Linear):
-            assert_same_bits(part.weight.numpy(), own.get_submodule(name).weight)
-    assert isinstance(model.model.layers[1].mlp.down_proj, ot.Linear)
-    assert not isinstance(model.lm_head, ot.Linear)
-    model.save_pretrained(tmp_path / "again")
-    assert torch.equal(run(load_lm(tmp_path / "again")), run(model))
 
 
 @pytest.mark.parametrize("sparse", ["auto", "never", "always"])

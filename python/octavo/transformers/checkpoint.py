@@ -92,6 +92,11 @@ class Layout:
                     f" has the outputs; {_HELP}"
                 )
             _require_readable(name, module)
+            if isinstance(module, nn.Embedding) and scheme.kind != "int8" and _is_tied(model):
+                raise ValueError(
+                    f"{name}: a table of {scheme.kind}, which is the head's weight too, has no"
+                    " place in transformers; octavo.models.load reads the checkpoint"
+                )
             yield module, scheme, known
 
 
@@ -151,6 +156,12 @@ def _other_method(name: Any) -> ValueError:
     return ValueError(
         f"quantization_config: the checkpoint is quantized with {shown(name)}; {_HELP}"
     )
+
+
+def _is_tied(model: Any) -> bool:
+    """Whether a model's head has the numbers of its table."""
+    text = model.config.get_text_config()
+    return model.get_output_embeddings() is not None and bool(text.tie_word_embeddings)
 
 
 def _require_readable(name: str, module: nn.Module) -> None:

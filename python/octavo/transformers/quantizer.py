@@ -161,9 +161,14 @@ class OctavoQuantizer(HfQuantizer):
         state = dict(model.state_dict())
         seen = set()
         for name, module in model.named_modules():
-            if not isinstance(module, (Embedding, Linear)) or module._weight is None:
+            if isinstance(module, Embedding):
+                weight = module._held()
+            elif isinstance(module, Linear):
+                weight = module._weight.current().held_weight
+            else:
                 continue
-            weight = module._weight.current().held_weight
+            if module._weight is None and weight.kind == "int8":
+                continue
             for key in weight.portable():
                 del state[f"{name}.{key}"]
             # Arrays of their own: files hold each tensor for itself.

@@ -124,8 +124,24 @@ def finish(model: nn.Module, folder: Path) -> None:
             shared = module._parameters.get("weight")
             key = id(module) if shared is None else id(shared)
             groups.setdefault(key, []).append((name, module))
+    for name, module in model.named_modules():
+        # A head that transformers tied to a table: the file has nothing of its own for it.
+        if type(module) is nn.Linear and id(module.weight) in groups:
+            group = groups[id(module.weight)]
+            _share(module, group[0][1])
+            group.append((name, module))
     for group in groups.values():
         _become(group, folder)
+
+
+def _share(module: Any, table: Any) -> None:
+    """Let a float layer wait with the tensors of a table, whose codes it has for a weight."""
+    parameters = {**table._parameters, "bias": module._parameters.get("bias")}
+    module.float_weight, module.scheme = table.float_weight, table.scheme
+    module.is_linear, module.transposed = True, False
+    module.__class__ = Stored
+    module._parameters.clear()
+    module._parameters.update(parameters)
 
 
 def _become(group: list[tuple[str, Any]], folder: Path) -> None:
