@@ -7,14 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/common/half1.h"
 #include "threads/interrupt.h"
 
 namespace octavo {
 namespace {
 
 constexpr std::int64_t kFormBytes = 64;
-// Panels whose numbers are made float32 together.
-constexpr std::int64_t kPanelsAtOnce = 4;
 
 std::int64_t number_bytes(GroupNumbers kind) {
   switch (kind) {
@@ -24,10 +23,6 @@ std::int64_t number_bytes(GroupNumbers kind) {
     case GroupNumbers::kSteps: return 1;
   }
   return 0;
-}
-
-bool is_expanded(GroupNumbers kind) {
-  return kind == GroupNumbers::kFloat16 || kind == GroupNumbers::kSteps;
 }
 
 // Where the code of an input of a column is among the bytes of a panel that has one for each.
@@ -207,39 +202,39 @@ void GroupedWeight::unpack_minimum(void* values, std::uint16_t* units) const {
   unpack_numbers(minimum_, values, units);
 }
 
-const float* GroupedWeight::floats(const Plane& plane, std::int64_t p, std::int64_t panels,
-                                   float* out) const {
-  const auto* from = at<std::uint8_t>(plane.at + p * plane.panel_bytes);
-  if (plane.kind == GroupNumbers::kFloat32) return reinterpret_cast<const float*>(from);
-  const IsaMask isas = active_isas();
-  if (plane.kind == GroupNumbers::kFloat16) {
-    select<WidenArgs>(isas).run(
-        {reinterpret_cast<const std::uint16_t*>(from), out, panels * panel_numbers(), false});
-  } else {
-    const KernelRow<ExpandStepsArgs>& kernel = select<ExpandStepsArgs>(isas);
-    for (std::int64_t j = 0; j < panels; ++j) {
-      kernel.run({from + j * plane.panel_bytes,
-                  at<std::uint16_t>(plane.units_at + (p + j) * plane.unit_bytes),
-                  out + j * panel_numbers(), groups()});
+PanelNumbers GroupedWeight::panels_of(const Plane& plane, std::int64_t p) const {
+  return {plane.kind, at<std::uint8_t>(plane.at + p * plane.panel_bytes), plane.panel_bytes,
+          at<std::uint16_t>(plane.units_at + p * plane.unit_bytes), plane.unit_bytes / 2};
+}
+
+float GroupedWeight::number_at(const Plane& plane, std::int64_t row, std::int64_t g) const {
+  const PanelNumbers panel = panels_of(plane, row / kPanelWidth);
+  const std::int64_t column = row % kPanelWidth, i = kPanelWidth * g + column;
+  switch (plane.kind) {
+    case GroupNumbers::kFloat32: return reinterpret_cast<const float*>(panel.values)[i];
+    case GroupNumbers::kFloat16:
+      return half_to_float(reinterpret_cast<const std::uint16_t*>(panel.values)[i]);
+    case GroupNumbers::kSteps: {
+      const std::int64_t unit = kPanelWidth * (g / kGroupsPerUnit) + column;
+      return half_to_float(panel.units[unit]) * static_cast<float>(panel.values[i]);
     }
+    case GroupNumbers::kNone: break;
   }
-  return out;
+  return 0.0f;
 }
 
 void GroupedWeight::rows(const std::int64_t* ids, std::int64_t count, float* out) const {
-  std::vector<float> scales(static_cast<std::size_t>(panel_numbers())), minima(scales.size());
+  const bool has_minimum = minimum_.kind != GroupNumbers::kNone;
   for (std::int64_t r = 0; r < count; ++r) {
     interruption_point();
-    const std::int64_t p = ids[r] / kPanelWidth, column = ids[r] % kPanelWidth;
-    const float* scale = floats(scale_, p, 1, scales.data()) + column;
-    const bool has_minimum = minimum_.kind != GroupNumbers::kNone;
-    const float* minimum = has_minimum ? floats(minimum_, p, 1, minima.data()) + column : nullptr;
     float* row = out + r * k();
-    for (std::int64_t i = 0; i < k(); ++i) {
-      const std::int64_t number = i / form_.group * kPanelWidth;
-      float value = static_cast<float>(code_at(ids[r], i)) * scale[number];
-      if (has_minimum) value += minimum[number];
-      row[form_.ordered ? order()[i] : i] = value;
+    for (std::int64_t g = 0; g < groups(); ++g) {
+      const float scale = number_at(scale_, ids[r], g), minimum = number_at(minimum_, ids[r], g);
+      const std::int64_t end = std::min(k(), (g + 1) * form_.group);
+      for (std::int64_t i = g * form_.group; i < end; ++i) {
+        const float value = static_cast<float>(code_at(ids[r], i)) * scale;
+        row[form_.ordered ? order()[i] : i] = has_minimum ? value + minimum : value;
+      }
     }
   }
 }
@@ -263,9 +258,7 @@ Schedule GroupedWeight::schedule(std::int64_t m, IsaMask mask) const {
   schedule.prepared_for = 4 * base_factor(kernel) + 2 * has_minimum + 1;
   const std::int64_t rows = std::min<std::int64_t>(m, kernel.block_rows);
   schedule.tile_bytes = 4 * (1 + has_minimum) * rows * groups();
-  const int expanded = is_expanded(scale_.kind) + is_expanded(minimum_.kind);
-  schedule.scratch_bytes = (form_.bits == 8 ? 0 : kUnpackedBytes) +
-                           4 * expanded * std::min(kPanelsAtOnce, panels()) * panel_numbers();
+  schedule.scratch_bytes = form_.bits == 8 ? 0 : kUnpackedBytes;
   return schedule;
 }
 
@@ -295,56 +288,44 @@ void GroupedWeight::multiply(const Schedule& schedule, const CodeBlock& block, s
     for (std::int64_t m = 0; m < rows; ++m) std::fill_n(c + m * stride, kPanelWidth * panels, 0.0f);
     return;
   }
+  if (minimum_.kind != GroupNumbers::kNone)
+    start_at_minima(schedule, block, rows, p, panels, c, stride);
   GemmGroupsArgs args;
   args.a = block.codes;
   args.a_stride = block.stride;
   args.a_scale = block.row_scale;
   args.a_base = reinterpret_cast<const std::int32_t*>(block.tile);
   args.a_scale_stride = block.scale_stride;
+  args.b = at<std::uint8_t>(codes_at_ + p * panel_bytes_);
   args.b_panel_stride = panel_bytes_;
+  args.b_high = at<std::uint8_t>(high_at_ + p * high_bytes_);
   args.b_high_stride = high_bytes_;
-  args.b_scale_stride = panel_numbers();
+  args.b_scale = panels_of(scale_, p);
   args.scratch = block.scratch;
+  args.c = c;
   args.c_stride = stride;
   args.m = static_cast<std::int32_t>(rows);
+  args.panels = static_cast<std::int32_t>(panels);
   args.k = static_cast<std::int32_t>(k());
   args.group = form_.group;
   args.bits = form_.bits;
   args.accumulate = minimum_.kind != GroupNumbers::kNone;
-  auto* scales = reinterpret_cast<float*>(block.scratch + (form_.bits == 8 ? 0 : kUnpackedBytes));
-  const bool expands = is_expanded(scale_.kind) || is_expanded(minimum_.kind);
-  const std::int64_t step = expands ? std::min(kPanelsAtOnce, panels) : panels;
-  for (std::int64_t first = p; first < p + panels; first += step) {
-    const std::int64_t count = std::min(step, p + panels - first);
-    args.c = c + (first - p) * kPanelWidth;
-    args.panels = static_cast<std::int32_t>(count);
-    args.b = at<std::uint8_t>(codes_at_ + first * panel_bytes_);
-    args.b_high = at<std::uint8_t>(high_at_ + first * high_bytes_);
-    args.b_scale = floats(scale_, first, count, scales);
-    if (args.accumulate) {
-      float* minima = is_expanded(scale_.kind) ? scales + step * panel_numbers() : scales;
-      start_at_minima(schedule, block, first, minima, args);
-    }
-    select<GemmGroupsArgs>(schedule.mask).run(args);
-  }
+  select<GemmGroupsArgs>(schedule.mask).run(args);
 }
 
-// c = sums of the codes of groups, scaled, times the minima.
 void GroupedWeight::start_at_minima(const Schedule& schedule, const CodeBlock& block,
-                                    std::int64_t p, float* minima,
-                                    const GemmGroupsArgs& product) const {
-  GemmF32Args args;
-  args.x = reinterpret_cast<const float*>(block.tile) + groups() * block.scale_stride;
-  args.x_stride = groups();
-  args.w = floats(minimum_, p, product.panels, minima);
-  args.w_panel_stride = panel_numbers();
-  args.c = product.c;
-  args.c_stride = product.c_stride;
-  args.m = product.m;
-  args.panels = product.panels;
-  args.k = groups();
-  args.accumulate = false;
-  select<GemmF32Args>(schedule.mask).run(args);
+                                    std::int64_t rows, std::int64_t p, std::int64_t panels,
+                                    float* c, std::int64_t stride) const {
+  GroupMinimaArgs args;
+  args.sums = reinterpret_cast<const float*>(block.tile) + groups() * block.scale_stride;
+  args.sums_stride = groups();
+  args.minima = panels_of(minimum_, p);
+  args.c = c;
+  args.c_stride = stride;
+  args.m = static_cast<std::int32_t>(rows);
+  args.panels = static_cast<std::int32_t>(panels);
+  args.groups = groups();
+  select<GroupMinimaArgs>(schedule.mask).run(args);
 }
 
 }  // namespace octavo

@@ -20,9 +20,6 @@
 
 namespace octavo {
 
-// How the numbers of groups are held; kSteps: uint8 steps of a binary16 unit for 8 groups.
-enum class GroupNumbers : std::int32_t { kNone, kFloat32, kFloat16, kSteps };
-
 struct GroupedForm {
   std::int32_t bits;   // of a code: 4, 5 or 8
   std::int32_t group;  // inputs: 32, 64 or 128
@@ -72,7 +69,7 @@ class GroupedWeight final : public Weight {
                 std::int64_t panels, std::int32_t* sums, std::int64_t stride) const override;
 
  private:
-  // Numbers of groups in memory: where they begin, and bytes from panel to panel.
+  // Where numbers of groups begin, and bytes from panel to panel.
   struct Plane {
     GroupNumbers kind = GroupNumbers::kNone;
     std::int64_t at = 0, panel_bytes = 0, units_at = 0, unit_bytes = 0;
@@ -81,15 +78,16 @@ class GroupedWeight final : public Weight {
   // Finds all parts for the form; returns where the last one ends.
   std::int64_t lay_out();
   Plane plane(GroupNumbers kind, std::int64_t& at) const;
+  // From panel p on.
+  PanelNumbers panels_of(const Plane& plane, std::int64_t p) const;
   void pack_codes(const std::uint8_t* codes);
   void pack_numbers(const Plane& plane, const GroupValues& from);
   void unpack_numbers(const Plane& plane, void* values, std::uint16_t* units) const;
   int code_at(std::int64_t row, std::int64_t input) const;
-  // Those of panels [p, p + panels) as float32, 16 for each group: made in `out`, or where they
-  // are.
-  const float* floats(const Plane& plane, std::int64_t p, std::int64_t panels, float* out) const;
-  void start_at_minima(const Schedule& schedule, const CodeBlock& block, std::int64_t p,
-                       float* minima, const GemmGroupsArgs& product) const;
+  float number_at(const Plane& plane, std::int64_t row, std::int64_t g) const;
+  // c = sums of the codes of groups, scaled, times the minima.
+  void start_at_minima(const Schedule& schedule, const CodeBlock& block, std::int64_t rows,
+                       std::int64_t p, std::int64_t panels, float* c, std::int64_t stride) const;
   std::int64_t panel_numbers() const { return kPanelWidth * groups(); }
   // What codes of rows are multiplied by in sums that a kernel begins with.
   int base_factor(const GemmGroupsRow& kernel) const;

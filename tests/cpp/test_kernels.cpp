@@ -89,7 +89,7 @@ constexpr Test kTests[] = {
     {"gemm_f32", test_gemm_f32},
     {nullptr, test_grouped},
     {"gemm_groups", test_gemm_groups},
-    {"expand_steps", test_expand_steps},
+    {"group_minima", test_group_minima},
     {nullptr, test_hostile},
     {"stream_read", test_stream_read},
     {"dot_peak", test_dot_peak},

@@ -42,7 +42,7 @@ void test_panels_f32();
 void test_gemm_f32();
 void test_grouped();
 void test_gemm_groups();
-void test_expand_steps();
+void test_group_minima();
 void test_hostile();
 
 }  // namespace octavo_test

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/lanes16_avx2.h"
+
 #include "kernels/gemm_groups/dot_madd.h"
 
 namespace octavo {

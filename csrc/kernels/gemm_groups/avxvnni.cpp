@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registers: 12 sums, 2 of b, 1 of a: twelve chains, as in gemm_s8. Packed 8 sums, 4 of b, 1 of a
 // and the mask.
+#include "kernels/common/lanes16_avx2.h"
+
 #include "kernels/gemm_groups/ymm.h"
 
 namespace octavo {

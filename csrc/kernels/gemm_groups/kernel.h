@@ -20,7 +20,7 @@
 // bytes more, where bit t of byte j is the highest of the code that is byte 16 t + j of 128.
 //
 // Groups of a panel follow each other, panels lie b_panel_stride and b_high_stride bytes apart.
-// b_scale has 16 floats per group of a panel, any for columns that are none.
+// b_scale has any numbers for columns that are none.
 //
 // a has one row of signed codes in [-127, 127] per output row (ActivationEncoding::kS8),
 // zero-padded to a multiple of 64 bytes whatever the group: a last group of 128 may end behind
@@ -30,12 +30,13 @@
 // Sums in int16 have room for 16 products of 4 bits (16 * 15 * 127 = 30480), 8 of 5 bits (31496)
 // and 2 of signed bytes (2 * 128 * 127 = 32512).
 //
-// scratch has kUnpackedBytes where there are more rows than the kernel's mr, or 5 bits: the kernel
+// scratch has kUnpackedBytes, but for 8 bits: where there are many rows, or 5 bits, a kernel
 // unpacks a part of a panel, or of some, into bytes, once for all rows.
 #pragma once
 #include <stdint.h>
 
 #include "kernels/common/columns.h"
+#include "kernels/common/group_numbers.h"
 #include "kernels/gemm_s8/kernel.h"
 
 namespace octavo {
@@ -50,8 +51,7 @@ struct GemmGroupsArgs {
   int64_t b_panel_stride;  // bytes
   const uint8_t* b_high;   // of 5 bits
   int64_t b_high_stride;
-  const float* b_scale;
-  int64_t b_scale_stride;  // from panel to panel
+  PanelNumbers b_scale;
   uint8_t* scratch;
   float* c;
   int64_t c_stride;  // elements

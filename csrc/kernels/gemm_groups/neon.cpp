@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Without dot products: in int16, where 32 inputs of 4 bits have room, 8 in a lane, and 8 signed
 // bytes, then pairs of neighbours to int32.
+#include "kernels/common/lanes16_neon.h"
+
 #include "kernels/gemm_groups/neon_lanes.h"
 
 namespace octavo {
@@ -31,6 +33,6 @@ struct Dot {
 
 }  // namespace
 
-void gemm_groups_s8f32_2x16x8_neon(const GemmGroupsArgs& args) noexcept { gemm<Dot, 2, 4>(args); }
+void gemm_groups_s8f32_2x16x8_neon(const GemmGroupsArgs& args) noexcept { gemm<Dot, 2>(args); }
 
 }  // namespace octavo

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registers: 4 rows x 16 columns = 16 sums; outputs are as many and wait in memory.
+#include "kernels/common/lanes16_neon.h"
+
 #include "kernels/gemm_groups/neon_lanes.h"
 
 namespace octavo {
@@ -24,7 +26,7 @@ struct Dot {
 }  // namespace
 
 void gemm_groups_s8f32_4x16x8_neon_dotprod(const GemmGroupsArgs& args) noexcept {
-  gemm<Dot, 4, 4>(args);
+  gemm<Dot, 4>(args);
 }
 
 }  // namespace octavo

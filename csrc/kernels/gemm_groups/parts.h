@@ -24,7 +24,7 @@ static inline Part whole_part(const GemmGroupsArgs& args, int p) {
 template <int Panels, class Unpack, class Multiply>
 static inline void each_unpacked_part(const GemmGroupsArgs& args, int p, const Unpack& unpack,
                                       const Multiply& multiply) {
-  constexpr int kInputs = kUnpackedBytes / (16 * Panels);
+  constexpr int kInputs = kUnpackedBytes / (16 * Panels) / 128 * 128;
   for (int begin = 0; begin < args.k; begin += kInputs) {
     const int end = args.k - begin < kInputs ? args.k : begin + kInputs;
     for (int j = 0; j < Panels; ++j) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // gemm_groups in portable C++, written so that a compiler can vectorize the sixteen columns.
-#include "kernels/common/fused.h"
+#include "kernels/common/lanes16_scalar.h"
+
+#include "kernels/common/group_numbers16.h"
 #include "kernels/gemm_groups/parts.h"
 
 namespace octavo {
@@ -30,10 +32,10 @@ void unpack(const uint8_t* b, const uint8_t* high, int inputs, uint8_t* out) {
 
 void panel_row(const GemmGroupsArgs& args, Part part, int p, int m) {
   const int8_t* a = (const int8_t*)args.a + m * args.a_stride;
-  const int g0 = part.begin / args.group;
-  const float* b_scale = args.b_scale + p * args.b_scale_stride + 16 * g0;
-  const float* a_scale = args.a_scale + g0 * args.a_scale_stride + m;
-  const int32_t* a_base = args.a_base + g0 * args.a_scale_stride + m;
+  const NumbersOfPanel b_scale(args.b_scale, p);
+  int64_t g = part.begin / args.group;
+  const float* a_scale = args.a_scale + g * args.a_scale_stride + m;
+  const int32_t* a_base = args.a_base + g * args.a_scale_stride + m;
   float* c = args.c + m * args.c_stride + 16 * p;
   for (int first = part.begin; first < part.end; first += args.group) {
     const int end = part.end - first < args.group ? part.end : first + args.group;
@@ -45,10 +47,8 @@ void panel_row(const GemmGroupsArgs& args, Part part, int p, int m) {
       part.b += 128;
     }
     const bool fresh = first == 0 && !args.accumulate;
-    for (int n = 0; n < 16; ++n) {
-      c[n] = fma1((float)sum[n], b_scale[n] * *a_scale, fresh ? 0.0f : c[n]);
-    }
-    b_scale += 16;
+    const F16 both = mul(b_scale[g++], set1(*a_scale));
+    store(c, fma(to_float(load_i(sum)), both, fresh ? set1(0.0f) : load(c)));
     a_scale += args.a_scale_stride;
     a_base += args.a_scale_stride;
   }

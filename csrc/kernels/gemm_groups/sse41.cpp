@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/common/xmm_pairs.h"
+#include "kernels/common/lanes16_sse41.h"
 
 #include "kernels/gemm_groups/dot_madd.h"
 
