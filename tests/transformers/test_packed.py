@@ -96,3 +96,4 @@ def test_a_head_that_is_the_table(tmp_path: Path, recipe: Any) -> None:
     assert torch.nn.functional.cosine_similarity(found, wanted, dim=-1).min() > 0.99
     model.save_pretrained(tmp_path / "again")
     assert torch.equal(run(load(tmp_path / "again")), found)
+    assert_same_bits(octavo.models.load(tmp_path / "again")(IDS), wanted.numpy())

@@ -19,6 +19,15 @@ from octavo.models.packed import PACKED_KEYS, read_packed
 from octavo.nn import LinearOptions, SidePath
 from octavo.nn.weights import KINDS, FloatWeight, Weight, weight_class
 
+OPTIONAL = (
+    # Buffers that old versions of transformers stored: 0, 1, 2, ..., and frequencies.
+    *("position_ids", "rotary_emb.inv_freq"),
+    *("weight_zero_point", "input_zero_point"),
+    # Transformers' head has scales of its own also where its codes are the table's.
+    "lm_head.weight_scale",
+)
+"""How names of tensors end that may be left over."""
+
 Transform = Callable[[str, nn.Module], nn.Module]
 
 

@@ -20,7 +20,7 @@ from octavo.io.quantization import Quantization, read_description
 from octavo.io.side_files import read_side_files
 from octavo.io.snapshot import OpenFolder, read_consistently
 from octavo.models.bert import BertModel
-from octavo.models.build import CheckpointBuilder, LayerSource, Transform, WeightSource
+from octavo.models.build import OPTIONAL, CheckpointBuilder, LayerSource, Transform, WeightSource
 from octavo.models.config import HEADS, EncoderConfig, read_config
 from octavo.models.decoder import Decoder
 from octavo.models.decoder_config import (
@@ -53,8 +53,6 @@ _MODELS: dict[
     "roberta": RobertaModel,
     "xlm-roberta": XLMRobertaModel,
 }
-# Buffers that old versions of transformers stored: 0, 1, 2, ..., and frequencies.
-_OPTIONAL = ("position_ids", "weight_zero_point", "input_zero_point", "rotary_emb.inv_freq")
 _GENERATION = "generation_config.json"
 
 
@@ -196,7 +194,7 @@ def _built(
     # A float model of others is what recipes start from: it is read as float32.
     builder = CheckpointBuilder(checkpoint, stored.quantization, transform, ours, weights)
     model = _build(config, builder)
-    others = builder.check_complete(model.prefixes(), _OPTIONAL)
+    others = builder.check_complete(model.prefixes(), OPTIONAL)
     model.source, model.files = path.resolve(), stored.files
     if isinstance(model, Decoder):
         _read_end_ids(model)
