@@ -15,7 +15,7 @@ from fuzz.mutate import Files, change_bytes
 from octavo import _backend, nn, runtime, tuning
 from octavo.io.segment import Segment, SegmentWriter
 from octavo.models.sharing import SharedWeights
-from octavo.nn.weights import weight_class
+from octavo.nn.weights import Int5Weight, SteppedScale, weight_class
 
 if TYPE_CHECKING:
     import random
@@ -33,8 +33,12 @@ def seeds(_: Path) -> list[Files]:
         nn.SparseLinear.from_float(values, format=name)
         for name in ("dense", *tuning.SPARSE_FORMATS)
     ]
-    kinds = [weight_class(kind) for kind in ("int4", "float16", "float32")]
+    kinds = [weight_class(kind) for kind in ("int4", "int8-group", "float16", "float32")]
     made += [nn.Linear.of(cls.from_float(values)) for cls in kinds]
+    codes, halves = np.ones(_SHAPE, np.uint8), np.ones((_SHAPE[0], 3), np.float16)
+    steps, order = SteppedScale(codes[:, :3], halves[:, :1]), np.arange(_SHAPE[1])[::-1]
+    form: dict[str, Any] = {"group": 32, "minimum": halves, "order": order}
+    made.append(nn.Linear.of(Int5Weight.from_quantized(codes, steps, **form)))
     made.append(nn.Embedding.from_float(values))
     return [{"segment": _bytes_of(layer)} for layer in made]
 

@@ -116,39 +116,54 @@ static inline void block(const GemmGroupsArgs& args, const Part& part, int m0, i
   const float* a_scale = args.a_scale + g * args.a_scale_stride + m0;
   const int32_t* a_base = args.a_base + g * args.a_scale_stride + m0;
   float* c = args.c + m0 * args.c_stride + 16 * p;
+  const int64_t c_stride = args.c_stride;
+  if (part.begin == 0 && !args.accumulate) {
+    OCTAVO_UNROLL
+    for (int i = 0; i < Rows * Panels; ++i) {
+      _mm512_storeu_ps(c + i / Panels * c_stride + 16 * (i % Panels), _mm512_setzero_ps());
+    }
+  }
   for (int first = part.begin; first < part.end; first += args.group) {
     __m512i sum[Rows][Panels];
     OCTAVO_UNROLL
     for (int i = 0; i < Rows; ++i) {
       OCTAVO_UNROLL
-      for (int j = 0; j < Panels; ++j) sum[i][j] = _mm512_set1_epi32(a_base[i]);
+      for (int j = 0; j < Panels; ++j) {
+        sum[i][j] = _mm512_set1_epi32(a_base[i]);
+        OCTAVO_FORGET_VECTOR(sum[i][j]);  // else GCC has two registers for each
+      }
     }
     const int end = part.end - first < args.group ? part.end : first + args.group;
-    for (int k = first; k < (end + 7) / 8 * 8; k += 4) {
-      __m512i w[Panels];
+    for (int k = first; k < end; k += 8) {
       OCTAVO_UNROLL
-      for (int j = 0; j < Panels; ++j) w[j] = _mm512_loadu_si512(b + j * part.b_stride);
-      b += 64;
-      OCTAVO_UNROLL
-      for (int i = 0; i < Rows; ++i) {
-        const __m512i x = _mm512_set1_epi32(four_bytes(a + i * args.a_stride + k));
+      for (int four = 0; four < 8; four += 4) {
+        __m512i w[Panels];
         OCTAVO_UNROLL
-        for (int j = 0; j < Panels; ++j) {
-          sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], w[j], x);
-          OCTAVO_FORGET_VECTOR(sum[i][j]);  // else GCC has two registers for each
+        for (int j = 0; j < Panels; ++j) w[j] = _mm512_loadu_si512(b + j * part.b_stride);
+        b += 64;
+        OCTAVO_UNROLL
+        for (int i = 0; i < Rows; ++i) {
+          const uint8_t* x = a + i * args.a_stride + k + four;
+          OCTAVO_UNROLL
+          for (int j = 0; j < Panels; ++j) {
+            sum[i][j] = _mm512_dpbusd_epi32(sum[i][j], w[j], _mm512_set1_epi32(four_bytes(x)));
+            OCTAVO_FORGET_VECTOR(sum[i][j]);
+          }
         }
       }
     }
-    const bool fresh = first == 0 && !args.accumulate;
+    __m512 scale[Panels];
     OCTAVO_UNROLL
-    for (int j = 0; j < Panels; ++j) {
-      const __m512 scale = NumbersOfPanel(args.b_scale, p + j)[g].v;
+    for (int j = 0; j < Panels; ++j) scale[j] = NumbersOfPanel(args.b_scale, p + j)[g].v;
+    float* y = c;
+    OCTAVO_UNROLL
+    for (int i = 0; i < Rows; ++i) {
       OCTAVO_UNROLL
-      for (int i = 0; i < Rows; ++i) {
-        float* y = c + i * args.c_stride + 16 * j;
-        const __m512 before = fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(y);
-        _mm512_storeu_ps(y, scaled(sum[i][j], scale, a_scale[i], before));
+      for (int j = 0; j < Panels; ++j) {
+        const __m512 before = _mm512_loadu_ps(y + 16 * j);
+        _mm512_storeu_ps(y + 16 * j, scaled(sum[i][j], scale[j], a_scale[i], before));
       }
+      y += c_stride;
     }
     ++g;
     a_scale += args.a_scale_stride;
