@@ -38,11 +38,7 @@ RECIPES: dict[str, tuple[Any, bool, str | None]] = {
         "mixed-precision",
     ),
     "int4 gptq": ("int4-gptq", True, "mixed-precision"),
-    "int4 smooth": (
-        {"quantize": {"dtype": "int4", "smooth": "auto"}},
-        True,
-        "octavo-multiplier",
-    ),
+    "int4 smooth": ("int4-smooth", True, "octavo-multiplier"),
     "int4 sparse": (
         {"prune": {"sparsity": 0.5}, "quantize": {"dtype": "int4", "rounding": "gptq"}},
         True,

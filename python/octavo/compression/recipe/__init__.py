@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "int8-smooth": {"quantize": {"smooth": "auto"}},
     "int8-gptq": {"quantize": {"rounding": "gptq"}},
     "int4": {"quantize": "int4"},
+    "int4-smooth": {"quantize": {"dtype": "int4", "smooth": "auto"}},
     "int4-gptq": {"quantize": {"dtype": "int4", "rounding": "gptq"}},
     "fp16": {"quantize": "float16"},
     "bf16": {"quantize": "bfloat16"},
