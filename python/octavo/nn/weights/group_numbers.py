@@ -18,7 +18,6 @@ GROUPS = (32, 64, 128)
 GROUPS_PER_UNIT = 8
 
 _PER_WORD = 8
-_SHIFTS = np.arange(0, 4 * _PER_WORD, 4, dtype=np.uint32)
 
 
 class SteppedScale(NamedTuple):
@@ -145,18 +144,19 @@ def group_of(k: int, groups: int) -> int:
 def packed(codes: Array) -> Array:
     """Return the low four bits of codes (N, K) as int32, (N, ceil(K / 8)), the first lowest."""
     n, k = codes.shape
-    padded = np.zeros((n, -(-k // _PER_WORD), _PER_WORD), np.uint32)
-    padded.reshape(n, padded.shape[1] * _PER_WORD)[:, :k] = codes & 15
-    words: Array = np.bitwise_or.reduce(padded << _SHIFTS, axis=2)
-    return words.astype(np.uint32).view(np.int32)
+    nibbles = np.zeros((n, -(-k // _PER_WORD) * _PER_WORD), np.uint8)
+    np.bitwise_and(codes, 15, out=nibbles[:, :k], casting="unsafe")
+    pairs: Array = nibbles[:, ::2] | nibbles[:, 1::2] << 4
+    return pairs.view("<i4").astype(np.int32, copy=False)
 
 
 def unpacked(words: Array, k: int) -> Array:
     """Return the codes of packed rows, uint8 up to 15."""
-    nibbles = (np.ascontiguousarray(words).view(np.uint32)[:, :, None] >> _SHIFTS) & 15
-    flat = nibbles.reshape(len(words), words.shape[1] * _PER_WORD)
-    codes: Array = flat[:, :k].astype(np.uint8)
-    return codes
+    pairs = np.ascontiguousarray(words, "<i4").view(np.uint8)
+    nibbles = np.empty((len(words), words.shape[1] * _PER_WORD), np.uint8)
+    np.bitwise_and(pairs, 15, out=nibbles[:, ::2])
+    np.right_shift(pairs, 4, out=nibbles[:, 1::2])
+    return nibbles[:, :k]
 
 
 def high_bits(codes: Array) -> Array:
