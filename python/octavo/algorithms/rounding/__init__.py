@@ -8,19 +8,7 @@
 from __future__ import annotations
 
 from octavo.algorithms.rounding.columns import gptq
-from octavo.algorithms.rounding.groups import (
-    GROUPS,
-    dequantized,
-    nearest_groups,
-    rounded_inputs,
-)
+from octavo.algorithms.rounding.groups import dequantized, nearest_groups, rounded_inputs
 from octavo.algorithms.rounding.nearest import nearest_rows
 
-__all__ = [
-    "GROUPS",
-    "dequantized",
-    "gptq",
-    "nearest_groups",
-    "nearest_rows",
-    "rounded_inputs",
-]
+__all__ = ["dequantized", "gptq", "nearest_groups", "nearest_rows", "rounded_inputs"]
