@@ -15,23 +15,24 @@ constexpr int kAtOnce = kLaneRegisters == 1 ? 8 : 4;
 template <int Rows, int Panels>
 static inline void block(const GroupMinimaArgs& args, int m0, int p) {
   const float* sums = args.sums + m0 * args.sums_stride;
-  F16 c[Rows][Panels];
+  F16 c[Rows * Panels];  // one dimension: GCC 12 crashes over [1][1] in software
   OCTAVO_UNROLL
-  for (int i = 0; i < Rows * Panels; ++i) c[i / Panels][i % Panels] = set1(0.0f);
+  for (int i = 0; i < Rows * Panels; ++i) c[i] = set1(0.0f);
   for (int64_t g = 0; g < args.groups; ++g) {
     OCTAVO_UNROLL
     for (int j = 0; j < Panels; ++j) {
       const F16 minima = NumbersOfPanel(args.minima, p + j)[g];
       OCTAVO_UNROLL
       for (int i = 0; i < Rows; ++i) {
-        c[i][j] = fma(set1(sums[i * args.sums_stride + g]), minima, c[i][j]);
+        F16& sum = c[i * Panels + j];
+        sum = fma(set1(sums[i * args.sums_stride + g]), minima, sum);
       }
     }
   }
   OCTAVO_UNROLL
   for (int i = 0; i < Rows * Panels; ++i) {
     float* row = args.c + (m0 + i / Panels) * args.c_stride;
-    store(row + 16 * (p + i % Panels), c[i / Panels][i % Panels]);
+    store(row + 16 * (p + i % Panels), c[i]);
   }
 }
 
