@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octavo import _checks
 from octavo._text import shown
 from octavo._types import Array, Float32
 from octavo.io.gguf.groups import GROUPED, Groups, groups_of
@@ -25,6 +26,7 @@ from octavo.nn.weights import (
 )
 
 _STEP_BYTES = 1 << 22
+_LARGEST_CODE = np.float32(128)
 _KINDS: dict[str, type[GroupedWeight]] = {
     **dict.fromkeys(("Q4_0", "Q4_1", "Q4_K", "TQ1_0", "TQ2_0", "Q2_K"), Int4Weight),
     **dict.fromkeys(("Q5_0", "Q5_1", "Q5_K", "Q3_K"), Int5Weight),
@@ -129,6 +131,9 @@ class GgufWeights:
                     room = whole.setdefault(field, np.empty((count, array.shape[1]), array.dtype))
                     room[rows[0] : rows[1]] = array
         groups = Groups(**whole)
+        if groups.scale.dtype == np.float32:  # those of MXFP4 reach as far as float32 does
+            with np.errstate(over="ignore"):
+                _checks.check_finite(groups.scale * _LARGEST_CODE, "scale times code")
         return _KINDS[kind].from_quantized(
             groups.codes,
             _held(groups.scale, groups.scale_steps),
