@@ -84,7 +84,9 @@ def test_packed_tables(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("recipe", ["int8", {"quantize": "int4"}], ids=str)
 def test_a_head_that_is_the_table(tmp_path: Path, recipe: Any) -> None:
-    folder = decoder_files.write_random(tmp_path / "llama")
+    # transformers 4 reads no rope_parameters: these are its defaults.
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
+    folder = decoder_files.write_random(tmp_path / "llama", rope_parameters=rope)
     octavo.compress(folder, recipe).save(tmp_path / "small")
     model, own = (
         load(tmp_path / "small", quantization_config=OctavoConfig()),

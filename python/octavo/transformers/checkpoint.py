@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -30,6 +30,13 @@ _HELP = (
     f"octavo reads {READ}, and what octavo.compress writes; load the float checkpoint with"
     " OctavoConfig(), or this one with its own library and without OctavoConfig"
 )
+
+
+class InFile(NamedTuple):
+    """A tensor by its name in the files."""
+
+    name: str
+    info: TensorInfo
 
 
 class Layout:
@@ -61,18 +68,18 @@ class Layout:
 
     def layers(
         self, model: nn.Module, stored: dict[str, TensorInfo]
-    ) -> Iterator[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]:
-        """Yield module, scheme and its tensors in the files, for each int8 layer.
+    ) -> Iterator[tuple[nn.Module, Scheme, dict[str, InFile]]]:
+        """Yield module, scheme and its tensors in the files, for each quantized layer.
 
         A head that the files know nothing of is left float: it is new in this model, and has to be
         trained.
         """
         prefix = getattr(model, "base_model_prefix", "") + "."
         has_head = isinstance(getattr(model, prefix[:-1], None), nn.Module)
-        tensors: dict[str, dict[str, TensorInfo]] = {}
+        tensors: dict[str, dict[str, InFile]] = {}
         for key, info in stored.items():
             owner, _, last = key.rpartition(".")
-            tensors.setdefault(owner, {})[last] = info
+            tensors.setdefault(owner, {})[last] = InFile(key, info)
         for name, module in model.named_modules():
             weight = module._parameters.get("weight")
             if weight is None or weight.ndim < 2:
@@ -105,10 +112,26 @@ def stored_tensors(folder: Path) -> dict[str, TensorInfo]:
     return read_consistently(folder, _tensors) if folder.is_dir() else {}
 
 
+def stored_arrays(folder: Path, names: Collection[str]) -> dict[str, Array]:
+    """Return some of them as they are in the files."""
+
+    def arrays(opened: OpenFolder) -> dict[str, Array]:
+        return {
+            name: file.array(name)
+            for file in _opened(opened)
+            for name in file.tensors.keys() & names
+        }
+
+    return read_consistently(folder, arrays)
+
+
 def _tensors(folder: OpenFolder) -> dict[str, TensorInfo]:
+    return {name: info for file in _opened(folder) for name, info in file.tensors.items()}
+
+
+def _opened(folder: OpenFolder) -> list[TensorFile]:
     files = [file for file in folder.names() if file.endswith(".safetensors")]
-    opened = [TensorFile(folder.path / file, folder.open(file)) for file in files]
-    return {name: info for file in opened for name, info in file.tensors.items()}
+    return [TensorFile(folder.path / file, folder.open(file)) for file in files]
 
 
 class Save:

@@ -30,7 +30,7 @@ from octavo.transformers.checkpoint import (
 )
 from octavo.transformers.compressed import discard, origin_of, weights_of
 from octavo.transformers.config import MARK, METHOD, OctavoConfig
-from octavo.transformers.stored import Stored, finish, prepare, require_present, unfilled
+from octavo.transformers.stored import Stored, finish, prepare, require_present, restore, unfilled
 
 _AUTOMATIC = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -138,6 +138,7 @@ class OctavoQuantizer(HfQuantizer):
         if self._layout is not None:
             if self._missing is None:
                 require_present(model, unfilled(model, Stored))
+            restore(model, self._weights)
             finish(model, origin_of(self._weights))
         else:
             skipped = _names_to_skip(model, config.modules_to_not_convert, self._missing)

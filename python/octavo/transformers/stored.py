@@ -29,6 +29,7 @@ from octavo.nn.weights import Int8Weight
 from octavo.torch.convert import become_embedding, become_linear
 from octavo.torch.memory import LayerMemory
 from octavo.torch.tensors import to_array, to_tensor
+from octavo.transformers.checkpoint import InFile, stored_arrays
 
 _OPTIONAL = ("weight_zero_point", "input_zero_point", "bias")
 
@@ -40,23 +41,26 @@ class Stored(nn.Module):
     is_linear: bool
     transposed: bool
     float_weight: list[nn.Parameter]
+    in_file: dict[str, InFile]
 
 
-def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, TensorInfo]]]) -> None:
+def prepare(layers: Iterable[tuple[nn.Module, Scheme, dict[str, InFile]]]) -> None:
     """Make float layers without data wait for the tensors of the file; tied weights stay tied."""
     tied: dict[int, nn.Parameter] = {}
     for module, scheme, tensors in layers:
         made: Any = module
         weight, bias = made.weight, made._parameters.get("bias")
         # The float weight is kept along, so that its id stays its own.
-        made.float_weight, made.scheme = [weight], scheme
+        made.float_weight, made.scheme, made.in_file = [weight], scheme, tensors
         made.is_linear = not isinstance(module, nn.Embedding)
         # A Conv1D has a column for each output; the file, as of every layer, a row.
         made.transposed = isinstance(module, Conv1D)
         made.__class__ = Stored
         made._parameters.clear()
         wanted = _expected(scheme, _shape_in_file(made), bias is not None)
-        wanted |= {key: (one.dtype, one.shape) for key, one in tensors.items() if key != "bias"}
+        wanted |= {
+            key: (one.info.dtype, one.info.shape) for key, one in tensors.items() if key != "bias"
+        }
         for key, (dtype, shape) in wanted.items():
             empty = torch.empty(shape, dtype=_torch_dtype(dtype), device="meta")
             parameter = nn.Parameter(empty, requires_grad=False)
@@ -116,6 +120,29 @@ def unfilled(model: nn.Module, kind: type[nn.Module]) -> list[str]:
     ]
 
 
+def restore(model: nn.Module, weights: Path) -> None:
+    """Read numbers of weights again that are not what the files have.
+
+    transformers 4 casts all floats to the model's dtype, the scales of codes too.
+    """
+    cast = {
+        one.name: (module, key, one.info.dtype)
+        for module in model.modules()
+        if isinstance(module, Stored)
+        for key, one in module.in_file.items()
+        if key != "bias" and _is_cast(module._parameters.get(key), one.info.dtype)
+    }
+    arrays = stored_arrays(weights, cast) if cast else {}
+    for name, (module, key, dtype) in cast.items():
+        tensor = to_tensor(arrays[name])
+        tensor = tensor.view(torch.bfloat16) if dtype == "BF16" else tensor
+        module.register_parameter(key, nn.Parameter(tensor, requires_grad=False))
+
+
+def _is_cast(tensor: torch.Tensor | None, dtype: str) -> bool:
+    return tensor is not None and tensor.is_floating_point() and _dtype_name(tensor) != dtype
+
+
 def finish(model: nn.Module, folder: Path) -> None:
     """Make octavo's layers of all `Stored` ones; a weight that several share is packed once."""
     groups: dict[int, list[tuple[str, Any]]] = {}
@@ -138,6 +165,7 @@ def _share(module: Any, table: Any) -> None:
     """Let a float layer wait with the tensors of a table, whose codes it has for a weight."""
     parameters = {**table._parameters, "bias": module._parameters.get("bias")}
     module.float_weight, module.scheme = table.float_weight, table.scheme
+    module.in_file = table.in_file
     module.is_linear, module.transposed = True, False
     module.__class__ = Stored
     module._parameters.clear()
@@ -160,7 +188,7 @@ def _become(group: list[tuple[str, Any]], folder: Path) -> None:
         module.register_parameter("bias", bias)
         dtype = module.__dict__.pop("float_weight")[0].dtype
         transposed = module.__dict__.pop("transposed")
-        del module.scheme
+        del module.scheme, module.in_file
         if module.__dict__.pop("is_linear"):
             become_linear(module, made, dtype, adds_bias=not alone, transposed=transposed)
         else:
