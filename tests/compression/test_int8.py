@@ -50,8 +50,8 @@ def test_compressing_twice_changes_nothing(folder: Path) -> None:
 
 
 def test_bad_arguments(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"recipe: expected int8, .*, got 'int4'"):
-        octavo.compress(folder, recipe="int4")
+    with pytest.raises(ValueError, match=r"recipe: expected int8, .*, got 'int3'"):
+        octavo.compress(folder, recipe="int3")
     with pytest.raises(
         TypeError, match="recipe: expected a name, a dict or a YAML file, got NoneT"
     ):

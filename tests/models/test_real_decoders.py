@@ -52,6 +52,6 @@ def test_logits_are_those_of_transformers_which_reads_it_by_the_package_gguf(fil
 
 def test_it_answers(file: Path) -> None:
     model = octavo.models.load(file)
-    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    messages = [{"role": "user", "content": "What is the capital of Japan?"}]
     found = model.generate(messages, 20, prompt_lookup_num_tokens=4)
-    assert (found.text, found.reason) == ("The capital of France is Paris, France.", "end")
+    assert (found.text, found.reason) == ("The capital of Japan is Tokyo.", "end")

@@ -72,7 +72,7 @@ def _is_padded(where: str, found: tuple[int, ...], bits: int, shape: tuple[int, 
     if found not in ((rows, dense), (rows, padded)):
         expected = f"{(rows, dense)} or {(rows, padded)}" if dense != padded else (rows, dense)
         raise ValueError(f"tensor {where} has shape {found}, expected {expected} for {bits} bits")
-    if 32 % bits and dense == padded:
+    if _is_ambiguous(bits, columns):
         raise ValueError(
             f"tensor {where}: {columns} codes of {bits} bits may be packed in two ways, which its"
             " shape does not tell apart"
@@ -110,6 +110,11 @@ def _zero_points(
     return (plain.astype(np.int16) + half).astype(np.uint8)
 
 
+def _is_ambiguous(bits: int, columns: int) -> bool:
+    """Whether codes take as many words with gaps as without, though in other places."""
+    return bool(32 % bits) and words_for(columns, bits) == padded_words_for(columns, bits)
+
+
 def stored_groups(
     codes: Array, bits: int, group: int, numbers: tuple[Array | None, ...]
 ) -> tuple[dict[str, Array] | None, dict[str, Any]]:
@@ -127,15 +132,16 @@ def stored_groups(
 
     Returns
     -------
-    dict of str to array; None if the format cannot hold them: steps, and minima that are no zero
-        points times scales
+    dict of str to array; None if the format cannot hold them: steps, minima that are no zero points
+        times scales, and codes of 5 bits of which nobody could tell how they are packed
     dict
         What a `Scheme` tells of them.
     """
     scale, unit, minimum, minimum_unit, order = numbers
     told = {"bits": bits, "zeros": minimum is not None, "ordered": order is not None}
     parts = None
-    if scale is not None and unit is None and minimum_unit is None:
+    if not (_is_ambiguous(bits, codes.shape[1]) or unit is not None or minimum_unit is not None):
+        assert scale is not None
         parts = _packed_tensors(codes, bits, group, scale, minimum, order)
     how = {"groups": True} if parts is None else {"packing": PACK_QUANTIZED}
     return parts, {**told, **how}

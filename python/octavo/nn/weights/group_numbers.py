@@ -25,7 +25,7 @@ class SteppedScale(NamedTuple):
 
     So do the K formats of GGUF hold them.  A value is ``float32(unit) * steps``.
 
-    Attributes
+    Parameters
     ----------
     steps : uint8 array, shape (N, groups)
     unit : float16 array, shape (N, groups / 8, rounded up)
