@@ -14,9 +14,9 @@ import numpy as np
 from fuzz.engine import Target
 from fuzz.mutate import Files, change_files
 from fuzz.weights import Array, Arrays, array_of, independent, packed_file
+from octavo._packed_words import pack
 from octavo.io import Checkpoint
 from octavo.io.folder import parse_json
-from octavo.io.packed_words import pack
 from octavo.io.quantization import read_description
 from octavo.io.scheme import PACK_QUANTIZED, Scheme
 from octavo.models.build import CheckpointBuilder

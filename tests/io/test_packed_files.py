@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import packed_files
+from octavo._packed_words import pack, unpack, unpack_padded
 from octavo.io.gptq import WordsConfig, read_words
 from octavo.io.grouped_codes import GroupedCodes
 from octavo.io.header import NAMES
 from octavo.io.pack_quantized import read_pack_quantized, stored_groups
-from octavo.io.packed_words import pack, unpack, unpack_padded
 from octavo.io.quantization import read_description
 from packed_files import AWQ, GPTQ, compressed
 

@@ -22,7 +22,8 @@ PYTHON = ROOT / "python"
 # Modules beside the packages, which everything may stand on; private ones are shared on purpose.
 FOUNDATION = {
     *("_backend", "_checks", "_cost_table", "_elementary", "_files", "_float_mode", "_formats"),
-    *("_numpy", "_ops", "_patterns", "_results", "_scales", "_text", "_types", "_version", "_warn"),
+    *("_numpy", "_ops", "_packed_words", "_patterns", "_results", "_scales", "_text", "_types"),
+    *("_version", "_warn"),
     *("functional", "qtensor", "runtime", "sparse", "timing", "tuning"),
 }
 

@@ -10,11 +10,10 @@ from octavo._numpy.fused import fused
 from octavo._numpy.linear import PackedLinear, exact_product
 from octavo._numpy.quantize import quantize_dynamic, written
 from octavo._numpy.weights import PackedWeight
+from octavo._scales import group_floats
 from octavo._types import Array
 
 Numbers = tuple[Array, Array | None, Array | None, Array | None, Array | None]
-
-_GROUPS_PER_UNIT = 8
 
 
 class GroupedWeight(PackedWeight):
@@ -72,12 +71,12 @@ class GroupedWeight(PackedWeight):
 
     def scale(self) -> Array:
         """Return the scales as float32, (N, groups)."""
-        return floats(*self._numbers[:2])
+        return group_floats(*self._numbers[:2])
 
     def minimum(self) -> Array | None:
         """Return the minima as float32, (N, groups), if there are any."""
         values, unit = self._numbers[2:4]
-        return None if values is None else floats(values, unit)
+        return None if values is None else group_floats(values, unit)
 
     @property
     def order(self) -> Array | None:
@@ -98,15 +97,6 @@ class GroupedWeight(PackedWeight):
     def _spread(self, numbers: Array) -> Array:
         spread: Array = numbers.repeat(self.group, axis=1)[:, : self.shape[1]]
         return spread
-
-
-def floats(values: Array, unit: Array | None) -> Array:
-    """Return numbers of groups as float32, however they are held."""
-    if unit is None:
-        return values.astype(np.float32)
-    units = unit.astype(np.float32).repeat(_GROUPS_PER_UNIT, axis=1)
-    product: Array = units[:, : values.shape[1]] * values
-    return product
 
 
 class GroupedLinear(PackedLinear):

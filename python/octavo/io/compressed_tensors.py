@@ -20,8 +20,9 @@ from itertools import combinations
 from typing import Any
 
 from octavo._patterns import pattern_of
+from octavo._scales import GROUPS
 from octavo._text import shown
-from octavo.io.grouped_codes import GROUPS, kind_of
+from octavo.io.grouped_codes import kind_of
 from octavo.io.scheme import OWN_PARTS, PACK_QUANTIZED, Scheme, expect
 
 _OWN = {
@@ -225,7 +226,7 @@ def _read_packed_scheme(field: str, group: dict[str, Any]) -> Scheme:
     if strategy != "group":
         expect(f"{field}.weights.group_size", size, (None, -1))
         size = None
-    elif type(size) is not int or size <= 0 or size % GROUPS[-1]:
+    elif type(size) is not int or size <= 0 or size % GROUPS[0]:
         raise ValueError(
             f"quantization_config: {field}.weights.group_size is {shown(size)}, supported:"
             " multiples of 32"

@@ -7,11 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from octavo._scales import GROUPS
 from octavo._text import shown
 from octavo._types import Array
-
-GROUPS = (128, 64, 32)
-"""How many inputs may share a scale in a layer; a larger group of a file is several of these."""
 
 KINDS = {4: "int4", 5: "int5", 8: "int8-group"}
 """Kinds of grouped weights, by their bits; codes of other bits are held in the next larger ones."""
@@ -50,7 +48,7 @@ class GroupedCodes(NamedTuple):
     scale : float16 or float32 array, shape (N, groups)
     minimum : float32 array, shape (N, groups), optional
     group : int
-        How many inputs share a scale, one of `GROUPS`.
+        How many inputs share a scale, 32, 64 or 128.
     order : int array, shape (K,), optional
         Which input each column belongs to; by default as they come.
     """
@@ -157,10 +155,10 @@ def order_of(tensors: LayerTensors, key: str, inputs: int, size: int | None) -> 
 
 
 def _own_group(size: int, inputs: int) -> int:
-    """Return the size of the groups that those of a file become."""
+    """Return the size of the groups that those of a file become: a larger one is several."""
     if size == inputs:
-        return next((own for own in reversed(GROUPS) if own >= inputs), GROUPS[0])
-    return next(own for own in GROUPS if size % own == 0)
+        return next((own for own in GROUPS if own >= inputs), GROUPS[-1])
+    return next(own for own in reversed(GROUPS) if size % own == 0)
 
 
 def grouped(

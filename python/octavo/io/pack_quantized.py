@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from octavo._packed_words import pack, padded_words_for, unpack, unpack_padded, words_for
 from octavo._text import shown
 from octavo._types import Array
 from octavo.io.grouped_codes import (
@@ -32,7 +33,6 @@ from octavo.io.grouped_codes import (
     scales,
     words,
 )
-from octavo.io.packed_words import pack, padded_words_for, unpack, unpack_padded, words_for
 from octavo.io.scheme import PACK_QUANTIZED, Scheme
 
 

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+from octavo._scales import GROUPS
 from octavo.algorithms.rounding.columns import gptq
 from octavo.algorithms.rounding.groups import dequantized, nearest_groups, rounded_inputs
 from octavo.algorithms.rounding.nearest import nearest_rows
 
-__all__ = ["dequantized", "gptq", "nearest_groups", "nearest_rows", "rounded_inputs"]
+__all__ = ["GROUPS", "dequantized", "gptq", "nearest_groups", "nearest_rows", "rounded_inputs"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
-from octavo._scales import normal_scale
+from octavo._scales import group_size, normal_scale
 from octavo._types import Float64
 from octavo.algorithms.pruning import InputHessian, selection
 from octavo.algorithms.pruning.arguments import DAMPING, damped, matrix_of
@@ -117,7 +117,7 @@ def gptq(
     if group is None:
         scales: _Scales = _Scales(_row_scales(scale, target, grid, cost)[:, None], max(1, width))
     else:
-        scales = _group_scales(scale, target, levels, cost, groups.group_of(group), by_activation)
+        scales = _group_scales(scale, target, levels, cost, group_size(group), by_activation)
         step = max(scales.size, step - step % scales.size)
     nearest = grid.nearest(target / scales.spread(width))
     if keep is not None:

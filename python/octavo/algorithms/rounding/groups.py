@@ -10,11 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from octavo import _checks
 from octavo._ops.quantize import quantize_dynamic
+from octavo._scales import group_size
 from octavo._types import Array
 from octavo.algorithms.pruning import selection
-
-GROUPS = (32, 64, 128)
-"""How many inputs may share a scale."""
 
 SCALES = ("max", "search")
 
@@ -85,7 +83,7 @@ def nearest_groups(
     -0.10 0.00
     """
     array = selection.as_weight(weight)
-    size = group_of(group)
+    size = group_size(group)
     levels = _checks.integer(bits, "bits", 2, 8)
     searched = _checks.choice(scale, "scale", SCALES) == "search"
     n, k = array.shape
@@ -144,14 +142,6 @@ def rounded_inputs(x: Array, group: int) -> Array:
     codes, scale, _ = quantize_dynamic(rows, symmetric=True)
     read: Array = codes * scale[..., None]
     return read.reshape(len(x), -1)[:, : x.shape[1]]
-
-
-def group_of(size: object) -> int:
-    """Return a size of groups that weights may have, or raise."""
-    number = _checks.integer(size, "group", 1)
-    if number not in GROUPS:
-        raise ValueError(f"group: expected 32, 64 or 128, got {number}")
-    return number
 
 
 def in_groups(rows: Array, size: int) -> Array:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from octavo import _checks
+from octavo._scales import GROUPS
 from octavo.nn.weights.base import Bound, Layout, Memory, Weight
 from octavo.nn.weights.float32 import FloatWeight
-from octavo.nn.weights.group_numbers import GROUPS, SteppedScale
+from octavo.nn.weights.group_numbers import SteppedScale
 from octavo.nn.weights.grouped import GroupedWeight
 from octavo.nn.weights.grouped_kinds import Int4Weight, Int5Weight, Int8GroupWeight
 from octavo.nn.weights.half import BFloat16Weight, Float16Weight, HalfWeight

@@ -9,15 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
-from octavo._scales import normal_scale
+from octavo._scales import GROUPS, GROUPS_PER_UNIT, group_floats, normal_scale
 from octavo._types import Array
-
-GROUPS = (32, 64, 128)
-"""How many inputs may share a scale."""
-
-GROUPS_PER_UNIT = 8
-
-_PER_WORD = 8
 
 
 class SteppedScale(NamedTuple):
@@ -44,9 +37,7 @@ class SteppedScale(NamedTuple):
 
     def values(self) -> Array:
         """Return the numbers as float32, (N, groups)."""
-        unit = self.unit.astype(np.float32).repeat(GROUPS_PER_UNIT, axis=1)
-        product: Array = unit[:, : self.steps.shape[1]] * self.steps
-        return product
+        return group_floats(self.steps, self.unit)
 
 
 GroupNumbers = tuple[Array | None, Array | None]
@@ -79,11 +70,6 @@ def checked(
     _checks.check_shape(values, shape, name)
     _checks.check_finite(values, name)
     return np.ascontiguousarray(values), None
-
-
-def as_float32(values: Array, unit: Array | None) -> Array:
-    """Return numbers as float32, however they are held."""
-    return values.astype(np.float32) if unit is None else SteppedScale(values, unit).values()
 
 
 def restored(values: Any, unit: Any) -> Any:
@@ -121,14 +107,6 @@ def checked_order(order: ArrayLike, k: int) -> Array:
     return inputs.astype(np.int32)
 
 
-def group_size(size: object) -> int:
-    """Return a size of groups, checked."""
-    number = _checks.integer(size, "group", 1)
-    if number not in GROUPS:
-        raise ValueError(f"group: expected 32, 64 or 128, got {number}")
-    return number
-
-
 def group_of(k: int, groups: int) -> int:
     """Return the size of as many groups of K inputs."""
     # Where two sizes give as many groups, a row is one group for both.
@@ -139,24 +117,6 @@ def group_of(k: int, groups: int) -> int:
             " a row"
         )
     return fitting[0]
-
-
-def packed(codes: Array) -> Array:
-    """Return the low four bits of codes (N, K) as int32, (N, ceil(K / 8)), the first lowest."""
-    n, k = codes.shape
-    nibbles = np.zeros((n, -(-k // _PER_WORD) * _PER_WORD), np.uint8)
-    np.bitwise_and(codes, 15, out=nibbles[:, :k], casting="unsafe")
-    pairs: Array = nibbles[:, ::2] | nibbles[:, 1::2] << 4
-    return pairs.view("<i4").astype(np.int32, copy=False)
-
-
-def unpacked(words: Array, k: int) -> Array:
-    """Return the codes of packed rows, uint8 up to 15."""
-    pairs = np.ascontiguousarray(words, "<i4").view(np.uint8)
-    nibbles = np.empty((len(words), words.shape[1] * _PER_WORD), np.uint8)
-    np.bitwise_and(pairs, 15, out=nibbles[:, ::2])
-    np.right_shift(pairs, 4, out=nibbles[:, 1::2])
-    return nibbles[:, :k]
 
 
 def high_bits(codes: Array) -> Array:

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from octavo import _backend, _checks
 from octavo._float_mode import in_default_mode
+from octavo._packed_words import pack, unpack, words_for
+from octavo._scales import group_floats, group_size
 from octavo._types import Array
 from octavo.nn.options import LinearOptions
 from octavo.nn.weights import group_numbers
@@ -78,7 +80,7 @@ class GroupedWeight(Weight):
         array = _checks.as_float32(values, "weight", float64=True)
         _checks.check_shape(array, (None, None), "weight")
         _checks.check_finite(array, "weight")
-        size = group_numbers.group_size(group)
+        size = group_size(group)
         codes, scale = group_numbers.rounded(array, size, (1 << (cls.bits - 1)) - 1)
         return cls._of(codes, size, (scale, None), (None, None), None)
 
@@ -118,7 +120,7 @@ class GroupedWeight(Weight):
                 f" {array.max()}"
             )
         n, k = array.shape
-        size = group_numbers.group_size(group)
+        size = group_size(group)
         of_groups = (n, -(-k // size))
         return cls._of(
             np.ascontiguousarray(array, np.int8 if minimum is None else np.uint8),
@@ -178,14 +180,13 @@ class GroupedWeight(Weight):
     @classmethod
     def _unpacked(cls, parts: Mapping[str, Any], shape: tuple[int, int]) -> Array:
         """Return the codes of tensors, uint8, half of their range added to signed ones."""
-        n, k = shape
         words = _checks.as_codes(parts["weight_packed"], "weight_packed", (_checks.INT32,))
-        _checks.check_shape(words, (n, -(-k // 8)), "weight_packed")
-        return group_numbers.unpacked(words, k)
+        _checks.check_shape(words, (shape[0], words_for(shape[1], 4)), "weight_packed")
+        return unpack(words, 4, shape[1])
 
     def _code_tensors(self, codes: Array) -> dict[str, Array]:
         """Return the tensors of codes as `_unpacked` takes them."""
-        return {"weight_packed": group_numbers.packed(codes)}
+        return {"weight_packed": pack(codes & np.uint8(15), 4)}
 
     def _here(self) -> Any:
         """Return the packed weight of the backend in use."""
@@ -204,13 +205,13 @@ class GroupedWeight(Weight):
     @property
     def scale(self) -> Array:
         """The scales as float32, (N, groups); unpacked on every access."""
-        return group_numbers.as_float32(*self._packed.numbers()[:2])
+        return group_floats(*self._packed.numbers()[:2])
 
     @property
     def minimum(self) -> Array | None:
         """The minima as float32, (N, groups), if there are any; unpacked on every access."""
         values, unit = self._packed.numbers()[2:4]
-        return None if values is None else group_numbers.as_float32(values, unit)
+        return None if values is None else group_floats(values, unit)
 
     @property
     def order(self) -> Array | None:
@@ -229,7 +230,7 @@ class GroupedWeight(Weight):
 
     def _row_bytes(self) -> int:
         """Bytes of the codes of a row in `tensors`."""
-        return 4 * -(-self.shape[1] // 8)
+        return 4 * words_for(self.shape[1], 4)
 
     def tensors(self) -> dict[str, Array]:
         """Return codes, packed, signed ones with half of their range added; numbers; (N, K)."""

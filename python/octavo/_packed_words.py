@@ -23,6 +23,14 @@ def padded_words_for(count: int, bits: int) -> int:
 def pack(codes: Array, bits: int) -> Array:
     """Return codes (rows, count), uint8, as words of which `unpack` makes the same."""
     rows, count = codes.shape
+    if 8 % bits == 0:
+        in_byte = 8 // bits
+        places = np.zeros((rows, words_for(count, bits) * 4 * in_byte), np.uint8)
+        places[:, :count] = codes
+        octets = places[:, ::in_byte].copy()
+        for i in range(1, in_byte):
+            octets |= places[:, i::in_byte] << np.uint8(i * bits)
+        return octets.view("<i4").astype(np.int32, copy=False)
     blocks = -(-count // _WORD)
     padded = np.zeros((rows, blocks * _WORD), np.uint32)
     padded[:, :count] = codes
@@ -56,11 +64,18 @@ def unpack(words: Array, bits: int, count: int) -> Array:
     Examples
     --------
     >>> import numpy as np
-    >>> from octavo.io.packed_words import unpack
+    >>> from octavo._packed_words import unpack
     >>> unpack(np.array([[0x87654321]], np.uint32).view(np.int32), 4, 8)
     array([[1, 2, 3, 4, 5, 6, 7, 8]], dtype=uint8)
     """
     rows, blocks = len(words), -(-count // _WORD)
+    if 8 % bits == 0:
+        in_byte = 8 // bits
+        octets = np.ascontiguousarray(words, "<i4").view(np.uint8)
+        places = np.empty((rows, octets.shape[1] * in_byte), np.uint8)
+        for i in range(in_byte):
+            places[:, i::in_byte] = octets >> np.uint8(i * bits) & np.uint8((1 << bits) - 1)
+        return np.ascontiguousarray(places[:, :count])
     # 32 codes are a block of as many words as a code has bits, the same in every block.
     padded = np.zeros((rows, blocks * bits), np.uint32)
     padded[:, : words.shape[1]] = np.ascontiguousarray(words).view(np.uint32)
