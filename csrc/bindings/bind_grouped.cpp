@@ -50,12 +50,8 @@ GroupValues checked_values(const OptionalArray& values, const OptionalArray& uni
 // Each input once. The caller's array may change meanwhile: this is a copy.
 std::vector<std::int32_t> checked_order(const py::array& order, std::int64_t k) {
   std::vector<std::int32_t> own = copied(contiguous<std::int32_t>(order, 1, "order"), order.size());
-  std::vector<bool> seen(static_cast<std::size_t>(k));
-  bool fits = static_cast<std::int64_t>(own.size()) == k;
-  for (std::size_t i = 0; fits && i < own.size(); ++i) {
-    fits = own[i] >= 0 && own[i] < k && !seen[static_cast<std::size_t>(own[i])];
-    if (fits) seen[static_cast<std::size_t>(own[i])] = true;
-  }
+  const bool fits =
+      static_cast<std::int64_t>(own.size()) == k && GroupedWeight::is_order(own.data(), k);
   if (!fits) bad_argument("order", "every input once");
   return own;
 }

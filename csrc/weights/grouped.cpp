@@ -117,13 +117,17 @@ GroupedWeight::GroupedWeight(AlignedBuffer packed, std::int64_t n, std::int64_t 
   std::memcpy(&form_, at<std::uint8_t>(0), sizeof form_);
   require(form_.is_valid() && nbytes() == static_cast<std::size_t>(lay_out()), kWanted);
   if (!form_.ordered) return;
+  require(is_order(order(), k), "packed: expected an order that has every input once");
+}
+
+bool GroupedWeight::is_order(const std::int32_t* order, std::int64_t k) {
   std::vector<bool> seen(static_cast<std::size_t>(k));
   for (std::int64_t i = 0; i < k; ++i) {
-    const std::int32_t input = order()[i];
-    require(input >= 0 && input < k && !seen[static_cast<std::size_t>(input)],
-            "packed: expected an order that has every input once");
+    const std::int32_t input = order[i];
+    if (input < 0 || input >= k || seen[static_cast<std::size_t>(input)]) return false;
     seen[static_cast<std::size_t>(input)] = true;
   }
+  return true;
 }
 
 const std::int32_t* GroupedWeight::order() const {

@@ -40,6 +40,9 @@ struct GroupValues {
 
 class GroupedWeight final : public Weight {
  public:
+  // Whether k numbers are an order of as many inputs: each of them once.
+  static bool is_order(const std::int32_t* order, std::int64_t k);
+
   // codes: (n, k) row-major, as the form has them. order: null, or which input each of them is for.
   GroupedWeight(const GroupedForm& form, const std::uint8_t* codes, const GroupValues& scale,
                 const GroupValues& minimum, const std::int32_t* order, std::int64_t n,
