@@ -69,6 +69,7 @@ constexpr Test kTests[] = {
     {"broadcast_bsr4x1_s8", test_broadcast_bsr4x1_s8},
     {"quantize_rows", test_quantize_rows},
     {"epilogue", test_epilogue},
+    {"requantize", test_requantize},
     {"quantize_linear", test_quantize_linear},
     {"dequantize_linear", test_dequantize_linear},
     {"widen", test_widen},
