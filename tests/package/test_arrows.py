@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "io": FOUNDATION,
     "data": FOUNDATION | {"io"},
     "nn": FOUNDATION | {"io"},
+    "tflite": FOUNDATION | {"graph", "io"},
     "lora": FOUNDATION | {"io", "nn"},
     "models": FOUNDATION | {"io", "lora", "nn"},
     "compression": FOUNDATION | {"algorithms", "data", "io", "models", "nn"},

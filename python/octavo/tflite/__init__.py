@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow Lite's files: models of images and of texts, read and run without TensorFlow."""
+
+from __future__ import annotations
