@@ -305,7 +305,7 @@ def test_a_failed_command_leaves_the_old_artifact(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("octavo.compression.target.work_sensitivity", interrupted)
+    monkeypatch.setattr("octavo.compression.candidates.work_sensitivity", interrupted)
     code, _, err = run(capsys, *words, "--target", "sqnr=50")
     assert code == 130
     assert "nothing was left half-written" in err

@@ -14,6 +14,7 @@ from typing import Any, cast
 from octavo import nn
 from octavo._warn import warn
 from octavo.compression.bias_correction import correct_biases
+from octavo.compression.candidates import ModelCandidates
 from octavo.compression.equalize import equalize
 from octavo.compression.materialize import materialize, set_attention
 from octavo.compression.observe import observe
@@ -69,7 +70,8 @@ def run(
     if target is None:
         made = correct_biases(work, work.forms.model(work.model))
     else:
-        made, applied["target"] = meet(work, target)
+        metric = target.metric if isinstance(target.metric, str) else None
+        made, applied["target"] = meet(ModelCandidates(work, metric), target)
     if recipe.needs_data or target is not None:
         applied["calibration_tokens"] = work.batches.tokens
     made.recipe = applied

@@ -3,23 +3,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Protocol
 
 from octavo import _checks
-from octavo.compression.bias_correction import correct_biases
-from octavo.compression.sensitivity import agreement, vectors_of, work_sensitivity
-from octavo.compression.work import Model, Work
-from octavo.data.batches import Batch
-from octavo.models.decoder import Decoder
-from octavo.models.encoder import Encoder
-from octavo.models.likelihood import token_losses
 
 METRICS = ("cosine", "sqnr", "perplexity")
 AT_MOST = ("perplexity",)
@@ -130,15 +119,40 @@ def read_target(target: object) -> Target:
     raise TypeError(f"target: expected {_FORMS}, got {type(target).__name__}")
 
 
-def meet(work: Work, target: Target) -> tuple[Model, dict[str, Any]]:
-    """Return the compressed model with the fewest layers in float that reaches a target.
+class Candidates(Protocol):
+    """Compressed models with some layers kept, and how they are measured.
 
-    Layers are kept in the order of their sensitivity, but tables of embeddings larger than any
-    linear layer come last, if they do not give logits too. How many are needed is found by doubling
-    and then halving. What is returned is what was measured, with the record for the model's recipe:
-    metric, at_least or at_most, reached, kept.
+    Attributes
+    ----------
+    keep : str
+        What kept layers are.
     """
-    search = _Search(work, target)
+
+    keep: str
+
+    def ranked(self) -> list[str]:
+        """Return the names of layers in the order in which they are kept."""
+
+    def made(self, kept: frozenset[str]) -> Any:
+        """Return the compressed model that keeps these layers."""
+
+    def measured(self, made: Any, metric: str) -> float:
+        """Return what a compressed model reaches by a metric that has a name."""
+
+    def for_callable(self, made: Any) -> Any:
+        """Return what a metric of the user's gets of a compressed model."""
+
+    def progress(self, text: str, share: float) -> None:
+        """Tell what is going on and the share that is done."""
+
+
+def meet(candidates: Candidates, target: Target) -> tuple[Any, dict[str, Any]]:
+    """Return the compressed model with the fewest layers kept that reaches a target.
+
+    How many are needed is found by doubling and then halving. What is returned is what was
+    measured, with the record for the model's recipe: metric, at_least or at_most, reached, kept.
+    """
+    search = _Search(candidates, target)
     if not search.holds(0):
         search.rank()
         low, high = 0, 1
@@ -154,20 +168,13 @@ def meet(work: Work, target: Target) -> tuple[Model, dict[str, Any]]:
 
 
 class _Search:
-    """Compressed models with more and more layers in float, and what each reached."""
+    """Compressed models with more and more layers kept, and what each reached."""
 
-    def __init__(self, work: Work, target: Target) -> None:
-        self._work, self._forms, self._target = work, work.forms, target
+    def __init__(self, candidates: Candidates, target: Target) -> None:
+        self._candidates, self._target = candidates, target
         self._order: list[str] = []
         self._tried: dict[int, float] = {}
-        self._best: tuple[int, Model] | None = None
-        self._reference: Any = None
-        if isinstance(target.metric, str):
-            self._reference = _reference(work, target.metric)
-            if not np.isfinite(self._reference).all():
-                raise ValueError(
-                    "model: expected finite outputs on the calibration data, got NaN or infinity"
-                )
+        self._best: tuple[int, Any] | None = None
 
     @property
     def most(self) -> int:
@@ -176,26 +183,16 @@ class _Search:
 
     def rank(self) -> None:
         """Find the order in which layers are kept."""
-        rows = list(work_sensitivity(self._work))
-        if isinstance(self._work.model, Encoder) and isinstance(self._target.metric, str):
-            heads = tuple(f"{name}." for name, _ in self._work.model.heads())
-            rows = [row for row in rows if not heads or not row.name.startswith(heads)]
-        model = self._work.model
-        if not (isinstance(model, Decoder) and model.config.is_tied):
-            widest = max((row.float_bytes for row in rows if row.kind == "linear"), default=0)
-            # The sort is stable: the most sensitive stay first.
-            rows.sort(key=lambda row: row.kind != "linear" and row.float_bytes > widest)
-        self._order = [row.name for row in rows]
+        self._order = self._candidates.ranked()
 
     def holds(self, count: int) -> bool:
         """Whether the target holds with so many layers kept; ends at one model for each count."""
-        made = self._forms.model(self._work.model, frozenset(self._order[:count]))
-        made = correct_biases(self._work, made)
+        made = self._candidates.made(frozenset(self._order[:count]))
         value = self._measure(made, count)
         self._tried[count] = value
-        self._work.progress(
+        self._candidates.progress(
             f"{self._target.name} {value:.5g} of {self._target.bound:.5g} with {_layers(count)} in "
-            f"{self._forms.keep}",
+            f"{self._candidates.keep}",
             min(1.0, len(self._tried) / 12),
         )
         if not self._target.holds(value):
@@ -204,7 +201,7 @@ class _Search:
             self._best = count, made
         return True
 
-    def result(self) -> tuple[Model, dict[str, Any]]:
+    def result(self) -> tuple[Any, dict[str, Any]]:
         """Return the model with the fewest layers in float that reached the target."""
         assert self._best is not None
         count, made = self._best
@@ -224,57 +221,30 @@ class _Search:
         return TargetNotMetError(
             f"target: expected a {self._target.name} of at {words[0]} {self._target.bound:g}, "
             f"got at {words[1]} {value:.6g}, with {_layers(count)} of {self.most} in "
-            f"{self._forms.keep}; {self._tried[0]:.6g} with none",
+            f"{self._candidates.keep}; {self._tried[0]:.6g} with none",
             value,
             self._order[:count],
         )
 
-    def _measure(self, made: Model, count: int) -> float:
+    def _measure(self, made: Any, count: int) -> float:
         metric = self._target.metric
         if isinstance(metric, str):
-            value: Any
-            if isinstance(made, Decoder):
-                losses = losses_of(made, self._work.batches)
-                value = math.exp(float((losses - self._reference).mean()))
-            else:
-                cosine, _, sqnr = agreement(self._reference, vectors_of(made, self._work.batches))
-                value = cosine if metric == "cosine" else sqnr
+            value: Any = self._candidates.measured(made, metric)
             if math.isnan(value):
                 raise ValueError(
                     f"model: expected finite outputs, got NaN (with {_layers(count)} in "
-                    f"{self._forms.keep})"
+                    f"{self._candidates.keep})"
                 )
         else:
             try:
-                value = metric(made)
+                value = metric(self._candidates.for_callable(made))
             except Exception as error:
                 raise RuntimeError(
                     f"target: {self._target.name} raised {type(error).__name__}: {error} (with "
-                    f"{_layers(count)} in {self._forms.keep})"
+                    f"{_layers(count)} in {self._candidates.keep})"
                 ) from error
             value = _checks.real(value, f"target: result of {self._target.name}")
         return float(value)
-
-
-def _reference(work: Work, metric: str) -> Any:
-    """Return what the float model gives, for a metric of what a compressed one gives."""
-    if not isinstance(work.original, Decoder):
-        return vectors_of(work.original, work.batches)
-    exact = copy.copy(work.original)
-    exact.attention_precision = "float32"
-    losses = losses_of(exact, work.batches)
-    if not losses.size:
-        raise ValueError(f"calibration: expected texts of at least 2 tokens for a {metric}")
-    return losses
-
-
-def losses_of(model: Decoder, batches: Iterable[Batch]) -> npt.NDArray[np.float64]:
-    """Return minus the logarithms of the probabilities of the tokens of texts, but the first."""
-    found = [np.empty(0)]
-    for batch in batches:
-        texts = [ids[kept] for ids, kept in zip(batch.ids, batch.mask, strict=True)]
-        found += [token_losses(model, ids) for ids in texts if len(ids) > 1]
-    return np.concatenate(found)
 
 
 def _layers(count: int) -> str:
