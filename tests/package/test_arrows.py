@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "io": FOUNDATION,
     "data": FOUNDATION | {"io"},
     "nn": FOUNDATION | {"io"},
+    "graph": FOUNDATION,
     "tflite": FOUNDATION | {"graph", "io"},
     "lora": FOUNDATION | {"io", "nn"},
     "models": FOUNDATION | {"io", "lora", "nn"},

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small graphs for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from octavo.graph import Graph, Operator, Quantization, Tensor
+
+F32, I8, I32 = (np.dtype(name) for name in ("float32", "int8", "int32"))
+
+
+class Draft:
+    """A graph that is written operator by operator; methods return indices of tensors."""
+
+    def __init__(self) -> None:
+        self.graph = Graph([], [], [], [])
+
+    def input(self, *shape: int, dtype: Any = F32, q: tuple[float, int] | None = None) -> int:
+        index = self._tensor(shape, dtype, q)
+        self.graph.inputs.append(index)
+        return index
+
+    def constant(self, data: Any, q: Any = None) -> int:
+        data = np.asarray(data)
+        data = data.astype(
+            {"int64": "int32", "float64": "float32"}.get(data.dtype.name, data.dtype)
+        )
+        index = self._tensor(data.shape, data.dtype, q)
+        self.graph.tensors[index].data = data
+        return index
+
+    def op(
+        self,
+        kind: str,
+        *inputs: int,
+        dtype: Any = None,
+        q: tuple[float, int] | None = None,
+        outputs: int = 1,
+        **options: Any,
+    ) -> Any:
+        """Write an operator; its output is of the first input's type unless one is given."""
+        first = self.graph.tensors[inputs[0]]
+        made = tuple(self._tensor((), dtype or first.dtype, q) for _ in range(outputs))
+        self.graph.operators.append(Operator(kind, inputs, made, options))
+        return made[0] if outputs == 1 else made
+
+    def done(self, *outputs: int) -> Graph:
+        self.graph.outputs = list(outputs)
+        return self.graph
+
+    def _tensor(self, shape: Sequence[int], dtype: Any, q: Any) -> int:
+        if isinstance(q, tuple):
+            q = Quantization.per_tensor(*q)
+        name = f"t{len(self.graph.tensors)}"
+        self.graph.tensors.append(Tensor(name, tuple(shape), np.dtype(dtype), None, q))
+        return len(self.graph.tensors) - 1
