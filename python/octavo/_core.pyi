@@ -5,6 +5,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._numpy.graph_program import GraphProgram as GraphProgram
+
 Array = NDArray[Any]
 
 class PackedWeight:

@@ -12,6 +12,7 @@ from octavo._float_mode import in_default_mode
 from octavo._numpy import attention as int8_attention
 from octavo._numpy import decoder, float_ops, linear, quantize
 from octavo._numpy.cache import KeyValueCache, attention_cached
+from octavo._numpy.graph_program import GraphProgram
 from octavo._numpy.grouped import GroupedLinear, GroupedWeight
 from octavo._numpy.linear import PackedLinear, PackedMatrix, matmul_int8
 from octavo._numpy.sparse_f32 import SparseF32
@@ -53,6 +54,7 @@ widen = in_default_mode(quantize.widen)
 
 __all__ = [
     "SMALLEST_KEPT",
+    "GraphProgram",
     "KeyValueCache",
     "PackedLinear",
     "PackedMatrix",
