@@ -65,6 +65,16 @@ class Field(NamedTuple):
     is_vector: bool = False
     default: int = 0
 
+    @property
+    def absent(self) -> int | float | bool | str | None:
+        """What it is where a file leaves it out."""
+        if self.is_vector or self.type not in SCALARS | ENUMS:
+            return None
+        if self.type in ENUMS:
+            return ENUMS[self.type][self.default]
+        kinds = {"bool": bool, "float32": float}
+        return kinds.get(self.type, int)(self.default)
+
 
 _STRUCTURE = """
 Model version:uint32 operator_codes:[OperatorCode] subgraphs:[SubGraph] description:string
