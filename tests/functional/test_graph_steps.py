@@ -210,12 +210,13 @@ def test_element_by_element(rng: np.random.Generator, shape: tuple[int, int]) ->
         run("lookup", x, {"x": x}, count=x.size, table=table), table[x.astype(int) + 128]
     )
 
-    negative = rng.uniform(-0.5, 0.5, shape[1]).astype(F)
-    t = (x.astype(np.int32) - CODES["zero_point"]).astype(F)
-    t = np.where(t < 0, t * negative, t * F(0.8))
-    found = run("prelu", x, {"x": x}, shape=shape, multiplier=0.8, negative=negative, **CODES)
-    assert_same_bits(found, requantized(t))
+    alpha, v = codes(rng, shape[1]), (x.astype(np.int32) - CODES["zero_point"]).astype(F)
+    below = v * (alpha.astype(np.int32) - 11).astype(F) * F(0.006)
+    factors = {"multiplier": 0.8, "negative_multiplier": 0.006, "alpha_zero_point": 11}
+    found = run("prelu", x, {"x": x}, shape=shape, alpha=alpha, **factors, **CODES)
+    assert_same_bits(found, requantized(np.where(v < 0, below, v * F(0.8))))
 
+    negative = rng.uniform(-0.5, 0.5, shape[1]).astype(F)
     values = rng.standard_normal(shape, F) * 4
     values[0, 0] = np.nan
     found = run("prelu_f32", values, {"x": values}, shape=shape, alpha=negative)
@@ -224,6 +225,11 @@ def test_element_by_element(rng: np.random.Generator, shape: tuple[int, int]) ->
     assert_same_bits(found, np.where(values < 0, F(0), np.where(values > 6, F(6), values)))
     found = run("activation_f32", values, {"x": values}, count=x.size, name="silu")
     assert_same_bits(found, functional.silu(values))
+    found = run("activation_f32", values, {"x": values}, count=x.size, name="hard_swish")
+    inner = np.clip(values + F(3), F(0), F(6))
+    assert_same_bits(found, values * inner * F(1 / 6))
+    found = run("activation_f32", values, {"x": values}, count=x.size, name="logistic")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-values.astype(np.float64))), rtol=3e-7)
 
 
 def test_codes_and_softmax(rng: np.random.Generator) -> None:

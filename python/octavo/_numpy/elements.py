@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octavo._numpy.float_ops import activation, exp
 from octavo._numpy.float_ops import softmax as softmax_rows
 from octavo._numpy.quantize import dequantize_linear, quantize_linear
 from octavo._types import Array
@@ -79,15 +80,38 @@ def mul_f32(a: Array, b: Array, *, low: float, high: float) -> Array:
     return clamp(a * b, low, high)
 
 
+def activate(x: Array, *, name: str, low: float, high: float) -> Array:
+    """Apply an activation of layers, or one that graphs alone have; then the bounds."""
+    if name == "hard_swish":
+        out = x * np.minimum(np.maximum(x + _F(3), _F(0)), _F(6)) * _F(1 / 6)
+    elif name == "logistic":
+        out = _F(1) / (_F(1) + exp(-x))
+    else:
+        out = np.empty_like(x)
+        activation(x, name, out)
+    return clamp(out, low, high)
+
+
 def lookup(x: Array, *, table: Array) -> Array:
     """table[code + 128] of each code."""
     return table[x.astype(np.int16) + 128]
 
 
-def prelu(x: Array, *, multiplier: float, negative: Array, zero_point: int, codes: Codes) -> Array:
-    """T = float32(x - zero point) * multiplier, or negative[channel] where x is below it."""
-    t = (x.astype(np.int32) - np.int32(zero_point)).astype(_F)
-    return codes.of(t * np.where(t < 0, negative, _F(multiplier)))
+def prelu(
+    x: Array,
+    *,
+    alpha: Array,
+    multiplier: float,
+    negative_multiplier: float,
+    zero_point: int,
+    alpha_zero_point: int,
+    codes: Codes,
+) -> Array:
+    """Make v * multiplier of v = x - zero_point; below 0 (v * alpha) * negative_multiplier."""
+    v = (x.astype(np.int32) - np.int32(zero_point)).astype(_F)
+    slope = (alpha.astype(np.int32) - np.int32(alpha_zero_point)).astype(_F)
+    below = v * slope * _F(negative_multiplier)
+    return codes.of(np.where(v < 0, below, v * _F(multiplier)))
 
 
 def prelu_f32(x: Array, *, alpha: Array) -> Array:
@@ -126,9 +150,10 @@ def resize(
 
     def along(rows: Array) -> Array:
         one, other = (x[:, rows][:, :, at].astype(_F) for at in (left, right))
-        return one * (_F(1) - across) + other * across
+        return one + (other - one) * across
 
-    t = along(top) * (_F(1) - down) + along(bottom) * down
+    above = along(top)
+    t = above + (along(bottom) - above) * down
     return np.rint(t).astype(np.int8) if x.dtype == np.int8 else t
 
 

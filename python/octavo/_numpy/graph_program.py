@@ -20,18 +20,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from octavo._numpy import elements
-from octavo._numpy.float_ops import activation
 from octavo._numpy.graph_steps import F32, S8, Pair, Tensor, constant, expect, extents
 from octavo._numpy.graph_windows import WindowSteps, bounds, output_codes
 from octavo._types import Array
 
 Shape = Sequence[int]
-
-
-def _activated(x: Array, name: str, low: float, high: float) -> Array:
-    out = np.empty_like(x)
-    activation(x, name, out)
-    return elements.clamp(out, low, high)
 
 
 class GraphProgram(WindowSteps):
@@ -126,9 +119,12 @@ class GraphProgram(WindowSteps):
         low: float = -math.inf,
         high: float = math.inf,
     ) -> None:
-        """Apply an activation by name, then the bounds: ReLU6 is "none" from 0 to 6."""
+        """Apply an activation by name, then the bounds: ReLU6 is "none" from 0 to 6.
+
+        Beside those of layers there are "hard_swish" and "logistic".
+        """
         places = self._at("out", out, (count,), F32), self._at("x", x, (count,), F32)
-        self._add(_activated, *places, in_place=True, name=name, **bounds(low, high))
+        self._add(elements.activate, *places, in_place=True, name=name, **bounds(low, high))
 
     def add_prelu(
         self,
@@ -136,22 +132,26 @@ class GraphProgram(WindowSteps):
         x: int,
         out: int,
         shape: Shape,
+        alpha: Array,
         multiplier: float,
-        negative: Array,
+        negative_multiplier: float,
         zero_point: int,
+        alpha_zero_point: int,
         out_zero_point: int,
         low: int = -128,
         high: int = 127,
     ) -> None:
-        """Rows (rows, channels) times a multiplier, or `negative` of the channel below zero."""
+        """Rows (rows, channels) of codes; below zero times alpha (channels,), of int8."""
         places = self._at("out", out, shape, S8), self._at("x", x, shape, S8)
         self._add(
             elements.prelu,
             *places,
             in_place=True,
+            alpha=constant(alpha, S8, (shape[1],), "alpha"),
             multiplier=multiplier,
-            negative=constant(negative, F32, (shape[1],), "negative"),
+            negative_multiplier=negative_multiplier,
             zero_point=zero_point,
+            alpha_zero_point=alpha_zero_point,
             codes=output_codes(out_zero_point, low, high),
         )
 

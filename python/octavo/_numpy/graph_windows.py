@@ -187,7 +187,7 @@ class WindowSteps(GraphSteps):
             n,
             F32,
             weight=_depthwise(weight, F32, place.shape[3]),
-            bias=_per_output(bias, F32, n),
+            bias=np.zeros(n, F32) if bias is None else constant(bias, F32, (n,), "bias"),
             **bounds(low, high),
         )
 

@@ -146,7 +146,7 @@ def depthwise(
 
 
 def depthwise_f32(
-    x: Array, *, window: Window, weight: Array, bias: Array | None, low: float, high: float
+    x: Array, *, window: Window, weight: Array, bias: Array, low: float, high: float
 ) -> Array:
     """Add the products by fused multiply-adds from +0, in the order of taps inside the image."""
     c = x.shape[3]
@@ -154,8 +154,7 @@ def depthwise_f32(
     for (i, j), tap, inside in _taps(x, window, 0):
         total = fused(tap[..., None], weight[i, j].reshape(c, -1), acc)
         acc = np.where(inside[..., None, None], total, acc)
-    y = acc.reshape(*acc.shape[:3], -1)
-    return clamp(y if bias is None else y + bias, low, high)
+    return clamp(acc.reshape(*acc.shape[:3], -1) + bias, low, high)
 
 
 def average_pool(
