@@ -70,6 +70,7 @@ constexpr Test kTests[] = {
     {"quantize_rows", test_quantize_rows},
     {"epilogue", test_epilogue},
     {"requantize", test_requantize},
+    {"depthwise_s8", test_depthwise_s8},
     {"quantize_linear", test_quantize_linear},
     {"dequantize_linear", test_dequantize_linear},
     {"widen", test_widen},

@@ -227,6 +227,7 @@ static inline PairF fused(PairF a, PairF b, PairF c) {
 #define _mm256_cvtps_epi32(a) OCTAVO_EACH(_mm_cvtps_epi32, a)
 #define _mm256_slli_epi16(a, n) OCTAVO_EACH_BY(_mm_slli_epi16, a, n)
 #define _mm256_slli_epi32(a, n) OCTAVO_EACH_BY(_mm_slli_epi32, a, n)
+#define _mm256_srai_epi16(a, n) OCTAVO_EACH_BY(_mm_srai_epi16, a, n)
 #define _mm256_srli_epi16(a, n) OCTAVO_EACH_BY(_mm_srli_epi16, a, n)
 #define _mm256_blend_epi16(a, b, n) OCTAVO_EACH_TWO_BY(_mm_blend_epi16, a, b, n)
 #define _mm256_shuffle_ps(a, b, n) OCTAVO_EACH_TWO_BY(_mm_shuffle_ps, a, b, n)
@@ -258,6 +259,7 @@ static inline PairF fused(PairF a, PairF b, PairF c) {
 #define _mm256_extract_epi32(a, n) _mm_extract_epi32(_mm256_extracti128_si256(a, (n) / 4), (n) % 4)
 #define _mm256_permute2x128_si256(a, b, n) halves_of_two<n>(a, b)
 #define _mm256_permute4x64_epi64(a, n) quarters<n>(a)
+#define _mm256_cvtepi8_epi16(x) pair(_mm_cvtepi8_epi16(x), _mm_cvtepi8_epi16(_mm_srli_si128(x, 8)))
 #define _mm256_cvtepi8_epi32(x) pair(_mm_cvtepi8_epi32(x), _mm_cvtepi8_epi32(_mm_srli_si128(x, 4)))
 #define _mm256_cvtepu8_epi32(x) pair(_mm_cvtepu8_epi32(x), _mm_cvtepu8_epi32(_mm_srli_si128(x, 4)))
 #define _mm256_cvtepi16_epi32(x) \

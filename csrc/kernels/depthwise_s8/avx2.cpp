@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/depthwise_s8/ymm.h"
+
+namespace octavo {
+
+void depthwise_s8_avx2(const DepthwiseS8Args& args) noexcept { depthwise(args); }
+
+}  // namespace octavo
