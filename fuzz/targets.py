@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fuzz import chats, decoders, gguf, gguf_models, packed, pickles, texts, weights
+from fuzz import chats, decoders, gguf, gguf_models, packed, pickles, texts, tflite, weights
 from octavo import _backend
 from octavo.io import segment
 
@@ -18,6 +18,7 @@ TARGETS = {
         chats.TARGET,
         decoders.TARGET,
         packed.TARGET,
+        tflite.TARGET,
     )
 }
 if _backend.name == "native":

@@ -75,7 +75,8 @@ def _target(out: bytearray, field: Field, value: Any) -> int:
         content, width = (value.encode() if isinstance(value, str) else value) + b"\0", 1
         return _vector(out, content, len(content) - 1, width)
     dtype = np.dtype(f"<{SCALARS[field.type]}")
-    array = np.asarray(value, dtype)
+    with np.errstate(invalid="ignore"):
+        array = np.asarray(value, dtype)
     width = _DATA_ALIGNMENT if field.type == "uint8" else dtype.itemsize
     return _vector(out, array.tobytes(), array.size, width)
 

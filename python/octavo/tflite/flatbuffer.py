@@ -118,8 +118,8 @@ class Table:
         buffer.count(_TABLE_COST, where)
         self._places = begin - int(buffer.unpack(_I32, begin, where))
         size = int(buffer.unpack(_U16, self._places, where))
-        if size < 4:
-            buffer.fail(where, f"expected a list of fields of at least 4 bytes, got {size}")
+        if size < 4 or size % 2:
+            buffer.fail(where, f"expected its fields listed in 4, 6, 8, ... bytes, got {size}")
         buffer.check(self._places, size, where)
         self._count = (size - 4) // 2
 
