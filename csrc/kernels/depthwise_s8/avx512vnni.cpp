@@ -35,7 +35,7 @@ static inline Sum first_sum(I16 start) { return start; }
 static inline Sum add_products(Sum sum, const uint8_t* x, UnitWeights w) {
   return {_mm512_dpbusd_epi32(sum.v, _mm512_load_si512(x), w)};
 }
-static inline I16 total(Sum sum, I16) { return sum; }
+static inline I16 finished(Sum sum, I16) { return sum; }
 
 }  // namespace
 }  // namespace octavo

@@ -42,7 +42,7 @@ static inline Sum add_products(Sum sum, const uint8_t* x, UnitWeights w) {
   return {_mm256_dpbusd_avx_epi32(sum.lo, load256(x), w.lo),
           _mm256_dpbusd_avx_epi32(sum.hi, load256(x + 32), w.hi)};
 }
-static inline I16 total(Sum sum, I16) { return sum; }
+static inline I16 finished(Sum sum, I16) { return sum; }
 
 }  // namespace
 }  // namespace octavo

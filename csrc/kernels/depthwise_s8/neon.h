@@ -31,7 +31,7 @@ static OCTAVO_INLINE Sum add_products(Sum sum, const uint8_t* x, const UnitWeigh
   return {{dot4(sum.q[0], load16(x), w.q[0]), dot4(sum.q[1], load16(x + 16), w.q[1]),
            dot4(sum.q[2], load16(x + 32), w.q[2]), dot4(sum.q[3], load16(x + 48), w.q[3])}};
 }
-static OCTAVO_INLINE I16 total(const Sum& sum, I16 start) {
+static OCTAVO_INLINE I16 finished(const Sum& sum, I16 start) {
   return add_i(start, {total(sum.q[0]), total(sum.q[1]), total(sum.q[2]), total(sum.q[3])});
 }
 

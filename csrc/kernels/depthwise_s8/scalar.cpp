@@ -25,7 +25,7 @@ static inline Sum add_products(Sum sum, const uint8_t* x, UnitWeights w) {
   }
   return sum;
 }
-static inline I16 total(const Sum& sum, const I16&) { return sum; }
+static inline I16 finished(const Sum& sum, const I16&) { return sum; }
 
 }  // namespace
 }  // namespace octavo

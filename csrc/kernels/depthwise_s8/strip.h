@@ -7,7 +7,7 @@
 //   kRowsOfUnit            rows that one dot product adds up: 4, or 2
 //   kOutputs               outputs of a row at once, kStrip rows of outputs
 //   interleave(p, x)       sixteen channels of so many rows to 64 bytes
-//   Sum first_sum(start), add_products(sum, x, w), I16 total(sum, start)
+//   Sum first_sum(start), add_products(sum, x, w), I16 finished(sum, start)
 //   UnitWeights weights_of(w, u)      of unit u behind w
 //   I16 start_of(offset, weight_sum)  what sums start from
 #pragma once
@@ -98,7 +98,7 @@ static OCTAVO_INLINE void outputs(const DepthwiseS8Args& args, const Block& bloc
   for (int i = 0; i < Rows; ++i) {
     OCTAVO_UNROLL
     for (int c = 0; c < Columns; ++c) {
-      const I16 code = requantized(total(sum[i][c], block.start), block.multiplier, block.range);
+      const I16 code = requantized(finished(sum[i][c], block.start), block.multiplier, block.range);
       int8_t* to = out + (r + i) * args.out_stride + (q + c) * args.channels;
       if (block.live == 16) {
         store_s8(to, code);

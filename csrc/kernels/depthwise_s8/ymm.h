@@ -44,7 +44,7 @@ static inline Sum add_products(Sum sum, const uint8_t* x, UnitWeights w) {
   return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(load256(x), w.lo)),
           _mm256_add_epi32(sum.hi, _mm256_madd_epi16(load256(x + 32), w.hi))};
 }
-static inline I16 total(Sum sum, I16) { return sum; }
+static inline I16 finished(Sum sum, I16) { return sum; }
 
 }  // namespace
 }  // namespace octavo
