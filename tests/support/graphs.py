@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from octavo.graph import Graph, Operator, Quantization, Tensor
+from octavo.graph.evaluate import evaluate
+from octavo.graph.infer import inferred
 
 F32, I8, I32 = (np.dtype(name) for name in ("float32", "int8", "int32"))
 
@@ -58,3 +60,27 @@ class Draft:
         name = f"t{len(self.graph.tensors)}"
         self.graph.tensors.append(Tensor(name, tuple(shape), np.dtype(dtype), None, q))
         return len(self.graph.tensors) - 1
+
+
+def one_by_one(graph: Graph, *inputs: np.ndarray) -> list[np.ndarray]:
+    """Compute a graph with NumPy, operator by operator, as it stands."""
+    values = {i: t.data for i, t in enumerate(graph.tensors) if t.data is not None}
+    values.update(zip(graph.inputs, inputs, strict=True))
+    known = inferred(graph, {i: x.shape for i, x in zip(graph.inputs, inputs, strict=True)})
+    for index in graph.order():
+        op = graph.operators[index]
+        ins = [graph.tensors[i] if i >= 0 else None for i in op.inputs]
+        outs = [graph.tensors[i] for i in op.outputs]
+        arrays = [values.get(i) for i in op.inputs]
+        values.update(
+            zip(op.outputs, evaluate(op, known.calls[index], ins, outs, arrays), strict=True)
+        )
+    return [values[i] for i in graph.outputs]
+
+
+def weights(*shape: int, axis: int, dtype: Any = np.int8) -> tuple[Any, Any]:
+    """Return codes of weights and their scales."""
+    rng, n = np.random.default_rng(3), shape[axis]
+    q = Quantization(rng.uniform(0.01, 0.03, n).astype(np.float32), np.zeros(n, np.int64), axis)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max + 1, shape).astype(dtype), q

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from octavo.graph.graph import Graph, Operator, Quantization, Signature, Tensor
 from octavo.graph.infer import infer_shapes
+from octavo.graph.session import Session
 
 __all__ = [
     "Graph",
     "Operator",
     "Quantization",
+    "Session",
     "Signature",
     "Tensor",
     "infer_shapes",

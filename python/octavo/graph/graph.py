@@ -42,8 +42,12 @@ class Quantization:
 
     def dequantized(self, codes: Array) -> Float32:
         """Return what codes stand for, ``float32(code - zero_point) * scale``."""
-        scale, zero_point = self._beside(codes)
-        return (codes.astype(np.int64) - zero_point).astype(np.float32) * scale
+        scale, _ = self._beside(codes)
+        return self.centred(codes).astype(np.float32) * scale
+
+    def centred(self, codes: Array) -> Int64:
+        """Return codes less their zero points."""
+        return codes.astype(np.int64) - self._beside(codes)[1]
 
     def quantized(self, values: Array, dtype: np.dtype[Any]) -> Array:
         """Return the codes of values: ``rint(value / scale) + zero_point`` within `dtype`."""

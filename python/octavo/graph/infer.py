@@ -62,8 +62,8 @@ def infer_shapes(graph: Graph, inputs: Mapping[int, Sequence[int]] | None = None
     return inferred(graph, inputs or {}).shapes
 
 
-def inferred(graph: Graph, inputs: Mapping[int, Sequence[int]]) -> Inferred:
-    """Return shapes, and what values were found on the way to them."""
+def inferred(graph: Graph, inputs: Mapping[int, Sequence[int]], *, fold: bool = False) -> Inferred:
+    """Return shapes, and what values were found on the way to them; all there are, to `fold`."""
     shapes = [tensor.shape for tensor in graph.tensors]
     for index, shape in inputs.items():
         if index not in graph.inputs:
@@ -84,7 +84,7 @@ def inferred(graph: Graph, inputs: Mapping[int, Sequence[int]]) -> Inferred:
             check_size(f"{call.name}, its result", shape, graph.tensors[output])
             shapes[output] = shape
         calls[index] = call
-        if _is_known(operator, call) and sum(map(math.prod, found)) <= _MOST_KNOWN:
+        if _is_known(operator, call) and (fold or sum(map(math.prod, found)) <= _MOST_KNOWN):
             results = evaluate(operator, call, ins, outs, call.values)
             values.update(zip(operator.outputs, results, strict=True))
     return Inferred(shapes, values, calls)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
+from octavo._numpy import elements
 from octavo._types import Array
 from octavo.graph.kinds.call import FLOATS, Call, Kind, Shape
 
@@ -18,42 +19,16 @@ def _resized(call: Call) -> list[Shape]:
     return [(n, size[0], size[1], c)]
 
 
-def _positions(call: Call, inputs: int, outputs: int) -> Array:
-    """Return where output pixels lie between those of the input, as float32."""
-    corners = call.flag("align_corners") and outputs > 1
-    scale = np.float32(inputs - 1) / np.float32(outputs - 1) if corners else None
-    if scale is None:
-        scale = np.float32(inputs) / np.float32(outputs)
-    half = np.float32(0.5 if call.flag("half_pixel_centers") else 0)
-    return (np.arange(outputs).astype(np.float32) + half) * scale
+def _resize(method: str) -> Callable[..., Array]:
+    def run(call: Call, x: Array, *_: Array) -> Array:
+        height, width = call.known(1)
+        options = {name: call.flag(name) for name in ("align_corners", "half_pixel_centers")}
+        return elements.resize(x, size=(height, width), method=method, **options)
 
-
-def _nearest(call: Call, x: Array, *_: Array) -> Array:
-    places = []
-    for axis, outputs in enumerate(call.known(1), start=1):
-        where = _positions(call, x.shape[axis], outputs)
-        where = np.floor(where + np.float32(0.5)) if call.flag("align_corners") else np.floor(where)
-        places.append(np.minimum(where.astype(np.int64), x.shape[axis] - 1))
-    return x[:, places[0]][:, :, places[1]]
-
-
-def _bilinear(call: Call, x: Array, *_: Array) -> Array:
-    result = x
-    for axis, outputs in enumerate(call.known(1), start=1):
-        where = _positions(call, x.shape[axis], outputs)
-        if call.flag("half_pixel_centers"):
-            where = where - np.float32(0.5)
-        low = np.floor(where)
-        part = (where - low).reshape(-1, *[1] * (3 - axis))
-        first, second = (
-            np.take(result, np.clip(low + step, 0, x.shape[axis] - 1).astype(np.int64), axis)
-            for step in (0, 1)
-        )
-        result = first * (1 - part) + second * part
-    return result
+    return run
 
 
 KINDS = {
-    "resize_bilinear": Kind((2, 2), _resized, _bilinear, FLOATS),
-    "resize_nearest_neighbor": Kind((2, 2), _resized, _nearest, FLOATS, codes="moved"),
+    "resize_bilinear": Kind((2, 2), _resized, _resize("bilinear"), FLOATS),
+    "resize_nearest_neighbor": Kind((2, 2), _resized, _resize("nearest"), FLOATS, codes="moved"),
 }

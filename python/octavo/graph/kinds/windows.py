@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octavo._numpy import images
 from octavo._text import shown
 from octavo._types import Array
 from octavo.graph.kinds.call import FLOATS, Call, Kind, Shape, count
+
+_ALL = {"low": -np.inf, "high": np.inf}
 
 
 class Window(NamedTuple):
@@ -82,34 +85,27 @@ def _depthwise_shape(call: Call) -> list[Shape]:
     return [(image[0], down.outputs, across.outputs, weight[3])]
 
 
-def _patches(x: Array, down: Window, across: Window, fill: float) -> Array:
-    """Return (N, OH, OW, C, KH, KW), a view of the image with its padding."""
-    ends = ((0, 0), (down.before, down.after), (across.before, across.after), (0, 0))
-    padded = np.pad(x, ends, constant_values=fill)
-    spans = [(one.size - 1) * one.dilation + 1 for one in (down, across)]
-    view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
-    steps = [slice(None, None, step) for step in (down.stride, across.stride)]
-    inner = [slice(None, None, step) for step in (down.dilation, across.dilation)]
-    return view[:, steps[0], steps[1], :, inner[0], inner[1]]
+def _taps(sides: tuple[Window, Window]) -> images.Window:
+    down, across = sides
+    return images.Window(
+        (down.outputs, across.outputs),
+        (down.size, across.size),
+        (down.stride, across.stride),
+        (down.dilation, across.dilation),
+        (down.before, across.before),
+    )
 
 
 def _conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    down, across = conv_windows(call)
     groups = x.shape[3] // weight.shape[3]
-    patches = _patches(x, down, across, 0)
-    patches = patches.reshape(*patches.shape[:3], groups, -1, *patches.shape[4:])
-    split = weight.reshape(groups, -1, *weight.shape[1:])
-    sums = np.einsum("nhwgckl,goklc->nhwgo", patches, split, optimize=True)
-    sums = sums.reshape(*sums.shape[:3], -1)
-    return sums if bias is None else sums + bias
+    taps = _taps(conv_windows(call))
+    return images.conv_f32(x, window=taps, weight=weight, bias=bias, groups=groups, **_ALL)
 
 
 def _depthwise(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    patches = _patches(x, *conv_windows(call), 0)
-    split = weight.reshape(*weight.shape[1:3], x.shape[3], -1)
-    sums = np.einsum("nhwckl,klcm->nhwcm", patches, split, optimize=True)
-    sums = sums.reshape(*sums.shape[:3], -1)
-    return sums if bias is None else sums + bias
+    taps = _taps(conv_windows(call))
+    added = np.zeros(weight.shape[3], np.float32) if bias is None else bias
+    return images.depthwise_f32(x, window=taps, weight=weight[0], bias=added, **_ALL)
 
 
 def _transpose_conv_shape(call: Call) -> list[Shape]:
@@ -155,15 +151,11 @@ def _pool_shape(call: Call) -> list[Shape]:
 
 
 def _average(call: Call, x: Array) -> Array:
-    down, across = pool_windows(call)
-    ones = np.ones((1, *x.shape[1:3], 1), x.dtype)
-    total, size = (_patches(one, down, across, 0).sum((4, 5)) for one in (x, ones))
-    return total / size
+    return images.average_pool_f32(x, window=_taps(pool_windows(call)), **_ALL)
 
 
 def _largest(call: Call, x: Array) -> Array:
-    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    return _patches(x, *pool_windows(call), lowest).max((4, 5))
+    return images.max_pool(x, window=_taps(pool_windows(call)), **_ALL)
 
 
 def _dense_shape(call: Call) -> list[Shape]:
@@ -213,5 +205,5 @@ KINDS = {
     "fully_connected": Kind((2, 3), _dense_shape, _dense, FLOATS),
     "batch_matmul": Kind((2, 2), _product_shape, _product, (*FLOATS, "int32")),
     "average_pool_2d": Kind((1, 1), _pool_shape, _average, FLOATS),
-    "max_pool_2d": Kind((1, 1), _pool_shape, _largest, FLOATS, codes="moved"),
+    "max_pool_2d": Kind((1, 1), _pool_shape, _largest, FLOATS),
 }
