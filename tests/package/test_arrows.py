@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": FOUNDATION
     | {"bench", "compression", "data", "demo", "evaluation", "io", "lora", "models", "report"}
     | {"octavo"},
-    "torch": FOUNDATION | {"algorithms", "io", "models", "nn"},
+    "torch": FOUNDATION | {"algorithms", "graph", "io", "models", "nn"},
     "transformers": FOUNDATION | {"io", "models", "nn", "torch"},
     "sentence_transformers": FOUNDATION | {"compression", "io", "models"},
     "peft": FOUNDATION | {"lora", "nn", "torch"},

@@ -39,6 +39,7 @@ from octavo.torch.distillation import Distilled, distill, student_of
 from octavo.torch.dynamic import quantize_dynamic
 from octavo.torch.embedding import Embedding
 from octavo.torch.encoder import to_encoder
+from octavo.torch.exported import to_graph
 from octavo.torch.integer import int_mm
 from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
@@ -81,5 +82,6 @@ __all__ = [
     "share_",
     "student_of",
     "to_encoder",
+    "to_graph",
     "with_shared",
 ]
