@@ -46,7 +46,10 @@ __all__ = [
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
-_LAZY = ("algorithms", "compression", "data", "evaluation", "io", "lora", "models", "tuning")
+_LAZY = (
+    *("algorithms", "compression", "data", "evaluation", "graph", "io", "lora", "models", "tflite"),
+    "tuning",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,16 @@
 
 from __future__ import annotations
 
+from octavo.tflite.interpreter import Interpreter, SignatureRunner
+from octavo.tflite.model import Model, TensorInfo, load
 from octavo.tflite.reader import ModelFile, read
 
-__all__ = ["ModelFile", "read"]
+__all__ = [
+    "Interpreter",
+    "Model",
+    "ModelFile",
+    "SignatureRunner",
+    "TensorInfo",
+    "load",
+    "read",
+]
