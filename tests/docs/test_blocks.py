@@ -12,6 +12,7 @@ import doc_blocks
 import model_files
 import octavo
 from doc_blocks import ROOT
+from tflite_files import integer_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,12 @@ EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with what the pages call path/to/bert, path/to/llama, path/to/adapter."""
+    """A working directory with what the pages call path/to/bert, llama, adapter, model.tflite."""
     model = model_files.write_random(tmp_path / "path" / "to" / "bert")
     model_files.write_tokenizer(model)
     llama = octavo.models.load(decoder_files.write_chat(tmp_path / "path" / "to" / "llama"))
     decoder_files.adapter(llama).save(tmp_path / "path" / "to" / "adapter")
+    (tmp_path / "path" / "to" / "model.tflite").write_bytes(integer_model().bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": FOUNDATION | {"io", "lora", "nn"},
     "compression": FOUNDATION | {"algorithms", "data", "io", "models", "nn"},
     "evaluation": FOUNDATION | {"algorithms", "data", "io", "models", "nn"},
-    "bench": FOUNDATION | {"data", "io", "models", "nn", "octavo"},
+    "bench": FOUNDATION | {"data", "graph", "io", "models", "nn", "octavo", "tflite"},
     "demo": FOUNDATION
     | {"algorithms", "bench", "compression", "data", "evaluation", "io", "models", "nn"},
     "report": FOUNDATION

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from octavo.bench import decoder, linear, model, pays, quantize, report, roofline
+from octavo.bench import decoder, linear, model, pays, quantize, report, roofline, tflite
 from octavo.bench.options import Options
 from octavo.bench.peers.worker import Request, launch, merge
 
@@ -36,6 +36,7 @@ KINDS = {
     "quantize": Kind(quantize.run, 2, quantize.SHAPES, ((512, 768),), cases=5),
     "model": Kind(model.run, 2, model.SHAPES, ((1, 16),)),
     "decoder": Kind(None, 2, decoder.SHAPES, ((1, 64), (1, 1))),
+    "tflite": Kind(None, 1, tflite.SHAPES, tflite.SHAPES),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from octavo.bench import compare as comparison
-from octavo.bench import decoder, machine, pays, report
+from octavo.bench import decoder, machine, pays, report, tflite
 from octavo.bench.device.document import is_device
 from octavo.bench.files import check_target
 from octavo.bench.layers import layer_shapes
@@ -31,6 +31,7 @@ EXAMPLES = (
     "octavo bench --peers --layers-of path/to/model --rows 1,64",
     "octavo bench model path/to/bert --peers",
     "octavo bench --model path/to/llama.gguf --threads 1,2",
+    "octavo bench --model path/to/model.tflite",
     "octavo bench --compare before.json after.json --fail-above 1.1",
     "octavo bench --device --json phone.json --plot phone.png",
 )
@@ -49,7 +50,7 @@ Folder = Annotated[
     Path | None,
     typer.Argument(
         metavar="[PATH]",
-        help="Model folder or GGUF file, for 'model' (default: that of octavo demo).",
+        help="Model folder, GGUF or .tflite file, for 'model' (default: that of octavo demo).",
         show_default=False,
     ),
 ]
@@ -137,9 +138,10 @@ def command(
     if layers_of is not None and (shapes is not None or name != "linear"):
         raise typer.BadParameter("--layers-of is for 'linear', without --shapes")
     _check_outputs(json_file, plot)
-    if path is not None and decoder.is_decoder(path):
-        # llama.cpp takes part where it is installed.
-        name, peers = "decoder", True
+    if path is not None and tflite.is_tflite(path):
+        name, peers = "tflite", True  # LiteRT takes part where it is installed
+    elif path is not None and decoder.is_decoder(path):
+        name, peers = "decoder", True  # llama.cpp takes part where it is installed
     try:
         options = _options(name, shapes, threads, isa, quick, peers)
         counts = parse_threads(rows)
@@ -230,9 +232,10 @@ def _explain(name: str, document: dict[str, Any], peers: bool, stream: Any) -> N
         )
     if document["busy"]:
         put(paint(document["busy"], "bad", stream), stream)
-    if name == "decoder":
+    summaries = {"decoder": decoder.summary, "tflite": tflite.summary}
+    if name in summaries:
         put("", stream)
-        put(decoder.summary(document["rows"]), stream)
+        put(summaries[name](document["rows"]), stream)
         return
     found = pays.verdicts(document["rows"])
     if not found:
