@@ -18,8 +18,7 @@ DepthwiseWeight::DepthwiseWeight(const std::int8_t* codes, std::int64_t kernel_h
   strip_rows_ = shares ? 2 : 1;
   window_rows_ = shares ? two_rows : kernel_h;
 
-  const std::int64_t sums = std::max(channels, kChannels);
-  const std::int64_t bytes = checked_add(code_bytes(), checked_mul(sums, sizeof(std::int32_t)));
+  const std::int64_t bytes = checked_add(code_bytes(), checked_mul(channels, sizeof(std::int32_t)));
   packed_ = AlignedBuffer(static_cast<std::size_t>(bytes));
   std::memset(packed_.as<void>(), 0, packed_.size());
   auto* weight_sum = const_cast<std::int32_t*>(this->weight_sum());
@@ -28,7 +27,7 @@ DepthwiseWeight::DepthwiseWeight(const std::int8_t* codes, std::int64_t kernel_h
     const std::int64_t first =
         std::max<std::int64_t>(0, std::min(b * kChannels, channels - kChannels));
     const std::int64_t live = std::min(kChannels, channels - first);
-    std::memset(weight_sum + first, 0, sizeof(std::int32_t) * kChannels);
+    std::fill_n(weight_sum + first, live, 0);
     for (std::int64_t i = 0; i < kernel_h; ++i) {
       for (std::int64_t j = 0; j < kernel_w; ++j) {
         const std::int8_t* from = codes + (i * kernel_w + j) * channels + first;

@@ -2,7 +2,7 @@
 // An immutable int8 filter for each channel, the same bytes for every tier; the layout of a block
 // of sixteen channels is drawn in kernels/depthwise_s8/kernel.h.
 //
-//   | block 0 | block 1 | ... | weight_sum: channels, or 16 if they are fewer |
+//   | block 0 | block 1 | ... | weight_sum: channels |
 #pragma once
 #include <cstdint>
 
@@ -23,7 +23,7 @@ class DepthwiseWeight {
   // is one. Two output rows share a window where it holds them in as many fours of rows as one.
   std::int64_t strip_rows() const { return strip_rows_; }
   std::int64_t window_rows() const { return window_rows_; }
-  // One int32 (modulo 2^32) per channel, sixteen at least.
+  // One int32 (modulo 2^32) per channel.
   const std::int32_t* weight_sum() const {
     return reinterpret_cast<const std::int32_t*>(packed_.as<std::uint8_t>() + code_bytes());
   }

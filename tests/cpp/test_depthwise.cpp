@@ -48,12 +48,11 @@ constexpr int kZeroPoint = -7, kLow = -90, kHigh = 120;
 
 struct Data {
   Data(const Case& c, Random& random)
-      : padded(std::max<std::int64_t>(c.channels, 16)),
-        image(c.height * c.width * c.channels, c.edge),
+      : image(c.height * c.width * c.channels, c.edge),
         padding(c.channels, c.edge),
         codes(static_cast<std::size_t>(c.h.size * c.w.size * c.channels)),
-        offset(padded, c.edge),
-        multiplier(padded, c.edge),
+        offset(c.channels, c.edge),
+        multiplier(c.channels, c.edge),
         out(c.out_height * c.out_width * c.channels, c.edge) {
     // Extremes often: where all are, sums of pairs are the largest that there are.
     const auto code = [&](bool extreme) {
@@ -62,14 +61,13 @@ struct Data {
     for (std::int64_t i = 0; i < image.size(); ++i) image[i] = code(i / 64 % 5 == 3);
     for (std::int64_t i = 0; i < c.channels; ++i) padding[i] = code(i % 3 == 0);
     for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = code(i % 7 < 3);
-    for (std::int64_t i = 0; i < padded; ++i) {
+    for (std::int64_t i = 0; i < c.channels; ++i) {
       offset[i] = static_cast<std::int32_t>(random.between(-30000, 30000));
       multiplier[i] = std::fabs(random.real(0.01f));
     }
     out.fill(99);
   }
 
-  std::int64_t padded;
   Guarded<std::int8_t> image, padding;
   std::vector<std::int8_t> codes;
   Guarded<std::int32_t> offset;

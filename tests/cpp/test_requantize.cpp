@@ -26,14 +26,14 @@ void check_requantize(const Row& kernel, std::int64_t m, std::int64_t n, const R
   const std::int64_t columns = octavo_test::round_up(n, 16);
   const std::int64_t sums_stride = columns + (edge == Edge::kEnd ? 0 : 16);
   const std::int64_t out_stride = edge == Edge::kEnd ? n : n + 5;
-  Guarded<std::int32_t> sums((m - 1) * sums_stride + columns, edge), offset(columns, edge);
-  Guarded<float> multiplier(columns, edge);
+  Guarded<std::int32_t> sums((m - 1) * sums_stride + columns, edge), offset(n, edge);
+  Guarded<float> multiplier(n, edge);
   Guarded<std::int8_t> out((m - 1) * out_stride + n, edge);
   for (std::int64_t i = 0; i < sums.size(); ++i) {
     sums[i] = static_cast<std::int32_t>(
         i % 7 == 6 && !is_timed_case() ? random.next() : random.between(-40000, 40000));
   }
-  for (std::int64_t i = 0; i < columns; ++i) {
+  for (std::int64_t i = 0; i < n; ++i) {
     offset[i] = static_cast<std::int32_t>(random.next());
     if (i % 2 == 0) offset[i] %= 30000;
     // Halves, so that sums are ties; 3 is far beyond int32 for sums of any size.
@@ -83,7 +83,8 @@ void test_requantize() {
   };
   for_each_row<RequantizeArgs>(checks, [&](const Row& kernel) {
     for (const std::int64_t n : {16, 40, 144, 672}) {
-      check_requantize(kernel, 64, n, {-128, -128, 127}, Edge::kEnd, random);
+      // Away from the guard page: a mask that reaches into one is slow.
+      check_requantize(kernel, 64, n, {-128, -128, 127}, Edge::kFront, random);
     }
   });
 }

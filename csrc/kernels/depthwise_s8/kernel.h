@@ -18,8 +18,7 @@
 // window: rows that an output row does not read are zeros. So neighbouring output rows share what
 // is loaded and interleaved.
 //
-// Where there are fewer channels than sixteen, offset, multiplier and weight_sum still have sixteen
-// values. Rows, padding and out may end exactly at their last code.
+// All arrays may end exactly at their last channel.
 #pragma once
 #include <stdint.h>
 

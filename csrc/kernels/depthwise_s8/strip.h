@@ -132,8 +132,9 @@ static inline void depthwise(const DepthwiseS8Args& given) {
     for (int u = 0; u < block.units; ++u) {
       interleave_columns(args, channel, block.live, block.units, u);
     }
-    block.start = start_of(load_i(args.offset + channel), load_i(args.weight_sum + channel));
-    block.multiplier = load(args.multiplier + channel);
+    block.start = start_of(load_i_n(args.offset + channel, block.live),
+                           load_i_n(args.weight_sum + channel, block.live));
+    block.multiplier = load_n(args.multiplier + channel, block.live);
     int r = 0;
     for (; r + kStrip <= args.out_rows; r += kStrip) {
       output_rows<kStrip>(args, block, r, args.out + channel);

@@ -23,7 +23,10 @@ static inline void requantize_row(const RequantizeArgs& args, const int32_t* sum
     store_bytes((uint8_t*)out + n0, saturated_s8(a, b, c, d));
   }
   for (; n0 + 16 <= args.n; n0 += 16) store_s8(out + n0, codes_of(args, sums, n0, range));
-  if (n0 < args.n) store_s8_n(out + n0, codes_of(args, sums, n0, range), args.n - n0);
+  if (n0 == args.n) return;
+  const int rest = args.n - n0;
+  const I16 sum = add_i(load_i(sums + n0), load_i_n(args.offset + n0, rest));
+  store_s8_n(out + n0, requantized(sum, load_n(args.multiplier + n0, rest), range), rest);
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 //
 // offset[n] is the bias less what the input's zero point adds. low and high are whole numbers, the
 // least and the greatest code less the zero point, so that codes fit int8; multipliers are finite.
-// Rows of sums, offsets and multipliers are whole panels of 16 columns; of rows of out, n codes are
-// written.
+// `n` need not be a multiple of 16; arrays over n may end exactly at n. Rows of sums are whole
+// panels.
 #pragma once
 #include <stdint.h>
 
@@ -19,8 +19,8 @@ struct RequantizeArgs {
   int64_t sums_stride;  // elements
   int32_t m;
   int32_t n;
-  const int32_t* offset;    // whole panels
-  const float* multiplier;  // whole panels
+  const int32_t* offset;    // n
+  const float* multiplier;  // n
   float low;
   float high;
   int32_t zero_point;
