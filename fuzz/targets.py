@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from fuzz import chats, decoders, gguf, gguf_models, packed, pickles, texts, tflite, weights
+from fuzz import chats, decoders, gguf, gguf_models, graphs, packed, pickles, texts, tflite, weights
 from octavo import _backend
 from octavo.io import segment
 
@@ -19,6 +19,7 @@ TARGETS = {
         decoders.TARGET,
         packed.TARGET,
         tflite.TARGET,
+        graphs.TARGET,
     )
 }
 if _backend.name == "native":

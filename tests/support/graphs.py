@@ -45,10 +45,13 @@ class Draft:
         **options: Any,
     ) -> Any:
         """Write an operator; its output is of the first input's type unless one is given."""
+        if kind in {"conv_2d", "depthwise_conv_2d", "max_pool_2d", "average_pool_2d"}:
+            options = {"stride_h": 1, "stride_w": 1, "padding": "valid"} | options
         first = self.graph.tensors[inputs[0]]
-        made = tuple(self._tensor((), dtype or first.dtype, q) for _ in range(outputs))
+        types = dtype if isinstance(dtype, list) else [dtype or first.dtype] * outputs
+        made = tuple(self._tensor((), one, q) for one in types)
         self.graph.operators.append(Operator(kind, inputs, made, options))
-        return made[0] if outputs == 1 else made
+        return made[0] if len(made) == 1 else made
 
     def done(self, *outputs: int) -> Graph:
         self.graph.outputs = list(outputs)

@@ -144,9 +144,11 @@ def _check_types(
         bias = inputs[last] if last < len(inputs) else None
         _check_weights(call, first, inputs[1], bias)
         values += [one for one in (inputs[1], bias) if one]
+    kinds = "b" if operator.kind in {"select", "select_v2"} else "iu"
     for one in inputs:
-        if one and one not in values and one.dtype.kind not in "iub":
-            raise call.error(f"expected integers, got {_typed(one)}")
+        if one and one not in values and one.dtype.kind not in kinds:
+            what = "bool" if kinds == "b" else "integers"
+            raise call.error(f"expected {what}, got {_typed(one)}")
 
 
 def _check_weights(call: Call, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:

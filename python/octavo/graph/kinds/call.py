@@ -64,7 +64,8 @@ class Call:
     def shape(self, position: int, rank: int | None = None) -> Shape:
         """Return the shape of an input, of that rank if one is asked for."""
         shape = self.shapes[position]
-        assert shape is not None
+        if shape is None:
+            raise self.error(f"expected input {position}, got none")
         if rank is not None and len(shape) != rank:
             raise self.error(f"expected input {position} with {rank} axes, got shape {shape}")
         return shape

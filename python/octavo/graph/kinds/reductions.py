@@ -34,9 +34,9 @@ def _reduction(function: Any) -> Callable[..., Array]:
 
 
 def _mean(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
-    if x.dtype.kind == "f":
-        return x.mean(axis, keepdims=keepdims)
-    return np.trunc(x.mean(axis, keepdims=keepdims))
+    total = x.sum(axis, keepdims=keepdims)
+    count = max(x.size // max(total.size, 1), 1)
+    return total / np.float32(count) if x.dtype.kind == "f" else np.trunc(total / count)
 
 
 def _extreme(function: Any, highest: bool) -> Any:

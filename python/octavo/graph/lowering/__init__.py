@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from octavo._float_mode import in_default_mode
 from octavo.graph.graph import Operator
 from octavo.graph.lowering import arithmetic, elements, moves, products
 from octavo.graph.simplify import Simple
@@ -20,6 +21,7 @@ LOWERINGS: dict[str, Callable[[Steps, Op], bool]] = {
 """Each writes steps down and says True, or leaves the operator to NumPy."""
 
 
+@in_default_mode
 def lowered(simple: Simple) -> Steps:
     """Return the steps of a graph."""
     steps = Steps(simple.graph)

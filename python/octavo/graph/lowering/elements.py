@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from octavo._float_mode import in_default_mode
 from octavo._types import Array
-from octavo.graph.evaluate import quantization_of
+from octavo.graph.evaluate import activated, quantization_of
 from octavo.graph.kinds import KINDS, Shape
 from octavo.graph.kinds.elementwise import FUSED, UNARY
 from octavo.graph.steps import F32, S8, Op, Steps, scale_of
@@ -22,7 +21,6 @@ _LEAST_ROW = 64
 _ACTIVATIONS = ("tanh", "gelu", "hard_swish", "logistic")
 
 
-@in_default_mode
 def table_of(op: Op, varying: int = 0) -> Array:
     """Return the code of the result for each code of one input, the others being constant."""
     numbers = []
@@ -32,8 +30,8 @@ def table_of(op: Op, varying: int = 0) -> Array:
         assert codes is not None
         scale, zero_point = scale_of(tensor)
         numbers.append((codes.reshape(-1) - np.float64(zero_point)) * np.float64(scale))
-    low, high = FUSED[op.operator.options.get("fused_activation_function", "none")]
-    values = KINDS[op.operator.kind].run(op.call, *numbers).clip(low, high)
+    values = KINDS[op.operator.kind].run(op.call, *numbers)
+    values = activated(values, op.operator.options.get("fused_activation_function", "none"))
     scale, zero_point = scale_of(op.out)
     codes = np.rint(values / np.float64(scale)) + zero_point
     return np.nan_to_num(codes, nan=zero_point).clip(-128, 127).astype(np.int8)
