@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorFlow Lite's files: models of images and of texts, read and run without TensorFlow."""
+"""TensorFlow Lite's files: models of images and texts, read, run and written without TensorFlow."""
 
 from __future__ import annotations
 
 from octavo.tflite.interpreter import Interpreter, SignatureRunner
 from octavo.tflite.model import Model, TensorInfo, load
 from octavo.tflite.reader import ModelFile, read
+from octavo.tflite.writer import save, to_bytes
 
 __all__ = [
     "Interpreter",
@@ -15,4 +16,6 @@ __all__ = [
     "TensorInfo",
     "load",
     "read",
+    "save",
+    "to_bytes",
 ]
