@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from fuzz.engine import Target, Unknown
 from fuzz.mutate import LARGEST, Files, change_bytes
-from octavo import tflite
+from octavo import graph, tflite
 from octavo.tflite.schema import ENUMS, OPERATORS, OPTIONS
 from tests.support.tflite_files import MODELS, tflite_bytes
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "x.tflite"
+# Of all tensors of a graph that is also run.
+_MOST_ELEMENTS = 1 << 16
 _NUMBERS = (
     *(0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 64, 127, 128, 255, 256, 4096, 65_535, 65_536),
     *(-1, -2, -8, -128, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1),
@@ -119,7 +122,13 @@ def _collect(value: Any, places: list[tuple[Any, Any]]) -> None:
 
 
 def _read(place: Path) -> tflite.ModelFile:
-    return tflite.read(place / _NAME)
+    file = tflite.read(place / _NAME)
+    shapes = graph.infer_shapes(file.graph)
+    if sum(map(math.prod, shapes)) <= _MOST_ELEMENTS:
+        model = tflite.Model(file)
+        ends = (file.graph.tensors[index] for index in file.graph.inputs)
+        model(*(np.zeros(one.shape, one.dtype) for one in ends))
+    return file
 
 
 def _check(place: Path, found: tflite.ModelFile) -> None:
@@ -128,13 +137,13 @@ def _check(place: Path, found: tflite.ModelFile) -> None:
     from ai_edge_litert import schema_py_generated as litert
 
     model = litert.Model.GetRootAs((place / _NAME).read_bytes())
-    graph, first = found.graph, model.Subgraphs(0)
-    assert len(graph.tensors) == first.TensorsLength()
+    first = model.Subgraphs(0)
+    assert len(found.graph.tensors) == first.TensorsLength()
     assert (found.subgraphs, len(found.graph.inputs)) == (
         model.SubgraphsLength(),
         first.InputsLength(),
     )
-    for index, tensor in enumerate(graph.tensors):
+    for index, tensor in enumerate(found.graph.tensors):
         other = first.Tensors(index)
         assert tensor.name == (other.Name() or b"").decode("utf-8", "backslashreplace")
         assert tensor.shape == tuple(other.Shape(i) for i in range(other.ShapeLength()))

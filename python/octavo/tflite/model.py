@@ -104,7 +104,7 @@ class Model:
             if shapes != self._shapes:
                 self._resize(shapes)
             results = self._session(*given.values())
-        return results if len(results) > 1 else results[0]
+        return results[0] if len(results) == 1 else results
 
     def resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Let inputs have other shapes, also such as the file does not foresee.

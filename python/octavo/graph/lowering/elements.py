@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from octavo._types import Array
+from octavo._types import Array, Float32
 from octavo.graph.evaluate import activated, quantization_of
 from octavo.graph.kinds import KINDS, Shape
 from octavo.graph.kinds.elementwise import FUSED, UNARY
@@ -117,7 +117,16 @@ def _slope(steps: Steps, op: Op, alpha: Array) -> bool:
 
 def ratio(scale: float, out_scale: float) -> float:
     """Return the multiplier of a step that changes a scale."""
-    return float(np.float32(np.float64(scale) / np.float64(out_scale)))
+    return float(ratios(np.float64(scale), out_scale))
+
+
+def ratios(scales: Array | np.float64, out_scale: float) -> Float32:
+    """Return the multipliers of a step that changes scales; such as are no float32 are refused."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = np.asarray(scales / np.float64(out_scale), np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(f"expected scales below 3e38 times the result's, {out_scale}, got more")
+    return found
 
 
 def row_of(shape: Shape) -> int:

@@ -15,6 +15,7 @@ from octavo.graph.graph import Tensor
 from octavo.graph.kinds import Shape
 from octavo.graph.kinds.reductions import axes_of
 from octavo.graph.kinds.windows import Window, conv_windows, pool_windows, windows
+from octavo.graph.lowering.elements import ratios
 from octavo.graph.steps import F32, S8, Op, Part, Steps, alike, scale_of, zero_of
 
 
@@ -149,7 +150,7 @@ def _code_product(
     scale, zero_point = scale_of(x)
     out_scale, out_zero_point = scale_of(op.out)
     products = np.float64(scale) * quantization_of(weight).scale.astype(np.float64)
-    multiplier = (products / np.float64(out_scale)).astype(np.float32)
+    multiplier = ratios(products, out_scale)
     arguments |= {
         "multiplier": np.broadcast_to(multiplier, op.out.shape[-1:]),
         "zero_point": zero_point,
