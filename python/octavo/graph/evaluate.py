@@ -59,10 +59,13 @@ def evaluate(
     """
     numbers = list(arrays)
     raw = stays_codes(operator, inputs, outputs)
-    if not raw:
-        for position, (tensor, array) in enumerate(zip(inputs, arrays, strict=True)):
-            if tensor is not None and array is not None and holds_codes(tensor):
-                numbers[position] = quantization_of(tensor).dequantized(array)
+    values = KINDS[operator.kind].values or range(len(inputs))
+    if operator.kind in WEIGHTED:
+        values = (*values, 1)
+    for position in values if not raw else ():
+        tensor, array = inputs[position], arrays[position]
+        if tensor is not None and array is not None and holds_codes(tensor):
+            numbers[position] = quantization_of(tensor).dequantized(array)
     if operator.kind in WEIGHTED:
         _unquantize_bias(operator.kind, inputs, numbers)
     found = KINDS[operator.kind].run(call, *numbers)
