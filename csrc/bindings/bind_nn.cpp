@@ -12,7 +12,7 @@ namespace octavo {
 namespace {
 
 // Output rows of the shape of x.
-Rows<float> output_rows(py::array& out, const py::array& x) {
+Rows<float> output_rows(const Array& out, const Array& x) {
   float* data = writable<float>(out, "out");
   if (out.ndim() != 2 || out.shape(0) != x.shape(0) || out.shape(1) != x.shape(1)) {
     bad_argument("out", "the shape of x");
@@ -20,8 +20,7 @@ Rows<float> output_rows(py::array& out, const py::array& x) {
   return {data, out.shape(1)};
 }
 
-const float* optional_vector(const std::optional<py::array>& array, py::ssize_t n,
-                             const char* name) {
+const float* optional_vector(const std::optional<Array>& array, Py_ssize_t n, const char* name) {
   if (!array) return nullptr;
   const float* data = contiguous<float>(*array, 1, name);
   if (array->shape(0) != n) bad_argument(name, "one value per column of x");
@@ -29,7 +28,7 @@ const float* optional_vector(const std::optional<py::array>& array, py::ssize_t 
 }
 
 // Rows of an array of another's shape; none where it is left out.
-Rows<const float> rows_like(const std::optional<py::array>& array, const py::array& other,
+Rows<const float> rows_like(const std::optional<Array>& array, const Array& other,
                             const char* name) {
   if (!array) return {};
   const Rows<const float> found = rows<float>(*array, name);
@@ -39,7 +38,7 @@ Rows<const float> rows_like(const std::optional<py::array>& array, const py::arr
   return found;
 }
 
-void activation(const py::array& x, const std::string& name, py::array out) {
+void activation(const Array& x, const std::string& name, const Array& out) {
   const float* in = contiguous<float>(x, 1, "x");
   const Activation which = activation_from(name);
   auto* result = writable<float>(out, "out");
@@ -49,11 +48,10 @@ void activation(const py::array& x, const std::string& name, py::array out) {
   without_gil([&] { activate(which, in, n, result); });
 }
 
-void norm(const py::array& x, const std::optional<py::array>& weight,
-          const std::optional<py::array>& bias, float eps, const std::optional<py::array>& residual,
-          py::array out) {
+void norm(const Array& x, const std::optional<Array>& weight, const std::optional<Array>& bias,
+          float eps, const std::optional<Array>& residual, const Array& out) {
   const Rows<const float> in = rows<float>(x, "x");
-  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const Py_ssize_t m = x.shape(0), n = x.shape(1);
   const float* w = optional_vector(weight, n, "weight");
   const float* b = optional_vector(bias, n, "bias");
   const Rows<const float> added = rows_like(residual, x, "residual");
@@ -65,18 +63,18 @@ void norm(const py::array& x, const std::optional<py::array>& weight,
   without_gil([&] { layer_norm(m, n, in, w, b, eps, added, result); });
 }
 
-void softmax_rows(const py::array& x, py::array out) {
+void softmax_rows(const Array& x, const Array& out) {
   const Rows<const float> in = rows<float>(x, "x");
-  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const Py_ssize_t m = x.shape(0), n = x.shape(1);
   const Rows<float> result = output_rows(out, x);
   check_apart(out, x, "x", InPlace::kYes);
   without_gil([&] { softmax(m, n, in, result); });
 }
 
-void root_mean_square(const py::array& x, const std::optional<py::array>& weight, float eps,
-                      const std::optional<py::array>& addend, py::array out) {
+void root_mean_square(const Array& x, const std::optional<Array>& weight, float eps,
+                      const std::optional<Array>& addend, const Array& out) {
   const Rows<const float> in = rows<float>(x, "x");
-  const py::ssize_t m = x.shape(0), n = x.shape(1);
+  const Py_ssize_t m = x.shape(0), n = x.shape(1);
   const float* w = optional_vector(weight, n, "weight");
   const Rows<const float> added = rows_like(addend, x, "addend");
   const Rows<float> result = output_rows(out, x);
@@ -86,10 +84,10 @@ void root_mean_square(const py::array& x, const std::optional<py::array>& weight
   without_gil([&] { rms_norm(m, n, in, w, eps, added, result); });
 }
 
-void rotary_embedding(const py::array& x, const py::array& cosine, const py::array& sine,
-                      const py::array& positions, std::int64_t heads, py::array out) {
+void rotary_embedding(const Array& x, const Array& cosine, const Array& sine,
+                      const Array& positions, std::int64_t heads, const Array& out) {
   const Rows<const float> in = rows<float>(x, "x");
-  const py::ssize_t m = x.shape(0), width = x.shape(1);
+  const Py_ssize_t m = x.shape(0), width = x.shape(1);
   if (heads < 1 || width % heads != 0) bad_argument("heads", "a divisor of the columns of x");
   const RotaryTable table = {contiguous<float>(cosine, 2, "cosine"),
                              contiguous<float>(sine, 2, "sine"), cosine.shape(1)};
@@ -112,11 +110,11 @@ void rotary_embedding(const py::array& x, const py::array& cosine, const py::arr
   without_gil([&] { rotary(m, heads, width / heads, in, table, known.data(), result); });
 }
 
-void gated_activation(const py::array& gate, const py::array& x, const std::string& name,
-                      py::array out) {
+void gated_activation(const Array& gate, const Array& x, const std::string& name,
+                      const Array& out) {
   const Rows<const float> gates = rows<float>(gate, "gate"), in = rows_like(x, gate, "x");
   const Activation which = activation_from(name);
-  const py::ssize_t m = gate.shape(0), n = gate.shape(1);
+  const Py_ssize_t m = gate.shape(0), n = gate.shape(1);
   const Rows<float> result = output_rows(out, gate);
   check_apart(out, gate, "gate", InPlace::kYes);
   check_apart(out, x, "x", InPlace::kYes);
@@ -125,8 +123,8 @@ void gated_activation(const py::array& gate, const py::array& x, const std::stri
 
 }  // namespace
 
-void register_nn(py::module_& m) {
-  using namespace pybind11::literals;
+void register_nn(nb::module_& m) {
+  using namespace nanobind::literals;
   m.def("activation", &activation, "x"_a, "name"_a, "out"_a);
   m.def("gated", &gated_activation, "gate"_a, "x"_a, "name"_a, "out"_a);
   m.def("layer_norm", &norm, "x"_a, "weight"_a, "bias"_a, "eps"_a, "residual"_a, "out"_a);

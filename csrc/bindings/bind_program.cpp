@@ -35,7 +35,7 @@ Value add_linear(Program& self, std::shared_ptr<Layer> layer, Value x,
                          value_of(residual, "residual"));
 }
 
-Value add_layer_norm(Program& self, const py::array& weight, const std::optional<py::array>& bias,
+Value add_layer_norm(Program& self, const Array& weight, const std::optional<Array>& bias,
                      float eps, Value x, const std::optional<Value>& residual) {
   Program::LayerNorm norm = {contiguous<float>(weight, 1, "weight"), nullptr, eps};
   if (bias) {
@@ -45,7 +45,7 @@ Value add_layer_norm(Program& self, const py::array& weight, const std::optional
   return self.add_layer_norm(norm, weight.shape(0), x, value_of(residual, "residual"));
 }
 
-Value add_rms_norm(Program& self, const py::array& weight, float eps, Value x,
+Value add_rms_norm(Program& self, const Array& weight, float eps, Value x,
                    const std::optional<Value>& addend) {
   const Program::RmsNorm norm = {contiguous<float>(weight, 1, "weight"), weight.shape(0), eps};
   return self.add_rms_norm(norm, x, value_of(addend, "addend"));
@@ -74,7 +74,7 @@ struct Sequences {
   std::vector<std::int64_t> offsets;
   std::int64_t longest = 0;
 
-  Sequences(const py::array& starts, py::ssize_t rows) : offsets(row_offsets(starts, rows)) {
+  Sequences(const Array& starts, Py_ssize_t rows) : offsets(row_offsets(starts, rows)) {
     longest = longest_of(offsets);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (longest > kMost) bad_argument("offsets", "sequences of fewer rows");
@@ -82,38 +82,37 @@ struct Sequences {
   std::int64_t count() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
 };
 
-ScoreBias bias_for(const Program& program, const std::optional<py::array>& bias,
-                   std::int64_t longest) {
+ScoreBias bias_for(const Program& program, const std::optional<Array>& bias, std::int64_t longest) {
   const std::int64_t heads = program.needs().biased_heads;
   if (heads == 0) {
     if (bias) bad_argument("bias", "none, which no step has");
     return {nullptr, 0, 0};
   }
-  if (!bias || !has_dtype<float>(*bias) || bias->ndim() != 3 || !is_contiguous(*bias) ||
+  if (!bias || !bias->has_type(kElement<float>) || bias->ndim() != 3 || !bias->is_contiguous() ||
       (bias->shape(0) != heads && bias->shape(0) != 1) || bias->shape(1) < longest ||
       bias->shape(2) < longest) {
     bad_argument("bias", "C-contiguous aligned float32 of shape (H or 1, T, T)");
   }
   const std::int64_t per_head = bias->shape(0) == 1 ? 0 : bias->shape(1) * bias->shape(2);
-  return {static_cast<const float*>(bias->data()), per_head, bias->shape(2)};
+  return {bias->as<const float>(), per_head, bias->shape(2)};
 }
 
-using Tables = std::vector<std::pair<py::array, py::array>>;
+using Tables = std::vector<std::pair<Array, Array>>;
 
 // The tables of rotary positions, and the position of each row.
 struct Places {
   std::vector<RotaryTable> tables;
   std::vector<std::int64_t> positions;
 
-  Places(const Program& program, const Tables& given, const std::optional<py::array>& places,
-         py::ssize_t rows) {
+  Places(const Program& program, const Tables& given, const std::optional<Array>& places,
+         Py_ssize_t rows) {
     const std::vector<std::int64_t>& heads = program.needs().table_heads;
     if (given.size() != heads.size()) bad_argument("tables", "as many as the program reads");
     if (given.empty()) {
       if (places) bad_argument("positions", "none, which no step reads");
       return;
     }
-    py::ssize_t shortest = std::numeric_limits<py::ssize_t>::max();
+    Py_ssize_t shortest = std::numeric_limits<Py_ssize_t>::max();
     for (std::size_t i = 0; i < given.size(); ++i) {
       const auto& [cosine, sine] = given[i];
       tables.push_back({contiguous<float>(cosine, 2, "tables"),
@@ -148,9 +147,9 @@ void check_caches(const Program::Needs& needs, const Caches& caches, const Seque
   }
 }
 
-py::array run(const Program& self, const py::array& x, const py::array& offsets,
-              const std::optional<py::array>& bias, const std::optional<py::array>& positions,
-              const Tables& tables, const std::vector<std::shared_ptr<KvCache>>& given) {
+Array run(const Program& self, const Array& x, const Array& offsets,
+          const std::optional<Array>& bias, const std::optional<Array>& positions,
+          const Tables& tables, const std::vector<std::shared_ptr<KvCache>>& given) {
   if (self.output_width() == 0) bad_argument("self", "a program with a result");
   const float* in = contiguous<float>(x, 2, "x");
   if (x.shape(1) != self.input_width()) bad_argument("x", "as many columns as the program reads");
@@ -162,9 +161,9 @@ py::array run(const Program& self, const py::array& x, const py::array& offsets,
   if (static_cast<std::int64_t>(given.size()) != wanted) {
     bad_argument("caches", "one for each sequence, or none where no step has one");
   }
-  py::array out = new_result({x.shape(0), static_cast<py::ssize_t>(self.output_width())},
-                             py::dtype::of<float>());
-  auto* data = static_cast<float*>(out.mutable_data());
+  const Array out = new_result({x.shape(0), static_cast<Py_ssize_t>(self.output_width())},
+                               Dtype(kElement<float>));
+  auto* data = out.as<float>();
   const Program::Arguments arguments = {
       sequences.offsets.data(), sequences.count(),    added,
       places.positions.data(),  places.tables.data(), caches.list.data()};
@@ -178,18 +177,16 @@ py::array run(const Program& self, const py::array& x, const py::array& offsets,
 
 }  // namespace
 
-void register_program(py::module_& m) {
-  using namespace pybind11::literals;
-  py::class_<Program>(m, "Program")
-      .def(py::init<std::int64_t>(), "width"_a)
-      .def("linear", &add_linear<Linear>, py::arg("layer").none(false), "x"_a, "addend"_a,
-           "residual"_a)
-      .def("linear", &add_linear<LinearF32>, py::arg("layer").none(false), "x"_a, "addend"_a,
-           "residual"_a)
+void register_program(nb::module_& m) {
+  using namespace nanobind::literals;
+  nb::class_<Program>(m, "Program")
+      .def(nb::init<std::int64_t>(), "width"_a)
+      .def("linear", &add_linear<Linear>, "layer"_a, "x"_a, "addend"_a, "residual"_a)
+      .def("linear", &add_linear<LinearF32>, "layer"_a, "x"_a, "addend"_a, "residual"_a)
       .def("layer_norm", &add_layer_norm, "weight"_a, "bias"_a, "eps"_a, "x"_a, "residual"_a,
-           py::keep_alive<1, 2>(), py::keep_alive<1, 3>())
+           nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>())
       .def("rms_norm", &add_rms_norm, "weight"_a, "eps"_a, "x"_a, "addend"_a,
-           py::keep_alive<1, 2>())
+           nb::keep_alive<1, 2>())
       .def(
           "rotary",
           [](Program& self, Value x, std::int64_t heads, std::int64_t table) {
@@ -203,9 +200,8 @@ void register_program(py::module_& m) {
       .def("attention_cached", &add_cached_attention, "q"_a, "k"_a, "v"_a, "layer"_a, "heads"_a,
            "kv_heads"_a, "window"_a, "sm_scale"_a)
       .def("finish", &Program::finish, "result"_a)
-      .def("run", &run, "x"_a, "offsets"_a, "bias"_a = py::none(), "positions"_a = py::none(),
+      .def("run", &run, "x"_a, "offsets"_a, "bias"_a = nb::none(), "positions"_a = nb::none(),
            "tables"_a = Tables(), "caches"_a = std::vector<std::shared_ptr<KvCache>>());
-  refuse_uninitialised<Program>();
 }
 
 }  // namespace octavo

@@ -10,38 +10,37 @@
 namespace octavo {
 namespace {
 
-FloatType float_type(const py::array& array, const char* name) {
-  const py::dtype dtype = array.dtype();
-  if (has_dtype<float>(array)) return FloatType::kF32;
-  if (dtype.kind() != 'f' || dtype.itemsize() != 2 || dtype.byteorder() == '>') {
-    bad_argument(name, "float32 or float16");
-  }
+FloatType float_type(const Array& array, const char* name) {
+  if (array.has_type(kElement<float>)) return FloatType::kF32;
+  if (!array.has_type(kFloat16)) bad_argument(name, "float32 or float16");
   return FloatType::kF16;
 }
 
-CodeType code_type(const py::array& array, const char* name) {
-  if (has_dtype<std::int8_t>(array)) return CodeType::kS8;
-  if (has_dtype<std::uint8_t>(array)) return CodeType::kU8;
-  if (has_dtype<std::int16_t>(array)) return CodeType::kS16;
-  if (has_dtype<std::uint16_t>(array)) return CodeType::kU16;
-  if (!has_dtype<std::int32_t>(array)) bad_argument(name, "int8, uint8, int16, uint16 or int32");
+CodeType code_type(const Array& array, const char* name) {
+  if (array.has_type(kElement<std::int8_t>)) return CodeType::kS8;
+  if (array.has_type(kElement<std::uint8_t>)) return CodeType::kU8;
+  if (array.has_type(kElement<std::int16_t>)) return CodeType::kS16;
+  if (array.has_type(kElement<std::uint16_t>)) return CodeType::kU16;
+  if (!array.has_type(kElement<std::int32_t>)) {
+    bad_argument(name, "int8, uint8, int16, uint16 or int32");
+  }
   return CodeType::kS32;
 }
 
-const void* contiguous_data(const py::array& array, const char* name) {
-  if (!is_contiguous(array)) bad_argument(name, "an aligned, C-contiguous array");
+const void* contiguous_data(const Array& array, const char* name) {
+  if (!array.is_contiguous()) bad_argument(name, "an aligned, C-contiguous array");
   return array.data();
 }
 
-void* writable_data(py::array& array, py::ssize_t size, const char* name) {
-  if (!is_contiguous(array) || !array.writeable() || array.size() != size) {
+void* writable_data(const Array& array, Py_ssize_t size, const char* name) {
+  if (!array.is_contiguous() || !array.is_writable() || array.size() != size) {
     bad_argument(name, "a writable, aligned, C-contiguous array of the size of the input");
   }
-  return array.mutable_data();
+  return array.data();
 }
 
-ParameterLayout checked_layout(const ParameterLayout& layout, const py::array& data,
-                               const py::array& scale) {
+ParameterLayout checked_layout(const ParameterLayout& layout, const Array& data,
+                               const Array& scale) {
   if (layout.outer < 0 || layout.channels < 0 || layout.inner < 0 || layout.block_size < 0 ||
       layout.size() != data.size()) {
     bad_argument("outer, channels, inner", "a view of all elements");
@@ -52,7 +51,7 @@ ParameterLayout checked_layout(const ParameterLayout& layout, const py::array& d
   return layout;
 }
 
-const void* zero_point_data(const std::optional<py::array>& zero_point, const py::array& scale,
+const void* zero_point_data(const std::optional<Array>& zero_point, const Array& scale,
                             CodeType type) {
   if (!zero_point) return nullptr;
   if (code_type(*zero_point, "zero_point") != type || zero_point->size() != scale.size()) {
@@ -61,9 +60,9 @@ const void* zero_point_data(const std::optional<py::array>& zero_point, const py
   return contiguous_data(*zero_point, "zero_point");
 }
 
-void quantize(const py::array& x, const py::array& scale,
-              const std::optional<py::array>& zero_point, std::int64_t outer, std::int64_t channels,
-              std::int64_t inner, std::int64_t block_size, py::array out) {
+void quantize(const Array& x, const Array& scale, const std::optional<Array>& zero_point,
+              std::int64_t outer, std::int64_t channels, std::int64_t inner,
+              std::int64_t block_size, const Array& out) {
   const ParameterLayout layout = checked_layout({outer, channels, inner, block_size}, x, scale);
   const FloatData in = {float_type(x, "x"), contiguous_data(x, "x")};
   if (float_type(scale, "scale") != in.type) bad_argument("scale", "the dtype of x");
@@ -78,9 +77,9 @@ void quantize(const py::array& x, const py::array& scale,
   without_gil([&] { quantize_linear(layout, in, factor, zero, type, codes); });
 }
 
-void dequantize(const py::array& q, const py::array& scale,
-                const std::optional<py::array>& zero_point, std::int64_t outer,
-                std::int64_t channels, std::int64_t inner, std::int64_t block_size, py::array out) {
+void dequantize(const Array& q, const Array& scale, const std::optional<Array>& zero_point,
+                std::int64_t outer, std::int64_t channels, std::int64_t inner,
+                std::int64_t block_size, const Array& out) {
   const ParameterLayout layout = checked_layout({outer, channels, inner, block_size}, q, scale);
   const CodeData codes = {code_type(q, "q"), contiguous_data(q, "q")};
   const FloatData factor = {float_type(scale, "scale"), contiguous_data(scale, "scale")};
@@ -93,27 +92,26 @@ void dequantize(const py::array& q, const py::array& scale,
   without_gil([&] { dequantize_linear(layout, codes, factor, zero, result); });
 }
 
-py::tuple dynamic(const py::array& x, bool symmetric, const std::optional<py::array>& out) {
+nb::tuple dynamic(const Array& x, bool symmetric, const std::optional<Array>& out) {
   const Rows<const float> in = rows<float>(x, "x");
-  const py::ssize_t m = x.shape(0), k = x.shape(1);
+  const Py_ssize_t m = x.shape(0), k = x.shape(1);
   if (k > INT32_MAX) bad_argument("x", "at most 2**31 - 1 columns");
-  py::array codes = out ? *out : new_result({m, k}, py::dtype::of<std::int8_t>());
+  Array codes = out ? *out : new_result({m, k}, Dtype(kElement<std::int8_t>));
   auto* c = writable<std::int8_t>(codes, "out");
   if (codes.size() != x.size()) bad_argument("out", "the size of x");
   check_apart(codes, x, "x");
-  py::array_t<float> scales(m);
-  py::array_t<std::int32_t> zero_points(m);
-  float* s = scales.mutable_data();
-  std::int32_t* z = zero_points.mutable_data();
+  const Array scales = new_array<float>({m}), zero_points = new_array<std::int32_t>({m});
+  auto* s = scales.as<float>();
+  auto* z = zero_points.as<std::int32_t>();
   without_gil([&] { quantize_dynamic(m, k, in, symmetric, c, s, z); });
-  return py::make_tuple(codes, scales, zero_points);
+  return nb::make_tuple(codes, scales, zero_points);
 }
 
-void embed(const py::array& codes, const py::array& scale, const py::array& ids, py::array out) {
+void embed(const Array& codes, const Array& scale, const Array& ids, const Array& out) {
   const auto* table = contiguous<std::int8_t>(codes, 2, "codes");
   const float* factor = contiguous<float>(scale, 1, "scale");
   const auto* their_ids = contiguous<std::int64_t>(ids, 1, "ids");
-  const py::ssize_t v = codes.shape(0), d = codes.shape(1), count = ids.shape(0);
+  const Py_ssize_t v = codes.shape(0), d = codes.shape(1), count = ids.shape(0);
   const std::vector<std::int64_t> indices = copied(their_ids, count);
   if (scale.shape(0) != v) bad_argument("scale", "one value per row of codes");
   auto* result = writable<float>(out, "out");
@@ -126,8 +124,8 @@ void embed(const py::array& codes, const py::array& scale, const py::array& ids,
   without_gil([&] { embedding(table, factor, d, indices.data(), count, result); });
 }
 
-void widen_halves(const py::array& x, py::array out) {
-  const bool bfloat = has_dtype<std::uint16_t>(x);
+void widen_halves(const Array& x, const Array& out) {
+  const bool bfloat = x.has_type(kElement<std::uint16_t>);
   if (!bfloat && float_type(x, "x") != FloatType::kF16) bad_argument("x", "float16 or uint16");
   const auto* in = static_cast<const std::uint16_t*>(contiguous_data(x, "x"));
   auto* result = writable<float>(out, "out");
@@ -139,13 +137,13 @@ void widen_halves(const py::array& x, py::array out) {
 
 }  // namespace
 
-void register_quantize(py::module_& m) {
-  using namespace pybind11::literals;
+void register_quantize(nb::module_& m) {
+  using namespace nanobind::literals;
   m.def("quantize_linear", &quantize, "x"_a, "scale"_a, "zero_point"_a, "outer"_a, "channels"_a,
         "inner"_a, "block_size"_a, "out"_a);
   m.def("dequantize_linear", &dequantize, "q"_a, "scale"_a, "zero_point"_a, "outer"_a, "channels"_a,
         "inner"_a, "block_size"_a, "out"_a);
-  m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a, "out"_a = py::none());
+  m.def("quantize_dynamic", &dynamic, "x"_a, "symmetric"_a, "out"_a = nb::none());
   m.def("embedding", &embed, "codes"_a, "scale"_a, "ids"_a, "out"_a);
   m.def("widen", &widen_halves, "x"_a, "out"_a);
 }

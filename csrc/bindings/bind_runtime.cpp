@@ -37,30 +37,39 @@ const char* token_of(Isa isa) {
   return "";
 }
 
-py::dict features() {
+nb::dict features() {
   const CpuFeatures& cpu = cpu_features();
-  py::dict out;
-  for (const auto& [name, value] : cpu.flags) out[py::str(name)] = value;
+  nb::dict out;
+  for (const auto& [name, value] : cpu.flags) out[name.c_str()] = value;
   return out;
 }
 
-py::dict machine() {
-  using namespace pybind11::literals;
+nb::dict machine() {
   const CpuFeatures& cpu = cpu_features();
-  return py::dict("vendor"_a = cpu.vendor, "brand"_a = cpu.brand, "l1d_bytes"_a = cpu.l1d_bytes,
-                  "l2_bytes"_a = cpu.l2_bytes);
+  nb::dict out;
+  out["vendor"] = cpu.vendor;
+  out["brand"] = cpu.brand;
+  out["l1d_bytes"] = cpu.l1d_bytes;
+  out["l2_bytes"] = cpu.l2_bytes;
+  return out;
 }
 
-py::list kernels(const std::string& family) {
-  using namespace pybind11::literals;
-  py::list out;
+nb::list kernels(const std::string& family) {
+  nb::list out;
   for (const KernelInfo& info : list_kernels()) {
     if (info.family != family) continue;
-    out.append(py::dict("name"_a = info.name, "isa"_a = token_of(info.isa),
-                        "available"_a = (detected_isas() & bit(info.isa)) != 0, "mr"_a = info.mr,
-                        "m_align"_a = info.m_align, "min_m"_a = info.min_m));
+    nb::dict kernel;
+    kernel["name"] = info.name;
+    kernel["isa"] = token_of(info.isa);
+    kernel["available"] = (detected_isas() & bit(info.isa)) != 0;
+    kernel["mr"] = info.mr;
+    kernel["m_align"] = info.m_align;
+    kernel["min_m"] = info.min_m;
+    out.append(kernel);
   }
-  if (out.empty()) throw py::value_error("family: no kernel family '" + family + "'");
+  if (out.size() == 0) {
+    throw nb::value_error(("family: no kernel family '" + family + "'").c_str());
+  }
   return out;
 }
 
@@ -96,8 +105,8 @@ double checked_probe(double (*probe)(std::int64_t, int), std::int64_t bytes, int
 
 }  // namespace
 
-void register_runtime(py::module_& m) {
-  using namespace pybind11::literals;
+void register_runtime(nb::module_& m) {
+  using namespace nanobind::literals;
   m.def("version", [] { return OCTAVO_VERSION; });
   m.def("compiler", &compiler);
   m.def("cpu_features", &features);

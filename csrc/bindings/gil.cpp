@@ -19,8 +19,8 @@ bool is_main_thread() noexcept {
 }
 
 void remember_main_thread() {
-  const py::object thread = py::module_::import("threading").attr("main_thread")();
-  g_main_thread = thread.attr("ident").cast<unsigned long>();
+  const nb::object thread = nb::module_::import_("threading").attr("main_thread")();
+  g_main_thread = nb::cast<unsigned long>(thread.attr("ident"));
 #if defined(__unix__) || defined(__APPLE__)
   // The thread that forks is the child's main thread.
   pthread_atfork(nullptr, nullptr, [] { g_main_thread = PyThread_get_thread_ident(); });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The GIL while a call computes.
 #pragma once
-#include <pybind11/pybind11.h>
+#include <nanobind/nanobind.h>
 
 #include <chrono>
 #include <optional>
@@ -12,13 +12,13 @@
 
 namespace octavo {
 
-namespace py = pybind11;
+namespace nb = nanobind;
 
 // Whether this is the thread on which Python runs signal handlers.
 bool is_main_thread() noexcept;
 void remember_main_thread();
 
-// Gives the GIL back while it lives. Unlike pybind11's class it survives the end of the
+// Gives the GIL back while it lives. Unlike nanobind's class it survives the end of the
 // interpreter: before 3.14 a thread that then asks for the GIL is unwound by pthread_exit, through
 // frames that must not throw, which ends the process. As in 3.14, such a thread waits for that end
 // instead.
@@ -72,7 +72,7 @@ auto without_gil(const Work& work) -> decltype(work()) {
       return result;
     }
   } catch (const Interrupted&) {
-    throw py::error_already_set();
+    throw nb::python_error();
   }
 }
 

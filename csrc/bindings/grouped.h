@@ -8,6 +8,6 @@ namespace octavo {
 constexpr std::int64_t kMostGroupedInputs = 1 << 30;
 
 // How Python makes weights with scales of groups, and what it asks of them.
-void register_grouped(py::module_& m, py::class_<PackedWeight>& weight);
+void register_grouped(nb::module_& m, nb::class_<PackedWeight>& weight);
 
 }  // namespace octavo

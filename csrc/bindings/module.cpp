@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pybind11/pybind11.h>
-
+#include "bindings/arrays.h"
 #include "bindings/gil.h"
 #include "bindings/register.h"
 
-PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+NB_MODULE(_core, m) {
+  // What is alive at the end is the interpreter's affair.
+  nanobind::set_leak_warnings(false);
+  octavo::import_numpy();
   octavo::remember_main_thread();
   octavo::register_runtime(m);
   octavo::register_results(m);

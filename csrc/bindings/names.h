@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Values of an enumeration by the names that Python knows them by.
 #pragma once
-#include <pybind11/pybind11.h>
+#include <nanobind/nanobind.h>
 
 #include <cstddef>
 #include <string>
@@ -20,7 +20,7 @@ T value_named(const Named<T> (&table)[N], const std::string& name, const char* a
   for (const Named<T>& entry : table) {
     if (name == entry.name) return entry.value;
   }
-  throw pybind11::value_error(std::string(argument) + ": unknown name '" + name + "'");
+  throw nanobind::value_error((std::string(argument) + ": unknown name '" + name + "'").c_str());
 }
 
 // The name of a value that is in the table.

@@ -9,7 +9,7 @@
 namespace octavo {
 
 // Where sequences in `rows` rows begin, and where the last ends; a copy, since it is checked.
-inline std::vector<std::int64_t> row_offsets(const py::array& offsets, py::ssize_t rows) {
+inline std::vector<std::int64_t> row_offsets(const Array& offsets, Py_ssize_t rows) {
   const auto* data = contiguous<std::int64_t>(offsets, 1, "offsets");
   std::vector<std::int64_t> copy = copied(data, offsets.shape(0));
   if (copy.empty() || copy.front() != 0 || copy.back() != rows ||

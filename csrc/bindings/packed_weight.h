@@ -20,24 +20,24 @@ struct PackedWeight {
 const WeightFormat& format_named(const std::string& name);
 
 // The elements of codes (n, k) that a format takes.
-const std::int8_t* checked_codes(const py::array& codes, const WeightFormat& format);
+const std::int8_t* checked_codes(const Array& codes, const WeightFormat& format);
 
 // The codes, (n, k).
-py::array_t<std::int8_t> unpacked(const Weight& weight);
+Array unpacked(const Weight& weight);
 
 // The bytes of an array that nobody may write to any more, kept alive with what is made of them.
-AlignedBuffer bytes_of(const py::array& packed);
+AlignedBuffer bytes_of(const Array& packed);
 
 // A view into the layer, which stays alive with it.
 template <class T>
-py::array view_of(const py::object& owner, const T* data, std::vector<py::ssize_t> shape) {
-  return py::array_t<T>(std::move(shape), data, owner);
+Array view_of(nb::handle owner, const T* data, const Shape& shape) {
+  return array_over(data, shape, Dtype(kElement<T>), owner);
 }
 
 template <class T>
-py::array read_only(const py::object& owner, const T* data, std::int64_t n) {
-  py::array array = view_of(owner, data, {n});
-  array.attr("setflags")(false);
+Array read_only(nb::handle owner, const T* data, std::int64_t n) {
+  Array array = view_of(owner, data, {n});
+  array.make_read_only();
   return array;
 }
 

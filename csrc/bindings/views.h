@@ -2,9 +2,12 @@
 // NumPy arguments as the plain views ops take. Python code checks arguments and words the errors;
 // what is checked here again keeps a direct caller of _core from crashing the interpreter.
 #pragma once
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,49 +15,32 @@
 #include <string>
 #include <vector>
 
+#include "bindings/arrays.h"
 #include "memory/sizes.h"
 #include "ops/linear.h"
 #include "threads/interrupt.h"
 
 namespace octavo {
 
-namespace py = pybind11;
-
 [[noreturn]] inline void bad_argument(const char* name, const char* expected) {
-  throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
-// NumPy's own type number, and machine byte order.
-template <class T>
-bool has_dtype(const py::array& array) {
-  const py::dtype dtype = array.dtype();
-  return dtype.normalized_num() == py::dtype::num_of<T>() && dtype.byteorder() != '>';
-}
-
-// Elements at multiples of their size. Streaming stores fault elsewhere.
-inline bool is_aligned(const py::array& array) {
-  return (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-}
-
-inline bool is_contiguous(const py::array& array) {
-  return (array.flags() & py::array::c_style) != 0 && is_aligned(array);
+  throw nb::value_error((std::string(name) + ": expected " + expected).c_str());
 }
 
 // The elements of an aligned, C-contiguous array of T with `ndim` dimensions.
 template <class T>
-const T* contiguous(const py::array& array, int ndim, const char* name) {
-  if (!has_dtype<T>(array) || array.ndim() != ndim || !is_contiguous(array)) {
+const T* contiguous(const Array& array, int ndim, const char* name) {
+  if (!array.has_type(kElement<T>) || array.ndim() != ndim || !array.is_contiguous()) {
     bad_argument(name, "an aligned, C-contiguous array of the documented dtype and rank");
   }
   return static_cast<const T*>(array.data());
 }
 
 template <class T>
-T* writable(py::array& array, const char* name) {
-  if (!has_dtype<T>(array) || !is_contiguous(array) || !array.writeable()) {
+T* writable(const Array& array, const char* name) {
+  if (!array.has_type(kElement<T>) || !array.is_contiguous() || !array.is_writable()) {
     bad_argument(name, "a writable, aligned, C-contiguous array of the documented dtype");
   }
-  return static_cast<T*>(array.mutable_data());
+  return static_cast<T*>(array.data());
 }
 
 // The bytes from the first element to the end of the last; none where there are no elements.
@@ -62,18 +48,18 @@ struct Extent {
   const char *begin, *end;
 };
 
-inline Extent extent(const py::array& array) {
-  const auto* begin = static_cast<const char*>(array.data());
+inline Extent extent(const Array& array) {
+  const auto* begin = array.as<const char>();
   const char* end = begin;
   if (array.size() == 0) return {begin, end};
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
-    const py::ssize_t span = (array.shape(i) - 1) * array.strides(i);
+  for (int i = 0; i < array.ndim(); ++i) {
+    const Py_ssize_t span = (array.shape(i) - 1) * array.strides(i);
     (span < 0 ? begin : end) += span;
   }
   return {begin, end + array.itemsize()};
 }
 
-inline bool overlap(const py::array& x, const py::array& y) {
+inline bool overlap(const Array& x, const Array& y) {
   const Extent a = extent(x), b = extent(y);
   return a.begin < b.end && b.begin < a.end;
 }
@@ -82,17 +68,17 @@ enum class InPlace { kNo, kYes };
 
 // Refuses an output whose bytes lie among those of an input, which would be read after they were
 // written. Where an operation works in place, the output may be exactly the input.
-inline void check_apart(const py::array& out, const py::array& in, const char* name,
+inline void check_apart(const Array& out, const Array& in, const char* name,
                         InPlace in_place = InPlace::kNo) {
   if (!overlap(out, in)) return;
-  const bool same = out.data() == in.data() && out.size() == in.size() && is_contiguous(in) &&
+  const bool same = out.data() == in.data() && out.size() == in.size() && in.is_contiguous() &&
                     out.itemsize() == in.itemsize();
   if (in_place == InPlace::kYes && same) return;
   const std::string but = in_place == InPlace::kYes ? ", or exactly " + std::string(name) : "";
   bad_argument("out", ("memory that does not overlap " + std::string(name) + but).c_str());
 }
 
-inline void check_apart(const py::array& out, const std::optional<py::array>& in, const char* name,
+inline void check_apart(const Array& out, const std::optional<Array>& in, const char* name,
                         InPlace in_place = InPlace::kNo) {
   if (in) check_apart(out, *in, name, in_place);
 }
@@ -113,7 +99,7 @@ std::vector<T> copied(const T* data, std::int64_t count) {
 
 // Elements from one index of an axis to the next. Where the axis is never stepped along, NumPy lets
 // the stride be anything.
-inline py::ssize_t stride_of(const py::array& array, int axis, py::ssize_t item, const char* name) {
+inline Py_ssize_t stride_of(const Array& array, int axis, Py_ssize_t item, const char* name) {
   if (array.shape(axis) <= 1 || array.size() == 0) return 0;
   if (array.strides(axis) % item != 0) bad_argument(name, "strides of whole elements");
   return array.strides(axis) / item;
@@ -121,23 +107,14 @@ inline py::ssize_t stride_of(const py::array& array, int axis, py::ssize_t item,
 
 // Two dimensions with unit stride along the last one; rows may lie anywhere.
 template <class T>
-Rows<const T> rows(const py::array& array, const char* name) {
-  if (!has_dtype<T>(array) || array.ndim() != 2 || !is_aligned(array)) {
+Rows<const T> rows(const Array& array, const char* name) {
+  if (!array.has_type(kElement<T>) || array.ndim() != 2 || !array.is_aligned()) {
     bad_argument(name, "an aligned two-dimensional array of the documented dtype");
   }
-  const auto item = static_cast<py::ssize_t>(sizeof(T));
+  const auto item = static_cast<Py_ssize_t>(sizeof(T));
   const bool unit = array.strides(1) == item || array.shape(1) <= 1 || array.size() == 0;
   if (!unit) bad_argument(name, "unit stride along the last axis");
   return {static_cast<const T*>(array.data()), stride_of(array, 0, item, name)};
-}
-
-// An object that __new__ made and __init__ never saw has no C++ object: pybind11 would allocate one
-// just then, uninitialised, by asking the class's operator new. This one refuses.
-template <class T>
-void refuse_uninitialised() {
-  py::detail::get_type_info(typeid(T))->operator_new = [](std::size_t) -> void* {
-    throw py::type_error("self: expected an initialised object, got one of __new__ alone");
-  };
 }
 
 }  // namespace octavo

@@ -98,6 +98,7 @@ class Weight {
  protected:
   Weight(std::int64_t n, std::int64_t k, AlignedBuffer packed = {})
       : packed_(std::move(packed)), n_(n), k_(k) {}
+  Weight(Weight&&) = default;
 
   template <class T>
   T* at(std::int64_t offset) const {

@@ -33,7 +33,7 @@ MAY_INCLUDE = {
     "ops": ("ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),
     "bindings": (
         *("bindings/", "ops/", "weights/", "memory/", "dispatch/", "threads/", "kernels/"),
-        "pybind11/",
+        *("nanobind/", "numpy/"),
     ),
 }
 
@@ -104,10 +104,11 @@ def test_only_kernels_know_the_architecture() -> None:
             assert "immintrin.h" not in text, path
 
 
-def test_only_bindings_know_pybind11() -> None:
+def test_only_bindings_know_python() -> None:
     for folder in set(MAY_INCLUDE) - {"bindings"}:
         for path in c_sources(folder):
-            assert not any(name.startswith("pybind11") for name in includes(path)), path
+            known = ("nanobind", "numpy", "Python.h")
+            assert not any(name.startswith(known) for name in includes(path)), path
 
 
 def kernel_objects() -> list[Path]:
