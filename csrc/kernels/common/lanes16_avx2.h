@@ -187,6 +187,12 @@ static inline void store_bytes(uint8_t* p, B64 x) {
   _mm256_storeu_si256((__m256i*)p, x.lo);
   _mm256_storeu_si256((__m256i*)(p + 32), x.hi);
 }
+static inline void store_sixteens(int8_t* p, int64_t stride, B64 x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(x.lo));
+  _mm_storeu_si128((__m128i*)(p + stride), _mm256_extracti128_si256(x.lo, 1));
+  _mm_storeu_si128((__m128i*)(p + 2 * stride), _mm256_castsi256_si128(x.hi));
+  _mm_storeu_si128((__m128i*)(p + 3 * stride), _mm256_extracti128_si256(x.hi, 1));
+}
 
 static inline void stream(float* p, F16 a) {
   _mm256_stream_ps(p, a.lo);

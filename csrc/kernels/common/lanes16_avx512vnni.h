@@ -124,6 +124,12 @@ static inline B64 plus_128(B64 x) { return {_mm512_xor_si512(x.v, _mm512_set1_ep
 static inline B64 signs(B64 x) { return {_mm512_movm_epi8(_mm512_movepi8_mask(x.v))}; }
 static inline B64 magnitudes(B64 x) { return {_mm512_abs_epi8(x.v)}; }
 static inline void store_bytes(uint8_t* p, B64 x) { _mm512_storeu_si512(p, x.v); }
+static inline void store_sixteens(int8_t* p, int64_t stride, B64 x) {
+  _mm_storeu_si128((__m128i*)p, _mm512_castsi512_si128(x.v));
+  _mm_storeu_si128((__m128i*)(p + stride), _mm512_extracti32x4_epi32(x.v, 1));
+  _mm_storeu_si128((__m128i*)(p + 2 * stride), _mm512_extracti32x4_epi32(x.v, 2));
+  _mm_storeu_si128((__m128i*)(p + 3 * stride), _mm512_extracti32x4_epi32(x.v, 3));
+}
 
 // Two halves of one cache line: the write-combining buffer joins them.
 static inline void stream(float* p, F16 a) {

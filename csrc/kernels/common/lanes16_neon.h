@@ -213,6 +213,12 @@ static inline void store_bytes(uint8_t* p, B64 x) {
   vst1q_u8(p + 32, vreinterpretq_u8_s8(x.q2));
   vst1q_u8(p + 48, vreinterpretq_u8_s8(x.q3));
 }
+static inline void store_sixteens(int8_t* p, int64_t stride, B64 x) {
+  vst1q_s8(p, x.q0);
+  vst1q_s8(p + stride, x.q1);
+  vst1q_s8(p + 2 * stride, x.q2);
+  vst1q_s8(p + 3 * stride, x.q3);
+}
 
 static inline I16 widened(int16x8_t low, int16x8_t high) {
   return {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)),

@@ -229,6 +229,10 @@ static inline B64 magnitudes(B64 a) {
   return a;
 }
 static inline void store_bytes(uint8_t* p, B64 a) { memcpy(p, a.v, sizeof a.v); }
+// Four times sixteen, to places `stride` apart.
+static inline void store_sixteens(int8_t* p, int64_t stride, B64 a) {
+  for (int i = 0; i < 4; ++i) memcpy(p + i * stride, a.v + 16 * i, 16);
+}
 
 // Stores past the caches, to addresses aligned to the 16 elements; without such stores, plain ones.
 static inline void stream(float* p, F16 a) { store(p, a); }
@@ -348,11 +352,7 @@ static inline void split_words(I16 a, I16 b, H32& upper, H32& lower) {
     lower.v[i] = (int16_t)(uint16_t)lane(a, b, i);
   }
 }
-static inline I16 float_bits(F16 a) {
-  I16 r;
-  memcpy(r.v, a.v, sizeof r.v);
-  return r;
-}
+static inline I16 float_bits(F16 a) { return load_i((const int32_t*)a.v); }
 static inline F16 as_floats(I16 bits) { return load((const float*)bits.v); }
 static inline H32 set1_h(int16_t x) {
   H32 r;
