@@ -150,6 +150,26 @@ def test_uint8_graphs(kind: str, point: int) -> None:
     assert session.constant_bytes > 0  # a step does it
 
 
+@pytest.mark.parametrize("kind", ["conv_2d", "depthwise_conv_2d", "fully_connected"])
+def test_codes_of_weights_beside_floats(kind: str) -> None:
+    """What a file of dynamic range has: codes stay codes, but for what has no such step."""
+    shapes = {
+        "conv_2d": (8, 3, 3, 16),
+        "depthwise_conv_2d": (1, 3, 3, 16),
+        "fully_connected": (8, 16),
+    }
+    axis, rng, draft = 3 if kind[0] == "d" else 0, np.random.default_rng(1), Draft()
+    x = draft.input(1, 7, 7, 16)
+    codes, quantization = weights(*shapes[kind], axis=axis)
+    bias = draft.constant(rng.standard_normal(shapes[kind][axis]))
+    graph = draft.done(draft.op(kind, x, draft.constant(codes, quantization), bias))
+    value = rng.standard_normal((1, 7, 7, 16)).astype(np.float32)
+    session, (wanted,) = Session(graph), one_by_one(graph, value)
+    error = np.abs(session(value)[0] - wanted).max() / np.abs(wanted).max()
+    assert error < (1e-6 if kind[0] == "d" else 0.02)
+    assert (error > 1e-5) == (kind[0] != "d")
+
+
 def test_codes_taken_as_integers_stay() -> None:
     draft = Draft()
     x = draft.input(3, dtype=U8, q=(0.5, 128))

@@ -131,7 +131,7 @@ class Op:
         if self.out.dtype != S8:
             return {"low": low, "high": high}
         scale, zero_point = scale_of(self.out)
-        ends = np.rint(np.array([low, high]) / np.float32(scale)).clip(-512, 512) + zero_point
+        ends = np.rint(np.array([low, high], np.float32) / np.float32(scale)) + zero_point
         low, high = (int(end) for end in ends.clip(-128, 127))
         return {"low": low, "high": high}
 

@@ -14,7 +14,17 @@ RUNTIME = "2.17.0"
 
 # With int8 an operator has version 2, but for these, which took any type from the start.
 _ALWAYS_FIRST = frozenset(
-    ("reshape", "squeeze", "expand_dims", "prelu", "hard_swish", "depth_to_space", "shape", "rank")
+    [
+        "reshape",
+        "squeeze",
+        "expand_dims",
+        "prelu",
+        "relu_n1_to_1",
+        "hard_swish",
+        "depth_to_space",
+        "shape",
+        "rank",
+    ]
 )
 # Options that came later: since which version, and the value that they had before.
 _OPTIONS: dict[str, tuple[tuple[int, str, Any], ...]] = {
@@ -57,6 +67,8 @@ def version_of(graph: Graph, operator: Operator) -> int:
     if kind == "transpose_conv":
         has_activation = options.get("fused_activation_function", "none") != "none"
         return 4 if has_activation else 3 if len(inputs) > 3 else 1 + is_int8
+    if kind == "broadcast_to":
+        return 2 + is_int8
     if kind == "dequantize":
         return 3 if inputs[0].dtype == np.float16 else 1 + is_int8
     if kind == "quantize":
