@@ -60,8 +60,8 @@ class LinearOptions:
         made = LinearOptions(
             _checks.choice(self.activation, "activation", _checks.ACTIVATIONS),
             _checks.boolean(self.symmetric, "symmetric"),
-            *_static("input", self.input_scale, self.input_zero_point),
-            *_static("output", self.output_scale, self.output_zero_point),
+            *static_parameters("input", self.input_scale, self.input_zero_point),
+            *static_parameters("output", self.output_scale, self.output_zero_point),
             checked_multiplier(self.input_multiplier, k),
         )
         for field in fields(made):
@@ -97,7 +97,7 @@ OPTIONS = tuple(field.name for field in fields(LinearOptions))
 """Their names."""
 
 
-def _static(side: str, scale: Any, zero_point: Any) -> tuple[float | None, int]:
+def static_parameters(side: str, scale: Any, zero_point: Any) -> tuple[float | None, int]:
     """Check the fixed parameters of one side; a zero point without a scale means nothing."""
     point = _checks.integer(zero_point, f"{side}_zero_point", -128, 127)
     if scale is not None:
