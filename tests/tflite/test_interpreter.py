@@ -183,6 +183,13 @@ def test_signatures() -> None:
         run(x=X)
     with pytest.raises(ValueError, match=r"one of \['serving_default'\], got 'other'"):
         made.get_signature_runner("other")
+    draft = float_model()
+    draft.values["subgraphs"].append(draft.graph)
+    draft.values["signature_defs"].append({"signature_key": "train", "subgraph_index": 1})
+    both = tflite.Interpreter(model_content=draft.bytes())
+    assert [*both.get_signature_list()] == ["serving_default"]
+    with pytest.raises(ValueError, match="'train' is another subgraph's; only the first runs"):
+        both.get_signature_runner("train")
     without = tflite.Interpreter(model_content=integer_model().bytes())
     assert without.get_signature_list() == {}
     with pytest.raises(ValueError, match=r"one of \[\], got None"):

@@ -75,9 +75,9 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
     --------
     >>> row = {"case": "x", "threads": 1, "seconds": 0.01, "extra": {"peak": 9e7, "growth": 2e6}}
     >>> print(summary([{**row, "engine": "octavo"}, {**row, "engine": "LiteRT", "seconds": 0.02}]))
-    case  engine  T     time        octavo is   memory
-    x     octavo  1  10.0 ms                -   2.0 MB
-    x     LiteRT  1  20.0 ms  2.00x as fast   2.0 MB
+    case  engine  T     time      octavo is                    process
+    x     octavo  1  10.0 ms              -  90 MB, 2.0 of them for it
+    x     LiteRT  1  20.0 ms  2.00x as fast  90 MB, 2.0 of them for it
     """
     listed = list(rows)
     ours = {

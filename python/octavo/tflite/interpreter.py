@@ -68,6 +68,7 @@ class Interpreter:
             graph = replace(graph, outputs=list(dict.fromkeys([*graph.outputs, *made])))
         self._ends, self._graph, self._threads = file.graph, graph, num_threads
         self._signature_shapes = file.shape_signatures
+        self._other_signatures = file.other_signatures
         self._shapes = [tensor.shape for tensor in graph.tensors]
         self._asked = {index: self._shapes[index] for index in graph.inputs}
         self._session: Session | None = None
@@ -193,6 +194,10 @@ class Interpreter:
         found = {one.key: one for one in self._graph.signatures}
         if signature_key is None and len(found) == 1:
             (signature_key,) = found
+        if signature_key in self._other_signatures:
+            raise ValueError(
+                f"signature_key: {shown(signature_key)} is another subgraph's; only the first runs"
+            )
         if signature_key not in found:
             raise ValueError(
                 f"signature_key: expected one of {shown([*found])}, got {shown(signature_key)}"

@@ -37,7 +37,9 @@ class ModelFile(NamedTuple):
     metadata : dict of str to ndarray of uint8
         What tools have put into it beside the model.
     subgraphs : int
-        How many it has; the others run only when operators of the first ask for it.
+        How many it has; only the first runs here.
+    other_signatures : tuple of str
+        Keys of the signatures of the others.
     """
 
     graph: Graph
@@ -45,6 +47,7 @@ class ModelFile(NamedTuple):
     description: str
     metadata: dict[str, Array]
     subgraphs: int
+    other_signatures: tuple[str, ...]
 
 
 def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> ModelFile:
@@ -77,13 +80,13 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
     subgraphs = model["subgraphs"] or buffer.fail("subgraphs", "expected at least one, got none")
     first = subgraphs[0]
     tensors = Tensors(buffer, model["buffers"] or [])
-    tables = first["tensors"] or []
+    tables, signatures = first["tensors"] or [], model["signature_defs"] or []
     graph = Graph(
         [tensors.tensor(table) for table in tables],
         _operators(first, model["operator_codes"] or []),
         _indices(first, "inputs"),
         _indices(first, "outputs"),
-        [_signature(one) for one in _signatures(model)],
+        [_signature(one) for one in signatures if one["subgraph_index"] == 0],
         first["name"] or "",
     )
     fold_constants(graph, tensors)
@@ -98,6 +101,7 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
         model["description"] or "",
         _metadata(model, tensors),
         len(subgraphs),
+        tuple(one["signature_key"] or "" for one in signatures if one["subgraph_index"]),
     )
 
 
@@ -175,11 +179,6 @@ def _options(table: Table, kind: str) -> dict[str, Any]:
     if unknown := options.unknown():
         table.buffer.fail(table.where, f"{kind} has options octavo does not know: {shown(unknown)}")
     return options.values()
-
-
-def _signatures(model: Table) -> list[Table]:
-    """Return the signatures of the first subgraph."""
-    return [one for one in model["signature_defs"] or [] if one["subgraph_index"] == 0]
 
 
 def _signature(table: Table) -> Signature:
