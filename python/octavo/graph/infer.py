@@ -27,6 +27,11 @@ _MOST_KNOWN = 1024
 """Elements of a result that is computed to find shapes: sizes, axes, indices."""
 
 
+_MOST_FOLDED, _GROWTH = 2**20, 4
+"""Elements of a result that is computed once instead of in each call, and more for each one that it
+is made of: a small file must not become large constants."""
+
+
 class Inferred(NamedTuple):
     """What follows from the shapes of inputs.
 
@@ -63,7 +68,7 @@ def infer_shapes(graph: Graph, inputs: Mapping[int, Sequence[int]] | None = None
 
 
 def inferred(graph: Graph, inputs: Mapping[int, Sequence[int]], *, fold: bool = False) -> Inferred:
-    """Return shapes, and what values were found on the way to them; all there are, to `fold`."""
+    """Return shapes, and values found on the way, with `fold` all but the largest."""
     shapes = [tensor.shape for tensor in graph.tensors]
     for index, shape in inputs.items():
         if index not in graph.inputs:
@@ -84,7 +89,8 @@ def inferred(graph: Graph, inputs: Mapping[int, Sequence[int]], *, fold: bool = 
             check_size(f"{call.name}, its result", shape, graph.tensors[output])
             shapes[output] = shape
         calls[index] = call
-        if _is_known(operator, call) and (fold or sum(map(math.prod, found)) <= _MOST_KNOWN):
+        most = _MOST_FOLDED + _GROWTH * _elements(call) if fold else _MOST_KNOWN
+        if _is_known(operator, call) and sum(map(math.prod, found)) <= most:
             results = evaluate(operator, call, ins, outs, call.values)
             values.update(zip(operator.outputs, results, strict=True))
     return Inferred(shapes, values, calls)
@@ -108,6 +114,10 @@ def _is_known(operator: Operator, call: Call) -> bool:
     return all(
         i < 0 or value is not None for i, value in zip(operator.inputs, call.values, strict=True)
     )
+
+
+def _elements(call: Call) -> int:
+    return sum(value.size for value in call.values if value is not None)
 
 
 def check_size(name: str, shape: Sequence[int], tensor: Tensor) -> None:

@@ -14,17 +14,10 @@ RUNTIME = "2.17.0"
 
 # With int8 an operator has version 2, but for these, which took any type from the start.
 _ALWAYS_FIRST = frozenset(
-    [
-        "reshape",
-        "squeeze",
-        "expand_dims",
-        "prelu",
-        "relu_n1_to_1",
-        "hard_swish",
-        "depth_to_space",
-        "shape",
-        "rank",
-    ]
+    (
+        *("reshape", "squeeze", "expand_dims", "prelu", "relu_n1_to_1", "hard_swish"),
+        *("depth_to_space", "shape", "rank"),
+    )
 )
 # Options that came later: since which version, and the value that they had before.
 _OPTIONS: dict[str, tuple[tuple[int, str, Any], ...]] = {

@@ -28,15 +28,22 @@ def lowered(simple: Simple) -> Steps:
     for index in simple.graph.inputs:
         steps.at(index)
     for index, operator in enumerate(simple.graph.operators):
-        op, before = _op(simple, index, operator), len(steps.steps)
+        op = _op(simple, index, operator)
         steps.owner = op.call.name
-        lowering = LOWERINGS.get(operator.kind)
-        if _is_empty(op) or lowering is None or not lowering(steps, op):
-            del steps.steps[before:]
-            steps.evaluate(op)
+        try:
+            _lower(steps, op)
+        except ValueError as error:
+            raise ValueError(f"{op.call.name}: {error}") from None
     for index in simple.graph.outputs:
         steps.at(index)
     return steps
+
+
+def _lower(steps: Steps, op: Op) -> None:
+    before, lowering = len(steps.steps), LOWERINGS.get(op.operator.kind)
+    if _is_empty(op) or lowering is None or not lowering(steps, op):
+        del steps.steps[before:]
+        steps.evaluate(op)
 
 
 def _is_empty(op: Op) -> bool:

@@ -122,8 +122,7 @@ def ratio(scale: float, out_scale: float) -> float:
 
 def ratios(scales: Array | np.float64, out_scale: float) -> Float32:
     """Return the multipliers of a step that changes scales; such as are no float32 are refused."""
-    with np.errstate(over="ignore", under="ignore"):
-        found = np.asarray(scales / np.float64(out_scale), np.float32)
+    found = np.asarray(scales / np.float64(out_scale), np.float32)
     if not np.isfinite(found).all():
         raise ValueError(f"expected scales below 3e38 times the result's, {out_scale}, got more")
     return found
