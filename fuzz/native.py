@@ -143,7 +143,7 @@ PLAIN = (
     *("families", "kernels", "weight_formats", "bench_dot_peak", "bench_read", "bench_copy"),
     "PackedWeight",  # the target "segment" is for it
     "Program",  # and "program" for this
-    "GraphProgram",  # the native module has none yet
+    "GraphProgram",  # and "graph-program"
     "KeyValueCache",  # and "cache" for these
     "attention_cached",
 )

@@ -23,10 +23,11 @@ TARGETS = {
     )
 }
 if _backend.name == "native":
-    from fuzz import caches, native, programs, segments
+    from fuzz import caches, graph_programs, native, programs, segments
 
     TARGETS["native"] = native.TARGET
     TARGETS["program"] = programs.TARGET
+    TARGETS["graph-program"] = graph_programs.TARGET
     TARGETS["cache"] = caches.TARGET
     if segment.missing() is None:
         TARGETS["segment"] = segments.TARGET

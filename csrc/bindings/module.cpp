@@ -19,5 +19,6 @@ NB_MODULE(_core, m) {
   octavo::register_attention(m);
   octavo::register_cache(m);
   octavo::register_program(m);
+  octavo::register_graph(m);
   octavo::register_sparse_f32(m);
 }

@@ -17,6 +17,7 @@ void register_nn(nb::module_& m);          // float32 layers
 void register_attention(nb::module_& m);   // in float32 and int8
 void register_cache(nb::module_& m);       // KeyValueCache, attention_cached
 void register_program(nb::module_& m);     // Program
+void register_graph(nb::module_& m);       // GraphProgram
 void register_sparse_f32(nb::module_& m);  // SparseF32
 
 }  // namespace octavo

@@ -3,7 +3,10 @@
 // take 8 ms to come, the values that are written there 2; huge pages are in that already. NumPy's
 // allocator keeps memory only below 32 MiB, and not where several results live at once.
 #pragma once
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 
 #include "memory/aligned_buffer.h"
 
@@ -30,6 +33,24 @@ AlignedBuffer take_result(std::size_t bytes);
 
 // Keeps what take_result gave; what is over the bound goes, oldest first.
 void keep_result(AlignedBuffer buffer) noexcept;
+
+// What a call needs beside scratch, from here: at least as large as what is kept.
+class CallMemory {
+ public:
+  explicit CallMemory(std::int64_t bytes)
+      : buffer_(take_result(std::max(kSmallestKept, static_cast<std::size_t>(bytes)))) {}
+  ~CallMemory() { keep_result(std::move(buffer_)); }
+  CallMemory(const CallMemory&) = delete;
+  CallMemory& operator=(const CallMemory&) = delete;
+
+  template <class T>
+  T* as() const {
+    return buffer_.as<T>();
+  }
+
+ private:
+  AlignedBuffer buffer_;
+};
 
 ResultCache result_cache() noexcept;
 

@@ -27,9 +27,13 @@ inline std::int64_t checked_add(std::int64_t a, std::int64_t b) {
   return a + b;
 }
 
-// a + b modulo 2^32: zero points are anything a caller gave, and sums are corrected modulo 2^32.
+// Modulo 2^32: zero points are anything a caller gave, and sums are corrected modulo 2^32.
 inline std::int32_t wrapping_add(std::int32_t a, std::int32_t b) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
+}
+
+inline std::int32_t wrapping_mul(std::int32_t a, std::int32_t b) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) * static_cast<std::uint32_t>(b));
 }
 
 // The product of all.

@@ -6,21 +6,6 @@
 namespace octavo {
 namespace {
 
-void copy_row(const std::uint8_t* row, std::int64_t column_stride, std::uint8_t flip,
-              std::int64_t k, std::uint8_t* out) {
-  std::int64_t i = 0;
-  if (column_stride == 1) {
-    const std::uint64_t flips = flip * 0x0101010101010101u;
-    for (; i + 8 <= k; i += 8) {
-      std::uint64_t eight;
-      std::memcpy(&eight, row + i, 8);
-      eight ^= flips;
-      std::memcpy(out + i, &eight, 8);
-    }
-  }
-  for (; i < k; ++i) out[i] = row[i * column_stride] ^ flip;
-}
-
 // Splits signed codes, in place, into their signs (255 or 0) and their absolute values.
 void split_signs(std::uint8_t* codes, std::int64_t k, std::uint8_t* magnitudes) {
   for (std::int64_t i = 0; i < k; ++i) {
@@ -40,18 +25,39 @@ void swap_eights(std::uint8_t* a, std::uint8_t* b) {
 
 }  // namespace
 
+void copy_code_run(const std::uint8_t* source, std::uint8_t flip, std::int64_t n,
+                   std::uint8_t* out) {
+  const std::uint64_t flips = flip * 0x0101010101010101u;
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, source + i, 8);
+    eight ^= flips;
+    std::memcpy(out + i, &eight, 8);
+  }
+  for (; i < n; ++i) out[i] = source[i] ^ flip;
+}
+
+void finish_code_row(const CodeBlock& block, std::uint8_t* row, std::int64_t k) {
+  const auto padding = static_cast<std::size_t>(padded_k(k) - k);
+  std::memset(row + k, 0, padding);
+  if (block.form != ActivationEncoding::kSignAbs) return;
+  split_signs(row, k, row + block.abs_offset);
+  std::memset(row + block.abs_offset + k, 0, padding);
+}
+
 void copy_codes(const std::uint8_t* source, std::int64_t row_stride, std::int64_t column_stride,
                 std::uint8_t flip, std::int64_t rows, std::int64_t k, const CodeBlock& block) {
-  const std::int64_t padding = padded_k(k) - k;
-  const std::uint8_t form_flip = block.form == ActivationEncoding::kU8 ? 0x80 : 0;
+  if (block.form == ActivationEncoding::kU8) flip ^= 0x80;
   for (std::int64_t r = 0; r < rows; ++r) {
     std::uint8_t* out = block.codes + r * block.stride;
-    copy_row(source + r * row_stride, column_stride, flip ^ form_flip, k, out);
-    std::memset(out + k, 0, static_cast<std::size_t>(padding));
-    if (block.form == ActivationEncoding::kSignAbs) {
-      split_signs(out, k, out + block.abs_offset);
-      std::memset(out + block.abs_offset + k, 0, static_cast<std::size_t>(padding));
+    const std::uint8_t* row = source + r * row_stride;
+    if (column_stride == 1) {
+      copy_code_run(row, flip, k, out);
+    } else {
+      for (std::int64_t i = 0; i < k; ++i) out[i] = row[i * column_stride] ^ flip;
     }
+    finish_code_row(block, out, k);
   }
 }
 

@@ -63,20 +63,6 @@ class Slices {
   std::int64_t largest_ = 0;
 };
 
-// Memory between steps, from the cache of results: at least as large as what that keeps.
-class Arena {
- public:
-  explicit Arena(std::int64_t bytes)
-      : buffer_(take_result(std::max(kSmallestKept, static_cast<std::size_t>(bytes)))) {}
-  ~Arena() { keep_result(std::move(buffer_)); }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  float* data() const { return buffer_.as<float>(); }
-
- private:
-  AlignedBuffer buffer_;
-};
-
 }  // namespace
 
 class Program::Call {
@@ -125,10 +111,10 @@ class Program::Call {
     const std::int64_t slice = checked_mul(slice_rows_, program_.slice_columns_);
     const std::int64_t block = checked_mul(block_rows_, program_.block_columns_);
     const std::int64_t own = checked_add(slice, checked_mul(workers, block));
-    const Arena arena(checked_mul(threads, own, std::int64_t{sizeof(float)}));
+    const CallMemory between_steps(checked_mul(threads, own, std::int64_t{sizeof(float)}));
     parallel_for(static_cast<std::int64_t>(slices.list().size()), threads,
                  [&](std::int64_t task, int worker) {
-                   float* memory = arena.data() + worker * own;
+                   float* memory = between_steps.as<float>() + worker * own;
                    run_slice(slices.list()[task], {memory, memory + slice, workers});
                  });
   }

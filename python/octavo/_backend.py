@@ -40,8 +40,6 @@ def _load_native() -> ModuleType | None:
             f"octavo._core is version {core.version()}, the package is {__version__}:"
             " install octavo again, or run without it by OCTAVO_BACKEND=numpy."
         )
-    if not hasattr(core, "GraphProgram"):  # until it has one of its own
-        core.GraphProgram = _load_numpy().GraphProgram  # type: ignore[attr-defined]
     return core
 
 

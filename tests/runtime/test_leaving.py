@@ -58,6 +58,25 @@ def program(m: int = 512) -> Callable[[], Any]:
     return call
 
 
+def convolution(m: int = 4096) -> Callable[[], Any]:
+    """A convolution and one by channels, each of which takes long."""
+    side = int(m**0.5)
+    shape = {"shape": (1, side, side, 128), "size": (side, side), "padding": (1, 1)}
+    place = {"x": 0, "multiplier": np.full(128, 1e-3, F32), "zero_point": 3, "out_zero_point": -3}
+    made, tensor = core.GraphProgram(3 * side * side * 128), side * side * 128
+    weight = np.ones((128, 3, 3, 128), np.int8)
+    made.add_conv(out=tensor, weight=weight, **place, **shape)
+    made.add_depthwise(out=2 * tensor, weight=weight[0], **place, **shape)
+    arena = core.empty((3 * tensor,), np.dtype(np.uint8))
+    arena[:tensor] = 1
+
+    def call() -> Any:
+        made.run(arena)
+        return arena.copy()
+
+    return call
+
+
 def matmul() -> Callable[[], Any]:
     codes, out = np.ones((1, 1400, 1400), np.int8), np.empty((1, 1400, 1400), np.int32)
     return lambda: core.matmul_int8(codes, codes, None, None, out)
@@ -98,7 +117,17 @@ def pack(format: str, outputs: int = 8192) -> Callable[[], Any]:
 LONG_CALLS: dict[str, Callable[[], Callable[[], Any]]] = {
     **{
         f.__name__: f
-        for f in (linear, program, matmul, attention, spmm, softmax, gelu, quantize_rows)
+        for f in (
+            linear,
+            program,
+            convolution,
+            matmul,
+            attention,
+            spmm,
+            softmax,
+            gelu,
+            quantize_rows,
+        )
     },
     **{f"pack {name}": partial(pack, name) for name in ("dense", "windowed64")},
     "pack bsr4x1": partial(pack, "bsr4x1", 20480),
@@ -146,7 +175,7 @@ class StopError(Exception):
 
 @needs_timer
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("made", [linear, program])
+@pytest.mark.parametrize("made", [linear, program, convolution])
 def test_an_error_of_a_handler_ends_the_call(made: Any, threads: int) -> None:
     short, long = made(8), made(4096)
     with slowly(threads):

@@ -236,6 +236,9 @@ class GraphProgram(WindowSteps):
         self, *, x: int, out: int, shape: Shape, x_strides: Shape, out_strides: Shape
     ) -> None:
         """Bytes (.., bytes) from anywhere to anywhere, each axis but the last with its stride."""
+        shape = extents(shape, len(x_strides) + 1, "shape")
+        x_strides = extents(x_strides, len(x_strides), "x_strides", 0)
+        out_strides = extents(out_strides, len(x_strides), "out_strides", 0)
         source = self._strided("x", x, shape, x_strides)
         target = self._strided("out", out, shape, out_strides)
         beyond = shape[-1]
@@ -268,8 +271,8 @@ class GraphProgram(WindowSteps):
         return result, first, second
 
     def _strided(self, name: str, offset: int, shape: Shape, strides: Shape) -> Tensor:
-        *outer, size = extents(shape, len(strides) + 1, "shape")
-        steps = zip(outer, extents(strides, len(outer), f"{name}_strides", 0), strict=True)
+        *outer, size = shape
+        steps = zip(outer, strides, strict=True)
         size += sum((extent - 1) * stride for extent, stride in steps)
         tensor = Tensor(operator.index(offset), (size,), np.dtype(np.uint8))
         expect(offset >= 0 and tensor.end <= self._arena_bytes, name, "bytes inside the arena")

@@ -29,7 +29,8 @@ def expect(fits: bool, name: str, expected: str) -> None:
 
 def constant(values: Array, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> Array:
     """Return a copy of values that a step keeps."""
-    expect(values.dtype == dtype and values.shape == shape, name, f"{dtype} of shape {shape}")
+    fits = values.dtype == dtype and values.shape == shape and values.flags.c_contiguous
+    expect(fits, name, f"C-contiguous {dtype} of shape {shape}")
     return values.copy()
 
 

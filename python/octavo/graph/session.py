@@ -174,8 +174,9 @@ def _runs(
 
 def _add(program: Any, step: Step, places: Sequence[int]) -> None:
     offsets = {key: places[part.buffer] + part.offset for key, part in step.places.items()}
+    given = {key: _contiguous(value) for key, value in step.arguments.items()}
     try:
-        getattr(program, step.name)(**offsets, **step.arguments)
+        getattr(program, step.name)(**offsets, **given)
     except ValueError as error:
         raise ValueError(f"{step.owner}: {error}") from None
 
@@ -216,3 +217,8 @@ def _argument(x: ArrayLike, name: str, tensor: Tensor, shape: tuple[int, ...]) -
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}; resize changes it")
     return array
+
+
+def _contiguous(value: Any) -> Any:
+    """Return an argument as programs take it: arrays in C order."""
+    return np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/conv.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "memory/result_cache.h"
+#include "ops/code_rows.h"
+#include "ops/gemm_driver.h"
+#include "ops/linear_f32.h"
+#include "ops/quantize.h"
+#include "ops/scratch.h"
+#include "ops/work_split.h"
+#include "weights/dense.h"
+
+namespace octavo {
+namespace {
+
+// Multiply-adds of float32 that one thread does in about 2 us.
+constexpr std::int64_t kWorkPerThread = 200000;
+// Rows of a task, of float32, and what of them is gathered at once: 256 KiB, a part of L2.
+constexpr std::int64_t kTaskRows = 96, kFewestRows = 12, kGathered = 65536;
+
+// Where images were quantized: what of each its rows have.
+struct ImageCodes {
+  const float* scale;
+  const std::int32_t* zero_point;
+};
+
+// Rows of codes that outputs read of channels [first, first + count). Padding is the zero point, of
+// all images or each.
+class WindowRows final : public RowSource {
+ public:
+  WindowRows(const Windows& windows, const std::int8_t* x, std::int64_t first, std::int64_t count,
+             std::int32_t zero_point, const ImageCodes* images = nullptr)
+      : w_(windows),
+        x_(reinterpret_cast<const std::uint8_t*>(x)),
+        first_(first),
+        count_(count),
+        zero_point_(zero_point),
+        images_(images) {}
+
+  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
+    if (w_.one_to_one()) {
+      copy_codes(x_ + m0 * w_.channels + first_, w_.channels, 1, 0, rows, count_, block);
+    } else {
+      gather(m0, rows, block);
+    }
+    if (images_ == nullptr) return;
+    const std::int32_t shift = block.form == ActivationEncoding::kU8 ? 128 : 0;
+    OutputPlace place(w_, m0);
+    for (std::int64_t r = 0; r < rows; ++r, ++place) {
+      block.row_scale[r] = images_->scale[place.image];
+      block.zero_point[r] = images_->zero_point[place.image] + shift;
+    }
+  }
+
+ private:
+  void gather(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const {
+    const std::uint8_t flip = block.form == ActivationEncoding::kU8 ? 0x80 : 0;
+    OutputPlace place(w_, m0);
+    for (std::int64_t r = 0; r < rows; ++r, ++place) {
+      const std::int32_t zero = images_ == nullptr ? zero_point_ : images_->zero_point[place.image];
+      const int padding = static_cast<std::uint8_t>(zero) ^ flip;
+      std::uint8_t* const row = block.codes + r * block.stride;
+      std::uint8_t* out = row;
+      visit_taps(
+          place, first_, count_,
+          [&](std::int64_t at, std::int64_t n) {
+            copy_code_run(x_ + at, flip, n, out);
+            out += n;
+          },
+          [&](std::int64_t n) {
+            std::memset(out, padding, static_cast<std::size_t>(n));
+            out += n;
+          });
+      finish_code_row(block, row, out - row);
+    }
+  }
+
+  const Windows& w_;
+  const std::uint8_t* x_;
+  std::int64_t first_, count_;
+  std::int32_t zero_point_;
+  const ImageCodes* images_;
+};
+
+// What becomes of sums of a group of outputs.
+class CodeSink final : public SumSink {
+ public:
+  // offset: of sums of signed codes, then, n values behind, of those of codes + 128.
+  CodeSink(const std::int32_t* offset, const float* multiplier, const CodeRange& codes,
+           std::int8_t* out, std::int64_t n)
+      : offset_(offset),
+        multiplier_(multiplier),
+        codes_(codes),
+        out_(out),
+        n_(n),
+        kernel_(select<RequantizeArgs>(active_isas())) {}
+
+  void take(const SumBlock& block) const override {
+    const bool shifted = block.row_params->form == ActivationEncoding::kU8;
+    RequantizeArgs args;
+    args.sums = block.sums;
+    args.sums_stride = block.stride;
+    args.m = static_cast<std::int32_t>(block.rows);
+    args.n = static_cast<std::int32_t>(block.columns);
+    args.offset = offset_ + (shifted ? n_ : 0) + block.n0;
+    args.multiplier = multiplier_ + block.n0;
+    args.low = codes_.low;
+    args.high = codes_.high;
+    args.zero_point = codes_.zero_point;
+    args.out = out_ + block.m0 * n_ + block.n0;
+    args.out_stride = n_;
+    kernel_.run(args);
+  }
+
+ private:
+  const std::int32_t* offset_;
+  const float* multiplier_;
+  const CodeRange& codes_;
+  std::int8_t* out_;
+  std::int64_t n_;
+  const KernelRow<RequantizeArgs>& kernel_;
+};
+
+// Within bounds, if there are any.
+void clamp_rows(const Bounds& bounds, std::int64_t m, std::int64_t n, Rows<float> values) {
+  if (!bounds.any()) return;
+  apply(Elementwise::kClamp, bounds, m, n, {values.data, values.stride}, values);
+}
+
+// The same of float32 outputs.
+class FloatSink final : public SumSink {
+ public:
+  FloatSink(const Weight& weight, const float* scale, const float* bias, const Bounds& bounds,
+            Rows<float> out)
+      : weight_(weight), scale_(scale), bias_(bias), bounds_(bounds), out_(out) {}
+
+  void take(const SumBlock& block) const override {
+    EpilogueArgs args = {};
+    args.acc = block.sums;
+    args.acc_stride = block.stride;
+    args.m = static_cast<std::int32_t>(block.rows);
+    args.n = static_cast<std::int32_t>(block.columns);
+    args.zero_point = block.row_params->zero_point;
+    args.col_sum = weight_.col_sum() + block.n0;
+    args.row_scale = block.row_params->row_scale;
+    args.col_scale = scale_ + block.n0;
+    args.bias = bias_ == nullptr ? nullptr : bias_ + block.n0;
+    const Rows<float> out = {out_.data + block.m0 * out_.stride + block.n0, out_.stride};
+    args.out = out.data;
+    args.out_stride = out.stride;
+    select<EpilogueArgs>(active_isas()).run(args);
+    clamp_rows(bounds_, block.rows, block.columns, out);
+  }
+
+ private:
+  const Weight& weight_;
+  const float *scale_, *bias_;
+  const Bounds& bounds_;
+  Rows<float> out_;
+};
+
+using GroupWeights = std::vector<std::unique_ptr<const DenseWeight>>;
+
+GroupWeights pack_groups(const Windows& w, const ConvWeight<std::int8_t>& weight) {
+  const std::int64_t k = checked_mul(w.kernel_h, w.kernel_w, w.channels / weight.groups);
+  const std::int64_t n = weight.n / weight.groups;
+  GroupWeights packed;
+  for (std::int64_t g = 0; g < weight.groups; ++g) {
+    packed.push_back(std::make_unique<const DenseWeight>(weight.values + g * n * k, n, k));
+  }
+  return packed;
+}
+
+std::size_t nbytes_of(const GroupWeights& weights) {
+  std::size_t bytes = 0;
+  for (const auto& weight : weights) bytes += weight->nbytes();
+  return bytes;
+}
+
+// What groups have of channels and outputs.
+struct GroupSizes {
+  std::int64_t count, channels, outputs;
+
+  GroupSizes(const Windows& w, std::int64_t n, std::int64_t groups)
+      : count(groups), channels(w.channels / groups), outputs(n / groups) {}
+};
+
+// For signed codes what is added to sums of x * weight, and then for codes + 128.
+std::vector<std::int32_t> offsets_of(const GroupWeights& weights, std::int64_t n,
+                                     const std::int32_t* bias, std::int32_t zero_point) {
+  std::vector<std::int32_t> offsets(static_cast<std::size_t>(2 * n));
+  const std::int64_t share = n / static_cast<std::int64_t>(weights.size());
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t sum = weights[i / share]->col_sum()[i % share];
+    offsets[i] = wrapping_add(bias == nullptr ? 0 : bias[i], wrapping_mul(-zero_point, sum));
+    offsets[n + i] = wrapping_add(offsets[i], wrapping_mul(-128, sum));
+  }
+  return offsets;
+}
+
+std::vector<float> copy_of(const float* values, std::int64_t n) {
+  return values == nullptr ? std::vector<float>() : std::vector<float>(values, values + n);
+}
+
+// Where row `first` of values begins; null where there are none.
+const float* part_of(const std::vector<float>& values, std::int64_t first) {
+  return values.empty() ? nullptr : values.data() + first;
+}
+
+// y = layer(rows that outputs read of channels from `first` on), of one group.
+void run_f32(const LinearF32& layer, const Windows& w, const float* x, std::int64_t first,
+             std::int64_t count, const Bounds& bounds, Rows<float> out) {
+  const std::int64_t m = w.outputs(), k = layer.k();
+  const int threads = threads_for(checked_mul(m, k, layer.n()), kWorkPerThread);
+  if (w.one_to_one()) {
+    layer.run(m, {x + first, w.channels}, {}, {out.data, out.stride});
+    if (!bounds.any()) return;
+    parallel_for(ceil_div(m, kTaskRows), threads, [&](std::int64_t task, int) {
+      const std::int64_t row = task * kTaskRows;
+      clamp_rows(bounds, std::min(kTaskRows, m - row), layer.n(),
+                 {out.data + row * out.stride, out.stride});
+    });
+    return;
+  }
+  const std::int64_t rows_at_once = std::clamp<std::int64_t>(kGathered / k, kFewestRows, kTaskRows);
+  const CallMemory memory(checked_mul(threads, rows_at_once, checked_mul(k, sizeof(float))));
+  parallel_for(ceil_div(m, rows_at_once), threads, [&](std::int64_t task, int worker) {
+    const std::int64_t row = task * rows_at_once, rows = std::min(rows_at_once, m - row);
+    float* const gathered = memory.as<float>() + worker * rows_at_once * k;
+    OutputPlace place(w, row);
+    float* next = gathered;
+    for (std::int64_t r = 0; r < rows; ++r, ++place) {
+      visit_taps(
+          place, first, count,
+          [&](std::int64_t at, std::int64_t n) { next = std::copy_n(x + at, n, next); },
+          [&](std::int64_t n) { next = std::fill_n(next, n, 0.0f); });
+    }
+    const Rows<float> result = {out.data + row * out.stride, out.stride};
+    layer.run(rows, {gathered, k}, {}, {result.data, result.stride});
+    clamp_rows(bounds, rows, layer.n(), result);
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<const GraphStep> conv_s8(const WindowTensors& tensors,
+                                         const ConvWeight<std::int8_t>& weight,
+                                         const std::int32_t* bias, const float* multiplier,
+                                         std::int32_t zero_point, const CodeRange& codes) {
+  const std::int64_t n = weight.n;
+  GroupWeights packed = pack_groups(tensors.windows, weight);
+  std::vector<std::int32_t> offsets = offsets_of(packed, n, bias, zero_point);
+  const std::size_t nbytes = nbytes_of(packed) + static_cast<std::size_t>(n) * 12;
+  return make_step(
+      [=, size = GroupSizes(tensors.windows, n, weight.groups), weights = std::move(packed),
+       offsets = std::move(offsets), multiplier = copy_of(multiplier, n)](std::uint8_t* arena) {
+        const Windows& w = tensors.windows;
+        for (std::int64_t g = 0; g < size.count; ++g) {
+          const std::int64_t n0 = g * size.outputs;
+          const WindowRows rows(w, tensors.x.of<std::int8_t>(arena), g * size.channels,
+                                size.channels, zero_point);
+          const CodeSink sink(offsets.data() + n0, multiplier.data() + n0, codes,
+                              tensors.out.of<std::int8_t>(arena) + n0, n);
+          run_gemm(w.outputs(), *weights[g], rows, sink);
+        }
+      },
+      nbytes);
+}
+
+std::unique_ptr<const GraphStep> conv_dynamic(const WindowTensors& tensors,
+                                              const ConvWeight<std::int8_t>& weight,
+                                              const float* scale, const float* bias,
+                                              const Bounds& bounds) {
+  const std::int64_t n = weight.n;
+  GroupWeights packed = pack_groups(tensors.windows, weight);
+  const std::size_t nbytes = nbytes_of(packed) + static_cast<std::size_t>(n) * 8;
+  return make_step(
+      [=, size = GroupSizes(tensors.windows, n, weight.groups), weights = std::move(packed),
+       scale = copy_of(scale, n), bias = copy_of(bias, n)](std::uint8_t* arena) {
+        const Windows& w = tensors.windows;
+        const std::int64_t pixels = w.height * w.width * w.channels;
+        ScratchLayout layout;
+        const std::int64_t scale_at = layout.add(w.batch, sizeof(float));
+        const std::int64_t point_at = layout.add(w.batch, sizeof(std::int32_t));
+        const std::int64_t codes_at = layout.add(checked_mul(w.batch, pixels), 1);
+        const CallMemory memory(layout.bytes());
+        auto* const bytes = memory.as<std::uint8_t>();
+        auto* const scales = reinterpret_cast<float*>(bytes + scale_at);
+        auto* const points = reinterpret_cast<std::int32_t*>(bytes + point_at);
+        auto* const codes = reinterpret_cast<std::int8_t*>(bytes + codes_at);
+        quantize_dynamic(w.batch, pixels, {tensors.x.of<float>(arena), pixels}, false, codes,
+                         scales, points);
+        const ImageCodes images = {scales, points};
+        for (std::int64_t g = 0; g < size.count; ++g) {
+          const std::int64_t n0 = g * size.outputs;
+          const WindowRows rows(w, codes, g * size.channels, size.channels, 0, &images);
+          const FloatSink sink(*weights[g], scale.data() + n0, part_of(bias, n0), bounds,
+                               {tensors.out.of<float>(arena) + n0, n});
+          run_gemm(w.outputs(), *weights[g], rows, sink);
+        }
+      },
+      nbytes);
+}
+
+std::unique_ptr<const GraphStep> conv_f32(const WindowTensors& tensors,
+                                          const ConvWeight<float>& weight, const float* bias,
+                                          const Bounds& bounds) {
+  const Windows& w = tensors.windows;
+  const GroupSizes size(w, weight.n, weight.groups);
+  const std::int64_t k = checked_mul(w.kernel_h, w.kernel_w, size.channels);
+  std::vector<std::unique_ptr<const LinearF32>> layers;
+  std::size_t nbytes = 0;
+  for (std::int64_t g = 0; g < size.count; ++g) {
+    const std::int64_t n0 = g * size.outputs;
+    auto panels = std::make_shared<const PanelsF32>(weight.values + n0 * k, size.outputs, k);
+    layers.push_back(std::make_unique<const LinearF32>(
+        std::move(panels), bias == nullptr ? nullptr : bias + n0, Activation::kNone, nullptr));
+    nbytes += layers.back()->nbytes();
+  }
+  return make_step(
+      [=, n = weight.n, layers = std::move(layers)](std::uint8_t* arena) {
+        for (std::int64_t g = 0; g < size.count; ++g) {
+          run_f32(*layers[g], tensors.windows, tensors.x.of<float>(arena), g * size.channels,
+                  size.channels, bounds, {tensors.out.of<float>(arena) + g * size.outputs, n});
+        }
+      },
+      nbytes);
+}
+
+}  // namespace octavo
