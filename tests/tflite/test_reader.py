@@ -91,6 +91,26 @@ def test_half_a_byte() -> None:
     assert weight.data.tolist() == codes
 
 
+def test_constants_without_elements() -> None:
+    """The shape of a number is such a one."""
+    draft = Draft()
+    x, y = draft.tensor("x", (1, 1)), draft.tensor("y", ())
+    shape = draft.tensor("shape", (0,), "int32", buffer=1)
+    draft.buffers.append({"data": []})
+    draft.operator("reshape", [x, shape], [y])
+    draft.graph |= {"inputs": [x], "outputs": [y]}
+    assert tflite.read(draft.bytes()).graph.tensors[shape].data.shape == (0,)
+
+
+def test_what_is_made_of_shared_data_counts() -> None:
+    draft = float_model()
+    draft.buffers.append({"data": np.ones(100_000, np.uint8)})
+    mask = {"shape": (100_000,), "type": "bool", "buffer": len(draft.buffers) - 1}
+    draft.graph["tensors"] += [mask] * 300
+    with pytest.raises(ValueError, match="over 256 times as large"):
+        tflite.read(draft.bytes())
+
+
 def _sparse(order: tuple[int, ...], *, blocks: dict[int, int], compressed: set[int]) -> Any:
     """Return a tensor, what a file has of it, and how: dimensions in an order, some compressed."""
     rng = np.random.default_rng(3)

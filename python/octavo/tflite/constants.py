@@ -43,7 +43,7 @@ class Tensors:
 
     def __init__(self, buffer: FlatBuffer, buffers: list[Table]) -> None:
         self._buffer, self._buffers = buffer, buffers
-        # Zeros of sparse tensors are not in the file; a small one could stand for any number.
+        # Zeros of sparse tensors are not in the file, and tensors may share what is in it.
         self._room = max(_LEAST_ROOM, 256 * buffer.size)
 
     def take(self, nbytes: int, where: str) -> None:
@@ -106,10 +106,11 @@ class Tensors:
         if kind == "int4":
             self.take(2 * expected, where)
             return _nibbles(content)[:count]
-        if dtype == np.bool_:
-            return content != 0
         values = content.view(dtype)
-        return values if values.flags.aligned else values.copy()
+        if values.flags.aligned and dtype != np.bool_:
+            return values
+        self.take(expected, where)
+        return content != 0 if dtype == np.bool_ else values.copy()
 
     def _sparse(
         self,

@@ -89,6 +89,7 @@ def read(source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> Mod
         [_signature(one) for one in signatures if one["subgraph_index"] == 0],
         first["name"] or "",
     )
+    _add_empty(graph)
     fold_constants(graph, tensors)
     try:
         graph.check()
@@ -187,6 +188,14 @@ def _signature(table: Table) -> Signature:
         for field in ("inputs", "outputs")
     )
     return Signature(table["signature_key"] or "", inputs, outputs)
+
+
+def _add_empty(graph: Graph) -> None:
+    """Give data to constants without elements, for which a file has no more than for results."""
+    made = {*graph.inputs, *(index for one in graph.operators for index in one.outputs)}
+    for index, tensor in enumerate(graph.tensors):
+        if 0 in tensor.shape and index not in made and tensor.data is None:
+            tensor.data = np.zeros(tensor.shape, tensor.dtype)
 
 
 def _metadata(model: Table, tensors: Tensors) -> dict[str, Array]:
