@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from graphs import F32, I8, I32, Draft, one_by_one, weights
+from graph_cases import WEIGHTED, of_dynamic_range, of_uint8, sample
+from graphs import F32, I8, I32, Draft, one_by_one
 from octavo.graph import Graph, Session
 from octavo.graph.plan import ALIGNMENT, Life, plan
 
 U8 = np.dtype(np.uint8)
-SHAPES = {"conv_2d": (8, 3, 3, 4), "depthwise_conv_2d": (1, 3, 3, 4), "fully_connected": (8, 4)}
 
 
 def doubled() -> Graph:
@@ -151,20 +151,13 @@ def test_what_lives_at_once_lies_apart(drawn: list[tuple[int, int, int]]) -> Non
             assert not together or at + life.nbytes <= other_at or other_at + other.nbytes <= at
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("kind", WEIGHTED)
 @pytest.mark.parametrize("point", [0, 128, 255])
 def test_uint8_graphs(kind: str, point: int) -> None:
     """Codes of uint8 with weights that have zero points: as real numbers say, within a step."""
-    rng, draft, axis = np.random.default_rng(point), Draft(), 3 if kind[0] == "d" else 0
-    x = draft.input(1, 6, 6, 4, dtype=U8, q=(0.02, 100))
-    codes, _ = weights(*SHAPES[kind], axis=axis, dtype=np.uint8)
-    weight = draft.constant(codes, (0.004, point))
-    bias = draft.constant(rng.integers(-500, 500, SHAPES[kind][axis]))
-    y = draft.op(kind, x, weight, bias, q=(0.05, 128), padding="same")
-    graph = draft.done(draft.op("max_pool_2d", y, q=(0.05, 128)) if kind[0] != "f" else y)
-    value = rng.integers(0, 256, (1, 6, 6, 4)).astype(np.uint8)
-    (wanted,), session = one_by_one(graph, value), Session(graph)
-    (found,) = session(value)
+    graph = of_uint8(kind, point)
+    (wanted,), session = one_by_one(graph, *sample(graph)), Session(graph)
+    (found,) = session(*sample(graph))
     assert found.dtype == U8
     differences = np.abs(found.astype(int) - wanted)
     assert differences.max() <= 1
@@ -172,17 +165,12 @@ def test_uint8_graphs(kind: str, point: int) -> None:
     assert session.constant_bytes > 0  # a step does it
 
 
-@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("kind", WEIGHTED)
 def test_codes_of_weights_beside_floats(kind: str) -> None:
     """What a file of dynamic range has: codes stay codes, but for what has no such step."""
-    axis, rng, draft = 3 if kind[0] == "d" else 0, np.random.default_rng(1), Draft()
-    x = draft.input(1, 6, 6, 4)
-    codes, quantization = weights(*SHAPES[kind], axis=axis)
-    bias = draft.constant(rng.standard_normal(SHAPES[kind][axis]))
-    graph = draft.done(draft.op(kind, x, draft.constant(codes, quantization), bias))
-    value = rng.standard_normal((1, 6, 6, 4)).astype(np.float32)
-    session, (wanted,) = Session(graph), one_by_one(graph, value)
-    error = np.abs(session(value)[0] - wanted).max() / np.abs(wanted).max()
+    graph = of_dynamic_range(kind)
+    (found,), (wanted,) = Session(graph)(*sample(graph)), one_by_one(graph, *sample(graph))
+    error = np.abs(found - wanted).max() / np.abs(wanted).max()
     assert error < (1e-6 if kind[0] == "d" else 0.02)
     assert (error > 1e-5) == (kind[0] != "d")
 

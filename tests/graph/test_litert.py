@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graph_cases import CASES, build, sample
+from graph_cases import CASES, WEIGHTED, build, of_dynamic_range, of_uint8, sample
 from graph_rows import ROWS, SINGLE, Row, graph_of
 from graphs import F32, I8
 from octavo import tflite
@@ -34,16 +34,16 @@ def litert(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
     return [run.get_tensor(detail["index"]) for detail in run.get_output_details()]
 
 
-def compare(graph: Graph, inputs: list[np.ndarray]) -> None:
+def compare(graph: Graph, inputs: list[np.ndarray], tolerance: float = 1e-6) -> None:
     wanted = litert(graph, inputs)
     found = Session(graph)(*inputs)
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
-        if one.dtype == I8:
-            assert np.abs(one.astype(int) - other).max() <= 1
+        if one.dtype.name in {"int8", "uint8"}:
+            assert np.abs(one.astype(int) - other.astype(int)).max() <= 1
         else:
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=tolerance)
 
 
 @pytest.mark.parametrize(("row", "t"), SINGLE, ids=[f"{row.kind}-{t}" for row, t in SINGLE])
@@ -62,6 +62,21 @@ def test_operators(row: Row, t: str) -> None:
 def test_graphs(name: str, t: Any) -> None:
     graph = build(name, t)
     compare(graph, sample(graph))
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("point", [0, 7, 128, 255])
+def test_uint8(kind: str, point: int) -> None:
+    graph = of_uint8(kind, point)
+    compare(graph, sample(graph))
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_dynamic_range(kind: str) -> None:
+    """Both quantize the input on the way, each in its manner."""
+    graph = of_dynamic_range(kind)
+    (largest,) = (np.abs(one).max() for one in Session(graph)(*sample(graph)))
+    compare(graph, sample(graph), 0.03 * largest)
 
 
 def test_every_kind_is_compared() -> None:

@@ -187,3 +187,32 @@ def mixed(draft: Draft, t: Any, q: Any) -> int:
     return draft.op(
         "tanh", draft.op("reverse_v2", y, draft.constant([1]), q=(1 / 128, 0) if q else None), q=q
     )
+
+
+WEIGHTED = {"conv_2d": (8, 3, 3, 4), "depthwise_conv_2d": (1, 3, 3, 4), "fully_connected": (8, 4)}
+
+
+def of_uint8(kind: str, point: int) -> Graph:
+    """Return a graph in the older uint8, whose weights have a zero point."""
+    rng, draft, shape = np.random.default_rng(point), Draft(), WEIGHTED[kind]
+    x = draft.input(1, 6, 6, 4, dtype=np.uint8, q=(0.02, 100))
+    weight = draft.constant(rng.integers(0, 256, shape, np.uint8), (0.004, point))
+    bias = rng.integers(-500, 500, max(shape[0], shape[-1]))
+    options = {"padding": "same", "depth_multiplier": 1} if kind[0] != "f" else {}
+    y = draft.op(kind, x, weight, draft.constant(bias, (0.00008, 0)), q=(0.05, 128), **options)
+    if kind[0] == "f":
+        return draft.done(y)
+    return draft.done(draft.op("max_pool_2d", y, q=(0.05, 128), filter_width=2, filter_height=1))
+
+
+def of_dynamic_range(kind: str) -> Graph:
+    """Return a graph in float32 whose weights are int8."""
+    rng, draft, shape = np.random.default_rng(1), Draft(), WEIGHTED[kind]
+    x = draft.input(1, 6, 6, 4)
+    codes, quantization = weights(*shape, axis=3 if kind[0] == "d" else 0)
+    weight, bias = (
+        draft.constant(codes, quantization),
+        rng.standard_normal(max(shape[0], shape[-1])),
+    )
+    options = {"depth_multiplier": 1} if kind[0] == "d" else {}
+    return draft.done(draft.op(kind, x, weight, draft.constant(bias), **options))
