@@ -19,12 +19,15 @@ from octavo.nn import Embedding, Linear
 from octavo.qtensor import quantize
 
 if TYPE_CHECKING:
-    from octavo import algorithms, compression, data, evaluation, io, lora, models
-    from octavo.compression import compress
+    from octavo import algorithms, compression, data, evaluation, graph, io, lora, models, tflite
+    from octavo.compression import Converter, OpsSet, Optimize, compress
 
 __all__ = [
+    "Converter",
     "Embedding",
     "Linear",
+    "OpsSet",
+    "Optimize",
     "__version__",
     "algorithms",
     "compress",
@@ -33,6 +36,7 @@ __all__ = [
     "dequantize_linear",
     "evaluation",
     "functional",
+    "graph",
     "io",
     "lora",
     "matmul_int8",
@@ -43,6 +47,7 @@ __all__ = [
     "quantize_linear",
     "runtime",
     "sparse",
+    "tflite",
 ]
 
 # Imported on first use: they read files and may need packages that the core does not.
@@ -51,12 +56,14 @@ _LAZY = (
     "tuning",
 )
 
+_FROM_COMPRESSION = ("Converter", "OpsSet", "Optimize", "compress")
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"octavo.{name}")
-    if name == "compress":
-        value = importlib.import_module("octavo.compression").compress
+    if name in _FROM_COMPRESSION:
+        value = getattr(importlib.import_module("octavo.compression"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text from outside: bytes decoded, lines told apart, JSON parsed, values shown in messages."""
+"""Text: bytes decoded, lines told apart, JSON parsed, values shown in messages, tables."""
 
 from __future__ import annotations
 
 import json
 import reprlib
 from codecs import BOM_UTF8
+from collections.abc import Sequence
 from typing import Any
 
 _DEEPEST = 64
@@ -57,6 +58,22 @@ def lines_of(text: str) -> list[str]:
     ['one\u2028line', 'and another', '']
     """
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    r"""Return lines of cells as a table.
+
+    Examples
+    --------
+    >>> from octavo._text import columns
+    >>> columns([("layer", "kB"), ("a", "4.1")])
+    'layer  kB\na      4.1'
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def parsed_json(content: bytes | str) -> Any:

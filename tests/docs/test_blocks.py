@@ -12,7 +12,7 @@ import doc_blocks
 import model_files
 import octavo
 from doc_blocks import ROOT
-from tflite_files import integer_model
+from tflite_files import float_model, integer_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     llama = octavo.models.load(decoder_files.write_chat(tmp_path / "path" / "to" / "llama"))
     decoder_files.adapter(llama).save(tmp_path / "path" / "to" / "adapter")
     (tmp_path / "path" / "to" / "model.tflite").write_bytes(integer_model().bytes())
+    (tmp_path / "path" / "to" / "float.tflite").write_bytes(float_model().bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

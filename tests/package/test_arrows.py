@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tflite": FOUNDATION | {"graph", "io"},
     "lora": FOUNDATION | {"io", "nn"},
     "models": FOUNDATION | {"io", "lora", "nn"},
-    "compression": FOUNDATION | {"algorithms", "data", "io", "models", "nn"},
+    "compression": FOUNDATION | {"algorithms", "data", "graph", "io", "models", "nn", "tflite"},
     "evaluation": FOUNDATION | {"algorithms", "data", "io", "models", "nn"},
     "bench": FOUNDATION | {"data", "graph", "io", "models", "nn", "octavo", "tflite"},
     "demo": FOUNDATION
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"algorithms", "bench", "compression", "data", "evaluation", "io", "models", "nn"},
     "cli": FOUNDATION
     | {"bench", "compression", "data", "demo", "evaluation", "io", "lora", "models", "report"}
-    | {"octavo"},
+    | {"graph", "octavo", "tflite"},
     "torch": FOUNDATION | {"algorithms", "graph", "io", "models", "nn"},
     "transformers": FOUNDATION | {"io", "models", "nn", "torch"},
     "sentence_transformers": FOUNDATION | {"compression", "io", "models"},
@@ -203,5 +203,5 @@ def is_text(node: ast.AST) -> bool:
 
 
 def test_the_top_is_small() -> None:
-    assert len(octavo.__all__) <= 20
+    assert len(octavo.__all__) <= 25
     assert all(hasattr(octavo, name) for name in octavo.__all__)

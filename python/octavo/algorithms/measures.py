@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from octavo._types import Float32
 
-__all__ = ["cosines", "sqnr_db"]
+__all__ = ["cosines", "decibels", "sqnr_db"]
 
 
 def cosines(first: Float32, second: Float32) -> npt.NDArray[np.float64]:
@@ -59,8 +59,20 @@ def sqnr_db(exact: Float32, approximate: Float32) -> float:
     signal = exact.astype(np.float64)
     noise = float(np.square(signal - approximate).sum())
     power = float(np.square(signal).sum())
+    return decibels(power, noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Return the ratio of two powers in decibels: infinite without noise.
+
+    Examples
+    --------
+    >>> from octavo.algorithms.measures import decibels
+    >>> decibels(100.0, 1.0), decibels(1.0, 0.0), decibels(0.0, 1.0)
+    (20.0, inf, -inf)
+    """
     if noise == 0.0:
         return math.inf
-    if power == 0.0:
+    if signal == 0.0:
         return -math.inf
-    return 10 * math.log10(power / noise) if math.isfinite(noise) else math.nan
+    return 10 * math.log10(signal / noise) if math.isfinite(noise) else math.nan

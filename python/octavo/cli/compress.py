@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from octavo.cli.compress_graph import compress_file
 from octavo.cli.console import Progress, put, put_json
 from octavo.cli.sources import model_folder
 from octavo.io.compressed_tensors import QuantizationConfig
@@ -29,6 +30,7 @@ EXAMPLES = (
     "octavo compress path/to/bert out --recipe sparse50-int8 --calibration sentences.txt",
     "octavo compress path/to/bert out --target cosine=0.998 --calibration sentences.txt",
     "octavo compress path/to/bert out --adapter path/to/adapter",
+    "octavo compress model.tflite small.tflite --recipe int8-static --calibration images.npz",
 )
 
 
@@ -37,12 +39,16 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="The float model: a folder, a .safetensors file, or owner/name on the hub.",
+            help="The float model: a folder, a .safetensors or .tflite file, or owner/name on the "
+            "hub.",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="Folder to write; a compressed model is replaced."),
+        typer.Argument(
+            metavar="OUT",
+            help="Folder (or .tflite file) to write; a compressed model is replaced.",
+        ),
     ],
     recipe: Annotated[
         str,
@@ -88,7 +94,12 @@ def command(
     """Compress a model into a folder, whole or not at all.
 
     Reads the models that `octavo.models.load` reads. An interrupted run leaves nothing behind.
+    Of a .tflite file it makes another one, by int8, int8-static (with .npz images) or fp16.
     """
+    if model.endswith(".tflite"):
+        _refuse_options(adapter=adapter, config=config, revision=revision)
+        wanted = None if target is None else _target(target)
+        return compress_file(Path(model), out, recipe, calibration, wanted, as_json)
     _refuse_own_source(model, out)
     _check_out(out, overwrite)
     wanted = None if target is None else _target(target)
@@ -121,6 +132,12 @@ def command(
         if reached is not None:
             put(f"{reached['metric']} {reached['reached']:.6g}, {_kept(reached['kept'])}")
     return 0
+
+
+def _refuse_options(**given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"--{name}: expected none with a .tflite file, got {value}")
 
 
 def _change(before: int, after: int) -> str:

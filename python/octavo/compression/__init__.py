@@ -6,6 +6,8 @@ from __future__ import annotations
 from octavo.compression.calibration_context import Calibration, freeze
 from octavo.compression.converter import Converter, Optimize
 from octavo.compression.entry import compress, sensitivity
+from octavo.compression.graph_compare import Comparison, TensorError, compare
+from octavo.compression.graph_converter import OpsSet, TargetSpec
 from octavo.compression.recipe import (
     IN_GROUPS,
     PRESETS,
@@ -22,8 +24,10 @@ __all__ = [
     "IN_GROUPS",
     "PRESETS",
     "Calibration",
+    "Comparison",
     "Converter",
     "LayerSensitivity",
+    "OpsSet",
     "Optimize",
     "Prune",
     "Quantize",
@@ -32,6 +36,9 @@ __all__ = [
     "Share",
     "Target",
     "TargetNotMetError",
+    "TargetSpec",
+    "TensorError",
+    "compare",
     "compress",
     "freeze",
     "read_recipe",

@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
 
 from octavo import _checks, nn
-from octavo._float_mode import in_default_mode
-from octavo.compression.calibration_context import Calibration, freeze
+from octavo._files import replaced_file
+from octavo._text import shown
 from octavo.compression.entry import compress
-from octavo.compression.materialize import materialized
-from octavo.compression.plan import Planner
+from octavo.compression.graph_converter import (
+    NEEDS_TENSORFLOW,
+    GraphSource,
+    TargetSpec,
+    border_types,
+)
+from octavo.compression.graph_entry import read_graph_recipe
+from octavo.compression.plain_module import converted_module
 from octavo.compression.recipe import Quantize, Recipe, read_recipe
-from octavo.data.calls import calls_of
 from octavo.data.sources import CalibrationData
 from octavo.models.encoder import Encoder
 from octavo.models.loader import load_encoder
@@ -48,8 +55,8 @@ class Optimize(str, Enum):
 class Converter:
     """Turns a float model into a small one.
 
-    Made by `from_model`. The habits are TensorFlow Lite's: choose optimizations, hand over a
-    representative dataset, convert, save.
+    Made by `from_model`, `from_tflite` or `from_torch`. The habits are TensorFlow Lite's: choose
+    optimizations, hand over a representative dataset, convert, save.
 
     Attributes
     ----------
@@ -59,6 +66,10 @@ class Converter:
     representative_dataset : optional
         A function that yields typical inputs, or any other form of calibration data that
         `octavo.compress` takes. About a hundred inputs do.
+    inference_input_type, inference_output_type : numpy.float32, numpy.int8 or numpy.uint8
+        Of the float inputs and outputs of a file with static scales.
+    target_spec : TargetSpec
+        What the runtime of a file takes.
 
     Examples
     --------
@@ -75,10 +86,13 @@ class Converter:
     Linear(in_features=8, out_features=4, bias=False)
     """
 
-    def __init__(self, model: nn.Module | str | os.PathLike[str]) -> None:
+    def __init__(self, model: nn.Module | GraphSource | str | os.PathLike[str]) -> None:
         self.optimizations: Iterable[Any] = ()
         self.representative_dataset: CalibrationData | None = None
-        self._model = model
+        self.inference_input_type: Any = np.float32
+        self.inference_output_type: Any = np.float32
+        self.target_spec = TargetSpec()
+        self._model: Any = model
         self._converted: Any = None
 
     @classmethod
@@ -103,6 +117,45 @@ class Converter:
             raise TypeError(f"model: expected a model or a folder, got {kind}")
         return cls(model)
 
+    @classmethod
+    def from_tflite(cls, source: str | os.PathLike[str] | bytes) -> Converter:
+        """Return a converter of a float ``.tflite`` file, of its path or what it holds.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As `octavo.tflite.read`; also for a file that is quantized already.
+        """
+        return cls(GraphSource.from_file(source))
+
+    @classmethod
+    def from_torch(cls, module: Any, example_inputs: Any) -> Converter:
+        """Return a converter of a PyTorch module to a ``.tflite`` file.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        example_inputs : tuple of tensors, or a tensor
+            What it is called with; their shapes become the file's. Images are (batch, channels,
+            height, width), as those of the representative dataset; the file takes them as (batch,
+            height, width, channels).
+
+        Raises
+        ------
+        ImportError
+            Without PyTorch.
+        TypeError, ValueError
+            As `octavo.torch.to_graph`.
+        """
+        return cls(GraphSource.from_torch(module, example_inputs))
+
+    @classmethod
+    def from_saved_model(cls, saved_model_dir: object) -> NoReturn:
+        """Say what to do with a folder that TensorFlow saved: always an error."""
+        raise NotImplementedError(f"saved_model_dir: {shown(saved_model_dir)}: {NEEDS_TENSORFLOW}")
+
+    from_keras_model = from_saved_model
+
     @property
     def recipe(self) -> Recipe | None:
         """What the optimizations come to; None if the model stays float.
@@ -126,8 +179,9 @@ class Converter:
 
         Returns
         -------
-        Encoder or Module
-            A copy, of the class of the model.
+        Encoder, Module or bytes
+            A copy, of the class of the model; of a file or a PyTorch module what a ``.tflite`` file
+            holds.
 
         Raises
         ------
@@ -138,12 +192,16 @@ class Converter:
             If the model's folder cannot be read.
         """
         recipe, data = self.recipe, self.representative_dataset
-        if recipe is None:
+        types = border_types(self.inference_input_type, self.inference_output_type)
+        if isinstance(self._model, GraphSource):
+            all_integer = self.target_spec.is_integer
+            self._converted = self._model.converted(recipe, data, types, all_integer)
+        elif recipe is None:
             if data is not None:
                 raise ValueError("representative_dataset: expected optimizations beside it")
             self._converted = self._as_it_is()
         elif isinstance(self._model, nn.Module) and not isinstance(self._model, Encoder):
-            self._converted = _module(self._model, recipe, data)
+            self._converted = converted_module(self._model, recipe, data)
         else:
             self._converted = compress(self._model, recipe, calibration=data)
         return self._converted
@@ -154,7 +212,7 @@ class Converter:
         Parameters
         ----------
         path : str or os.PathLike
-            As for `Encoder.save`.
+            As for `Encoder.save`; of a ``.tflite`` file its own.
 
         Raises
         ------
@@ -167,7 +225,11 @@ class Converter:
             kind = type(self._model).__name__
             raise TypeError(f"model: expected an encoder to save, got {kind}")
         made = self.convert() if self._converted is None else self._converted
-        made.save(path)
+        if isinstance(made, bytes):
+            with replaced_file(Path(path)) as file:
+                file.write(made)
+        else:
+            made.save(path)
 
     @property
     def _is_plain_module(self) -> bool:
@@ -175,13 +237,16 @@ class Converter:
 
     def _recipe_of(self, item: Any) -> Recipe:
         if item == Optimize.DEFAULT:
+            if self.target_spec.is_half:
+                return read_recipe("fp16")
             if self.representative_dataset is None:
                 return read_recipe("int8")
-            if self._is_plain_module:
+            if self._is_plain_module or isinstance(self._model, GraphSource):
                 return Recipe(quantize=Quantize(activations="static"))
             return read_recipe("int8-static")
+        read = read_graph_recipe if isinstance(self._model, GraphSource) else read_recipe
         try:
-            return read_recipe(item.value if isinstance(item, Optimize) else item)
+            return read(item.value if isinstance(item, Optimize) else item)
         except (TypeError, ValueError) as error:
             raise type(error)(f"optimizations: {error}") from None
 
@@ -206,34 +271,3 @@ def _together(one: Recipe, other: Recipe) -> Recipe:
             raise ValueError(f"optimizations: expected one that says {key}, got several")
         changes[key] = second if first == nothing else first
     return replace(one, **changes)
-
-
-@in_default_mode
-def _module(model: nn.Module, recipe: Recipe, data: CalibrationData | None) -> nn.Module:
-    """Convert a module that is no encoder."""
-    quantize = recipe.quantize
-    static = {"activations", "observer", "symmetric", "dynamic"}
-    if recipe.prune or recipe.share or set(quantize.to_dict()) - static != {"dtype"}:
-        raise ValueError(
-            "optimizations: a module that is no encoder becomes int8, dynamic or static, or gets "
-            f"weights of another kind; got {recipe.to_dict()}"
-        )
-    resolved = recipe.resolved(data is not None)
-    if not resolved.needs_data:
-        if data is not None:
-            raise ValueError("calibration: expected none, this recipe does not use any")
-        return materialized(model, Planner(resolved))
-    # Copies of the layers: watching changes them for a while.
-    twin = map_layers(
-        model, lambda _, layer: copy.copy(layer) if nn.is_linear(layer, "float32") else layer
-    )
-    calibration = Calibration(
-        twin,
-        observer=quantize.observer,
-        symmetric=quantize.symmetric,
-        dynamic=quantize.dynamic,
-    )
-    with calibration:
-        for call in calls_of(data):
-            call.make(twin)
-    return freeze(twin, calibration)

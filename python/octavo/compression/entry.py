@@ -9,18 +9,20 @@ from typing import Any
 
 from octavo._float_mode import in_default_mode
 from octavo.compression.calibration_context import Calibration
+from octavo.compression.graph_entry import compress_graph, graph_sensitivity, is_graph
 from octavo.compression.pipeline import prepared, run
 from octavo.compression.recipe import Recipe, read_recipe
 from octavo.compression.sensitivity import Sensitivity, work_sensitivity
 from octavo.compression.target import Target, read_target
 from octavo.data.sources import CalibrationData
+from octavo.graph import Graph
 from octavo.models.decoder import Decoder
 from octavo.models.encoder import Encoder
 
 
 @in_default_mode
 def compress(
-    model: Encoder | Decoder | str | os.PathLike[str],
+    model: Encoder | Decoder | Graph | str | os.PathLike[str],
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
     calibration: CalibrationData | None = None,
@@ -105,12 +107,15 @@ def compress(
     ...
     ValueError: calibration: expected data, wanda needs it; got none
     """
+    wanted = None if target is None else read_target(target)
+    progress = on_progress or (lambda _, __: None)
+    if is_graph(model):
+        return compress_graph(model, recipe, calibration, wanted, progress)[0]
     if not isinstance(model, (Encoder, Decoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     if isinstance(model, (Encoder, Decoder)):
         model.require_no_adapters()
     plan = read_recipe(recipe).resolved(calibration is not None)
-    wanted = None if target is None else read_target(target)
     if wanted is None:
         if calibration is not None and not plan.needs_data:
             raise ValueError("calibration: expected none, this recipe does not use any")
@@ -120,13 +125,12 @@ def compress(
             )
     elif calibration is None:
         raise ValueError("calibration: expected data, a target needs it; got none")
-    progress = on_progress or (lambda _, __: None)
     return run(model, plan, calibration, wanted, on_layer, progress)
 
 
 @in_default_mode
 def sensitivity(
-    model: Encoder | Decoder | str | os.PathLike[str],
+    model: Encoder | Decoder | Graph | str | os.PathLike[str],
     calibration: Calibration,
     recipe: str | os.PathLike[str] | Mapping[str, Any] | Recipe = "int8",
     *,
@@ -165,8 +169,11 @@ def sensitivity(
     ...
     FileNotFoundError: no such folder: no/such/folder
     """
+    progress = on_progress or (lambda _, __: None)
+    if is_graph(model):
+        return graph_sensitivity(model, calibration, recipe, progress)
     if not isinstance(model, (Encoder, Decoder, str, os.PathLike)):
         raise TypeError(f"model: expected a model or a folder, got {type(model).__name__}")
     plan = read_recipe(recipe).resolved(has_calibration=True)
-    work = prepared(model, plan, calibration, on_progress or (lambda _, __: None))
+    work = prepared(model, plan, calibration, progress)
     return work_sensitivity(work)

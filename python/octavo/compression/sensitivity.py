@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from octavo import nn
+from octavo._text import columns
 from octavo._types import Float32
 from octavo.algorithms.measures import cosines, sqnr_db
 from octavo.compression.work import Model, Work
@@ -111,12 +112,7 @@ class Sensitivity:
 
     def __str__(self) -> str:
         header = ("layer", "kind", "cosine", "least", "SQNR, dB", "float32, kB", "quantized, kB")
-        lines = [header, *(_cells(row) for row in self._rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        return columns([header, *(_cells(row) for row in self._rows)])
 
     def __repr__(self) -> str:
         return f"<Sensitivity of {len(self)} layers>"

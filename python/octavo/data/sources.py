@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any, NamedTuple
 
 from octavo import _checks
@@ -90,6 +91,12 @@ class _Reader:
 
 
 def _called(data: Callable[[], Any], name: str) -> Iterator[Any]:
+    try:
+        signature(data).bind()
+    except TypeError as error:
+        raise TypeError(f"{name}: expected a function without arguments: {error}") from None
+    except ValueError:  # of builtin functions nothing is known
+        pass
     items = data()
     if not hasattr(items, "__iter__") or isinstance(items, (str, bytes)):
         kind = _checks.describe(items)

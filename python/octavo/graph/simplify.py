@@ -44,8 +44,8 @@ def simplify(graph: Graph, inputs: Mapping[int, Sequence[int]]) -> Simple:
     ]
     for index, shape in enumerate(known.shapes):
         graph.tensors[index].shape = shape
-    for fuse in (_pad_into_conv, _bias_into_product, _activation_into_operator):
-        _fuse(graph, fuse)
+    for rule in (_pad_into_conv, bias_into_product, activation_into_operator):
+        fuse(graph, rule)
     graph.operators = _needed(graph)
     return Simple(graph, inferred(graph, {}))
 
@@ -70,7 +70,7 @@ def signed(graph: Graph) -> Graph:
     return replace(graph, tensors=tensors, operators=operators)
 
 
-class _Uses:
+class Uses:
     """Who makes a tensor, and whether one operator alone reads it."""
 
     def __init__(self, graph: Graph) -> None:
@@ -83,12 +83,12 @@ class _Uses:
         return self.maker.get(tensor) if self._reads[tensor] == 1 else None
 
 
-_Rule = Callable[[Graph, _Uses, Operator], "tuple[Operator, Operator] | None"]
+Rule = Callable[[Graph, Uses, Operator], "tuple[Operator, Operator] | None"]
 
 
-def _fuse(graph: Graph, rule: _Rule) -> None:
+def fuse(graph: Graph, rule: Rule) -> None:
     """Put one operator in the place of two, wherever a rule says which."""
-    uses = _Uses(graph)
+    uses = Uses(graph)
     kept: dict[int, Operator] = {}
     for operator in graph.operators:
         found = rule(graph, uses, operator)
@@ -100,7 +100,7 @@ def _fuse(graph: Graph, rule: _Rule) -> None:
     graph.operators = list(kept.values())
 
 
-def _pad_into_conv(graph: Graph, uses: _Uses, conv: Operator) -> tuple[Operator, Operator] | None:
+def _pad_into_conv(graph: Graph, uses: Uses, conv: Operator) -> tuple[Operator, Operator] | None:
     if conv.kind not in _WINDOWED or conv.options.get("padding", "valid") != "valid":
         return None
     pad = uses.private(conv.inputs[0])
@@ -113,9 +113,8 @@ def _pad_into_conv(graph: Graph, uses: _Uses, conv: Operator) -> tuple[Operator,
     return pad, replace(conv, inputs=(pad.inputs[0], *conv.inputs[1:]), options=options)
 
 
-def _bias_into_product(
-    graph: Graph, uses: _Uses, add: Operator
-) -> tuple[Operator, Operator] | None:
+def bias_into_product(graph: Graph, uses: Uses, add: Operator) -> tuple[Operator, Operator] | None:
+    """Put what is added to each channel of a product into its bias."""
     if add.kind != "add":
         return None
     for x, b in (add.inputs, add.inputs[::-1]):
@@ -125,20 +124,24 @@ def _bias_into_product(
         fits = bias.shape[-1:] == made.shape[-1:] == (bias.data.size,)
         if not fits or product.kind not in (*_WINDOWED, "fully_connected"):
             continue
-        if _ends_plainly(product) and set(product.inputs[2:]) <= {-1}:
-            inputs = (*product.inputs[:2], b)
+        old = [graph.tensors[index].data for index in product.inputs[2:] if index >= 0]
+        if ends_plainly(product) and all(one is not None for one in old):
+            values = bias.data.reshape(-1) + (old[0] if old else np.float32(0))
+            inputs = (*product.inputs[:2], len(graph.tensors))
+            graph.tensors.append(replace(bias, shape=values.shape, data=values))
             options = product.options | {_FUSED: add.options.get(_FUSED, "none")}
             return product, replace(product, inputs=inputs, outputs=add.outputs, options=options)
     return None
 
 
-def _activation_into_operator(
-    graph: Graph, uses: _Uses, operator: Operator
+def activation_into_operator(
+    graph: Graph, uses: Uses, operator: Operator
 ) -> tuple[Operator, Operator] | None:
+    """Let what comes before an activation end with it."""
     if operator.kind not in FUSED:
         return None
     before = uses.private(operator.inputs[0])
-    if before is None or before.kind not in _ENDS_IN_ACTIVATION or not _ends_plainly(before):
+    if before is None or before.kind not in _ENDS_IN_ACTIVATION or not ends_plainly(before):
         return None
     if not _alike(graph, operator.inputs[0], operator.outputs[0]):
         return None
@@ -146,7 +149,8 @@ def _activation_into_operator(
     return before, replace(before, outputs=operator.outputs, options=options)
 
 
-def _ends_plainly(operator: Operator) -> bool:
+def ends_plainly(operator: Operator) -> bool:
+    """Whether an operator ends without an activation."""
     return operator.options.get(_FUSED, "none") == "none"
 
 
