@@ -2,16 +2,15 @@
 #include "ops/conv.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "memory/result_cache.h"
-#include "ops/code_rows.h"
 #include "ops/gemm_driver.h"
 #include "ops/linear_f32.h"
 #include "ops/quantize.h"
 #include "ops/scratch.h"
+#include "ops/window_rows.h"
 #include "ops/work_split.h"
 #include "weights/dense.h"
 
@@ -22,70 +21,6 @@ namespace {
 constexpr std::int64_t kWorkPerThread = 200000;
 // Rows of a task, of float32, and what of them is gathered at once: 256 KiB, a part of L2.
 constexpr std::int64_t kTaskRows = 96, kFewestRows = 12, kGathered = 65536;
-
-// Where images were quantized: what of each its rows have.
-struct ImageCodes {
-  const float* scale;
-  const std::int32_t* zero_point;
-};
-
-// Rows of codes that outputs read of channels [first, first + count). Padding is the zero point, of
-// all images or each.
-class WindowRows final : public RowSource {
- public:
-  WindowRows(const Windows& windows, const std::int8_t* x, std::int64_t first, std::int64_t count,
-             std::int32_t zero_point, const ImageCodes* images = nullptr)
-      : w_(windows),
-        x_(reinterpret_cast<const std::uint8_t*>(x)),
-        first_(first),
-        count_(count),
-        zero_point_(zero_point),
-        images_(images) {}
-
-  void fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const override {
-    if (w_.one_to_one()) {
-      copy_codes(x_ + m0 * w_.channels + first_, w_.channels, 1, 0, rows, count_, block);
-    } else {
-      gather(m0, rows, block);
-    }
-    if (images_ == nullptr) return;
-    const std::int32_t shift = block.form == ActivationEncoding::kU8 ? 128 : 0;
-    OutputPlace place(w_, m0);
-    for (std::int64_t r = 0; r < rows; ++r, ++place) {
-      block.row_scale[r] = images_->scale[place.image];
-      block.zero_point[r] = images_->zero_point[place.image] + shift;
-    }
-  }
-
- private:
-  void gather(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const {
-    const std::uint8_t flip = block.form == ActivationEncoding::kU8 ? 0x80 : 0;
-    OutputPlace place(w_, m0);
-    for (std::int64_t r = 0; r < rows; ++r, ++place) {
-      const std::int32_t zero = images_ == nullptr ? zero_point_ : images_->zero_point[place.image];
-      const int padding = static_cast<std::uint8_t>(zero) ^ flip;
-      std::uint8_t* const row = block.codes + r * block.stride;
-      std::uint8_t* out = row;
-      visit_taps(
-          place, first_, count_,
-          [&](std::int64_t at, std::int64_t n) {
-            copy_code_run(x_ + at, flip, n, out);
-            out += n;
-          },
-          [&](std::int64_t n) {
-            std::memset(out, padding, static_cast<std::size_t>(n));
-            out += n;
-          });
-      finish_code_row(block, row, out - row);
-    }
-  }
-
-  const Windows& w_;
-  const std::uint8_t* x_;
-  std::int64_t first_, count_;
-  std::int32_t zero_point_;
-  const ImageCodes* images_;
-};
 
 // What becomes of sums of a group of outputs.
 class CodeSink final : public SumSink {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "op_cases.h"
 
+#include <algorithm>
+
 #include "check.h"
 #include "ops/attention_s8.h"
+#include "ops/conv.h"
 #include "ops/float_rows.h"
 #include "ops/linear_f32.h"
 #include "ops/program.h"
+#include "ops/window_steps.h"
 
 namespace octavo_test {
 
@@ -101,6 +105,43 @@ OpCase model_case(const std::string& name, int blocks, const std::vector<std::in
   const auto count = static_cast<std::int64_t>(lengths.size());
   return {"model " + name, out,
           [=] { program->run({offsets.data(), count}, in->data(), out->data()); }};
+}
+
+OpCase graph_case(std::int64_t side) {
+  constexpr std::int64_t kChannels = 20;
+  const std::int64_t pixels = side * side, floats = pixels * kChannels;
+  const std::int64_t tensor = (floats * 4 + 63) / 64 * 64;
+  const Windows windows = {1, side, side, kChannels, side, side, 3, 3, 1, 1, 1, 1, 1, 1};
+  const auto program = std::make_shared<GraphProgram>(4 * tensor);
+  const auto place = [&](std::int64_t at, std::int64_t item) {
+    return program->tensor("x", at * tensor, floats, item);
+  };
+  const Floats weight = random_floats(kChannels * 9 * kChannels);
+  std::vector<std::int8_t> codes(weight.size());
+  std::transform(weight.begin(), weight.end(), codes.begin(),
+                 [](float value) { return static_cast<std::int8_t>(value * 40); });
+  const Floats scale(kChannels, 0.002f);
+  const CodeRange range = {-120.0f, 100.0f, 5};
+  const CodeParameters parameters = {0.03f, 5};
+  program->add(conv_f32({windows, place(0, 4), place(1, 4)}, {weight.data(), kChannels, 1}, nullptr,
+                        {0.0f, 6.0f}));
+  program->add(conv_dynamic({windows, place(1, 4), place(2, 4)}, {codes.data(), kChannels, 1},
+                            scale.data(), nullptr, {}));
+  program->add(quantize_step(place(2, 4), place(3, 1), parameters));
+  program->add(conv_s8({windows, place(3, 1), place(1, 1)}, {codes.data(), kChannels, 1}, nullptr,
+                       scale.data(), 5, range));
+  program->add(depthwise_s8({windows, place(1, 1), place(2, 1)}, codes.data(), kChannels, nullptr,
+                            scale.data(), 5, range));
+  program->add(average_pool_s8({windows, place(2, 1), place(1, 1)}, 0.03, 0.02, 5, range));
+  program->add(dequantize_step(place(1, 1), place(3, 4), parameters));
+  const auto arena = std::make_shared<AlignedBuffer>(static_cast<std::size_t>(4 * tensor));
+  const auto x = shared_floats(floats), out = shared_floats(floats);
+  return {"graph of " + shape(side, side), out, [=] {
+            std::copy(x->begin(), x->end(), arena->as<float>());
+            program->run(arena->as<std::uint8_t>());
+            const float* result = arena->as<float>() + 3 * tensor / 4;
+            std::copy(result, result + floats, out->begin());
+          }};
 }
 
 }  // namespace octavo_test

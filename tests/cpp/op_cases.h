@@ -30,4 +30,7 @@ OpCase norm_case(std::int64_t m, std::int64_t n);
 // Blocks as of all-MiniLM-L6-v2, which has six, over sequences of such lengths.
 OpCase model_case(const std::string& name, int blocks, const std::vector<std::int64_t>& lengths);
 
+// A graph of a convolution of each kind and a pool, over an image of side x side.
+OpCase graph_case(std::int64_t side);
+
 }  // namespace octavo_test

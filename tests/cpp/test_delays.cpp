@@ -67,5 +67,6 @@ int main() {
   test_delays(norm_case(300, 100));
   test_delays(model_case("of one sequence", 1, {70}));
   test_delays(model_case("of sequences", 1, {40, 3, 64, 50, 12}));
+  for (const std::int64_t side : {9, 60}) test_delays(graph_case(side));
   return finish();
 }

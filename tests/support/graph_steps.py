@@ -71,3 +71,24 @@ def run(step: str, out: Array, inputs: dict[str, Array], /, **arguments: Any) ->
     assert np.array_equal(arena[: places["out"]], before), "an input has changed"
     result = arena[places["out"] : places["out"] + out.nbytes].view(out.dtype)
     return result.reshape(out.shape).copy()
+
+
+def convolutions(x: Array, q: Array, weight: Array, bias: Array) -> Iterator[Array]:
+    """Yield a convolution of codes, one of float32 images, one by channels, and an image resized.
+
+    Images are (1, 9, 9, 19), x of float32 and q of codes; weight is (19, 3, 3, 19), bias int32.
+    """
+    windows = Windows((1, 9, 9, 19), (5, 5), (3, 3), (2, 2), padding=(1, 1))
+    place = windows.arguments("kernel")
+    out, out_f32 = windows.out(19), windows.out(19, np.float32)
+    factors = np.abs(x[0, 0, 0]) / np.float32(64)
+    points = {"zero_point": -3, "out_zero_point": 5, "low": -100}
+    sums = {"multiplier": factors, "bias": bias}
+    yield run("conv", out, {"x": q}, weight=weight, **sums, **place, **points)
+    yield run("conv_dynamic", out_f32, {"x": x}, weight=weight, scale=factors, low=0.0, **place)
+    yield run("depthwise", out, {"x": q}, weight=weight[0], **sums, **place, **points)
+    weight_f32 = weight[0].astype(np.float32) / np.float32(64)
+    yield run("depthwise_f32", out_f32, {"x": x}, weight=weight_f32, **place)
+    resized = {"shape": x.shape, "size": (5, 5), "method": "bilinear", "half_pixel_centers": True}
+    yield run("resize", out, {"x": q}, **resized)
+    yield run("resize_f32", out_f32, {"x": x}, **resized)

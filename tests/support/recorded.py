@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+import graph_steps
 import octavo
 from octavo import _backend, functional, nn, runtime, tuning
 from octavo.models.bert import BertModel
@@ -325,6 +326,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"activation": name} for name in ACTIVATIONS},
 }
 
+IMAGES = (
+    *(values(80, 1, 9, 9, 19), codes(81, "int8", 1, 9, 9, 19), codes(82, "int8", 19, 3, 3, 19)),
+    codes(83, "int16", 19).astype(np.int32),
+)
+
 FAMILIES: dict[str, Callable[[], Results]] = {
     "quantize_linear": _quantize_linear,
     "dequantize_linear": _dequantize_linear,
@@ -356,6 +362,7 @@ FAMILIES: dict[str, Callable[[], Results]] = {
     "bert, int4": lambda: _encoder(BertModel, BERT, "int4"),
     "llama, int8": _decoder,
     "modernbert, int8": lambda: _encoder(ModernBertModel, MODERNBERT, "int8"),
+    "images": lambda: graph_steps.convolutions(*IMAGES),
 }
 BY_BLAS = ("linear, float32", "bert, float32")
 """What goes to BLAS in the NumPy backend, and on a CPU without fused multiply-adds."""
