@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from graph_cases import WEIGHTED, of_dynamic_range, of_uint8, sample
-from graphs import F32, I8, I32, Draft, one_by_one
+from graphs import F32, I8, I32, Draft, one_by_one, weights
 from octavo.graph import Graph, Session
 from octavo.graph.plan import ALIGNMENT, Life, plan
 
@@ -63,11 +63,13 @@ def test_other_inputs_are_refused(
 
 
 def test_what_cannot_be_computed_is_named() -> None:
-    draft = Draft()
-    x = draft.input(2, dtype=I8, q=(1e30, 0))
-    graph = draft.done(draft.op("add", x, x, q=(1e-30, 0)))
-    with pytest.raises(ValueError, match=r"operator 0 \(add\): expected scales below"):
-        Session(graph)
+    for kind in ("add", "average_pool_2d"):
+        draft = Draft()
+        x = draft.input(1, 2, 2, 1, dtype=I8, q=(1e30, 0))
+        inputs = [x, x] if kind == "add" else [x]
+        graph = draft.done(draft.op(kind, *inputs, q=(1e-30, 0)))
+        with pytest.raises(ValueError, match=rf"operator 0 \({kind}\): expected scales up to"):
+            Session(graph)
     draft = Draft()
     x = draft.input(3)
     graph = draft.done(draft.op("reshape", x, draft.op("cast", x, dtype=I32)))
@@ -173,6 +175,15 @@ def test_codes_of_weights_beside_floats(kind: str) -> None:
     error = np.abs(found - wanted).max() / np.abs(wanted).max()
     assert error < (1e-6 if kind[0] == "d" else 0.02)
     assert (error > 1e-5) == (kind[0] != "d")
+
+
+def test_scales_of_inputs_are_no_scales_of_outputs() -> None:
+    """A matrix (k, n) with a scale for each k."""
+    draft = Draft()
+    x = draft.input(5, 4)
+    graph = draft.done(draft.op("batch_matmul", x, draft.constant(*weights(4, 4, axis=0))))
+    (found,), (wanted,) = Session(graph)(*sample(graph)), one_by_one(graph, *sample(graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_codes_taken_as_integers_stay() -> None:

@@ -18,6 +18,7 @@ Lowering = Callable[[Steps, Op], bool]
 
 _CODES = np.arange(-128, 128)
 _LEAST_ROW = 64
+_LARGEST_RATIO = 1e28
 _ACTIVATIONS = ("tanh", "gelu", "hard_swish", "logistic")
 
 
@@ -121,10 +122,15 @@ def ratio(scale: float, out_scale: float) -> float:
 
 
 def ratios(scales: Array | np.float64, out_scale: float) -> Float32:
-    """Return the multipliers of a step that changes scales; such as are no float32 are refused."""
+    """Return the multipliers of a step that changes scales.
+
+    Sums of codes times those that are refused could be infinite, and their differences NaN.
+    """
     found = np.asarray(scales / np.float64(out_scale), np.float32)
-    if not np.isfinite(found).all():
-        raise ValueError(f"expected scales below 3e38 times the result's, {out_scale}, got more")
+    if (found > _LARGEST_RATIO).any():
+        raise ValueError(
+            f"expected scales up to {_LARGEST_RATIO} times the result's, {out_scale}, got more"
+        )
     return found
 
 

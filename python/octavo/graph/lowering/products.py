@@ -15,7 +15,7 @@ from octavo.graph.graph import Tensor
 from octavo.graph.kinds import Shape
 from octavo.graph.kinds.reductions import axes_of
 from octavo.graph.kinds.windows import Window, conv_windows, pool_windows, windows
-from octavo.graph.lowering.elements import ratios
+from octavo.graph.lowering.elements import ratio, ratios
 from octavo.graph.steps import F32, S8, Op, Part, Steps, alike, scale_of, zero_of
 
 
@@ -69,8 +69,12 @@ def _dense(steps: Steps, op: Op) -> bool:
 
 
 def _matmul(steps: Steps, op: Op) -> bool:
-    fits = len(op.x(1).shape) == 2 and not op.call.flag("adj_x")
-    return fits and _rows(steps, op, transposed=not op.call.flag("adj_y"))
+    weight, transposed = op.x(1), not op.call.flag("adj_y")
+    if len(weight.shape) != 2 or op.call.flag("adj_x"):
+        return False
+    # Scales along the first axis are those of outputs, unless that is the axis of inputs.
+    by_input = transposed and holds_codes(weight) and quantization_of(weight).scale.size > 1
+    return not by_input and _rows(steps, op, transposed=transposed)
 
 
 def _rows(steps: Steps, op: Op, *, transposed: bool) -> bool:
@@ -224,7 +228,9 @@ def _averaged(steps: Steps, op: Op, geometry: dict[str, Any], kernel: tuple[int,
         steps.add("add_average_pool_f32", **arguments)
         return True
     if op.has(S8, 0):
-        steps.add("add_average_pool", **arguments, **op.scales())
+        codes = op.scales()
+        ratio(codes["scale"], codes["out_scale"])  # refuses what overflows
+        steps.add("add_average_pool", **arguments, **codes)
         return True
     return False
 
