@@ -2,6 +2,7 @@
 #include "ops/conv.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -64,6 +65,10 @@ class CodeSink final : public SumSink {
 // Within bounds, if there are any.
 void clamp_rows(const Bounds& bounds, std::int64_t m, std::int64_t n, Rows<float> values) {
   if (!bounds.any()) return;
+  if (values.stride == n) {  // a single row: short ones take longer
+    n *= m;
+    m = 1;
+  }
   apply(Elementwise::kClamp, bounds, m, n, {values.data, values.stride}, values);
 }
 
@@ -85,11 +90,12 @@ class FloatSink final : public SumSink {
     args.row_scale = block.row_params->row_scale;
     args.col_scale = scale_ + block.n0;
     args.bias = bias_ == nullptr ? nullptr : bias_ + block.n0;
+    args.activation = bounds_.activation();
     const Rows<float> out = {out_.data + block.m0 * out_.stride + block.n0, out_.stride};
     args.out = out.data;
     args.out_stride = out.stride;
     select<EpilogueArgs>(active_isas()).run(args);
-    clamp_rows(bounds_, block.rows, block.columns, out);
+    clamp_rows(bounds_.behind_activation(), block.rows, block.columns, out);
   }
 
  private:
@@ -147,36 +153,78 @@ const float* part_of(const std::vector<float>& values, std::int64_t first) {
   return values.empty() ? nullptr : values.data() + first;
 }
 
-// y = layer(rows that outputs read of channels from `first` on), of one group.
-void run_f32(const LinearF32& layer, const Windows& w, const float* x, std::int64_t first,
-             std::int64_t count, const Bounds& bounds, Rows<float> out) {
-  const std::int64_t m = w.outputs(), k = layer.k();
-  const int threads = threads_for(checked_mul(m, k, layer.n()), kWorkPerThread);
-  if (w.one_to_one()) {
-    layer.run(m, {x + first, w.channels}, {}, {out.data, out.stride});
-    if (!bounds.any()) return;
-    parallel_for(ceil_div(m, kTaskRows), threads, [&](std::int64_t task, int) {
-      const std::int64_t row = task * kTaskRows;
-      clamp_rows(bounds, std::min(kTaskRows, m - row), layer.n(),
-                 {out.data + row * out.stride, out.stride});
-    });
-    return;
+// Rows of float32 that outputs read of channels [first, first + count).
+class FloatWindowRows {
+ public:
+  FloatWindowRows(const Windows& windows, const float* x, std::int64_t first, std::int64_t count)
+      : w_(windows),
+        x_(x),
+        size_(windows.batch * windows.height * windows.width * windows.channels),
+        first_(first),
+        count_(count) {}
+
+  // The row of output m, where it reads its own place alone.
+  Rows<const float> in_place(std::int64_t m) const {
+    return {x_ + m * w_.channels + first_, w_.channels};
   }
-  const std::int64_t rows_at_once = std::clamp<std::int64_t>(kGathered / k, kFewestRows, kTaskRows);
-  const CallMemory memory(checked_mul(threads, rows_at_once, checked_mul(k, sizeof(float))));
-  parallel_for(ceil_div(m, rows_at_once), threads, [&](std::int64_t task, int worker) {
-    const std::int64_t row = task * rows_at_once, rows = std::min(rows_at_once, m - row);
-    float* const gathered = memory.as<float>() + worker * rows_at_once * k;
-    OutputPlace place(w, row);
-    float* next = gathered;
+
+  // Rows [m0, m0 + rows), side by side; kSlack values behind them may be written too.
+  static constexpr std::int64_t kSlack = 8;
+  void gather(std::int64_t m0, std::int64_t rows, float* out) const {
+    OutputPlace place(w_, m0);
     for (std::int64_t r = 0; r < rows; ++r, ++place) {
       visit_taps(
-          place, first, count,
-          [&](std::int64_t at, std::int64_t n) { next = std::copy_n(x + at, n, next); },
-          [&](std::int64_t n) { next = std::fill_n(next, n, 0.0f); });
+          place, first_, count_,
+          [&](std::int64_t at, std::int64_t n) {
+            copy(at, n, out);
+            out += n;
+          },
+          [&](std::int64_t n) { out = std::fill_n(out, n, 0.0f); });
+    }
+  }
+
+ private:
+  // A few too many, where there are as many: a loop without a rest.
+  void copy(std::int64_t at, std::int64_t n, float* out) const {
+    if (at + n + kSlack > size_) {
+      std::copy_n(x_ + at, n, out);
+      return;
+    }
+    for (std::int64_t i = 0; i < n; i += kSlack) {
+      std::memcpy(out + i, x_ + at + i, kSlack * sizeof(float));
+    }
+  }
+
+  const Windows& w_;
+  const float* x_;
+  std::int64_t size_, first_, count_;
+};
+
+// y = layer(rows), of one group.
+void run_f32(const LinearF32& layer, const Windows& w, const FloatWindowRows& x,
+             const Bounds& bounds, Rows<float> out) {
+  const std::int64_t m = w.outputs(), k = layer.k();
+  const int threads = threads_for(checked_mul(m, k, layer.n()), kWorkPerThread);
+  const bool in_place = w.one_to_one();
+  if (in_place && (!bounds.any() || m < threads * kTaskRows)) {
+    layer.run(m, x.in_place(0), {}, {out.data, out.stride});
+    clamp_rows(bounds, m, layer.n(), out);
+    return;
+  }
+  const std::int64_t most = in_place ? kTaskRows : kGathered / k;
+  const std::int64_t at_once = std::clamp<std::int64_t>(most, kFewestRows, kTaskRows);
+  const std::int64_t own = in_place ? 0 : checked_mul(at_once, k) + FloatWindowRows::kSlack;
+  const CallMemory memory(checked_mul(threads, checked_mul(own, sizeof(float))));
+  parallel_for(ceil_div(m, at_once), threads, [&](std::int64_t task, int worker) {
+    const std::int64_t row = task * at_once, rows = std::min(at_once, m - row);
+    Rows<const float> in = {memory.as<float>() + worker * own, k};
+    if (in_place) {
+      in = x.in_place(row);
+    } else {
+      x.gather(row, rows, memory.as<float>() + worker * own);
     }
     const Rows<float> result = {out.data + row * out.stride, out.stride};
-    layer.run(rows, {gathered, k}, {}, {result.data, result.stride});
+    layer.run(rows, in, {}, {result.data, result.stride});
     clamp_rows(bounds, rows, layer.n(), result);
   });
 }
@@ -254,14 +302,17 @@ std::unique_ptr<const GraphStep> conv_f32(const WindowTensors& tensors,
     const std::int64_t n0 = g * size.outputs;
     auto panels = std::make_shared<const PanelsF32>(weight.values + n0 * k, size.outputs, k);
     layers.push_back(std::make_unique<const LinearF32>(
-        std::move(panels), bias == nullptr ? nullptr : bias + n0, Activation::kNone, nullptr));
+        std::move(panels), bias == nullptr ? nullptr : bias + n0, bounds.activation(), nullptr));
     nbytes += layers.back()->nbytes();
   }
   return make_step(
       [=, n = weight.n, layers = std::move(layers)](std::uint8_t* arena) {
         for (std::int64_t g = 0; g < size.count; ++g) {
-          run_f32(*layers[g], tensors.windows, tensors.x.of<float>(arena), g * size.channels,
-                  size.channels, bounds, {tensors.out.of<float>(arena) + g * size.outputs, n});
+          const Windows& windows = tensors.windows;
+          const FloatWindowRows x(windows, tensors.x.of<float>(arena), g * size.channels,
+                                  size.channels);
+          run_f32(*layers[g], windows, x, bounds.behind_activation(),
+                  {tensors.out.of<float>(arena) + g * size.outputs, n});
         }
       },
       nbytes);

@@ -2,6 +2,7 @@
 #include "ops/window_steps.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -19,6 +20,8 @@ namespace {
 constexpr std::int64_t kWorkPerThread = 65536;
 // Channels of a task at least, where there are fewer rows than threads.
 constexpr std::int64_t kTaskChannels = 64;
+// From more channels on, lanes without one are few.
+constexpr std::int64_t kMostTogether = 64;
 
 // Which of `kernel` taps lie inside, of those that begin at `start`.
 struct Taps {
@@ -38,11 +41,19 @@ struct WindowStep {
   std::int64_t item;                // bytes
   double scale = 0, out_scale = 1;  // of codes that are averaged
 
+  // Outputs side by side that are given to the kernel as channels of one, so that these fill
+  // sixteen lanes: outputs next to each other read inputs next to each other. Their weights come
+  // as often.
+  std::int64_t together() const {
+    if (w.stride_w != 1 || w.channels > kMostTogether) return 1;
+    return 16 / std::gcd(w.channels, std::int64_t{16});
+  }
+
   // Row y of an image's outputs: channels [c0, c0 + channels).
   void run(const std::uint8_t* x, std::uint8_t* out, std::int64_t image, std::int64_t y,
            std::int64_t c0, std::int64_t channels) const {
     const KernelRow<WindowArgs>& kernel = select<WindowArgs>(active_isas());
-    const std::int64_t top = y * w.stride_h - w.top;
+    const std::int64_t top = y * w.stride_h - w.top, at_once = together();
     const Taps rows(top, w.dilation_h, w.kernel_h, w.height);
     // The first output behind those that have all of their columns.
     const std::int64_t behind = w.width - (w.kernel_w - 1) * w.dilation_w + w.left;
@@ -58,17 +69,20 @@ struct WindowStep {
       a.rows = rows.count();
       a.columns = columns.count();
       if (a.w != nullptr) {
-        a.w += (rows.begin * w.kernel_w + columns.begin) * w.channels + c0;
+        a.w += (rows.begin * w.kernel_w + columns.begin) * a.w_column_stride + c0;
         a.bias += c0;
       }
       if (scale != 0) {
         a.scale = static_cast<float>(scale / (out_scale * static_cast<double>(a.rows * a.columns)));
       }
       a.out = out + (((image * w.out_height + y) * w.out_width + ox) * w.channels + c0) * item;
-      a.outputs = whole ? whole_end - ox : 1;
-      a.channels = channels;
+      const std::int64_t outputs = whole ? whole_end - ox : 1, side = std::min(outputs, at_once);
+      a.outputs = outputs / side;
+      a.channels = channels * side;
+      a.step *= side;
+      a.out_stride *= side;
       kernel.run(a);
-      ox += a.outputs;
+      ox += a.outputs * side;  // what is left comes next
     }
   }
 };
@@ -79,9 +93,9 @@ void run_windows(const WindowStep& step, const std::uint8_t* x, std::uint8_t* ou
   const std::int64_t taps = std::min(w.kernel_h, w.height) * std::min(w.kernel_w, w.width);
   const std::int64_t work = checked_mul(w.outputs(), w.channels, taps);
   const int threads = threads_for(work, kWorkPerThread);
-  std::int64_t parts = 1;
-  if (rows < 2 * threads)
-    parts = std::min<std::int64_t>(threads, ceil_div(w.channels, kTaskChannels));
+  const bool few = rows < 2 * threads && step.together() == 1;
+  std::int64_t parts =
+      few ? std::min<std::int64_t>(threads, ceil_div(w.channels, kTaskChannels)) : 1;
   const std::int64_t share = round_up(ceil_div(w.channels, parts), kTaskChannels);
   const std::int64_t at_once =
       items_per_task(rows, work, threads == 1 ? 64 * kWorkPerThread : kWorkPerThread);
@@ -242,18 +256,23 @@ std::unique_ptr<const GraphStep> depthwise_f32(const WindowTensors& tensors, con
   WindowStep step = {w, arguments(Window::kWeightedF32, w), sizeof(float)};
   step.args.low = bounds.low;
   step.args.high = bounds.high;
-  step.args.w_row_stride = w.kernel_w * n;
-  step.args.w_column_stride = n;
-  const std::int64_t taps = w.kernel_h * w.kernel_w;
-  std::vector<float> values(weight, weight + taps * n);
-  values.resize(values.size() + static_cast<std::size_t>(n));  // a bias, of zeros where it is null
-  if (bias != nullptr) std::copy_n(bias, n, values.end() - n);
+  const std::int64_t taps = w.kernel_h * w.kernel_w, times_over = step.together();
+  const std::int64_t width = n * times_over;
+  step.args.w_row_stride = w.kernel_w * width;
+  step.args.w_column_stride = width;
+  // Rows of weights, then one of the bias, of zeros where it is null.
+  std::vector<float> values(static_cast<std::size_t>((taps + 1) * width));
+  for (std::int64_t i = 0; i < (taps + 1) * times_over; ++i) {
+    const std::int64_t tap = i / times_over;
+    const float* from = tap < taps ? weight + tap * n : bias;
+    if (from != nullptr) std::copy_n(from, n, values.begin() + i * n);
+  }
   const std::size_t nbytes = values.size() * sizeof(float);
   return make_step(
       [=, values = std::move(values)](std::uint8_t* arena) {
         WindowStep with_weight = step;
         with_weight.args.w = values.data();
-        with_weight.args.bias = values.data() + taps * n;
+        with_weight.args.bias = values.data() + taps * width;
         const RepeatedChannels<float> x(tensors.windows, tensors.x.of<float>(arena), times);
         run_windows(with_weight, reinterpret_cast<const std::uint8_t*>(x.images()),
                     tensors.out.of<std::uint8_t>(arena));
