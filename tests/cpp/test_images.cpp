@@ -302,6 +302,7 @@ void test_window() {
         check_window(kernel, {Window::kWeightedF32, 5, 5, 1, 10, 480, Edge::kEnd}, random);
         check_window(kernel, {Window::kWeightedF32, 3, 3, 2, 55, 24, Edge::kEnd}, random);
         check_window(kernel, {Window::kWeightedF32, 3, 3, 1, 5, 1152, Edge::kEnd}, random);
+        check_window(kernel, {Window::kWeightedF32, 5, 3, 1, 1, 1152, Edge::kEnd}, random);
       });
 }
 

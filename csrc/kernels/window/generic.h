@@ -61,10 +61,9 @@ static inline F16 load_weights(const float* w, int64_t place, int n) {
   return kHasWeights<Op> ? load_lanes<Whole>(w + place, n) : set1(0.0f);
 }
 
-// Some outputs from o on in channels [c, c + n): four in sixteen, or one in fewer.
-template <class Op, int Outputs>
+// Some outputs from o on in channels [c, c + n).
+template <class Op, int Outputs, bool Whole>
 static OCTAVO_INLINE void fold(const WindowArgs& args, int64_t o, int64_t c, int n) {
-  constexpr bool Whole = Outputs > 1;
   using T = typename Op::T;
   const T* x = (const T*)args.x + c;
   T* out = (T*)args.out + c;
@@ -99,12 +98,16 @@ template <class Op>
 static inline void fold_all(const WindowArgs& given) {
   const WindowArgs args = given;  // no store changes it
   if (args.channels < 16) {
-    for (int64_t o = 0; o < args.outputs; ++o) fold<Op, 1>(args, o, 0, (int)args.channels);
+    for (int64_t o = 0; o < args.outputs; ++o) fold<Op, 1, false>(args, o, 0, (int)args.channels);
     return;
   }
   for (int64_t c = 0; c < args.channels; c += 16) {
     const int64_t first = c + 16 <= args.channels ? c : args.channels - 16;
-    for (int64_t o = 0; o < args.outputs; o += 4) fold<Op, 4>(args, o, first, 16);
+    if (kHasWeights<Op> && args.outputs == 1) {
+      fold<Op, 1, true>(args, 0, first, 16);
+      continue;
+    }
+    for (int64_t o = 0; o < args.outputs; o += 4) fold<Op, 4, true>(args, o, first, 16);
   }
 }
 
