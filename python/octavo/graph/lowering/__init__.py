@@ -13,8 +13,8 @@ from octavo.graph.steps import Evaluation as Evaluation
 from octavo.graph.steps import Op, Steps
 
 LOWERINGS: dict[str, Callable[[Steps, Op], bool]] = {
-    **arithmetic.LOWERINGS,
     **elements.LOWERINGS,
+    **arithmetic.LOWERINGS,
     **moves.LOWERINGS,
     **products.LOWERINGS,
 }

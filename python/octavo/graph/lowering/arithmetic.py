@@ -133,6 +133,16 @@ def _negated(steps: Steps, one: _Operand) -> _Operand:
     return _Operand(one.shape, part)
 
 
+def _square(steps: Steps, op: Op) -> bool:
+    if op.has(S8, 0):
+        return lookup(steps, op)
+    x = _operand(steps, op, 0)
+    found = _spread(steps, op.out.shape, x, x) if op.has(F32, 0) else None
+    if found is not None:
+        steps.add("add_mul_f32", **found, out=steps.at(op.operator.outputs[0]))
+    return found is not None
+
+
 def _is_one_code(op: Op, varying: int) -> bool:
     """Whether a result depends on one code, since all else is one constant."""
     constant = op.data(1 - varying)
@@ -151,4 +161,5 @@ def _pair_lookup(steps: Steps, op: Op) -> bool:
 LOWERINGS: dict[str, Callable[[Steps, Op], bool]] = {
     **dict.fromkeys(BINARY, _pair_lookup),
     **dict.fromkeys(("add", "sub", "mul"), _two),
+    "square": _square,
 }
