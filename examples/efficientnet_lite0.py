@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 Array = NDArray[Any]
 
@@ -44,25 +44,17 @@ STAGES = (
 )
 
 
-class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's "same": what is odd goes to the bottom and the right."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply it to images (batch, channels, height, width)."""
-        (kernel, _), (stride, _) = self.kernel_size, self.stride
-        widths = []
-        for size in (x.shape[3], x.shape[2]):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            widths += [total // 2, total - total // 2]
-        return super().forward(pad(x, widths))
-
-
 def convolution(
     channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """Return a convolution and its norm."""
-    conv = SameConv2d(channels, out, kernel, stride, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(out, eps=1e-3)]
+    """Return a convolution and its norm, padded as TensorFlow does."""
+    layers: list[nn.Module] = []
+    if stride == 2:  # of an even number of pixels: what is odd goes to the bottom and the right
+        before, after = (kernel - 2) // 2, (kernel - 1) // 2
+        layers.append(nn.ZeroPad2d((before, after, before, after)))
+    padding = kernel // 2 if stride == 1 else 0
+    conv = nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)
+    return [*layers, conv, nn.BatchNorm2d(out, eps=1e-3)]
 
 
 class Block(nn.Module):
