@@ -184,7 +184,7 @@ def test_large_weights_of_other_modules_are_listed() -> None:
             self.bias = nn.Parameter(torch.zeros(1 << 15))
             self.few = nn.Parameter(torch.zeros(2, 64))
 
-    model = nn.ModuleDict({"a": Experts(), "b": nn.Conv2d(64, 64, 3), "c": nn.Linear(256, 256)})
+    model = nn.ModuleDict({"a": Experts(), "b": nn.Conv3d(64, 64, 2), "c": nn.Linear(256, 256)})
     model["c"].inner = nn.Module()
     model.register_parameter("loose", nn.Parameter(torch.zeros(256, 256)))
     summary = ot.quantize_(model)
@@ -192,10 +192,10 @@ def test_large_weights_of_other_modules_are_listed() -> None:
     assert [(one.name, one.kind, one.shape) for one in summary.kept] == [
         ("", "ModuleDict.loose", (256, 256)),
         ("a", "Experts.up", (4, 64, 128)),
-        ("b", "Conv2d", (64, 64, 3, 3)),
+        ("b", "Conv3d", (64, 64, 2, 2, 2)),
     ]
     assert "Experts.up 4x64x128: several weights in one" in str(summary)
-    assert summary.kept[2].reason == "a Conv2d has no int8 form"
+    assert summary.kept[2].reason == "a Conv3d has no int8 form"
 
 
 def test_parameters_that_inference_mode_made() -> None:

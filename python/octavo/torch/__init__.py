@@ -2,8 +2,8 @@
 """octavo under PyTorch: one call turns the layers of a model into int8 ones, in place.
 
 `quantize_` is the verb, `Int8Dynamic` or `Int4Dynamic` says how, the `Summary` it returns says what
-became of each layer.  `Linear`, `SparseLinear` and `Embedding` are what a converted layer is;
-`int_mm` is the exact integer product, and `plug_in` puts it under libraries that compute with
+became of each layer.  `Linear`, `SparseLinear`, `Embedding` and `Conv2d` are what a converted layer
+is; `int_mm` is the exact integer product, and `plug_in` puts it under libraries that compute with
 `torch._int_mm`.
 `prune` holds pruning while training, `prune_` applies it to a whole model.  `distill` trains a
 small model to give what a large one gives, `student_of` makes one of its layers.
@@ -34,6 +34,7 @@ except ModuleNotFoundError as error:
 from octavo.torch import distillation, prune
 from octavo.torch.adaround import adaround_
 from octavo.torch.config import CONFIGS, AdaRound, Int4Dynamic, Int8Dynamic, Int8Training
+from octavo.torch.conv import Conv2d
 from octavo.torch.convert import quantize_
 from octavo.torch.distillation import Distilled, distill, student_of
 from octavo.torch.dynamic import quantize_dynamic
@@ -45,7 +46,7 @@ from octavo.torch.linear import Linear
 from octavo.torch.plugins import PlugIn, plug_in
 from octavo.torch.prepare import convert_qat_, prepare_qat_
 from octavo.torch.prune import prune_
-from octavo.torch.qat import QatEmbedding, QatLinear
+from octavo.torch.qat import QatConv2d, QatEmbedding, QatLinear
 from octavo.torch.share import SharedEmbedding, SharedLinear, share_, with_shared
 from octavo.torch.sparse_linear import SparseLinear
 from octavo.torch.summary import Converted, Kept, Summary
@@ -53,6 +54,7 @@ from octavo.torch.summary import Converted, Kept, Summary
 __all__ = [
     "CONFIGS",
     "AdaRound",
+    "Conv2d",
     "Converted",
     "Distilled",
     "Embedding",
@@ -62,6 +64,7 @@ __all__ = [
     "Kept",
     "Linear",
     "PlugIn",
+    "QatConv2d",
     "QatEmbedding",
     "QatLinear",
     "SharedEmbedding",

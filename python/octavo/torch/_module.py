@@ -40,7 +40,7 @@ class Int8Module(torch.nn.Module):
             return self._dequantized()
         return DequantizedWeight.of(self._dequantized, self._weight_shape(), self.dtype)
 
-    def _weight_shape(self) -> tuple[int, int]:
+    def _weight_shape(self) -> tuple[int, ...]:
         """Return the shape of `weight`."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from octavo import _checks
 from octavo._warn import warn
 from octavo.nn import LinearOptions
 from octavo.torch._capture import Group, batches_of, evaluating, input_groups, inputs_of
-from octavo.torch._checks import CONV1D, rows_of, shape_of
+from octavo.torch._checks import CONV1D, CONV2D, rows_of, shape_of
 from octavo.torch._choice import Candidate, choose
 from octavo.torch._fake import fake_rows, weight_scale
 from octavo.torch._pruned import make_permanent, refresh
@@ -59,7 +59,7 @@ def adaround_(
     Returns
     -------
     Summary
-        As `quantize_`. Embeddings and tied weights are rounded to nearest.
+        As `quantize_`. Embeddings, convolutions and tied weights are rounded to nearest.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _silent(_: str, __: float) -> None:
 
 
 def _is_single(group: list[Candidate]) -> bool:
-    return len(group) == 1 and group[0].kind != "Embedding"
+    return len(group) == 1 and group[0].kind not in {"Embedding", CONV2D}
 
 
 def _become(candidate: Candidate, weight: LayerMemory) -> Converted:

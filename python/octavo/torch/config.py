@@ -25,12 +25,13 @@ class Int8Dynamic:
     embeddings : bool
         Also quantize `torch.nn.Embedding`.
     if_slower : "keep", "measure" or "quantize"
-        What becomes of layers that int8 would slow down: ``"keep"`` leaves linear layers of
-        fewer than 32768 weights (about 180 x 180) or 16 outputs in float, ``"measure"`` times every
-        shape on this machine and leaves the slower ones in float, ``"quantize"`` quantizes them
-        all.
+        What becomes of layers that int8 would slow down: ``"keep"`` leaves layers of
+        fewer than 32768 weights (about 180 x 180) or 16 outputs in float, and convolutions with
+        fewer than 32 channels in each of several groups; ``"measure"`` times every shape on this
+        machine and leaves the slower ones in float, ``"quantize"`` quantizes them all.
     rows : tuple of int
-        The numbers of rows (batch times tokens) that ``"measure"`` tries; a layer is left in float
+        The numbers of rows (batch times tokens; of a convolution, about as many windows) that
+        ``"measure"`` tries; a layer is left in float
         if int8 is slower on their geometric mean.
     sparse : "auto", "never" or "always"
         Which linear layers become a `SparseLinear`: ``"auto"`` those with so many zeros (pruned
@@ -157,7 +158,7 @@ class AdaRound(Int8Dynamic):
     Parameters
     ----------
     symmetric, embeddings, if_slower, rows, sparse
-        As in `Int8Dynamic`; embeddings are rounded to nearest.
+        As in `Int8Dynamic`; embeddings and convolutions are rounded to nearest.
     bits : int
         From 2 to 8. Weights use the codes from ``-(2**(bits - 1) - 1)`` to the same above 0; they
         are stored as int8 all the same.

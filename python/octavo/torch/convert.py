@@ -15,10 +15,12 @@ from octavo.nn import Linear as Layer
 from octavo.nn import LinearOptions
 from octavo.nn.weights import Int4Weight
 from octavo.nn.weights.codes import quantized_weight
-from octavo.torch._checks import CONV1D, rows_of, shape_of
+from octavo.torch._checks import CONV1D, CONV2D, rows_of, shape_of
 from octavo.torch._choice import Candidate, choose
+from octavo.torch._conv_ops import Windows
 from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Dynamic, Int4Dynamic, Int8Dynamic, config_of
+from octavo.torch.conv import Conv2d, codes_of
 from octavo.torch.embedding import Embedding
 from octavo.torch.linear import Linear
 from octavo.torch.memory import LayerMemory, held_int8
@@ -32,9 +34,10 @@ def quantize_(
     config: Dynamic | str | None = None,
     filter_fn: Callable[[nn.Module, str], bool] | None = None,
 ) -> Summary:
-    """Make the linear layers and embeddings of a model int8, or 4 bits, in place.
+    """Make the linear layers, embeddings and convolutions of a model int8, in place.
 
-    Linear layers are those of PyTorch and the Conv1D of transformers (GPT-2).
+    Linear layers are those of PyTorch and the Conv1D of transformers (GPT-2); they may be of 4
+    bits. Convolutions are `torch.nn.Conv2d`, whose images are quantized one by one.
     The module objects stay who they are (also `module` itself, if it is a layer): references,
     hooks and names keep working.  Weights that several modules share stay shared; if one of them
     has to stay float, all do.  Layers pruned by `octavo.torch.prune` or `torch.nn.utils.prune` are
@@ -92,6 +95,10 @@ def convert_group(group: list[Candidate], config: Dynamic) -> list[Converted]:
         made = Embedding.from_float(group[0].module)
         for candidate in group:
             become_embedding(candidate.module, made.table(), weight.dtype)
+    elif group[0].kind == CONV2D:
+        codes, scale = codes_of(weight.detach())
+        for candidate in group:
+            become_convolution(candidate.module, codes, scale)
     else:
         alone = len(group) == 1 and _has_bias(group[0].module)
         bias = group[0].module.bias if alone else None
@@ -129,7 +136,8 @@ def _held(rows: Array, bias: torch.Tensor | None, config: Dynamic, has_table: bo
 
 def entry_of(name: str, module: Any, shape: tuple[int, int], before: int, after: int) -> Converted:
     """Tell what became of a layer that computes in integers now."""
-    kind = "Embedding" if isinstance(module, Embedding) else "Linear"
+    kinds: dict[type[Any], str] = {Embedding: "Embedding", Conv2d: CONV2D}
+    kind = kinds.get(type(module), "Linear")
     if kind == "Linear" and module.transposed:
         kind = CONV1D
     is_sparse = isinstance(module, SparseLinear)
@@ -179,6 +187,19 @@ def become_embedding(module: Any, table: Any, dtype: torch.dtype) -> None:
     module.__class__ = Embedding
     module.dtype = dtype
     module._hold(table)
+
+
+def become_convolution(module: Any, codes: torch.Tensor, scale: torch.Tensor) -> None:
+    """Make an int8 layer of a `torch.nn.Conv2d`, with codes and scales that others may share."""
+    windows, dtype = Windows.of(module), module.weight.dtype
+    bias = module._parameters.pop("bias")
+    del module._parameters["weight"]
+    module.__class__ = Conv2d
+    module.dtype = dtype
+    module.stride, module.padding, module.dilation, module.groups = windows
+    with torch.inference_mode(False):
+        own = None if bias is None else bias.detach().to(torch.float32, copy=True)
+        module._hold(codes, scale, own)
 
 
 def close_fast_paths(module: nn.Module) -> None:

@@ -21,7 +21,7 @@ from octavo.torch.tensors import require_module
 
 def _ours() -> dict[Any, Any]:
     """Return what each class of float layers becomes."""
-    kinds = float_kinds()
+    kinds = (kind for kind in float_kinds() if kind is not nn.Conv2d)
     return {kind: Embedding if kind is nn.Embedding else Linear for kind in kinds}
 
 

@@ -8,18 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from octavo import nn as layers
-from octavo.torch._checks import shape_of
+from octavo.torch._checks import CONV2D, shape_of
 from octavo.torch._choice import LEFT_OUT, Candidate, choose
 from octavo.torch._pruned import make_permanent
 from octavo.torch.config import Int8Training
 from octavo.torch.convert import (
+    become_convolution,
     become_embedding,
     become_linear,
     close_fast_paths,
     entry_of,
 )
 from octavo.torch.memory import held_int8
-from octavo.torch.qat import QatEmbedding, QatLinear
+from octavo.torch.qat import QatConv2d, QatEmbedding, QatLinear
 from octavo.torch.summary import Converted, Kept, Summary
 from octavo.torch.tensors import require_module, to_numpy, unusable
 
@@ -32,7 +33,7 @@ def prepare_qat_(
     config: Int8Training | None = None,
     filter_fn: Callable[[nn.Module, str], bool] | None = None,
 ) -> Summary:
-    """Let the linear layers of a model train for int8, in place.
+    """Let the linear layers and convolutions of a model train for int8, in place.
 
     The layers compute in float what they will compute as int8 layers, so that training makes up for
     the rounding. Prepare first, then make the optimizer (the layers have new parameters, their
@@ -94,9 +95,13 @@ def prepare_qat_(
     return Summary(tuple(prepared), tuple(kept), state="training")
 
 
+_QAT: dict[str, Any] = {"Linear": QatLinear, "Embedding": QatEmbedding, CONV2D: QatConv2d}
+_KINDS: dict[type[Any], str] = {kind: name for name, kind in _QAT.items()}
+
+
 def _prepare(candidate: Candidate, config: Int8Training) -> Converted:
     layer = candidate.module
-    layer.__class__ = QatLinear if candidate.kind == "Linear" else QatEmbedding
+    layer.__class__ = _QAT[candidate.kind]
     layer.start(config)
     return _entry(candidate.name, layer)
 
@@ -137,11 +142,7 @@ def convert_qat_(module: nn.Module) -> Summary:
     >>> torch.testing.assert_close(model(torch.ones(1, 256)), before)
     """
     require_module(module)
-    found = [
-        (name, part)
-        for name, part in module.named_modules()
-        if isinstance(part, (QatLinear, QatEmbedding))
-    ]
+    found = [(name, part) for name, part in module.named_modules() if type(part) in _KINDS]
     if not found:
         raise ValueError("module: expected layers that prepare_qat_ made, got none")
     made = [(name, part, _made(name, part)) for name, part in found]
@@ -156,8 +157,8 @@ def convert_qat_(module: nn.Module) -> Summary:
     return Summary(tuple(entries), tuple(kept))
 
 
-def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
-    """Return what a layer becomes: a packed weight, or a table."""
+def _made(name: str, part: Any) -> Any:
+    """Return what a layer becomes: a packed weight, a table, or codes with their scales."""
     where = f"{name}: " if name else ""
     for key, tensor in [*part._parameters.items(), *part._buffers.items()]:
         problem = None if tensor is None else unusable(tensor)
@@ -167,6 +168,8 @@ def _made(name: str, part: QatLinear | QatEmbedding) -> Any:
         codes, scale = part.int8_weight()
         if isinstance(part, QatEmbedding):
             return layers.Embedding(*map(to_numpy, (codes, scale)))
+        if isinstance(part, QatConv2d):
+            return codes, scale
         return held_int8(codes, scale, part.bias, part.input_options(), part.sparse)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from None
@@ -181,13 +184,15 @@ def _become(part: Any, made: Any) -> None:
         part._buffers.pop(name, None)
     if isinstance(part, QatLinear):
         become_linear(part, made, dtype, adds_bias=False)
+    elif isinstance(part, QatConv2d):
+        become_convolution(part, *made)
     else:
         become_embedding(part, made, dtype)
 
 
 def _entry(name: str, part: Any) -> Converted:
     """Tell what a layer takes in float, and as int8."""
-    kind = "Linear" if isinstance(part, QatLinear) else "Embedding"
+    kind = _KINDS[type(part)]
     rows, columns = shape_of(part)
     bias = getattr(part, "bias", None)
     before = rows * columns * part.weight.element_size() + (0 if bias is None else bias.nbytes)

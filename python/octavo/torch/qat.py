@@ -41,7 +41,7 @@ class _Prepared:
 
     def _start_weight(self: Any, config: Int8Training) -> None:
         self.largest_code = config.largest_code
-        scale = weight_scale(weight_of(self).detach().float(), self.largest_code)
+        scale = weight_scale(weight_of(self).detach().float().flatten(1), self.largest_code)
         self.register_buffer("weight_scale", scale)
         self.weight_log_scale = nn.Parameter(torch.zeros_like(scale))
 
@@ -51,9 +51,11 @@ class _Prepared:
 
     @torch.no_grad()
     def int8_weight(self: Any) -> tuple[Tensor, Tensor]:
-        """Return the codes (rows, columns) int8 and scales (rows,) float32 as they are now."""
+        """Return the codes, of the weight's shape, and scales (rows,) float32 as they are now."""
         scale = self.current_scale()
-        codes = weight_codes(weight_of(self).float(), scale, self.largest_code)
+        weight = weight_of(self)
+        codes = weight_codes(weight.float().flatten(1), scale, self.largest_code)
+        codes = codes.reshape(weight.shape)
         if not (torch.isfinite(codes).all() and torch.isfinite(scale).all()):
             raise ValueError("expected finite weights and scales, got NaN or infinity")
         return codes.to(torch.int8), scale[:, 0]
@@ -152,6 +154,37 @@ class QatLinear(_Prepared, nn.Linear):
         super()._load_from_state_dict(*arguments, **options)
         if self.is_static:
             self._watched = int(self.input_batches)
+
+
+class QatConv2d(_Prepared, nn.Conv2d):
+    """A convolution that trains for int8; made of a `torch.nn.Conv2d` by `prepare_qat_`.
+
+    Each output channel has a scale, and each image is quantized over its own range. A batch norm
+    behind it stays a layer of its own: it scales output channels, which have scales already, so
+    that folding it would change no code.
+
+    Examples
+    --------
+    >>> import torch, octavo.torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(64, 64, 3))
+    >>> _ = octavo.torch.prepare_qat_(model)
+    >>> model(torch.randn(1, 64, 8, 8)).shape
+    torch.Size([1, 64, 6, 6])
+    """
+
+    def start(self, config: Int8Training) -> None:
+        """Take up training; the weight's scales start where rounding to nearest puts them."""
+        self._start_weight(config)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (the name torch.nn.Conv2d has)
+        """Apply the layer: as `torch.nn.Conv2d`, the dtype of `input`."""
+        with torch.autocast(input.device.type, enabled=False):
+            images = input if input.ndim == 4 else input[None]
+            x = fake_rows(images.float().flatten(1), False).reshape(input.shape)
+            rows = self.weight.float().flatten(1)
+            weight = fake_weight(rows, self.current_scale(), self.largest_code)
+            bias = None if self.bias is None else self.bias.float()
+            return self._conv_forward(x, weight.reshape(self.weight.shape), bias).to(input.dtype)
 
 
 class QatEmbedding(_Prepared, nn.Embedding):

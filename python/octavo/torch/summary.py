@@ -20,9 +20,10 @@ class Converted:
     name : str
         The module's name in the model.
     kind : str
-        ``"Linear"``, ``"Conv1D"`` or ``"Embedding"``.
+        ``"Linear"``, ``"Conv1D"``, ``"Conv2d"`` or ``"Embedding"``.
     shape : tuple of int
-        (out_features, in_features), or (num_embeddings, embedding_dim).
+        (out_features, in_features), or (num_embeddings, embedding_dim); of a convolution, outputs
+        and how many products each sums up.
     bytes_before, bytes_after : int
         What its numbers took and take; a weight shared with an earlier layer counts there.
     format : str
@@ -70,12 +71,13 @@ _VERBS = {"int8": ("are", "is"), "training": ("train for", "trains for")}
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of each linear layer and embedding, and of each other large weight.
+    """What became of each linear layer, embedding and convolution, and of other large weights.
 
     Attributes
     ----------
     converted, kept : tuple of Converted, tuple of Kept
-        All linear layers and embeddings; of other modules the weights of 32768 numbers or more.
+        All linear layers, embeddings and convolutions; of other modules the weights of 32768
+        numbers or more.
     state : "int8" or "training"
         What the first are: int8, or float and training for int8.
 

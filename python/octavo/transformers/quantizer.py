@@ -145,7 +145,10 @@ class OctavoQuantizer(HfQuantizer):
             summary = quantize_(
                 model,
                 config.settings(),
-                lambda _part, name: _reason(name, skipped) is None,
+                # Checkpoints hold linear layers and tables.
+                lambda part, name: (
+                    _reason(name, skipped) is None and not isinstance(part, nn.Conv2d)
+                ),
             )
             kept = [replace(k, reason=_reason(k.name, skipped) or k.reason) for k in summary.kept]
             self.summary = replace(summary, kept=tuple(kept))
