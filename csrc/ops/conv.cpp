@@ -171,16 +171,13 @@ class FloatWindowRows {
   // Rows [m0, m0 + rows), side by side; kSlack values behind them may be written too.
   static constexpr std::int64_t kSlack = 8;
   void gather(std::int64_t m0, std::int64_t rows, float* out) const {
-    OutputPlace place(w_, m0);
-    for (std::int64_t r = 0; r < rows; ++r, ++place) {
-      visit_taps(
-          place, first_, count_,
-          [&](std::int64_t at, std::int64_t n) {
-            copy(at, n, out);
-            out += n;
-          },
-          [&](std::int64_t n) { out = std::fill_n(out, n, 0.0f); });
-    }
+    visit_outputs(
+        w_, m0, rows, first_, count_, [](std::int64_t, std::int64_t) {},
+        [&](std::int64_t at, std::int64_t n) {
+          copy(at, n, out);
+          out += n;
+        },
+        [&](std::int64_t n) { out = std::fill_n(out, n, 0.0f); });
   }
 
  private:

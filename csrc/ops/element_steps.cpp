@@ -18,6 +18,7 @@ namespace {
 
 // Elements one thread does in about 5 us: int8 codes become float32 and back.
 constexpr std::int64_t kElementsPerThread = 16384;
+constexpr std::int64_t kShortRow = 256;
 
 // body(begin, count) for stretches of [0, units), which together are so many elements.
 template <class Body>
@@ -118,9 +119,7 @@ std::unique_ptr<const GraphStep> row_step(Tensor x, Tensor out, std::int64_t row
                                           const ElementwiseArgs& args) {
   // Short rows go side by side: what is left of sixteen lanes takes as long as some of them.
   std::int64_t together = 1;
-  while (channels * together % 16 != 0 && channels * together < 256 && rows % (2 * together) == 0) {
-    together *= 2;
-  }
+  while (channels * together < kShortRow && rows % (2 * together) == 0) together *= 2;
   const std::int64_t bytes = channels * (args.codes ? 1 : std::int64_t{sizeof(float)});
   std::vector<std::uint8_t> row(static_cast<std::size_t>(bytes * together));
   for (std::int64_t i = 0; i < together; ++i) {

@@ -30,28 +30,29 @@ inline void copy_sixteens(const std::uint8_t* source, std::uint64_t flips, std::
 void WindowRows::gather(std::int64_t m0, std::int64_t rows, std::uint8_t flip, std::uint8_t* out,
                         std::int64_t stride) const {
   const std::uint64_t flips = flip * 0x0101010101010101u;
-  OutputPlace place(w_, m0);
-  for (std::int64_t r = 0; r < rows; ++r, ++place) {
-    const std::int32_t zero = images_ == nullptr ? zero_point_ : images_->zero_point[place.image];
-    const int padding = static_cast<std::uint8_t>(zero) ^ flip;
-    std::uint8_t* next = out + r * stride;
-    const std::uint8_t* const end = next + stride;
-    visit_taps(
-        place, first_, count_,
-        [&](std::int64_t at, std::int64_t n) {
-          const std::int64_t sixteens = (n + 15) & ~std::int64_t{15};
-          if (sixteens <= end - next && at + sixteens <= x_bytes_) {
-            copy_sixteens(x_ + at, flips, n, next);
-          } else {
-            copy_code_run(x_ + at, flip, n, next);
-          }
-          next += n;
-        },
-        [&](std::int64_t n) {
-          std::memset(next, padding, static_cast<std::size_t>(n));
-          next += n;
-        });
-  }
+  int padding = 0;
+  std::uint8_t *next = out, *end = out;
+  visit_outputs(
+      w_, m0, rows, first_, count_,
+      [&](std::int64_t r, std::int64_t image) {
+        const std::int32_t zero = images_ == nullptr ? zero_point_ : images_->zero_point[image];
+        padding = static_cast<std::uint8_t>(zero) ^ flip;
+        next = out + r * stride;
+        end = next + stride;
+      },
+      [&](std::int64_t at, std::int64_t n) {
+        const std::int64_t sixteens = (n + 15) & ~std::int64_t{15};
+        if (sixteens <= end - next && at + sixteens <= x_bytes_) {
+          copy_sixteens(x_ + at, flips, n, next);
+        } else {
+          copy_code_run(x_ + at, flip, n, next);
+        }
+        next += n;
+      },
+      [&](std::int64_t n) {
+        std::memset(next, padding, static_cast<std::size_t>(n));
+        next += n;
+      });
 }
 
 void WindowRows::fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block) const {
@@ -66,7 +67,7 @@ void WindowRows::fill(std::int64_t m0, std::int64_t rows, const CodeBlock& block
   if (images_ == nullptr) return;
   const std::int32_t shift = block.form == ActivationEncoding::kU8 ? 128 : 0;
   OutputPlace place(w_, m0);
-  for (std::int64_t r = 0; r < rows; ++r, ++place) {
+  for (std::int64_t r = 0; r < rows; ++r, place += 1) {
     block.row_scale[r] = images_->scale[place.image];
     block.zero_point[r] = images_->zero_point[place.image] + shift;
   }

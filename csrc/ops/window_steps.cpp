@@ -55,10 +55,7 @@ struct WindowStep {
     const KernelRow<WindowArgs>& kernel = select<WindowArgs>(active_isas());
     const std::int64_t top = y * w.stride_h - w.top, at_once = together();
     const Taps rows(top, w.dilation_h, w.kernel_h, w.height);
-    // The first output behind those that have all of their columns.
-    const std::int64_t behind = w.width - (w.kernel_w - 1) * w.dilation_w + w.left;
-    const std::int64_t whole_end =
-        behind > 0 ? std::min(w.out_width, ceil_div(behind, w.stride_w)) : 0;
+    const std::int64_t whole_end = w.whole_end();
     const std::int64_t row = (image * w.height + top + rows.begin * w.dilation_h) * w.width;
     for (std::int64_t ox = 0; ox < w.out_width;) {
       const std::int64_t left = ox * w.stride_w - w.left;
