@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from octavo import _checks
-from octavo._types import Array
+from octavo._types import Array, Float32
 
 GROUPS = (32, 64, 128)
 """How many neighbouring inputs of a weight may share a scale."""
@@ -24,6 +24,19 @@ def range_to_scale(lo: Array, hi: Array, steps: int) -> Array:
     # A range wider than float32 can say is divided before it is added up.
     scale = np.where(np.isinf(width), hi / count - lo / count, width / count)
     return normal_scale(scale, width == 0)
+
+
+def sum_multiplier(out_scale: float, *scales: Array | float) -> Float32:
+    """Return what makes codes of sums of codes: the product of their scales over the result's.
+
+    Each operation rounds to float32, as in XNNPACK: what it computes so has the same codes.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        product = np.float32(1)
+        for scale in scales:
+            product = product * np.asarray(scale, np.float32)
+        found: Float32 = product / np.float32(out_scale)
+    return found
 
 
 def group_size(size: object) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from octavo import _checks
 from octavo._ops.quantize import quantize_linear
+from octavo._scales import sum_multiplier
 from octavo._types import Array
 from octavo.nn import _state, images
 from octavo.nn.images import ImageLayer, Operand, Steps, Windows
@@ -268,12 +269,11 @@ class Conv2d(Convolution):
         if x.scale is None:
             return self._dynamic(x)
         scale, zero_point = self._codes(x)
-        product = np.float64(x.scale) * self.weight_scale
-        bias = np.zeros(self.out_channels) if self.bias is None else self.bias / product
+        bias = (0 if self.bias is None else self.bias) / (np.float64(x.scale) * self.weight_scale)
         parts = {
             "weight": self.weight,
             "bias": np.clip(np.rint(bias), -(2**31), 2**31 - 1).astype(np.int32),
-            "multiplier": (product / scale).astype(np.float32),
+            "multiplier": sum_multiplier(scale, x.scale, self.weight_scale),
             "zero_point": x.zero_point,
             "out_zero_point": zero_point,
             **images.code_bounds(self.activation, scale, zero_point),

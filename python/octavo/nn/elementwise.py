@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from octavo import _checks
+from octavo._scales import sum_multiplier
 from octavo._types import Array
 from octavo.nn import _state
 from octavo.nn.images import FUSED, ImageLayer, Operand, Steps, code_bounds, float_bounds, operand
@@ -178,7 +179,7 @@ class PReLU(ImageLayer):
             **rows,
             "alpha": alpha.data,
             "multiplier": float(np.float32(x.scale / scale)),
-            "negative_multiplier": float(np.float32(x.scale * float(alpha.scale) / scale)),
+            "negative_multiplier": float(sum_multiplier(scale, x.scale, alpha.scale)),
             "zero_point": x.zero_point,
             "alpha_zero_point": 0,
             "out_zero_point": zero_point,

@@ -104,11 +104,11 @@ def _two(steps: Steps, op: Op) -> bool:
         "out_zero_point": zero_point,
     }
     if kind == "mul":
-        codes["multiplier"] = ratio(a_scale * b_scale, scale)
+        codes["multiplier"] = ratio(scale, a_scale, b_scale)
     else:
         signs = [-1 if kind == "sub" and position == 1 else 1 for position in order]
-        codes["a_multiplier"] = signs[0] * ratio(a_scale, scale)
-        codes["b_multiplier"] = signs[1] * ratio(b_scale, scale)
+        codes["a_multiplier"] = signs[0] * ratio(scale, a_scale)
+        codes["b_multiplier"] = signs[1] * ratio(scale, b_scale)
     name = "add_mul" if kind == "mul" else "add_add"
     steps.add(name, **found, **bounds, **codes, out=steps.at(op.operator.outputs[0]))
     return True

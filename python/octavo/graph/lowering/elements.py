@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from octavo._scales import sum_multiplier
 from octavo._types import Array, Float32
 from octavo.graph.evaluate import activated, quantization_of
 from octavo.graph.kinds import KINDS, Shape
@@ -100,8 +101,8 @@ def _prelu(steps: Steps, op: Op) -> bool:
         **steps.ends(op),
         shape=(math.prod(shape) // width, width),
         alpha=alpha,
-        multiplier=ratio(scale, out_scale),
-        negative_multiplier=ratio(scale * by, out_scale),
+        multiplier=ratio(out_scale, scale),
+        negative_multiplier=ratio(out_scale, scale, by),
         zero_point=zero_point,
         alpha_zero_point=alpha_zero_point,
         out_zero_point=out_zero_point,
@@ -116,17 +117,17 @@ def _slope(steps: Steps, op: Op, alpha: Array) -> bool:
     return True
 
 
-def ratio(scale: float, out_scale: float) -> float:
-    """Return the multiplier of a step that changes a scale."""
-    return float(ratios(np.float64(scale), out_scale))
+def ratio(out_scale: float, *scales: float) -> float:
+    """Return the multiplier of a step that changes a scale, or multiplies two; see `ratios`."""
+    return float(ratios(out_scale, *scales))
 
 
-def ratios(scales: Array | np.float64, out_scale: float) -> Float32:
-    """Return the multipliers of a step that changes scales.
+def ratios(out_scale: float, *scales: Array | float) -> Float32:
+    """Return the multipliers of a step whose sums have the product of some scales.
 
     Sums of codes times those that are refused could be infinite, and their differences NaN.
     """
-    found = np.asarray(scales / np.float64(out_scale), np.float32)
+    found = sum_multiplier(out_scale, *scales)
     if (found > _LARGEST_RATIO).any():
         raise ValueError(
             f"expected scales up to {_LARGEST_RATIO} times the result's, {out_scale}, got more"

@@ -153,8 +153,7 @@ def _code_product(
     x, weight = op.x(values), op.x(1)
     scale, zero_point = scale_of(x)
     out_scale, out_zero_point = scale_of(op.out)
-    products = np.float64(scale) * quantization_of(weight).scale.astype(np.float64)
-    multiplier = ratios(products, out_scale)
+    multiplier = ratios(out_scale, scale, quantization_of(weight).scale)
     arguments |= {
         "multiplier": np.broadcast_to(multiplier, op.out.shape[-1:]),
         "zero_point": zero_point,
@@ -242,7 +241,7 @@ def _averaged(steps: Steps, op: Op, geometry: dict[str, Any], kernel: tuple[int,
         return True
     if op.has(S8, 0):
         codes = op.scales()
-        ratio(codes["scale"], codes["out_scale"])  # refuses what overflows
+        ratio(codes["out_scale"], codes["scale"])  # refuses what overflows
         steps.add("add_average_pool", **arguments, **codes)
         return True
     return False
