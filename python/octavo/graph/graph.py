@@ -42,7 +42,9 @@ class Quantization:
 
     def dequantized(self, codes: Array) -> Float32:
         """Return what codes stand for, ``float32(code - zero_point) * scale``."""
-        scale, _ = self._beside(codes)
+        scale, zero_point = self._beside(codes)
+        if codes.dtype.itemsize <= 2:  # exact in float32
+            return (codes.astype(np.float32) - zero_point.astype(np.float32)) * scale
         return self.centred(codes).astype(np.float32) * scale
 
     def centred(self, codes: Array) -> Int64:
@@ -52,10 +54,10 @@ class Quantization:
     def quantized(self, values: Array, dtype: np.dtype[Any]) -> Array:
         """Return the codes of values: ``rint(value / scale) + zero_point`` within `dtype`."""
         scale, zero_point = self._beside(values)
-        limits = np.iinfo(dtype)
+        limits, exact = np.iinfo(dtype), np.float32 if np.dtype(dtype).itemsize <= 2 else np.float64
         with np.errstate(all="ignore"):
-            steps = np.rint(values.astype(np.float32) / scale, dtype=np.float64)
-        steps = np.nan_to_num(steps, nan=0.0) + zero_point
+            steps = np.rint(values.astype(np.float32, copy=False) / scale).astype(exact, copy=False)
+        steps = np.where(np.isnan(steps), exact(0), steps) + zero_point.astype(exact)
         return np.clip(steps, limits.min, limits.max).astype(dtype)
 
     def equals(self, other: Quantization | None) -> bool:
