@@ -252,6 +252,9 @@ def test_what_it_is_made_of() -> None:
     for wrong in ({}, {"model_path": "x", "model_content": content}):
         with pytest.raises(ValueError, match="model_path or model_content, got both or neither"):
             tflite.Interpreter(**wrong)
+    assert tflite.Interpreter(None, content, None, 1).get_input_details()[0]["name"] == "x"
+    with pytest.raises(ValueError, match="octavo runs on CPUs alone"):
+        tflite.Interpreter(model_content=content, experimental_delegates=["a delegate"])
     with pytest.raises(ValueError, match="num_threads: expected a value"):
         tflite.Interpreter(model_content=content, num_threads=0)
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from octavo.tflite.interpreter import Interpreter, SignatureRunner
+from octavo.tflite.interpreter import Interpreter
 from octavo.tflite.model import Model, TensorInfo, load
 from octavo.tflite.reader import ModelFile, read
+from octavo.tflite.signature import SignatureRunner
 from octavo.tflite.writer import save, to_bytes
 
 __all__ = [

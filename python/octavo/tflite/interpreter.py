@@ -13,10 +13,9 @@ import numpy as np
 from octavo import _checks, runtime
 from octavo._text import shown
 from octavo._types import Array
-from octavo.graph import Quantization, Session, Signature, Tensor
+from octavo.graph import Quantization, Session, Tensor
 from octavo.tflite.reader import read
-
-Details = dict[str, Any]
+from octavo.tflite.signature import Details, SignatureRunner
 
 
 class Interpreter:
@@ -27,6 +26,8 @@ class Interpreter:
     model_path : path, optional
     model_content : bytes, optional
         The file, or what it holds.
+    experimental_delegates : None
+        There are none here.
     num_threads : int, optional
         Threads that `invoke` may use; by default as many as `octavo.runtime` says. Unlike
         TensorFlow Lite's, results do not depend on it.
@@ -52,13 +53,16 @@ class Interpreter:
         self,
         model_path: str | os.PathLike[str] | None = None,
         model_content: bytes | None = None,
-        *,
+        experimental_delegates: Sequence[Any] | None = None,
         num_threads: int | None = None,
+        *,
         experimental_preserve_all_tensors: bool = False,
     ) -> None:
         source = model_path if model_content is None else model_content
         if source is None or (model_path is not None and model_content is not None):
             raise ValueError("expected model_path or model_content, got both or neither")
+        if experimental_delegates:
+            raise ValueError("experimental_delegates: expected none, octavo runs on CPUs alone")
         if num_threads is not None:
             _checks.integer(num_threads, "num_threads", 1)
         file = read(source)
@@ -255,43 +259,3 @@ def _quantization_details(tensor: Tensor) -> Details:
             "quantized_dimension": codes.axis,
         },
     }
-
-
-class SignatureRunner:
-    """A function of a signature's inputs by name, which returns its outputs by name.
-
-    Parameters
-    ----------
-    interpreter : Interpreter
-    signature : octavo.graph.Signature
-    """
-
-    def __init__(self, interpreter: Interpreter, signature: Signature) -> None:
-        self._interpreter, self._signature = interpreter, signature
-
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
-        """Run the model; inputs may have other shapes than before."""
-        wanted = self._signature.inputs
-        if inputs.keys() != wanted.keys():
-            raise ValueError(f"expected inputs {shown([*wanted])}, got {shown([*inputs])}")
-        arrays = {name: _checks.as_array(value, name) for name, value in inputs.items()}
-        for name, array in arrays.items():
-            self._interpreter.resize_tensor_input(wanted[name], array.shape)
-        self._interpreter.allocate_tensors()
-        for name, array in arrays.items():
-            self._interpreter.set_tensor(wanted[name], array)
-        self._interpreter.invoke()
-        outputs = self._signature.outputs
-        return {name: self._interpreter.get_tensor(index) for name, index in outputs.items()}
-
-    def get_input_details(self) -> dict[str, Details]:
-        """Return the details of inputs by their names in the signature."""
-        return self._details(self._signature.inputs)
-
-    def get_output_details(self) -> dict[str, Details]:
-        """Return the details of outputs by their names in the signature."""
-        return self._details(self._signature.outputs)
-
-    def _details(self, names: dict[str, int]) -> dict[str, Details]:
-        details = self._interpreter.get_tensor_details()
-        return {name: details[index] for name, index in names.items()}
