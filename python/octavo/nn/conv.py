@@ -282,19 +282,19 @@ class Conv2d(Convolution):
         return self._convolution(name, x, parts, (scale, zero_point))
 
     def _dynamic(self, x: Operand) -> Steps:
-        parts: dict[str, Any] = {"weight": self.weight, **images.float_bounds(self.activation)}
+        name, parts = "conv_dynamic", {"weight": self.weight, "scale": self.weight_scale}
         if self.depthwise:
-            parts["weight"] = np.ascontiguousarray(np.moveaxis(self.weight, -1, 0)[..., None])
-            parts["groups"] = x.shape[-1]
-        parts |= {"scale": self.weight_scale, "bias": self.bias}
-        return self._convolution("conv_dynamic", x, parts)
+            name, parts = "depthwise_f32", {"weight": self.dequantized()}
+        bounds = images.float_bounds(self.activation)
+        return self._convolution(name, x, {**parts, "bias": self.bias, **bounds})
 
 
 class DepthwiseConv2d(Conv2d):
     """A `Conv2d` with weights (kernel_height, kernel_width, out_channels) for each channel.
 
     Where there are `m` times as many outputs as inputs, outputs `c * m` to `c * m + m - 1` are made
-    of channel c.
+    of channel c.  Between float32 images it computes in float32, with what its codes stand for:
+    memory bounds it, and images are not quantized for a few products of each value.
     """
 
     depthwise = True
