@@ -89,7 +89,9 @@ class _Draft:
         return {"out_zero_point": self.code(), **bounds}
 
     def bounds(self) -> dict[str, float]:
-        return self.rng.choice(({}, {"low": 0.0}, {"low": -1.0, "high": 1.0}, {"high": 6.0}))
+        return self.rng.choice(
+            ({}, {"low": 0.0}, {"low": 0.0, "high": 6.0}, {"low": -1.0, "high": 1.0})
+        )
 
     def windows(self, shape: Shape, *, pools: bool = False) -> tuple[dict[str, Any], list[int]]:
         """Return what places windows, and the kernel; those of pools have inputs."""

@@ -91,6 +91,7 @@ class FloatSink final : public SumSink {
     args.col_scale = scale_ + block.n0;
     args.bias = bias_ == nullptr ? nullptr : bias_ + block.n0;
     args.activation = bounds_.activation();
+    args.relu_high = bounds_.high;
     const Rows<float> out = {out_.data + block.m0 * out_.stride + block.n0, out_.stride};
     args.out = out.data;
     args.out_stride = out.stride;
@@ -298,8 +299,9 @@ std::unique_ptr<const GraphStep> conv_f32(const WindowTensors& tensors,
   for (std::int64_t g = 0; g < size.count; ++g) {
     const std::int64_t n0 = g * size.outputs;
     auto panels = std::make_shared<const PanelsF32>(weight.values + n0 * k, size.outputs, k);
-    layers.push_back(std::make_unique<const LinearF32>(
-        std::move(panels), bias == nullptr ? nullptr : bias + n0, bounds.activation(), nullptr));
+    layers.push_back(std::make_unique<const LinearF32>(std::move(panels),
+                                                       bias == nullptr ? nullptr : bias + n0,
+                                                       bounds.activation(), nullptr, bounds.high));
     nbytes += layers.back()->nbytes();
   }
   return make_step(

@@ -23,11 +23,8 @@ struct Bounds {
   float low = -std::numeric_limits<float>::infinity();
   float high = std::numeric_limits<float>::infinity();
 
-  // The one that has them, if there is one, and what is left to be done after it.
-  Activation activation() const {
-    const bool relu = low == 0.0f && high == std::numeric_limits<float>::infinity();
-    return relu ? Activation::kRelu : Activation::kNone;
-  }
+  // The one that has them with its relu_high, if it is one, and what is left to be done after it.
+  Activation activation() const { return low == 0.0f ? Activation::kRelu : Activation::kNone; }
   Bounds behind_activation() const { return activation() == Activation::kNone ? *this : Bounds{}; }
 
   bool any() const { return low != -high || high != std::numeric_limits<float>::infinity(); }

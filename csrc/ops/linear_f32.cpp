@@ -115,6 +115,7 @@ class Product {
     args.residual = at(added_.after);
     args.residual_stride = added_.after.stride;
     args.activation = layer_.activation();
+    args.relu_high = layer_.relu_high();
     args.out = static_cast<float*>(out_.data) + m0 * out_.stride + n0;
     args.out_stride = out_.stride;
     select<EpilogueArgs>(active_isas()).run(args);
@@ -139,11 +140,12 @@ void scale_rows(std::int64_t m, std::int64_t k, Rows<const float> x, const float
 }  // namespace
 
 LinearF32::LinearF32(std::shared_ptr<const PanelsF32> weight, const float* bias,
-                     Activation activation, const float* multiplier)
+                     Activation activation, const float* multiplier, float relu_high)
     : weight_(std::move(weight)),
       bias_(copy_floats(bias, n())),
       multiplier_(copy_floats(multiplier, k())),
-      activation_(activation) {}
+      activation_(activation),
+      relu_high_(relu_high) {}
 
 void LinearF32::run(std::int64_t m, Rows<const float> x, const Added& added, Rows<void> out) const {
   if (m == 0 || n() == 0) return;

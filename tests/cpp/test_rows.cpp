@@ -178,6 +178,8 @@ struct EpilogueData {
 constexpr float kOutScale = 0.043f;
 constexpr int kOutZeroPoint = 5;
 
+float relu_high(const EpilogueCase& c) { return c.addend ? 1.5f : kInf; }
+
 float expected_output(const EpilogueCase& c, EpilogueData& d, std::int64_t m, std::int64_t n) {
   const std::uint32_t shift =
       static_cast<std::uint32_t>(d.zero_point[m]) * static_cast<std::uint32_t>(d.col_sum[n]);
@@ -187,6 +189,7 @@ float expected_output(const EpilogueCase& c, EpilogueData& d, std::int64_t m, st
   if (c.bias) y = y + d.bias[n];
   if (c.addend) y = y + d.addend[m * d.stride + n];
   y = activation_of(c.activation, y);
+  if (c.activation == Activation::kRelu && y > relu_high(c)) y = relu_high(c);
   if (c.residual) y = y + d.residual[m * d.stride + n];
   return y;
 }
@@ -211,6 +214,7 @@ void check_epilogue(const KernelRow<EpilogueArgs>& kernel, const EpilogueCase& c
   args.residual = c.residual ? d.residual.data() : nullptr;
   args.residual_stride = d.stride;
   args.activation = c.activation;
+  args.relu_high = relu_high(c);
   args.out = out.data();
   args.out_stride = d.stride;
   args.out_scale = c.int8_out ? &kOutScale : nullptr;

@@ -113,8 +113,9 @@ def test_conv_f32(rng: np.random.Generator, windows: Windows, groups: int) -> No
             size[at] += np.abs(products).sum(axis=2).ravel()
     bound = 2.0**-23 * (weight[0].size + 2) * (size + np.abs(bias))
     arguments = windows.arguments("kernel") | {"weight": weight, "bias": bias, "groups": groups}
-    found = run("conv_f32", windows.out(n, F), {"x": x}, low=-1.5, high=2.5, **arguments)
-    assert np.all(np.abs(found - np.clip(expected + bias, -1.5, 2.5)) <= bound)
+    for low, high in ((-1.5, 2.5), (0.0, 1.5), (0.0, np.inf)):
+        found = run("conv_f32", windows.out(n, F), {"x": x}, low=low, high=high, **arguments)
+        assert np.all(np.abs(found - np.clip(expected + bias, low, high)) <= bound)
 
 
 @by_all_windows

@@ -47,6 +47,7 @@ static OCTAVO_INLINE void some_columns(const EpilogueArgs& args, const EpilogueR
   if (args.bias) y = add(y, load_some(args.bias + n0, n));
   if (row.addend) y = add(y, load_some(row.addend + n0, n));
   y = activate<A>(y);
+  if (A == Activation::kRelu) y = min(set1(args.relu_high), y);  // as there, NaN stays
   if (row.residual) y = add(y, load_some(row.residual + n0, n));
   put_out(args, row, n0, n, y);
 }

@@ -5,7 +5,7 @@
 //   y = t * (row_scale[m] * col_scale[n])                  or acc[m][n] itself where it is scaled
 //   y += bias[n]
 //   y += addend[m][n]
-//   y = activation(y)
+//   y = activation(y)                          kRelu: then min(y, relu_high); NaN stays
 //   y += residual[m][n]
 //   out = y                                                or its int8 code
 //
@@ -13,6 +13,7 @@
 // as zero. `n` need not be a multiple of 16; arrays over n may end exactly at n. acc rows are whole
 // panels.
 #pragma once
+#include <math.h>
 #include <stdint.h>
 
 namespace octavo {
@@ -35,6 +36,7 @@ struct EpilogueArgs {
   const float* residual;      // or null
   int64_t residual_stride;    // elements
   Activation activation;
+  float relu_high = HUGE_VALF;
   void* out;               // float32, or int8 when out_scale is set
   int64_t out_stride;      // elements
   const float* out_scale;  // one value, or null for float32 output
