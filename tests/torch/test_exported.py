@@ -283,6 +283,14 @@ def test_names_are_those_of_arguments_and_keys() -> None:
     assert graph.name == "Model"
 
 
+def test_tensors_are_called_as_layers_are() -> None:
+    block = image_models.Residual(conv(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.LayerNorm(8))
+    graph = octavo.torch.to_graph(nn.Sequential(block).eval(), (torch.zeros(IMAGE),))
+    names = [graph.tensors[one.outputs[0]].name for one in graph.operators]
+    assert (names[0], names[1], names[-1]) == ("0.layers.0", "0.layers.3", "0.add")
+    assert len({one.name for one in graph.tensors}) == len(graph.tensors)
+
+
 def test_a_graph_keeps_its_weights_while_the_module_trains_on() -> None:
     module = nn.Linear(3, 2)
     graph = octavo.torch.to_graph(module, (torch.ones(1, 3),))

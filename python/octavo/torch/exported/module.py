@@ -100,7 +100,7 @@ def to_graph(
             raise ValueError(f"module.{name}: expected a CPU tensor, got one on {tensor.device}")
     with evaluating(module), torch.no_grad():
         program = _exported(module, args, dict(kwargs or {}))
-        graph = _Walk(program).graph(type(module).__name__)
+        graph = _Walk(program, module).graph(type(module).__name__)
     graph.check()
     return graph
 
@@ -123,8 +123,10 @@ def _exported(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 class _Walk:
     """The nodes of an exported program, one after the other."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, module: nn.Module) -> None:
         self._program = program
+        parts = module.named_modules()
+        self._leaves = {path for path, part in parts if not any(part.children())}
         self._builder = Builder()
         self._values: dict[Any, Any] = {}
         targets = {node.target for node in program.graph.nodes}
@@ -144,7 +146,7 @@ class _Walk:
         held = {**self._program.state_dict, **self._program.constants}
         inputs = {}
         for node in self._program.graph.nodes:
-            builder.node, builder.result = node.name, node.meta.get("val")
+            builder.node, builder.result = self._name(node), node.meta.get("val")
             if node.op == "placeholder" and node.name in constants:
                 self._values[node] = held[constants[node.name]]
                 builder.name(self._values[node], constants[node.name])
@@ -160,6 +162,11 @@ class _Walk:
                 return builder.graph(inputs, self._outputs(node.args[0]), name)
             self._count(node)
         raise AssertionError("an exported program ends with its outputs")
+
+    def _name(self, node: Any) -> str:
+        """Return the name of the layer that a node is of, or of the module and the node's own."""
+        path = _layer(node)
+        return path if path in self._leaves and path else f"{path}.{node.name}".lstrip(".")
 
     def _order(self, like: torch.Tensor) -> tuple[int, ...]:
         """Return how an input or output lies."""
@@ -201,11 +208,17 @@ class _Walk:
         return made
 
 
+def _layer(node: Any) -> str:
+    """Return the name of the innermost module that a node comes from."""
+    layers = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+    return layers[-1] if layers else ""
+
+
 def _place(node: Any) -> str:
     """Return where in the module a node comes from."""
-    layers = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+    layer = _layer(node)
     lines = re.findall(r'File "(.*)", line (\d+), in .*\n(.*)', node.meta.get("stack_trace") or "")
-    where = f"in {layers[-1]}" if layers else "in the module itself"
+    where = f"in {layer}" if layer else "in the module itself"
     own = [line for line in lines if not line[0].startswith(_TORCH)] or lines
     if not own:
         return where

@@ -53,7 +53,7 @@ class Builder:
     readers: dict[int, int] = field(default_factory=dict)
     """How many nodes of the exported program read a tensor."""
     node: str = ""
-    """The name of the node at work, which its tensors get."""
+    """What tensors of the node at work are called."""
     result: Any = None
     """What torch says of the node's result: its shape and dtype."""
     _names: dict[int, str] = field(default_factory=dict)
@@ -183,6 +183,7 @@ class Builder:
             operator.outputs = tuple(new[index] for index in operator.outputs)
         given = {key: new[value.tensor] for key, value in inputs.items()}
         made = {key: new[index] for key, index in outputs.items()}
+        _name_apart([self.tensors[index] for index in sorted(needed)])
         return Graph(
             [self.tensors[index] for index in sorted(needed)],
             kept[::-1],
@@ -202,6 +203,17 @@ def _numpy_type(dtype: torch.dtype) -> np.dtype[Any]:
     if dtype == torch.bfloat16:
         raise ValueError("expected no bfloat16, which graphs do not have")
     return to_array(torch.empty(0, dtype=dtype)).dtype
+
+
+def _name_apart(tensors: Sequence[Tensor]) -> None:
+    """Give tensors of one name numbers."""
+    taken: set[str] = set()
+    for tensor in tensors:
+        name, count = tensor.name, 0
+        while tensor.name in taken:
+            count += 1
+            tensor.name = f"{name}_{count}"
+        taken.add(tensor.name)
 
 
 def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
