@@ -18,17 +18,15 @@ static inline __m512i looked_up(const Table& table, __m512i x) {
 
 }  // namespace
 
-void lookup_s8_avx512vbmi2(const LookupS8Args& args) noexcept {
+void lookup_s8_avx512vbmi2(const LookupS8Args& given) noexcept {
+  const LookupS8Args args = given;  // which no store changes
   Table table;
   for (int i = 0; i < 4; ++i) table.quarter[i] = _mm512_loadu_si512(args.table + 64 * i);
   int64_t i = 0;
   for (; i + 64 <= args.n; i += 64) {
     _mm512_storeu_si512(args.out + i, looked_up(table, _mm512_loadu_si512(args.x + i)));
   }
-  if (i == args.n) return;
-  const __mmask64 rest = ~0ull >> (64 - (args.n - i));
-  const __m512i x = _mm512_maskz_loadu_epi8(rest, args.x + i);
-  _mm512_mask_storeu_epi8(args.out + i, rest, looked_up(table, x));
+  for (; i < args.n; ++i) args.out[i] = args.table[args.x[i] + 128];
 }
 
 }  // namespace octavo
