@@ -158,14 +158,17 @@ def _check(place: Path, found: tflite.ModelFile) -> None:
 
 
 def _said(found: graph.Graph) -> list[Any]:
-    """Return all that a graph says, in a form that compares NaN by its bits."""
+    """Return all that a graph says, in a form that compares: NaN too, and 0 with -0."""
     tensors = [
         (one.name, one.shape, one.dtype, None if one.data is None else one.data.tobytes())
         for one in found.tensors
     ]
     codes = [one.quantization for one in found.tensors]
     scales = [one and (one.scale.tobytes(), one.zero_point.tolist(), one.axis) for one in codes]
-    operators = [(one.kind, one.inputs, one.outputs, repr(one.options)) for one in found.operators]
+    operators = [
+        (one.kind, one.inputs, one.outputs, repr(one.options).replace("-0.0", "0.0"))
+        for one in found.operators
+    ]
     signatures = [vars(one) for one in found.signatures]
     return [tensors, scales, operators, found.inputs, found.outputs, signatures, found.name]
 

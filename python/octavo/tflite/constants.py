@@ -28,6 +28,7 @@ _DTYPES = {
     )
 }
 _MAX_RANK = 8
+_MOST_ELEMENTS = 1 << 46
 _LEAST_ROOM = 1 << 20
 
 
@@ -60,6 +61,9 @@ class Tensors:
         shape = shape_of(table, "shape")
         if any(size < 0 for size in shape):
             buffer.fail(f"{where}.shape", f"expected sizes of at least 0, got {shown(shape)}")
+        # NumPy has no arrays of such shapes, not even of those with a 0 in them.
+        if math.prod(max(1, size) for size in shape) > _MOST_ELEMENTS:
+            buffer.fail(f"{where}.shape", f"expected at most 2**46 elements, got {shown(shape)}")
         content = self._content(table, where)
         dtype = _DTYPES.get("int8" if kind == "int4" and content is not None else kind)
         if dtype is None:

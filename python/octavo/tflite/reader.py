@@ -193,8 +193,9 @@ def _signature(table: Table) -> Signature:
 def _add_empty(graph: Graph) -> None:
     """Give data to constants without elements, for which a file has no more than for results."""
     made = {*graph.inputs, *(index for one in graph.operators for index in one.outputs)}
+    needed = {index for one in graph.operators for index in one.inputs} - made
     for index, tensor in enumerate(graph.tensors):
-        if 0 in tensor.shape and index not in made and tensor.data is None:
+        if index in needed and 0 in tensor.shape and tensor.data is None:
             tensor.data = np.zeros(tensor.shape, tensor.dtype)
 
 
