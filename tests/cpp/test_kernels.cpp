@@ -71,6 +71,7 @@ constexpr Test kTests[] = {
     {"epilogue", test_epilogue},
     {"requantize", test_requantize},
     {"depthwise_s8", test_depthwise_s8},
+    {"gemm_codes_s8", test_gemm_codes_s8},
     {"quantize_linear", test_quantize_linear},
     {"dequantize_linear", test_dequantize_linear},
     {"widen", test_widen},

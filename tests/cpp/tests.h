@@ -24,6 +24,7 @@ void test_quantize_rows();
 void test_epilogue();
 void test_requantize();
 void test_depthwise_s8();
+void test_gemm_codes_s8();
 void test_quantize_linear();
 void test_dequantize_linear();
 void test_widen();

@@ -174,6 +174,15 @@ static inline __m256i pack_s8x32(I16 a, I16 b) {
 static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
   return {pack_s8x32(a, b), pack_s8x32(c, d)};
 }
+static inline __m256i moved_s8x32(I16 a, I16 b, __m256i move, __m256i least) {
+  const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(a.lo, a.hi), move);
+  const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(b.lo, b.hi), move);
+  return fours_in_turn(_mm256_max_epi8(_mm256_packs_epi16(first, second), least));
+}
+static inline B64 moved_s8(I16 a, I16 b, I16 c, I16 d, int move, int least) {
+  const __m256i by = _mm256_set1_epi16((int16_t)move), from = _mm256_set1_epi8((char)least);
+  return {moved_s8x32(a, b, by, from), moved_s8x32(c, d, by, from)};
+}
 static inline B64 plus_128(B64 x) {
   const __m256i high = _mm256_set1_epi8((char)0x80);
   return {_mm256_xor_si256(x.lo, high), _mm256_xor_si256(x.hi, high)};

@@ -113,12 +113,23 @@ static inline void store_u16_n(uint16_t* p, I16 a, int n) {
   _mm256_mask_storeu_epi16(p, mask_n(n), _mm512_cvtusepi32_epi16(not_below_zero(a).v));
 }
 
-// packs works within 128-bit quarters: the permutation puts the fours back in order.
+// packs works within 128-bit quarters: this permutation puts the fours back in order.
+static inline __m512i in_order(__m512i fours) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, fours);
+}
 static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
   const __m512i fours =
       _mm512_packs_epi16(_mm512_packs_epi32(a.v, b.v), _mm512_packs_epi32(c.v, d.v));
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return {_mm512_permutexvar_epi32(order, fours)};
+  return {in_order(fours)};
+}
+static inline B64 moved_s8(I16 a, I16 b, I16 c, I16 d, int move, int least) {
+  const __m512i by = _mm512_set1_epi16((int16_t)move);
+  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), by);
+  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(c.v, d.v), by);
+  const __m512i fours =
+      _mm512_max_epi8(_mm512_packs_epi16(low, high), _mm512_set1_epi8((char)least));
+  return {in_order(fours)};
 }
 static inline B64 plus_128(B64 x) { return {_mm512_xor_si512(x.v, _mm512_set1_epi8((char)0x80))}; }
 static inline B64 signs(B64 x) { return {_mm512_movm_epi8(_mm512_movepi8_mask(x.v))}; }

@@ -202,6 +202,18 @@ static inline void store_half(uint16_t* p, F16 a) {
 static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
   return {pack_s8(a), pack_s8(b), pack_s8(c), pack_s8(d)};
 }
+static inline int8x16_t moved_s8_16(I16 a, int16x8_t move, int8x16_t least) {
+  const int16x8_t low = vcombine_s16(vqmovn_s32(a.q0), vqmovn_s32(a.q1));
+  const int16x8_t high = vcombine_s16(vqmovn_s32(a.q2), vqmovn_s32(a.q3));
+  return vmaxq_s8(
+      vcombine_s8(vqmovn_s16(vqaddq_s16(low, move)), vqmovn_s16(vqaddq_s16(high, move))), least);
+}
+static inline B64 moved_s8(I16 a, I16 b, I16 c, I16 d, int move, int least) {
+  const int16x8_t by = vdupq_n_s16((int16_t)move);
+  const int8x16_t from = vdupq_n_s8((int8_t)least);
+  return {moved_s8_16(a, by, from), moved_s8_16(b, by, from), moved_s8_16(c, by, from),
+          moved_s8_16(d, by, from)};
+}
 static inline int8x16_t plus_128_16(int8x16_t x) { return veorq_s8(x, vdupq_n_s8(-128)); }
 static inline int8x16_t signs_16(int8x16_t x) { return vshrq_n_s8(x, 7); }
 OCTAVO_UNARY(B64, plus_128, B64, plus_128_16)

@@ -209,13 +209,17 @@ static inline void store_s8(int8_t* p, I16 a) { store_s8_n(p, a, 16); }
 static inline void store_u8(uint8_t* p, I16 a) { store_u8_n(p, a, 16); }
 static inline void store_s16(int16_t* p, I16 a) { store_s16_n(p, a, 16); }
 static inline void store_u16(uint16_t* p, I16 a) { store_u16_n(p, a, 16); }
-// Lanes must fit 16 bits.
-static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) {
+// Lanes saturated to 16 bits plus `move`, and no less than `least`.
+static inline B64 moved_s8(I16 a, I16 b, I16 c, I16 d, int move, int least) {
   B64 r;
   const I16* const from[4] = {&a, &b, &c, &d};
-  for (int i = 0; i < 64; ++i) r.v[i] = (int8_t)clamp1(from[i / 16]->v[i % 16], -128, 127);
+  for (int i = 0; i < 64; ++i) {
+    r.v[i] = (int8_t)clamp1(clamp1(from[i / 16]->v[i % 16], -32768, 32767) + move, least, 127);
+  }
   return r;
 }
+// Lanes must fit 16 bits.
+static inline B64 saturated_s8(I16 a, I16 b, I16 c, I16 d) { return moved_s8(a, b, c, d, 0, -128); }
 static inline B64 plus_128(B64 a) {
   for (int i = 0; i < 64; ++i) a.v[i] = (int8_t)(a.v[i] ^ 0x80);
   return a;
@@ -313,11 +317,7 @@ static inline F16 keep(M16 m, F16 a) {
   F16 r;
   OCTAVO_LANES(m.v[i] ? a.v[i] : 0.0f);
 }
-static inline bool any(M16 m) {
-  bool r = false;
-  for (int i = 0; i < 16; ++i) r = r || m.v[i];
-  return r;
-}
+static inline bool any(M16 m) { return memchr(m.v, 1, 16) != nullptr; }
 static inline M16 either(M16 a, M16 b) {
   M16 r;
   OCTAVO_LANES(a.v[i] || b.v[i]);

@@ -184,6 +184,8 @@ static inline PairF fused(PairF a, PairF b, PairF c) {
 #define _mm256_add_epi16(a, b) OCTAVO_EACH_TWO(_mm_add_epi16, a, b)
 #define _mm256_add_epi32(a, b) OCTAVO_EACH_TWO(_mm_add_epi32, a, b)
 #define _mm256_add_epi64(a, b) OCTAVO_EACH_TWO(_mm_add_epi64, a, b)
+#define _mm256_adds_epi16(a, b) OCTAVO_EACH_TWO(_mm_adds_epi16, a, b)
+#define _mm256_max_epi8(a, b) OCTAVO_EACH_TWO(_mm_max_epi8, a, b)
 #define _mm256_add_ps(a, b) OCTAVO_EACH_TWO(_mm_add_ps, a, b)
 #define _mm256_and_ps(a, b) OCTAVO_EACH_TWO(_mm_and_ps, a, b)
 #define _mm256_and_si256(a, b) OCTAVO_EACH_TWO(_mm_and_si128, a, b)

@@ -122,19 +122,22 @@ static OCTAVO_INLINE void outputs(const DepthwiseS8Args& args, const Block& bloc
   OCTAVO_UNROLL
   for (int i = 0; i < Rows; ++i) {
     int8_t* to = out + (r + i) * args.out_stride + q * args.channels;
-    I16 code[Columns];
+    I16 total[Columns];
     OCTAVO_UNROLL
-    for (int c = 0; c < Columns; ++c) {
-      code[c] = requantized(finished(sum[i][c], block.start), block.multiplier, block.range);
-    }
+    for (int c = 0; c < Columns; ++c) total[c] = finished(sum[i][c], block.start);
+    const F16 by = block.multiplier;
     if constexpr (Columns == 4) {
       if (block.live == 16) {
-        store_sixteens(to, args.channels, saturated_s8(code[0], code[1], code[2], code[3]));
+        store_sixteens(
+            to, args.channels,
+            requantized(total[0], by, total[1], by, total[2], by, total[3], by, block.range));
         continue;
       }
     }
     OCTAVO_UNROLL
-    for (int c = 0; c < Columns; ++c) store_s8_n(to + c * args.channels, code[c], block.live);
+    for (int c = 0; c < Columns; ++c) {
+      store_s8_n(to + c * args.channels, requantized(total[c], by, block.range), block.live);
+    }
   }
 }
 
@@ -158,7 +161,7 @@ static inline void depthwise(const DepthwiseS8Args& given) {
   block.run_units = one_run ? args.kernel_w * block.units : block.units;
   block.run_gap = 64 * (int64_t)(args.dilation_w - 1) * block.units;
   block.run_weights = (args.window_rows + 3) / 4 * 64;
-  block.range = {set1(args.low), set1(args.high), set1_i(args.zero_point)};
+  block.range = code_range(args.low, args.high, args.zero_point);
   block.weights = args.weights;
   block.live = args.channels < 16 ? (int)args.channels : 16;
   for (int64_t first = 0; first < args.channels; first += 16) {
