@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "memory/result_cache.h"
+#include "ops/conv_codes.h"
 #include "ops/gemm_driver.h"
 #include "ops/linear_f32.h"
 #include "ops/quantize.h"
@@ -132,15 +133,22 @@ struct GroupSizes {
       : count(groups), channels(w.channels / groups), outputs(n / groups) {}
 };
 
-// For signed codes what is added to sums of x * weight, and then for codes + 128.
+// For signed codes what is added to sums of x * weight, for codes + 128, and then the sums of
+// magnitudes of weights below zero, n values each.
 std::vector<std::int32_t> offsets_of(const GroupWeights& weights, std::int64_t n,
-                                     const std::int32_t* bias, std::int32_t zero_point) {
-  std::vector<std::int32_t> offsets(static_cast<std::size_t>(2 * n));
+                                     const std::int8_t* values, const std::int32_t* bias,
+                                     std::int32_t zero_point) {
+  std::vector<std::int32_t> offsets(static_cast<std::size_t>(3 * n));
+  const std::int64_t k = weights[0]->k();
   const std::int64_t share = n / static_cast<std::int64_t>(weights.size());
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int32_t sum = weights[i / share]->col_sum()[i % share];
     offsets[i] = wrapping_add(bias == nullptr ? 0 : bias[i], wrapping_mul(-zero_point, sum));
     offsets[n + i] = wrapping_add(offsets[i], wrapping_mul(-128, sum));
+    for (std::int64_t j = 0; j < k; ++j) {
+      const std::int32_t value = values[i * k + j];
+      if (value < 0) offsets[2 * n + i] = wrapping_add(offsets[2 * n + i], -value);
+    }
   }
   return offsets;
 }
@@ -235,8 +243,8 @@ std::unique_ptr<const GraphStep> conv_s8(const WindowTensors& tensors,
                                          std::int32_t zero_point, const CodeRange& codes) {
   const std::int64_t n = weight.n;
   GroupWeights packed = pack_groups(tensors.windows, weight);
-  std::vector<std::int32_t> offsets = offsets_of(packed, n, bias, zero_point);
-  const std::size_t nbytes = nbytes_of(packed) + static_cast<std::size_t>(n) * 12;
+  std::vector<std::int32_t> offsets = offsets_of(packed, n, weight.values, bias, zero_point);
+  const std::size_t nbytes = nbytes_of(packed) + static_cast<std::size_t>(n) * 16;
   return make_step(
       [=, size = GroupSizes(tensors.windows, n, weight.groups), weights = std::move(packed),
        offsets = std::move(offsets), multiplier = copy_of(multiplier, n)](std::uint8_t* arena) {
@@ -245,8 +253,15 @@ std::unique_ptr<const GraphStep> conv_s8(const WindowTensors& tensors,
           const std::int64_t n0 = g * size.outputs;
           const WindowRows rows(w, tensors.x.of<std::int8_t>(arena), g * size.channels,
                                 size.channels, zero_point);
-          const CodeSink sink(offsets.data() + n0, multiplier.data() + n0, codes,
-                              tensors.out.of<std::int8_t>(arena) + n0, n);
+          auto* const out = tensors.out.of<std::int8_t>(arena) + n0;
+          const std::int32_t* offset = offsets.data() + n0;
+          if (runs_in_one_pass(w.outputs(), rows.k(), active_isas())) {
+            const CodesLayer layer = {*weights[g], offset, offset + 2 * n, multiplier.data() + n0,
+                                      codes};
+            run_in_one_pass(w.outputs(), layer, rows, out, n);
+            continue;
+          }
+          const CodeSink sink(offset, multiplier.data() + n0, codes, out, n);
           run_gemm(w.outputs(), *weights[g], rows, sink);
         }
       },

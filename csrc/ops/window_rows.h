@@ -36,10 +36,12 @@ class WindowRows final : public RowSource {
   void gather(std::int64_t m0, std::int64_t rows, std::uint8_t flip, std::uint8_t* out,
               std::int64_t stride) const;
 
-  // Rows of signed codes that lie in the image one by one: null where they do not.
+  // Rows of signed codes that lie in the image, step() from one to the next: null where they do
+  // not.
   const std::int8_t* in_place() const {
     return w_.one_to_one() ? reinterpret_cast<const std::int8_t*>(x_) + first_ : nullptr;
   }
+  std::int64_t step() const { return w_.channels; }
 
  private:
   const Windows& w_;

@@ -10,9 +10,13 @@
 // 2^32; tiers that multiply codes + 128, or complements, undo it with them. Arrays over n, rows of
 // a and rows of out may end exactly at their last element.
 //
-// For layers whose k is small, where sums would take as long to write and to read again as to make.
+// Where k is small, sums take as long to write and to read again as to make. Where it is large,
+// codes that were prepared for a tier's instructions pay: a row says for how many inputs it is
+// meant.
 #pragma once
 #include <stdint.h>
+
+#include "kernels/common/columns.h"
 
 namespace octavo {
 
@@ -32,6 +36,11 @@ struct GemmCodesS8Args {
   int32_t zero_point;
   int8_t* out;
   int64_t out_stride;  // elements
+};
+
+template <>
+struct KernelColumns<GemmCodesS8Args> : PlainColumns {
+  int64_t most_k;
 };
 
 }  // namespace octavo
