@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -107,11 +108,11 @@ def test_static_convolutions(rng: np.random.Generator, case: Any, depthwise: boo
     kind = nn.DepthwiseConv2d if depthwise else nn.Conv2d
     layer = kind.from_float(weight, bias, **options)
     x = rng.integers(-128, 128, (2, 9, 8, case[0]), np.int8)
-    s_x, s_y = np.float64(np.float32(0.02)), np.float64(np.float32(0.05))
-    s_w = layer.weight_scale.astype(np.float64)
+    product = np.float32(0.02) * layer.weight_scale
+    exact = np.float64(np.float32(0.02)) * layer.weight_scale
     acc = sums(x.astype(np.int64) + 11, layer.weight.astype(np.int64), layer, 0)
-    acc = acc + np.rint(bias / (s_x * s_w)).astype(np.int64)
-    t = acc.astype(np.float32) * (s_x * s_w / s_y).astype(np.float32)
+    acc = acc + np.rint(bias / exact).astype(np.int64)
+    t = acc.astype(np.float32) * (product / np.float32(0.05))
     low = -128 if layer.activation == "none" else 7
     high = min(127, np.rint(6 / 0.05) + 7) if layer.activation == "relu6" else 127
     expected = np.clip(np.rint(t) + 7, low, high).astype(np.int8)
@@ -279,6 +280,15 @@ def test_what_layers_say_of_themselves(rng: np.random.Generator) -> None:
     for rows in (1, 2, 3, 4, 5, 6):  # more shapes than programs are kept
         many = np.repeat(x, rows, 0)
         assert_same_bits(layers[1](many)[-1], layers[1](x)[0])
+
+
+def test_many_threads_share_a_layer(rng: np.random.Generator) -> None:
+    layer = nn.Conv2d.from_float(rng.normal(0, 1, (8, 3, 3, 4)), padding=1)
+    images = [rng.normal(0, 1, (1 + i % 6, 9, 8, 4)).astype(np.float32) for i in range(24)]
+    expected = [nn.Conv2d.from_float(layer.dequantized(), padding=1)(x) for x in images]
+    with ThreadPoolExecutor(4) as pool:
+        for y, z in zip(pool.map(layer, images), expected, strict=True):
+            np.testing.assert_allclose(y, z, rtol=1e-5, atol=1e-5)
 
 
 ONES = np.ones((4, 3, 3, 2), np.float32)
