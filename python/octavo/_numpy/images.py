@@ -49,7 +49,17 @@ def patches(x: Array, window: Window, fill: Array | int) -> Array:
 
 
 def _taps(x: Array, window: Window, fill: int) -> Iterator[tuple[tuple[int, int], Array, Array]]:
-    """Yield (i, j), what all outputs read there, and which (oh, ow) lie inside, in order."""
+    """Yield (i, j), what all outputs read there, and which (oh, ow) lie inside, in order.
+
+    Taps that lie below or behind the image for all outputs are left out.
+    """
+    kernel = tuple(
+        min(taps, (extent + padding - 1) // dilation + 1)
+        for taps, extent, padding, dilation in zip(
+            window.kernel, x.shape[1:3], window.padding, window.dilation, strict=True
+        )
+    )
+    window = window._replace(kernel=(kernel[0], kernel[1]))
     rows, columns = window.positions(0, x.shape[1]), window.positions(1, x.shape[2])
     padded = _padded(x, fill)
     for i in range(window.kernel[0]):
