@@ -212,7 +212,7 @@ def test_a_fixed_scale_beside_another() -> None:
 def test_tiny_weights_beside_a_large_bias() -> None:
     weight = np.array([[1e-30, -1e-30], [0.5, 0.25], [0.0, 0.0]], np.float32)
     bias = np.array([3.0, -0.125, 0.75], np.float32)
-    codes, scales, steps, of_steps = weight_and_bias(weight, 0, bias, 0.01)
+    codes, scales, steps, of_steps = weight_and_bias(weight, 0, bias, 0.01, None)
     np.testing.assert_allclose(of_steps.dequantized(steps), bias, rtol=1e-2)
     assert np.abs(steps.astype(np.int64)).max() <= 1 << 30
     assert codes[1].tolist() == [127, 64]

@@ -91,6 +91,29 @@ def test_bias_correction() -> None:
     assert errors[1] < errors[0] / 4
 
 
+@pytest.mark.parametrize("kind", ["conv_2d", "fully_connected"])
+@pytest.mark.parametrize("correct_bias", [False, True])
+def test_gptq(kind: str, correct_bias: bool) -> None:
+    """Errors of inputs that go together make up for each other."""
+    draft, rng = Draft(), np.random.default_rng(0)
+    shape = (1, 6, 6, 16) if kind == "conv_2d" else (36, 16)
+    x = draft.input(*shape)
+    weight = rng.standard_normal((4, 3, 3, 16) if kind == "conv_2d" else (4, 16))
+    weight[..., 0] *= 30  # leaves the others few codes
+    options = CONV | {"stride_w": 2} if kind == "conv_2d" else {}
+    graph = draft.done(draft.op(kind, x, draft.constant(weight), **options))
+    mixed = rng.standard_normal((4, 16))  # all inputs follow four numbers
+    data = [
+        (rng.standard_normal((*shape[:-1], 4)) @ mixed + 1).astype(np.float32) for _ in range(64)
+    ]
+    found = []
+    for rounding in (None, "gptq"):
+        fields = {"activations": "static", "correct_bias": correct_bias, "rounding": rounding}
+        made = octavo.compress(graph, {"quantize": fields}, calibration=data)
+        found.append(reached(graph, made, data))
+    assert found[1] > found[0] + 1
+
+
 def bad() -> Graph:
     """Return three layers, the second of which has a channel that leaves the others few codes."""
     draft, rng = Draft(), np.random.default_rng(1)

@@ -241,9 +241,9 @@ class Converter:
                 return read_recipe("fp16")
             if self.representative_dataset is None:
                 return read_recipe("int8")
-            if self._is_plain_module or isinstance(self._model, GraphSource):
+            if self._is_plain_module:
                 return Recipe(quantize=Quantize(activations="static"))
-            return read_recipe("int8-static")
+            item = "int8-static"
         read = read_graph_recipe if isinstance(self._model, GraphSource) else read_recipe
         try:
             return read(item.value if isinstance(item, Optimize) else item)

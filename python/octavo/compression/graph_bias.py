@@ -12,7 +12,7 @@ import numpy as np
 from octavo._types import Array, Float64
 from octavo.algorithms.smoothing import MeanError
 from octavo.compression.graph_rules import FLOAT, RULES, given, weight_of
-from octavo.compression.graph_weights import channel_codes, copied, finite
+from octavo.compression.graph_weights import Codes, channel_codes, copied, finite
 from octavo.graph import Graph, Operator, Session, Tensor
 
 
@@ -43,7 +43,9 @@ class MeanInputs:
         return (self._sums[index] / self._calls).astype(np.float32)
 
 
-def corrected_biases(graph: Graph, means: MeanInputs) -> dict[int, Array]:
+def corrected_biases(
+    graph: Graph, means: MeanInputs, rounded: Mapping[int, Codes]
+) -> dict[int, Array]:
     """Return for each operator with weights the bias that rounding its weight asks for."""
     found = {}
     for place, operator in enumerate(graph.operators):
@@ -51,7 +53,7 @@ def corrected_biases(graph: Graph, means: MeanInputs) -> dict[int, Array]:
         if index < 0 or rule is None or given(operator, rule.bias) < 0:
             continue
         weight = finite(graph, index)
-        codes, quantization = channel_codes(weight, rule.axis)
+        codes, quantization = rounded.get(place) or channel_codes(weight, rule.axis)
         mean = means.mean(operator.inputs[rule.data])
         wanted = _linear(graph, operator, weight, mean)
         got = _linear(graph, operator, quantization.dequantized(codes), mean)

@@ -24,8 +24,9 @@ from octavo.tflite import read
 Model = Graph | str | os.PathLike[str] | bytes
 SUFFIX = ".tflite"
 _NAMES = ("int8", "int8-static", "fp16")
-_STATIC = Recipe(quantize=Quantize(activations="static"))
-_KEYS = {"dtype", "activations", "observer", "equalize", "correct_bias", "exclude"}
+_STATIC = Recipe(quantize=Quantize(activations="static", equalize=True, correct_bias=True))
+_KEYS = {"dtype", "activations", "observer", "equalize", "correct_bias", "exclude", "rounding"}
+_KEYS |= {"damping"}
 _TYPES = ("int8", "float16")
 
 

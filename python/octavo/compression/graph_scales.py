@@ -28,7 +28,7 @@ def observed(
     graph: Graph,
     feeds: Iterable[Feed],
     make: Make,
-    see: Callable[[dict[int, Array]], None] | None = None,
+    see: Iterable[Callable[[dict[int, Array]], None]] = (),
 ) -> Observers:
     """Return an observer for each float tensor of a graph, after it has run over data.
 
@@ -40,8 +40,8 @@ def observed(
         What it is called with, call by call.
     make : callable
         Returns a new observer for a name.
-    see : callable, optional
-        Gets the values of each call, too.
+    see : iterable of callables
+        They get the values of each call, too.
     """
     tensors = activations(graph)
     observers = {i: make(f"calibration: tensor {shown(graph.tensors[i].name)}") for i in tensors}
@@ -50,8 +50,8 @@ def observed(
         values = run(feed)
         for index, observer in observers.items():
             observer.update(values[index])
-        if see is not None:
-            see(values)
+        for one in see:
+            one(values)
     return observers
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from octavo._types import Array
 from octavo.compression.graph_rules import FLOAT, INT8, RULES, given
-from octavo.compression.graph_weights import finite, weight_and_bias
+from octavo.compression.graph_weights import Codes, finite, weight_and_bias
 from octavo.graph import Graph, Operator, Quantization, Tensor
 
 UINT8 = np.dtype(np.uint8)
@@ -26,6 +26,7 @@ def quantized(
     integer: set[int],
     scales: Mapping[int, Quantization],
     biases: Mapping[int, Array],
+    rounded: Mapping[int, Codes],
     types: Types = (FLOAT, FLOAT),
 ) -> Graph:
     """Return a graph with some operators in int8, and changes of type where others read from them.
@@ -40,10 +41,12 @@ def quantized(
         Of the float tensors that they read and make, and of all inputs and outputs.
     biases : dict of float32 arrays
         Of operators that get another one than their own.
+    rounded : dict of codes
+        Of operators whose weights are not rounded to nearest.
     types : (input type, output type)
         float32, int8 or uint8: of the float inputs and outputs.
     """
-    return _Making(graph, integer, scales, biases, types).whole()
+    return _Making(graph, integer, scales, biases, rounded, types).whole()
 
 
 class _Making:
@@ -60,10 +63,11 @@ class _Making:
         integer: set[int],
         scales: Mapping[int, Quantization],
         biases: Mapping[int, Array],
+        rounded: Mapping[int, Codes],
         types: Types,
     ) -> None:
         self._graph, self._integer, self._scales = graph, integer, scales
-        self._biases = biases
+        self._biases, self._rounded = biases, rounded
         # An input that is an output too is given as the input is.
         self._types = dict.fromkeys(graph.outputs, types[1])
         self._types.update(dict.fromkeys(graph.inputs, types[0]))
@@ -161,6 +165,7 @@ class _Making:
             rule.axis,
             self._biases.get(place, own),
             float(self._scales[operator.inputs[rule.data]].scale[0]),
+            self._rounded.get(place),
         )
         first = self._constant(weight, codes, of_codes)
         return first, -1 if steps is None else self._constant(bias, steps, of_steps)

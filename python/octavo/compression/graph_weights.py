@@ -25,51 +25,48 @@ by would cost more than they save."""
 _DYNAMIC = ("conv_2d", "depthwise_conv_2d", "fully_connected")
 """Kinds with a form of float activations and int8 weights."""
 
+Codes = tuple[Array, Quantization]
+"""A weight's codes, and what they stand for."""
+
 _MOST_BIAS = 2.0**30
 """The largest code of a bias; the sums that it is added to are below as much again."""
 
 
-def channel_codes(
-    weight: Float32, axis: int, least: Float32 | None = None
-) -> tuple[Array, Quantization]:
-    """Round a weight to codes of -127 to 127, with a scale for each channel of an axis.
-
-    Parameters
-    ----------
-    weight : float32 array, finite
-    axis : int
-    least : float32 array, (channels,), optional
-        What scales must not be below.
-
-    Returns
-    -------
-    (codes, quantization)
-    """
+def channel_rows(weight: Float32, axis: int) -> Float32:
+    """Return a weight as (channels of an axis, everything else)."""
     moved = np.moveaxis(weight, axis, 0)
-    rows = moved.reshape(len(moved), -1)
-    codes, scale = nearest_rows(rows)
-    if least is not None and (least > scale).any():
-        scale = np.maximum(scale, least)
-        codes = quantize_linear(rows, scale, axis=0)
-    back = np.ascontiguousarray(np.moveaxis(codes.reshape(moved.shape), 0, axis))
-    return back, Quantization(scale, np.zeros(len(scale), np.int64), axis)
+    return moved.reshape(len(moved), -1)
+
+
+def codes_of_rows(rows: Array, scale: Float32, shape: tuple[int, ...], axis: int) -> Codes:
+    """Return codes as a weight has them; the inverse of `channel_rows`."""
+    moved = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+    codes = np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, axis))
+    return codes, Quantization(scale, np.zeros(len(scale), np.int64), axis)
+
+
+def channel_codes(weight: Float32, axis: int) -> Codes:
+    """Round a weight to codes of -127 to 127, with a scale for each channel of an axis."""
+    return codes_of_rows(*nearest_rows(channel_rows(weight, axis)), weight.shape, axis)
 
 
 def weight_and_bias(
-    weight: Float32, axis: int, bias: Float32 | None, input_scale: float
+    weight: Float32, axis: int, bias: Float32 | None, input_scale: float, rounded: Codes | None
 ) -> tuple[Array, Quantization, Array | None, Quantization | None]:
     """Return the codes of a weight, and those of a bias in int32, in steps of the exact sums.
 
     Where a bias has no code because the channel's weights are tiny beside it, their scale is
-    raised.
+    raised. What has been `rounded` already is taken as it is otherwise.
     """
-    least = None
-    if bias is not None:
-        limit = np.abs(bias, dtype=np.float64) / (np.float64(input_scale) * _MOST_BIAS)
-        least = _checks.rounded(limit, np.float32)
-    codes, quantization = channel_codes(weight, axis, least)
+    codes, quantization = rounded or channel_codes(weight, axis)
     if bias is None:
         return codes, quantization, None, None
+    limit = np.abs(bias, dtype=np.float64) / (np.float64(input_scale) * _MOST_BIAS)
+    least = _checks.rounded(limit, np.float32)
+    if (least > quantization.scale).any():
+        scale = np.maximum(quantization.scale, least)
+        rows = quantize_linear(channel_rows(weight, axis), scale, axis=0)
+        codes, quantization = codes_of_rows(rows, scale, weight.shape, axis)
     scale = np.float32(input_scale) * quantization.scale
     steps = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
     of_bias = replace(quantization, scale=scale, axis=0)
@@ -95,7 +92,12 @@ def dynamic_operators(graph: Graph, kept: Collection[str] = ()) -> set[int]:
     return found
 
 
-def dynamic_range(graph: Graph, chosen: set[int], biases: Mapping[int, Array]) -> Graph:
+def dynamic_range(
+    graph: Graph,
+    chosen: set[int],
+    biases: Mapping[int, Array],
+    rounded: Mapping[int, Codes],
+) -> Graph:
     """Return a copy in which operators have int8 weights, while activations stay float.
 
     Parameters
@@ -106,12 +108,14 @@ def dynamic_range(graph: Graph, chosen: set[int], biases: Mapping[int, Array]) -
         The operators.
     biases : dict of float32 arrays
         Of operators that get another one than their own.
+    rounded : dict of codes
+        Of operators whose weights are not rounded to nearest.
     """
     made = copied(graph)
     for place in chosen:
         operator = graph.operators[place]
         rule, index = RULES[operator.kind], weight_of(graph, operator)
-        codes, quantization = channel_codes(finite(graph, index), rule.axis)
+        codes, quantization = rounded.get(place) or channel_codes(finite(graph, index), rule.axis)
         old = graph.tensors[index]
         operator = with_input(operator, rule.weight, len(made.tensors))
         made.tensors.append(Tensor(old.name, old.shape, codes.dtype, codes, quantization))

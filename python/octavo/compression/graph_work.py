@@ -14,11 +14,12 @@ from octavo.compression.graph_bias import MeanInputs, corrected_biases, with_bia
 from octavo.compression.graph_data import Feeds
 from octavo.compression.graph_equalize import equalized
 from octavo.compression.graph_fuse import fused
+from octavo.compression.graph_rounding import InputMoments
 from octavo.compression.graph_rules import FLOAT, RULES, integer_operators, name_of, weight_of
 from octavo.compression.graph_run import Exposed, Feed
 from octavo.compression.graph_scales import observed, scales_of
 from octavo.compression.graph_static import Types, quantized
-from octavo.compression.graph_weights import dynamic_operators, dynamic_range, half_precision
+from octavo.compression.graph_weights import Codes, dynamic_operators, dynamic_range, half_precision
 from octavo.compression.name_patterns import NamePatterns
 from octavo.compression.observe import make_observer
 from octavo.compression.recipe import Quantize
@@ -77,6 +78,7 @@ class GraphWork:
         patterns.check()
         self._observers: dict[int, Observer] = {}
         self._biases: dict[int, Array] = {}
+        self._rounded: dict[int, Codes] = {}
         self._reference: list[Array] = []
         if quantize.needs_data:
             self._look()
@@ -91,10 +93,11 @@ class GraphWork:
         if self._quantize.dtype == "float16":
             return half_precision(self.graph, names)
         if self._quantize.activations == "dynamic":
-            return dynamic_range(self.graph, dynamic_operators(self.graph, names), self._biases)
+            chosen = dynamic_operators(self.graph, names)
+            return dynamic_range(self.graph, chosen, self._biases, self._rounded)
         integer = integer_operators(self.graph, names)
         scales = scales_of(self.graph, integer, self._observers, self._observer)
-        return quantized(self.graph, integer, scales, self._biases, self._types)
+        return quantized(self.graph, integer, scales, self._biases, self._rounded, self._types)
 
     def measured(self, made: Graph, metric: str) -> float:
         """Return what a small graph reaches by "cosine" or "sqnr", in its worst output."""
@@ -133,9 +136,18 @@ class GraphWork:
     def _look(self) -> None:
         """Run the float graph over the data once."""
         means = MeanInputs(self.graph) if self._quantize.correct_bias else None
-        self._observers = observed(self.graph, self._read(), self._observer, means)
+        moments = (
+            InputMoments(self.graph, self._quantize.correct_bias)
+            if self._quantize.rounding == "gptq"
+            else None
+        )
+        also = [one for one in (means, moments) if one is not None]
+        self._observers = observed(self.graph, self._read(), self._observer, also)
+        if moments is not None:
+            self.progress("rounding weights", 0.5)
+            self._rounded = moments.rounded(self._quantize.damping)
         if means is not None:
-            self._biases = corrected_biases(self.graph, means)
+            self._biases = corrected_biases(self.graph, means, self._rounded)
 
     def _read(self) -> Iterator[Feed]:
         """Yield the calibration data of a pass."""
