@@ -45,7 +45,9 @@ RECIPES: dict[str, Any] = {
         "quantize": {**STATIC, "observer": "minmax", "correct_bias": True}
     },
     "int8 static, equalized": {"quantize": {**STATIC, "equalize": True}},
-    "int8 static, both": {"quantize": {**STATIC, "correct_bias": True, "equalize": True}},
+    "int8 static, biases corrected, equalized": {
+        "quantize": {**STATIC, "correct_bias": True, "equalize": True}
+    },
 }
 
 
