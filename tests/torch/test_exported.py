@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+import octavo.tflite
 import octavo.torch
 from bench.common import image_models
 from octavo.graph import Graph, Session
@@ -255,6 +256,24 @@ def test_layers(name: str) -> None:
 def test_networks(name: str) -> None:
     graph = check(image_models.random(name), torch.randn(1, 3, 32, 32), atol=1e-4)
     assert "transpose" not in {one.kind for one in graph.operators}
+
+
+@pytest.mark.parametrize("name", ["groups", "slopes", "pixels", "flat", "encoder", "mobilenet_v3"])
+def test_litert_gives_what_the_module_gives(name: str) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter", reason="runs the files")
+    pytest.importorskip("flatbuffers", reason="writes the files")
+    module, shape = LAYERS.get(name, (None, (1, 3, 32, 32)))
+    module = image_models.random(name) if module is None else module.eval()
+    x = torch.randn(shape)
+    graph = octavo.torch.to_graph(module, (x,))
+    interpreter = litert.Interpreter(model_content=octavo.tflite.to_bytes(graph))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], placed(x, graph, 0))
+    interpreter.invoke()
+    result = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    with torch.no_grad():
+        wanted = placed(module(x), graph, graph.outputs[0])
+    np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_table_of_vectors() -> None:
