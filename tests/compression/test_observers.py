@@ -208,6 +208,12 @@ def test_entropy_takes_the_smallest_divergence() -> None:
     assert limit < 0.6 * largest
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_zeros_of_relu_do_not_decide_the_entropy(rng: np.random.Generator, symmetric: bool) -> None:
+    values = np.maximum(rng.standard_normal(300_000), 0).astype(np.float32)
+    assert fed(Entropy(), values).range(symmetric)[1] > 3
+
+
 @SYMMETRIC
 @EVERY
 def test_halves_merge_into_the_whole(kind: Any, symmetric: bool) -> None:

@@ -24,7 +24,8 @@ class Entropy(Histogrammed):
     there are codes, each spread evenly over its bins that are not empty; the threshold with the
     smallest divergence of the second distribution from the first is taken. There it is a threshold
     of magnitudes, with 128 levels; so it is here if symmetric. If not, the threshold cuts both
-    sides, neither farther than values go, and there are 256 levels.
+    sides, neither farther than values go, and there are 256 levels. The bin of 0 counts as many as
+    the next at most: what ReLU makes 0 would decide alone.
 
     It wants many values: with few, empty bins decide.
 
@@ -58,6 +59,8 @@ class Entropy(Histogrammed):
         zero, end = max(-first, 0), max(first + counts.size, 0)
         padded = np.zeros(zero + end, np.int64)
         padded[zero + first : zero + first + counts.size] = counts
+        # Zeros, of which ReLU makes many, are exact whatever the threshold is.
+        padded[zero : zero + 1] = padded[zero : zero + 2].min(initial=counts.max(initial=0))
         return padded, zero, width
 
 
