@@ -72,7 +72,7 @@ def measure(path: str, tier: str, threads: int) -> dict[str, float]:
     times: dict[str, list[float]] = {"octavo": [], "LiteRT": []}
     for _ in range(ROUNDS):
         for name, call in (("octavo", ours), ("LiteRT", litert)):
-            time.sleep(0.004)  # until the other's threads sleep
+            time.sleep(0.06)  # until the threads of the other sleep: XNNPACK's spin for some 20 ms
             call()
             for _ in range(CALLS):
                 begin = time.perf_counter()
