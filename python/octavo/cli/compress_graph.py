@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from octavo.cli.console import Progress, put, put_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from octavo.compression import Target
     from octavo.graph import Graph
 
@@ -55,13 +57,20 @@ def compress_file(
         f"({before / max(1, after):.2f}x smaller), {result['seconds']:.1f} s"
     )
     put(", ".join(f"{count} operators in {kind}" for kind, count in operators.items()))
-    for name, why in applied.get("float_operators", {}).items():
-        put(f"float: {name}: {why}")
-    for name, why in applied.get("not_equalized", {}).items():
-        put(f"not equalized: {name}: {why}")
+    for heading, key in (("float", "float_operators"), ("not equalized", "not_equalized")):
+        for why, names in _by_reason(applied.get(key, {})).items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            put(f"{heading}: {', '.join(names[:3])}{more}: {why}")
     if (reached := applied.get("target")) is not None:
         put(f"{reached['metric']} {reached['reached']:.6g}, {len(reached['kept'])} kept in float")
     return 0
+
+
+def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def _counts(graph: Graph) -> dict[str, int]:
