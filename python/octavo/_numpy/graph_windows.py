@@ -55,12 +55,16 @@ def _per_output(bias: Array | None, dtype: np.dtype[Any], n: int) -> Array | Non
     return None if bias is None else constant(bias, dtype, (n,), "bias")
 
 
+def _or_zeros(bias: Array | None, dtype: np.dtype[Any], n: int) -> Array:
+    given = _per_output(bias, dtype, n)
+    return np.zeros(n, dtype) if given is None else given
+
+
 def _sums(bias: Array | None, multiplier: Array, n: int) -> dict[str, Any]:
     """Return what is added to int32 sums, and what they are multiplied by."""
     expect(bool(np.isfinite(multiplier).all()), "multiplier", "finite numbers")
-    zeros = np.zeros(n, np.int32)
     return {
-        "bias": zeros if bias is None else constant(bias, _S32, (n,), "bias"),
+        "bias": _or_zeros(bias, _S32, n),
         "multiplier": constant(multiplier, F32, (n,), "multiplier"),
     }
 
@@ -187,7 +191,7 @@ class WindowSteps(GraphSteps):
             n,
             F32,
             weight=_depthwise(weight, F32, place.shape[3]),
-            bias=np.zeros(n, F32) if bias is None else constant(bias, F32, (n,), "bias"),
+            bias=_or_zeros(bias, F32, n),
             **bounds(low, high),
         )
 

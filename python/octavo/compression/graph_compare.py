@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from octavo.algorithms.measures import decibels
 from octavo.compression.graph_data import Feeds
 from octavo.compression.graph_run import Exposed
 from octavo.compression.graph_scales import activations
+from octavo.compression.rows import Rows
 from octavo.data.sources import CalibrationData
 from octavo.graph import Graph
 
@@ -42,7 +42,7 @@ class TensorError:
     largest: float
 
 
-class Comparison:
+class Comparison(Rows[TensorError]):
     """The tensors that two graphs have in common, in the order in which they are made.
 
     Behaves as a sequence of `TensorError`; printed, it is a table.
@@ -58,18 +58,6 @@ class Comparison:
     tensor  operator  type  SQNR, dB  largest error
     y       conv_2d   int8  41.2      0.5
     """
-
-    def __init__(self, rows: Sequence[TensorError]) -> None:
-        self._rows = tuple(rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[TensorError]:
-        return iter(self._rows)
-
-    def __getitem__(self, index: int) -> TensorError:
-        return self._rows[index]
 
     def __str__(self) -> str:
         header = ("tensor", "operator", "type", "SQNR, dB", "largest error")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from octavo import nn
 from octavo._text import columns
 from octavo._types import Float32
 from octavo.algorithms.measures import cosines, sqnr_db
+from octavo.compression.rows import Rows
 from octavo.compression.work import Model, Work
 from octavo.data.batches import Batch
 from octavo.models.encoder import Encoder
@@ -54,7 +55,7 @@ class LayerSensitivity:
     nbytes: int
 
 
-class Sensitivity:
+class Sensitivity(Rows[LayerSensitivity]):
     """The layers of a model, the most sensitive first.
 
     Behaves as a sequence of `LayerSensitivity`; printed, it is a table.
@@ -80,16 +81,7 @@ class Sensitivity:
     """
 
     def __init__(self, rows: Sequence[LayerSensitivity]) -> None:
-        self._rows = tuple(sorted(rows, key=lambda row: row.sqnr_db))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[LayerSensitivity]:
-        return iter(self._rows)
-
-    def __getitem__(self, index: int) -> LayerSensitivity:
-        return self._rows[index]
+        super().__init__(sorted(rows, key=lambda row: row.sqnr_db))
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the fields of each layer by its name, in order; ready for JSON.
